@@ -1,0 +1,1 @@
+"""JanusFlow: one model that sees and draws."""

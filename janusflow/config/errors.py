@@ -1,0 +1,28 @@
+"""What a user can get wrong. Each message is one line: what was got, what was wanted, what to do.
+
+The command line prints the message without a traceback; anything else that escapes is our own bug.
+"""
+
+
+class JanusFlowError(Exception):
+    """A mistake of the caller or of the outside world, explained in one line."""
+
+
+class ConfigError(JanusFlowError):
+    """A setting is unknown, out of range or contradicts another one."""
+
+
+class CheckpointError(JanusFlowError):
+    """A model folder or weight file is missing, incomplete or does not fit."""
+
+
+class ImageError(JanusFlowError):
+    """A picture cannot be read or is refused as hostile."""
+
+
+class PromptError(JanusFlowError):
+    """A prompt or conversation does not fit the model or its pictures."""
+
+
+class DataError(JanusFlowError):
+    """A data file or sample is not what the recipe asked for."""
