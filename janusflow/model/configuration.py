@@ -1,0 +1,97 @@
+"""`JanusFlowConfig`: one transformers configuration for the LLM, the tower and the generation path."""
+
+from dataclasses import asdict
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.model import GenerationPathConfig, RepaConfig
+
+
+@strict
+class JanusFlowConfig(PreTrainedConfig):
+    """Everything that decides the shapes of a JanusFlow, with the release's values as defaults.
+
+    `llm_config` is the configuration (or its dict) of any transformers causal LM, `vision_config`
+    that of a SigLIP tower. `generation` and `repa` are plain dicts in the file; read them through
+    `.flow` and `.repa_head`, which check them. The special-token ids belong to the processor's
+    tokenizer; the model needs them to know where pictures sit.
+    """
+
+    model_type = "janusflow"
+    sub_configs_defaults = {  # noqa: RUF012 (transformers reads a plain dict)
+        "llm_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+        "vision_config": SubConfigSpec(config_class=SiglipVisionConfig),
+    }
+
+    llm_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = None
+    generation: dict | None = None
+    repa: dict | None = None
+    vae: str | None = "stabilityai/sdxl-vae"
+    """Folder beside the weights, or hub id, of the VAE."""
+    bos_token_id: int | None = 100000
+    eos_token_id: int | list[int] | None = 100001
+    pad_token_id: int | None = 100001
+    image_token_id: int = 100015
+    image_start_token_id: int = 100017
+    image_end_token_id: int = 100018
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.llm_config = _as_config(self.llm_config, default={"model_type": "llama"})
+        self.vision_config = _as_config(
+            self.vision_config, default={"model_type": "siglip_vision_model"}
+        )
+        self.generation = asdict(_record(GenerationPathConfig, self.generation or {}))
+        if self.repa is not None:
+            self.repa = asdict(_record(RepaConfig, self.repa))
+        self.tie_word_embeddings = bool(getattr(self.llm_config, "tie_word_embeddings", False))
+        super().__post_init__(**kwargs)
+
+    @property
+    def flow(self) -> GenerationPathConfig:
+        """The generation path's shapes."""
+        return GenerationPathConfig(**(self.generation or {}))
+
+    @property
+    def repa_head(self) -> RepaConfig | None:
+        """The REPA head's shape, or None for a model that has none (the release)."""
+        return None if self.repa is None else RepaConfig(**self.repa)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the LLM."""
+        return self.get_text_config().hidden_size
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> Any:  # noqa: ARG002 (transformers' signature)
+        """The LLM's configuration, under the name transformers asks for it."""
+        return self.llm_config
+
+
+def _as_config(value: dict | PreTrainedConfig | None, *, default: dict) -> PreTrainedConfig:
+    if isinstance(value, PreTrainedConfig):
+        return value
+    settings = dict(value or default)
+    model_type = settings.pop("model_type", None)
+    if model_type is None:
+        raise ConfigError(
+            f"a backbone configuration without model_type (keys: {', '.join(sorted(settings))}): "
+            "add the model_type transformers knows it by, e.g. llama."
+        )
+    if model_type == SiglipVisionConfig.model_type:
+        return SiglipVisionConfig(**settings)
+    return AutoConfig.for_model(model_type, **settings)
+
+
+def _record(kind: type, values: dict) -> Any:
+    known = list(kind.__dataclass_fields__)
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"unknown {kind.__name__} keys {', '.join(unknown)}: known are {', '.join(known)}."
+        )
+    return kind(**values)

@@ -1,0 +1,83 @@
+"""What the LLM reads before a picture: a prompt's tokens, or the cache left by reading them once."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import DynamicCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """Left-padded prompts WITHOUT their begin-of-image token: the time token takes that place.
+
+    Position ids are counted from each row's first real token, so padding moves nothing.
+    """
+
+    token_ids: Int[Tensor, "b t"]
+    attention_mask: Int[Tensor, "b t"]
+    position_ids: Int[Tensor, "b t"]
+
+    def __len__(self) -> int:
+        """Tokens per row, padding included."""
+        return self.token_ids.shape[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptCache:
+    """Keys and values of prompts read once, reused at every step of the ODE.
+
+    `velocity` appends the picture's tokens to `cache` and removes them again, so a cache serves
+    one call at a time.
+    """
+
+    cache: DynamicCache
+    attention_mask: Int[Tensor, "b t"]
+    next_position: Int[Tensor, " b"]
+
+    def __len__(self) -> int:
+        """Tokens per row, padding included."""
+        return self.attention_mask.shape[1]
+
+
+def left_padded(rows: list[list[int]], *, pad_token_id: int) -> Prompt:
+    """Stack token rows of different lengths into one prompt batch."""
+    length = max(len(row) for row in rows)
+    token_ids = torch.tensor([[pad_token_id] * (length - len(row)) + row for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    offset = length - lengths
+    position_ids = torch.arange(length)[None] - offset[:, None]
+    return Prompt(
+        token_ids=token_ids,
+        attention_mask=(position_ids >= 0).long(),
+        position_ids=position_ids.clamp(min=0),
+    )
+
+
+def unconditional(prompt: Prompt) -> Prompt:
+    """The same rows with only their first token (BOS) visible and all positions kept.
+
+    This is the release's unconditional branch: masked tokens still count as positions.
+    """
+    is_first = (prompt.position_ids == 0) & (prompt.attention_mask == 1)
+    return replace(prompt, attention_mask=is_first.to(prompt.attention_mask.dtype))
+
+
+def stack(prompts: list[Prompt], *, pad_token_id: int) -> Prompt:
+    """Concatenate prompt batches along the batch axis, padding on the left to one length."""
+    length = max(len(prompt) for prompt in prompts)
+
+    def joined(name: str, fill: int) -> Int[Tensor, "b t"]:
+        return torch.cat(
+            [
+                torch.nn.functional.pad(getattr(p, name), (length - len(p), 0), value=fill)
+                for p in prompts
+            ]
+        )
+
+    return Prompt(
+        token_ids=joined("token_ids", pad_token_id),
+        attention_mask=joined("attention_mask", 0),
+        position_ids=joined("position_ids", 0),
+    )
