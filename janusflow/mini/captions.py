@@ -1,0 +1,224 @@
+"""Put a scene into words, English or Korean: what a person might ask to be drawn.
+
+A caption names every object's colour and shape (and how many of it); relation, position,
+sizes and background come in now and then and are always true. About half of the captions are
+the objects alone. `description` is one fixed wording, so that an answer can be checked.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from janusflow.mini.scenes import (
+    COLOURS,
+    SHAPES,
+    Scene,
+    SceneObject,
+    position,
+    relation,
+)
+from janusflow.mini.words import (
+    ENGLISH_COUNTS,
+    ENGLISH_PLACES,
+    ENGLISH_RELATIONS,
+    KOREAN_COUNTS,
+    KOREAN_POSITIONS,
+    KOREAN_RELATIONS,
+    Language,
+    background_phrase,
+    fill,
+    join,
+    noun,
+    pick,
+    with_article,
+)
+
+SHORT_PROBABILITY = 0.5
+RELATION_PROBABILITY = 0.6
+POSITION_PROBABILITY = 0.35
+"""Of the lone objects whose position is clear (about 0.8): 0.25 of all."""
+# The next three are of the captions that are not short, so half as often among all.
+SIZE_PROBABILITY = 0.6
+BACKGROUND_PROBABILITY = 0.4
+FRAME_PROBABILITY = 0.6
+BARE_PROBABILITY = 0.15
+"""English captions without articles: "red circle"."""
+DRAW_PROBABILITY = 0.2
+"""Of the frames that ask to draw rather than name a picture."""
+
+ENGLISH_FRAMES = (
+    "a picture of {scene}",
+    "an image of {scene}",
+    "a drawing of {scene}",
+    "a picture with {scene}",
+    "a simple picture showing {scene}",
+)
+ENGLISH_DRAW_FRAMES = (
+    "draw {scene}",
+    "please draw {scene}",
+    "paint {scene}",
+    "can you draw {scene}?",
+)
+KOREAN_FRAMES = (
+    "{scene} 그림",
+    "{scene}[이/가] 있는 그림",
+    "{scene}[을/를] 그린 그림",
+    "{scene}[이/가] 있다",
+    "{scene}[이/가] 있어요",
+)
+KOREAN_CONJUNCTIONS = ("[과/와]", "[과/와]", "하고", ",")
+KOREAN_DRAW_FRAMES = (
+    "{scene} 그려 줘",
+    "{scene}[을/를] 그려 줘",
+    "{scene}[을/를] 그려 주세요",
+    "{scene}[을/를] 그려 줄래?",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Objects alike in shape and colour; `thing` is one of them."""
+
+    thing: SceneObject
+    count: int
+
+
+def grouped(scene: Scene) -> list[Group]:
+    """Gather objects alike in shape and colour, in the order of the palette, then of shapes."""
+    groups: dict[tuple[int, int], list[SceneObject]] = {}
+    for thing in scene.objects:
+        key = COLOURS.index(thing.colour), SHAPES.index(thing.shape)
+        groups.setdefault(key, []).append(thing)
+    return [
+        Group(thing=things[0], count=len(things))
+        for _, things in sorted(groups.items())
+    ]
+
+
+def caption(scene: Scene, rng: np.random.Generator, *, language: Language) -> str:
+    """Say what is in the scene, each time in other words."""
+    is_short = rng.random() < SHORT_PROBABILITY
+    sized = not is_short and rng.random() < SIZE_PROBABILITY
+    with_background = not is_short and rng.random() < BACKGROUND_PROBABILITY
+    framed = not is_short and rng.random() < FRAME_PROBABILITY
+    if language == "en":
+        bare = not framed and rng.random() < BARE_PROBABILITY
+        text = _english_objects(scene, rng, sized=sized, bare=bare)
+        if with_background:
+            text = f"{text} on {background_phrase(scene.background, 'en')}"
+        return _finish_english(_framed(text, rng, "en") if framed else text, rng)
+    text = _korean_objects(scene, rng, sized=sized)
+    if with_background:
+        # A second "...에" after the background's own reads badly, so a comma stands there.
+        link = ", " if "에 " in text else "에 "
+        text = f"{background_phrase(scene.background, 'ko')}{link}{text}"
+    return _framed(text, rng, "ko") if framed else text
+
+
+def description(scene: Scene, *, language: Language) -> str:
+    """Say what is in the scene in its one canonical wording.
+
+    Two different objects are put in relation, the left or upper one first. Anything else is
+    listed by colour and shape in the order of COLOURS and SHAPES, which pixels alone decide.
+    """
+    groups = grouped(scene)
+    if len(scene.objects) != 2 or len(groups) != 2:
+        counted = any(group.count > 1 for group in groups)
+        return join(
+            [_phrase(group, language, counted=counted) for group in groups], language
+        )
+    first, second = scene.objects
+    where = relation(first, second)
+    if where in ("right", "below"):
+        first, second = second, first
+        where = relation(first, second)
+    if language == "en":
+        words = (with_article(noun(first, "en")), with_article(noun(second, "en")))
+        return f"{words[0]} {ENGLISH_RELATIONS[where][0]} {words[1]}"
+    return f"{noun(second, 'ko')} {KOREAN_RELATIONS[where]}에 {noun(first, 'ko')}"
+
+
+def _phrase(
+    group: Group,
+    language: Language,
+    *,
+    counted: bool,
+    sized: bool = False,
+    bare: bool = False,
+    rng: np.random.Generator | None = None,
+) -> str:
+    """Name a group with its number; Korean numbers lone objects only if others are counted."""
+    name = noun(group.thing, language, count=group.count, sized=sized, rng=rng)
+    if language == "ko":
+        return f"{name} {KOREAN_COUNTS[group.count]} 개" if counted else name
+    if group.count > 1:
+        use_digit = rng is not None and rng.random() < 0.15
+        return f"{group.count if use_digit else ENGLISH_COUNTS[group.count]} {name}"
+    return name if bare else with_article(name)
+
+
+def _english_objects(
+    scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool
+) -> str:
+    groups = grouped(scene)
+    rng.shuffle(groups)  # type: ignore[arg-type]
+    phrases = [
+        _phrase(each, "en", counted=True, sized=sized, bare=bare, rng=rng)
+        for each in groups
+    ]
+    if len(scene.objects) == 1:
+        place = position(scene.objects[0])
+        if place is None or rng.random() >= POSITION_PROBABILITY:
+            return phrases[0]
+        return f"{phrases[0]} {pick(rng, ENGLISH_PLACES[place])}"
+    if len(scene.objects) != 2 or len(groups) != 2:
+        return join(phrases, "en")
+    if rng.random() >= RELATION_PROBABILITY:
+        return f"{phrases[0]} {pick(rng, ('and', 'and', 'with'))} {phrases[1]}"
+    where = relation(groups[0].thing, groups[1].thing)
+    return f"{phrases[0]} {pick(rng, ENGLISH_RELATIONS[where])} {phrases[1]}"
+
+
+def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool) -> str:
+    groups = grouped(scene)
+    rng.shuffle(groups)  # type: ignore[arg-type]
+    counted = any(group.count > 1 for group in groups)
+    phrases = [
+        _phrase(each, "ko", counted=counted, sized=sized, rng=rng) for each in groups
+    ]
+    if len(scene.objects) == 1:
+        place = position(scene.objects[0])
+        if place is None or rng.random() >= POSITION_PROBABILITY:
+            return phrases[0]
+        link = pick(rng, ("에", "에 있는"))
+        return f"{KOREAN_POSITIONS[place]}{link} {phrases[0]}"
+    if len(scene.objects) != 2 or len(groups) != 2:
+        return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
+    if rng.random() >= RELATION_PROBABILITY:
+        return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
+    where = KOREAN_RELATIONS[relation(groups[0].thing, groups[1].thing)]
+    link = pick(
+        rng, ("{b} {where}에 {a}", "{b} {where}에 있는 {a}", "{b}의 {where}에 {a}")
+    )
+    return fill(link, {"a": phrases[0], "b": phrases[1], "where": where})
+
+
+def _framed(text: str, rng: np.random.Generator, language: Language) -> str:
+    draws = rng.random() < DRAW_PROBABILITY
+    if language == "en":
+        frames = ENGLISH_DRAW_FRAMES if draws else ENGLISH_FRAMES
+    else:
+        frames = KOREAN_DRAW_FRAMES if draws else KOREAN_FRAMES
+    frame = pick(rng, frames)
+    if "있" in frame:
+        text = text.replace("에 있는 ", "에 ")  # one 있다 is enough for a sentence
+    return fill(frame, {"scene": text})
+
+
+def _finish_english(text: str, rng: np.random.Generator) -> str:
+    """Now and then write a capital and a full stop, as people do."""
+    if rng.random() < 0.25:
+        text = text[0].upper() + text[1:]
+    if rng.random() < 0.1 and not text.endswith("?"):
+        text += "."
+    return text
