@@ -1,0 +1,29 @@
+"""Rectified flow as pure functions of tensors: path, times, noise, guidance, solvers.
+
+Time has one direction: t=0 is noise, t=1 is data, velocity = data - noise. Nothing here knows a
+model, a prompt or an image; the velocity is a function that the caller hands in.
+"""
+
+from janusflow.flow.guidance import with_guidance
+from janusflow.flow.noise import sample_noise
+from janusflow.flow.path import PathPoint, VelocityFn, per_example, point_on_path
+from janusflow.flow.solvers import AdaptiveSolution, StepInfo, solve, solve_adaptive
+from janusflow.flow.tableaus import SOLVERS, ButcherTableau
+from janusflow.flow.times import sample_logit_normal, time_grid
+
+__all__ = [
+    "SOLVERS",
+    "AdaptiveSolution",
+    "ButcherTableau",
+    "PathPoint",
+    "StepInfo",
+    "VelocityFn",
+    "per_example",
+    "point_on_path",
+    "sample_logit_normal",
+    "sample_noise",
+    "solve",
+    "solve_adaptive",
+    "time_grid",
+    "with_guidance",
+]

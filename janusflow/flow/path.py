@@ -1,0 +1,36 @@
+"""The straight path from noise (t=0) to data (t=1), and the velocity the model learns on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor
+
+VelocityFn: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(x_t " b *shape", t " b" float32) -> velocity " b *shape"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathPoint:
+    """One point on the path, together with its regression target."""
+
+    x_t: Float[Tensor, " b *shape"]
+    t: Float[Tensor, " b"]
+    velocity: Float[Tensor, " b *shape"]
+
+
+def per_example(values: Float[Tensor, " b"], like: Float[Tensor, " b *shape"]) -> Tensor:
+    """Shape one value per example so that it broadcasts over `like`."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def point_on_path(
+    *,
+    data: Float[Tensor, " b *shape"],
+    noise: Float[Tensor, " b *shape"],
+    t: Float[Tensor, " b"],
+) -> PathPoint:
+    """Interpolate linearly; the velocity of a straight line does not depend on t."""
+    scale = per_example(t, data)
+    return PathPoint(x_t=scale * data + (1.0 - scale) * noise, t=t, velocity=data - noise)
