@@ -1,1 +1,1 @@
-"""Mini: the small JanusFlow that ships inside the package, and the synthetic scenes it learns from."""
+"""Mini: the small JanusFlow inside the package, and the synthetic scenes it learns from."""

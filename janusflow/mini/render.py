@@ -40,16 +40,12 @@ def render(scene: Scene, *, size: int = 64) -> Image.Image:
     """Draw the scene as an RGB picture of size x size pixels."""
     picture = _background(scene.background, size).copy()
     for thing in scene.objects:
-        mask = draw_shape(
-            thing.shape, x=thing.x, y=thing.y, radius=thing.radius, size=size
-        )
+        mask = draw_shape(thing.shape, x=thing.x, y=thing.y, radius=thing.radius, size=size)
         picture.paste(COLOUR_RGB[thing.colour], mask=mask)
     return picture
 
 
-def draw_shape(
-    shape: Shape, *, x: float, y: float, radius: float, size: int
-) -> Image.Image:
+def draw_shape(shape: Shape, *, x: float, y: float, radius: float, size: int) -> Image.Image:
     """Draw how much of each pixel a shape covers (mode L); lengths are fractions of the width."""
     canvas = size * OVERSAMPLING
     mask = Image.new("L", (canvas, canvas))
@@ -70,7 +66,7 @@ def outline(shape: Shape) -> np.ndarray:
         case "triangle":
             return np.array([[0.0, -1.05], [0.97, 0.55], [-0.97, 0.55]])
         case "star":
-            return _star(outer=1.09, inner=0.47) + (0.0, 0.03)
+            return _star(outer=1.09, inner=0.47) + np.array([0.0, 0.03])
         case "heart":
             return _heart()
         case "diamond":
@@ -103,9 +99,7 @@ def _heart() -> np.ndarray:
 
 
 def _cross(*, arm: float, half_width: float) -> np.ndarray:
-    quarter = np.array(
-        [[half_width, -arm], [half_width, -half_width], [arm, -half_width]]
-    )
+    quarter = np.array([[half_width, -arm], [half_width, -half_width], [arm, -half_width]])
     turn = np.array([[0.0, 1.0], [-1.0, 0.0]])
     return np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
 
@@ -117,7 +111,7 @@ def _crescent(*, radius: float, inner: float, offset: float) -> np.ndarray:
     inner_angle = np.arccos((meet_x - offset) / inner)
     outer = _arc(radius=radius, start=outer_angle, stop=2 * np.pi - outer_angle)
     hollow = _arc(radius=inner, start=2 * np.pi - inner_angle, stop=inner_angle)
-    return np.concatenate([outer, hollow + (offset, 0.0)]) + (0.12, 0.0)
+    return np.concatenate([outer, hollow + np.array([offset, 0.0])]) + np.array([0.12, 0.0])
 
 
 @lru_cache(maxsize=256)
@@ -137,9 +131,7 @@ def _pattern(kind: str, size: int) -> np.ndarray:
         case "stripes":
             return ((column + row) % 1.0 < 0.5).astype(float)
         case "dots":
-            return (
-                ((column % 1.0) - 0.5) ** 2 + ((row % 1.0) - 0.5) ** 2 < 0.3**2
-            ).astype(float)
+            return (((column % 1.0) - 0.5) ** 2 + ((row % 1.0) - 0.5) ** 2 < 0.3**2).astype(float)
         case "checks":
             return (column.astype(int) + row.astype(int)) % 2.0
         case "gradient":

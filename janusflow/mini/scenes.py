@@ -9,9 +9,10 @@ Held-out compositions. A composition is the multiset of (colour, shape) pairs in
 written canonically by `composition`. One in eight is held out from training, decided by the
 first eight bytes of the SHA-256 of "2351: " + that text, modulo 8: no list to keep, the same
 on every machine. (The salt was searched for so that the lone objects held out cover every
-shape and nearly every colour; nothing was trained to choose it.) `sample_scene(split="train")` never returns one, `split="heldout"` returns nothing
-else. The parts of a held-out composition still occur in other training scenes: what is
-measured is putting known parts together anew.
+shape and nearly every colour; nothing was trained to choose it.)
+`sample_scene(split="train")` never returns one, `split="heldout"` returns nothing else. The
+parts of a held-out composition still occur in other training scenes: what is measured is
+putting known parts together anew.
 """
 
 import hashlib
@@ -177,6 +178,7 @@ def sample_scene(
     """Draw a scene whose composition belongs to the split.
 
     Args:
+        rng: advanced by this call.
         num_objects: 1 to 4; None draws it with NUM_OBJECTS_PROBABILITIES.
         split: "train" never returns a held-out composition, "heldout" returns only those.
         identical: True wants two or more objects of one shape and colour, False wants none;
@@ -185,9 +187,7 @@ def sample_scene(
     _check_request(num_objects, identical)
     while True:
         count = num_objects or _sample_count(rng, at_least=2 if identical else 1)
-        repeat = (
-            identical if identical is not None else rng.random() < IDENTICAL_PROBABILITY
-        )
+        repeat = identical if identical is not None else rng.random() < IDENTICAL_PROBABILITY
         kinds = _sample_kinds(rng, count, identical=repeat and count > 1)
         if is_held_out(_canonical(kinds)) != (split == "heldout"):
             continue
@@ -222,13 +222,9 @@ def _cell_index(coordinate: float) -> int | None:
 
 def _check_request(num_objects: int | None, identical: bool | None) -> None:
     if num_objects is not None and not 1 <= num_objects <= MAX_OBJECTS:
-        raise DataError(
-            f"num_objects={num_objects}, wanted 1 to {MAX_OBJECTS}. Ask for fewer."
-        )
+        raise DataError(f"num_objects={num_objects}, wanted 1 to {MAX_OBJECTS}. Ask for fewer.")
     if identical and num_objects == 1:
-        raise DataError(
-            "identical=True with num_objects=1: one object repeats nothing. Ask for 2."
-        )
+        raise DataError("identical=True with num_objects=1: one object repeats nothing. Ask for 2.")
 
 
 def _sample_count(rng: np.random.Generator, *, at_least: int) -> int:
@@ -245,19 +241,12 @@ def _sample_kinds(
     if identical:
         # Half of the longer scenes repeat one object throughout, the rest mix in others.
         num_alike = count if rng.random() < 0.5 else int(rng.integers(2, count + 1))
-    codes = rng.choice(
-        len(COLOURS) * len(SHAPES), size=count - num_alike + 1, replace=False
-    )
-    kinds = [
-        (COLOURS[code // len(SHAPES)], SHAPES[code % len(SHAPES)])
-        for code in codes.tolist()
-    ]
+    codes = rng.choice(len(COLOURS) * len(SHAPES), size=count - num_alike + 1, replace=False)
+    kinds = [(COLOURS[code // len(SHAPES)], SHAPES[code % len(SHAPES)]) for code in codes.tolist()]
     return [kinds[0]] * (num_alike - 1) + kinds
 
 
-def _sample_sizes(
-    rng: np.random.Generator, kinds: list[tuple[Colour, Shape]]
-) -> list[Size]:
+def _sample_sizes(rng: np.random.Generator, kinds: list[tuple[Colour, Shape]]) -> list[Size]:
     """Draw sizes that fit: small or medium from three objects on, never two large ones.
 
     Objects alike in shape and colour share their size, so "three small red circles" is true.

@@ -13,6 +13,7 @@ import numpy as np
 
 from janusflow.mini.scenes import (
     Background,
+    BackgroundKind,
     Colour,
     Relation,
     SceneObject,
@@ -107,6 +108,20 @@ ENGLISH_PLACES: dict[str, tuple[str, ...]] = {
     "bottom": ("at the bottom",),
     "bottom right": ("in the bottom right", "in the bottom right corner"),
 }
+ENGLISH_BACKGROUNDS: dict[BackgroundKind, str] = {
+    "plain": "a {first} background",
+    "stripes": "a {first} and {last} striped background",
+    "dots": "a {first} background with {last} dots",
+    "checks": "a {first} and {last} checked background",
+    "gradient": "a background fading from {first} to {last}",
+}
+KOREAN_BACKGROUNDS: dict[BackgroundKind, str] = {
+    "plain": "{first} 배경",
+    "stripes": "{first}[과/와] {last} 줄무늬 배경",
+    "dots": "{first}[과/와] {last} 물방울무늬 배경",
+    "checks": "{first}[과/와] {last} 체크무늬 배경",
+    "gradient": "{first}에서 {last}으로 변하는 배경",
+}
 OPPOSITE: dict[Relation, Relation] = {
     "left": "right",
     "right": "left",
@@ -148,16 +163,12 @@ def plural(shape: str) -> str:
     return shape + ("es" if shape.endswith("s") else "s")
 
 
-def shape_name(
-    shape: Shape, language: Language, rng: np.random.Generator | None = None
-) -> str:
+def shape_name(shape: Shape, language: Language, rng: np.random.Generator | None = None) -> str:
     """Name a shape: canonically, or with an rng now and then by a synonym."""
     return shape if language == "en" else _name(KOREAN_SHAPES[shape], rng)
 
 
-def colour_name(
-    colour: Colour, language: Language, rng: np.random.Generator | None = None
-) -> str:
+def colour_name(colour: Colour, language: Language, rng: np.random.Generator | None = None) -> str:
     """Name a colour as it stands before a noun: canonically, or with an rng by a synonym too."""
     return colour if language == "en" else _name(KOREAN_COLOURS[colour], rng)
 
@@ -194,9 +205,7 @@ def noun(
     return " ".join([size, colour, shape] if sized else [colour, shape])
 
 
-def join(
-    phrases: list[str], language: Language, *, conjunction: str = "[과/와]"
-) -> str:
+def join(phrases: list[str], language: Language, *, conjunction: str = "[과/와]") -> str:
     """List phrases: "a, b and c"; "a, b와 c" (the Korean conjunction may be another)."""
     if len(phrases) == 1:
         return phrases[0]
@@ -210,29 +219,9 @@ def background_phrase(background: Background, language: Language) -> str:
     """Name a background: "a white background", "흰색과 크림색 줄무늬 배경"."""
     first, last = background.tones[0], background.tones[-1]
     if language == "en":
-        match background.kind:
-            case "plain":
-                return f"a {first} background"
-            case "stripes":
-                return f"a {first} and {last} striped background"
-            case "dots":
-                return f"a {first} background with {last} dots"
-            case "checks":
-                return f"a {first} and {last} checked background"
-            case "gradient":
-                return f"a background fading from {first} to {last}"
-    first, last = KOREAN_TONES[first], KOREAN_TONES[last]
-    match background.kind:
-        case "plain":
-            return f"{first} 배경"
-        case "stripes":
-            return f"{first}과 {last} 줄무늬 배경"
-        case "dots":
-            return f"{first} 바탕에 {last} 물방울무늬 배경"
-        case "checks":
-            return f"{first}과 {last} 체크무늬 배경"
-        case "gradient":
-            return f"{first}에서 {last}으로 변하는 배경"
+        return fill(ENGLISH_BACKGROUNDS[background.kind], {"first": first, "last": last})
+    words = {"first": KOREAN_TONES[first], "last": KOREAN_TONES[last]}
+    return fill(KOREAN_BACKGROUNDS[background.kind], words)
 
 
 def _name(names: tuple[str, ...], rng: np.random.Generator | None) -> str:
