@@ -33,6 +33,8 @@ class JanusFlowConfig(PreTrainedConfig):
     repa: dict | None = None
     vae: str | None = "stabilityai/sdxl-vae"
     """Folder beside the weights, or hub id, of the VAE."""
+    official: dict | None = None
+    """The release's own config.json, word for word, if this model came from one."""
     bos_token_id: int | None = 100000
     eos_token_id: int | list[int] | None = 100001
     pad_token_id: int | None = 100001

@@ -1,0 +1,361 @@
+"""The release's config.json <-> `JanusFlowConfig`.
+
+What the release's file says is kept word for word in `JanusFlowConfig.official`, so that reading
+and writing it back changes nothing, including its misspelt and ignored keys. Its meaning is
+checked: a value that would build another network there than here is refused. See
+docs/parity-quirks.md.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import LlamaConfig, SiglipVisionConfig
+
+from janusflow.config.errors import CheckpointError
+from janusflow.interop.tokens import TokenIds
+from janusflow.model.configuration import JanusFlowConfig
+
+OFFICIAL_MODEL_TYPE = "multi_modality"
+VAE_FACTOR = 8
+"""Picture pixels per latent cell: the release stores no latent size, its VAE fixes it."""
+PATCH_SIZE = 2
+"""Latent cells per token: the release's decoder has one pixel shuffle by two, and no other way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tower:
+    """Sizes the release's code attaches to a `model_name`; `num_blocks` before `select_layer`."""
+
+    hidden_size: int
+    num_blocks: int
+    num_heads: int
+    intermediate_size: int
+    patch_size: int
+
+
+TOWERS = {
+    "siglip_large_patch16_384": Tower(
+        hidden_size=1024, num_blocks=24, num_heads=16, intermediate_size=4096, patch_size=16
+    )
+}
+
+# LlamaConfig fields the release's file may hold; the release passes every key on to LlamaConfig.
+_LLAMA_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "vocab_size",
+)
+_LLAMA_FIXED = {
+    "attention_bias": False,
+    "mlp_bias": False,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+}
+
+
+def is_official(settings: dict[str, Any]) -> bool:
+    """Whether a config.json is the release's."""
+    return settings.get("model_type") == OFFICIAL_MODEL_TYPE
+
+
+def config_from_official(
+    settings: dict[str, Any], *, token_ids: TokenIds, vae: str = "stabilityai/sdxl-vae"
+) -> JanusFlowConfig:
+    """Our configuration of the network the release would build from its config.json."""
+    if not is_official(settings):
+        raise CheckpointError(
+            f"config.json: model_type={settings.get('model_type')!r} is not the release's "
+            f"{OFFICIAL_MODEL_TYPE!r}: pass a folder with the release's layout."
+        )
+    llm = _llm_config(_section(settings, "language_config"), token_ids)
+    return JanusFlowConfig(
+        llm_config=llm,
+        vision_config=_vision_config(_parameters(settings, "vision_und_enc_config")),
+        generation=_generation(
+            _parameters(settings, "vision_gen_enc_config"),
+            _parameters(settings, "vision_gen_dec_config"),
+            hidden_size=llm.hidden_size,
+            image_size=_parameters(settings, "vision_und_enc_config")["image_size"],
+        ),
+        repa=None,
+        vae=vae,
+        official=copy.deepcopy(settings),
+        bos_token_id=token_ids.bos,
+        eos_token_id=token_ids.eos,
+        pad_token_id=token_ids.pad,
+        image_token_id=token_ids.image,
+        image_start_token_id=token_ids.image_start,
+        image_end_token_id=token_ids.image_end,
+        dtype=settings.get("torch_dtype"),
+    )
+
+
+def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
+    """The release's config.json for this network: the one it came with, if that still describes it.
+
+    Raises:
+        CheckpointError: the release's layout has no way to say what this network is.
+    """
+    ids = token_ids_of(config)
+    if config.official is not None:
+        original = config_from_official(config.official, token_ids=ids)
+        if _network(original) == _network(config):
+            return copy.deepcopy(config.official)
+    settings = _fresh_official(config)
+    differing = [
+        f"{name}={_network(config)[name]!r}"
+        for name, value in _network(config_from_official(settings, token_ids=ids)).items()
+        if _network(config)[name] != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"the release's layout cannot hold {', '.join(differing)}: keep this model in our "
+            "layout (--to janusflow)."
+        )
+    return settings
+
+
+def token_ids_of(config: JanusFlowConfig) -> TokenIds:
+    """The ids a configuration carries."""
+    eos = config.eos_token_id
+    return TokenIds(
+        bos=config.bos_token_id or 0,
+        eos=eos[0] if isinstance(eos, list) else eos or 0,
+        pad=config.pad_token_id or 0,
+        image=config.image_token_id,
+        image_start=config.image_start_token_id,
+        image_end=config.image_end_token_id,
+    )
+
+
+def _llm_config(settings: dict[str, Any], token_ids: TokenIds) -> LlamaConfig:
+    model_type = settings.get("model_type")
+    if model_type != LlamaConfig.model_type:
+        raise CheckpointError(
+            f"config.json: language_config.model_type={model_type!r} but the release's layout "
+            "holds a llama: keep a model with another LLM in our layout."
+        )
+    known = {
+        key: value
+        for key, value in settings.items()
+        if key not in ("model_type", "torch_dtype", "bos_token_id", "eos_token_id", "pad_token_id")
+    }
+    # LlamaConfig's own end id (2) is an ordinary token of this vocabulary: the release passes the
+    # right ones to every `generate` call, we put them where `generate` looks. The pad id stays out:
+    # it is EOS in the release, and LLaMA would keep the gradient from a pad embedding.
+    return LlamaConfig(**known, bos_token_id=token_ids.bos, eos_token_id=token_ids.eos)
+
+
+def _vision_config(params: dict[str, Any]) -> SiglipVisionConfig:
+    name = params.get("model_name")
+    if name not in TOWERS:
+        raise CheckpointError(
+            f"config.json: understanding tower {name!r} is unknown: known is {', '.join(TOWERS)}."
+        )
+    tower = TOWERS[name]
+    _require(params, "select_feature", "same")
+    return SiglipVisionConfig(
+        hidden_size=tower.hidden_size,
+        intermediate_size=tower.intermediate_size,
+        num_hidden_layers=_num_blocks(tower, params["select_layer"]),
+        num_attention_heads=tower.num_heads,
+        image_size=params["image_size"],
+        patch_size=tower.patch_size,
+        # The release's tower has the exact (erf) GELU, where SigLIP's own default is the tanh one.
+        hidden_act="gelu",
+        layer_norm_eps=1e-6,
+        # The release stores the pooling head and never runs it; without it the files would differ.
+        vision_use_head=True,
+    )
+
+
+def _num_blocks(tower: Tower, select_layer: int) -> int:
+    """Blocks that are built: `select_layer` counts from the end if it is not positive."""
+    built = select_layer if select_layer > 0 else tower.num_blocks + select_layer + 1
+    built = min(built, tower.num_blocks)
+    if built < 1:
+        raise CheckpointError(
+            f"config.json: select_layer={select_layer} leaves none of the {tower.num_blocks} "
+            "blocks: use -1 for all of them."
+        )
+    return built
+
+
+def _generation(
+    encoder: dict[str, Any], decoder: dict[str, Any], *, hidden_size: int, image_size: int
+) -> dict[str, Any]:
+    width = _single(encoder, "block_out_channels")
+    for key, value in (
+        ("kernel_size", PATCH_SIZE),
+        ("stride", PATCH_SIZE),
+        ("padding", 0),
+        ("hidden_size", hidden_size),
+        ("use_bias", True),
+        ("use_mid_block", True),
+    ):
+        _require(encoder, key, value)
+    for key, value in (
+        ("in_channels", width),
+        ("out_channels", encoder["input_channels"]),
+        ("block_out_channels", [width]),
+        ("hidden_size", hidden_size),
+        ("norm_eps", encoder["norm_eps"]),
+        ("upsamples", 1),
+        ("use_bias", True),
+        ("use_mid_block", True),
+    ):
+        _require(decoder, key, value)
+    return {
+        "latent_channels": encoder["input_channels"],
+        "latent_size": image_size // VAE_FACTOR,
+        "patch_size": PATCH_SIZE,
+        "width": width,
+        "num_encoder_blocks": encoder["layers_in_middle"],
+        "num_decoder_blocks": decoder["layers_in_middle"],
+        "kernel_size": 7,
+        "norm_eps": encoder["norm_eps"],
+    }
+
+
+def _fresh_official(config: JanusFlowConfig) -> dict[str, Any]:
+    llm, vision, flow = config.get_text_config(), config.vision_config, config.flow
+    tower_name = next(iter(TOWERS))
+    num_blocks = TOWERS[tower_name].num_blocks
+    dtype = str(config.dtype or "float32").removeprefix("torch.")
+    generation = {
+        "block_out_channels": [flow.width],
+        "hidden_size": config.hidden_size,
+        "norm_eps": flow.norm_eps,
+        "use_bias": True,
+        "use_mid_block": True,
+    }
+    return {
+        "architectures": ["MultiModalityCausalLM"],
+        "language_config": {
+            "model_type": llm.model_type,
+            "torch_dtype": dtype,
+            **{key: getattr(llm, key) for key in _LLAMA_KEYS if hasattr(llm, key)},
+            **({} if _rope_theta(llm) is None else {"rope_theta": _rope_theta(llm)}),
+        },
+        "model_type": OFFICIAL_MODEL_TYPE,
+        "torch_dtype": dtype,
+        "vision_gen_dec_config": {
+            "cls": "ShallowUViTDecoder",
+            "model_type": "vision_gen_dec",
+            "params": {
+                **generation,
+                "elementwise_affine": True,
+                "in_channels": flow.width,
+                "layers_in_middle": flow.num_decoder_blocks,
+                "out_channels": flow.latent_channels,
+                "upsamples": 1,
+            },
+        },
+        "vision_gen_enc_config": {
+            "cls": "ShallowUViTEncoder",
+            "model_type": "vision_gen_enc",
+            "params": {
+                **generation,
+                "input_channels": flow.latent_channels,
+                "kernel_size": PATCH_SIZE,
+                "layers_in_middle": flow.num_encoder_blocks,
+                "padding": 0,
+                "stride": PATCH_SIZE,
+            },
+        },
+        "vision_und_enc_config": {
+            "cls": "CLIPVisionTower",
+            "model_type": "vision_und_enc",
+            "params": {
+                "image_size": vision.image_size,
+                "model_name": tower_name,
+                "select_feature": "same",
+                "select_layer": -1
+                if vision.num_hidden_layers == num_blocks
+                else vision.num_hidden_layers,
+            },
+        },
+    }
+
+
+def _network(config: JanusFlowConfig) -> dict[str, Any]:
+    """Everything that decides what the network computes, under readable names."""
+    llm, vision = config.get_text_config(), config.vision_config
+    llm_keys = (*_LLAMA_KEYS, "model_type", "head_dim", *_LLAMA_FIXED)
+    vision_keys = (
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_channels",
+        "image_size",
+        "patch_size",
+        "hidden_act",
+        "layer_norm_eps",
+        "vision_use_head",
+    )
+    return {
+        **{f"llm_config.{key}": getattr(llm, key, None) for key in llm_keys},
+        "llm_config.rope_parameters": getattr(llm, "rope_parameters", None),
+        **{f"vision_config.{key}": getattr(vision, key, None) for key in vision_keys},
+        **{f"generation.{key}": value for key, value in (config.generation or {}).items()},
+    }
+
+
+def _rope_theta(llm: Any) -> float | None:
+    return (getattr(llm, "rope_parameters", None) or {}).get("rope_theta")
+
+
+def _section(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(settings.get(name), dict):
+        raise CheckpointError(
+            f"config.json: no section {name!r} (found: {', '.join(settings)}): use the release's "
+            "file."
+        )
+    return settings[name]
+
+
+def _parameters(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    params = _section(_section(settings, name), "params")
+    missing = [key for key in _REQUIRED[name] if key not in params]
+    if missing:
+        raise CheckpointError(
+            f"config.json: {name}.params lacks {', '.join(missing)}: use the release's file."
+        )
+    return params
+
+
+_REQUIRED = {
+    "vision_und_enc_config": ("image_size", "model_name", "select_layer"),
+    "vision_gen_enc_config": (
+        "block_out_channels",
+        "input_channels",
+        "layers_in_middle",
+        "norm_eps",
+    ),
+    "vision_gen_dec_config": ("layers_in_middle",),
+}
+
+
+def _single(params: dict[str, Any], key: str) -> int:
+    values = params[key]
+    if not isinstance(values, list) or len(values) != 1:
+        raise CheckpointError(
+            f"config.json: {key}={values!r} but only one resolution is supported: use one number."
+        )
+    return values[0]
+
+
+def _require(params: dict[str, Any], key: str, wanted: object) -> None:
+    got = params.get(key, wanted)
+    if got != wanted:
+        raise CheckpointError(
+            f"config.json: {key}={got!r} would build another network than {key}={wanted!r}, the "
+            "only one supported: use the release's file."
+        )
