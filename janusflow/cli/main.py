@@ -1,0 +1,81 @@
+"""The `janusflow` command: finds the subcommands, and turns a user's mistake into one line.
+
+A subcommand is a file of this folder with a function `command`, listed in COMMANDS. These files
+are imported to show any help, so they import torch, transformers and the parts of janusflow that
+need them inside `command` only. Exit codes: 0 done, 1 refused with a reason, 2 wrong usage,
+130 interrupted.
+"""
+
+import platform
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from janusflow.config.errors import JanusFlowError
+
+COMMANDS: dict[str, str] = {}
+"""Name of each subcommand, in the order help shows them, and the module of its `command`."""
+
+
+class _Commands(TyperGroup):
+    """The group of subcommands, with our errors explained instead of traced."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand; a JanusFlowError ends it with one line on stderr and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except JanusFlowError as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1) from error
+
+
+def build_app(commands: dict[str, str]) -> typer.Typer:
+    """Assemble the command line from a table such as COMMANDS."""
+    app = typer.Typer(
+        cls=_Commands,
+        name="janusflow",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_janusflow)
+    for name, module in commands.items():
+        app.command(name)(import_module(module).command)
+    return app
+
+
+def main() -> None:
+    """Run the command line: the entry of the `janusflow` script."""
+    build_app(COMMANDS)(prog_name="janusflow")
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        # Read from the installed metadata: importing torch to ask its version takes seconds.
+        parts = [f"{name} {version(name)}" for name in ("torch", "transformers", "diffusers")]
+        parts.append(f"Python {platform.python_version()}")
+        typer.echo(f"janusflow {version('janusflow')} ({', '.join(parts)})")
+        raise typer.Exit
+    return wanted
+
+
+def _janusflow(
+    version_wanted: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """JanusFlow: one model that sees and draws.
+
+    A model is named the same way everywhere: `mini` (it ships with the package), a folder, or a
+    hub id. `janusflow COMMAND --help` shows an example of each command.
+    """
+
+
+if __name__ == "__main__":
+    main()
