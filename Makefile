@@ -1,0 +1,75 @@
+# Each target sets up what it needs and can be run again cheaply: the stamps below hold what is
+# installed, and depend on what says so. `make PYTHON=/path/to/python3.12 ...` chooses a Python.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# PyPI's torch for Linux brings several GB of CUDA packages. Machines without a GPU take the CPU
+# build from PyTorch's own index, where it can be reached.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help demo test test-slow lint format parity clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.package  ## Draw pictures and answer questions with mini; results in demo/index.html
+	$(BIN)/python -m janusflow.cli.main demo --output demo
+
+test: $(VENV)/.dev  ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev  ## Run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev  ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(VENV)/.dev  ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+parity: $(VENV)/.dev  ## Compare with the authors' code; JANUSFLOW_REFERENCE=DIR names the tensors
+	$(BIN)/python tests/parity/report.py
+
+clean:  ## Remove the environment and what the tools left
+	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The environment
+
+$(VENV)/.package: pyproject.toml constraints/cpu.txt | $(VENV)/.torch
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints/cpu.txt | $(VENV)/.torch
+	$(BIN)/pip install --quiet -e ".[dev]"
+	@touch $@ $(VENV)/.package
+
+$(VENV)/.torch: constraints/cpu.txt | $(BIN)/python
+	@if command -v nvidia-smi > /dev/null; then \
+	    echo "Installing torch for the GPU"; \
+	    $(BIN)/pip install --quiet torch; \
+	elif [ "$$(uname -s)" = Linux ] && $(call reachable,$(TORCH_CPU_INDEX)/torch/); then \
+	    echo "No GPU found: installing the CPU build of torch from $(TORCH_CPU_INDEX)"; \
+	    $(BIN)/pip install --quiet -c constraints/cpu.txt --extra-index-url $(TORCH_CPU_INDEX) torch; \
+	else \
+	    echo "No GPU found: installing torch as constraints/cpu.txt says"; \
+	    $(BIN)/pip install --quiet -c constraints/cpu.txt torch; \
+	fi
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+	    if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; \
+	    then echo "Making $(VENV) with $$python"; exec "$$python" -m venv $(VENV); fi; \
+	done; \
+	echo "No Python 3.11 or newer with venv found. Install one (Debian: python3-venv), or name" \
+	    "it: make PYTHON=/path/to/python3 ..." >&2; exit 1
+
+reachable = $(BIN)/python -c 'import urllib.request as u; u.urlopen("$(1)", timeout=5)' 2> /dev/null
