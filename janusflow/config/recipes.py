@@ -1,0 +1,102 @@
+"""What a recipe file may say: one frozen record per task, chosen by the file's `task` key."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesRecipe:
+    """Render the scenes `mini` learns from."""
+
+    task: str
+    run: Path
+    """Folder the result is left in."""
+    num_scenes: int
+    """Scenes, all of training compositions."""
+    size: int = 64
+    """Rows and columns of a picture, in pixels."""
+    seed: int = 0
+    """Scene i depends on this and i only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRecipe:
+    """Train a byte-level BPE tokenizer on the scenes' captions and questions."""
+
+    task: str
+    run: Path
+    """Folder the processor files are left in."""
+    vocab_size: int = 2048
+    """Tokens in all, the 256 bytes and the special ones included."""
+    num_texts: int = 40_000
+    """Captions and questions it is trained on."""
+    image_size: int = 64
+    """Rows and columns of a picture, in pixels, for the processor."""
+    num_image_tokens: int = 64
+    """Patches of the understanding tower."""
+    seed: int = 0
+    """Decides the texts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeRecipe:
+    """Train an AutoencoderKL on rendered scenes, then encode all of them."""
+
+    task: str
+    run: Path
+    """Run folder; `vae/` inside holds the result, `latents.npy` every scene's latent."""
+    scenes: Path
+    """Folder of the scenes step."""
+    model: dict[str, object]
+    """Arguments of diffusers' AutoencoderKL."""
+    batch_size: int = 16
+    """Pictures per step."""
+    kl_weight: float = 1e-4
+    """Weight of the KL term against absolute + squared error."""
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiglipRecipe:
+    """Train a small SigLIP on scenes and captions; its vision tower becomes f_enc."""
+
+    task: str
+    run: Path
+    """Run folder; `tower/` inside holds the vision tower."""
+    scenes: Path
+    """Folder of the scenes step."""
+    tokenizer: Path
+    """Folder of the tokenizer step."""
+    vision: dict[str, object]
+    """Arguments of transformers' SiglipVisionConfig."""
+    text: dict[str, object]
+    """Arguments of transformers' SiglipTextConfig, without the vocabulary's size."""
+    batch_size: int = 128
+    """Pairs per step; every other pair is a negative."""
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecipe:
+    """Train JanusFlow itself: a stage of the paper or a fine-tune."""
+
+    task: str
+    run: Path
+    """Run folder; `model/` inside holds the averaged result."""
+    start: Path | None = None
+    """Model folder (or finished run) to start from; without it, `new` must say what to build."""
+    new: dict[str, object] | None = None
+    """Arguments of JanusFlowConfig for a model from scratch, with `tower`, `llm` folders to adopt."""
+    processor: Path | None = None
+    """Folder of the processor, when it is not the start model's own."""
+    vae: Path | None = None
+    """Folder of the VAE run, when it is not the start model's own."""
+    scenes: Path | None = None
+    """Folder of the scenes step."""
+    trainable: tuple[str, ...] = ()
+    """Parts that train, named as in janusflow/training/parts.py; everything else is frozen."""
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)

@@ -1,0 +1,130 @@
+"""Frozen dataclasses from YAML: strict keys, dotted overrides, one-line errors.
+
+Knows nothing of models or training. Unknown keys name their nearest neighbour.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from janusflow.config.errors import ConfigError
+
+Record = TypeVar("Record")
+
+
+def load_record(kind: type[Record], path: Path, overrides: Sequence[str] = ()) -> Record:
+    """Read a YAML file into a dataclass; `overrides` are `dotted.key=value` strings.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value does not fit.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"no recipe at {path}: wanted a YAML file, e.g. recipes/mini/stage1.yaml."
+        )
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {reason}. Mend it and try again.") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}: wanted `key: value` lines.")
+    for override in overrides:
+        _override(tree, override)
+    return build_record(kind, tree, where=str(path))
+
+
+def build_record(kind: type[Record], tree: Mapping[str, Any], *, where: str) -> Record:
+    """Fill a dataclass from nested mappings, refusing unknown keys and wrong types."""
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    for key in tree:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}."
+            raise ConfigError(f"unknown key {key!r} in {where}: {hint}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in tree
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(missing)}: add them.")
+    values = {
+        key: _convert(hints[key], value, where=f"{where}: {key}") for key, value in tree.items()
+    }
+    return kind(**values)
+
+
+def to_tree(record: Any) -> dict[str, Any]:
+    """Turn a record back into what YAML can hold."""
+    return _plain(dataclasses.asdict(record))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    dotted, separator, text = override.partition("=")
+    if not separator or not dotted:
+        raise ConfigError(
+            f"override {override!r}: wanted key=value, e.g. optimizer.learning_rate=1e-4."
+        )
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"override {override!r}: {parent} is a value, not a section.")
+    tree[last] = yaml.safe_load(text)
+
+
+def _convert(hint: Any, value: Any, *, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return _convert(next(arg for arg in args if arg is not type(None)), value, where=where)
+    if origin is typing.Literal:
+        return _checked(value, value in args, where, f"one of {', '.join(map(str, args))}")
+    if dataclasses.is_dataclass(hint):
+        _checked(value, isinstance(value, Mapping), where, "a section")
+        return build_record(typing.cast(Any, hint), value, where=where)
+    if origin is tuple:
+        _checked(value, isinstance(value, (list, tuple)), where, "a list")
+        items = args[:1] * len(value) if args[-1] is Ellipsis else args
+        _checked(value, len(items) == len(value), where, f"{len(items)} items")
+        return tuple(_convert(item, v, where=where) for item, v in zip(items, value, strict=True))
+    if origin is dict:
+        _checked(value, isinstance(value, Mapping), where, "a section")
+        return {key: _convert(args[1], item, where=f"{where}.{key}") for key, item in value.items()}
+    if hint is float:
+        # YAML reads 1e-4 as a string.
+        try:
+            return float(_checked(value, not isinstance(value, bool), where, "a number"))
+        except (TypeError, ValueError):
+            _checked(value, False, where, "a number")
+    if hint is Path:
+        return Path(_checked(value, isinstance(value, (str, Path)), where, "a path"))
+    if hint is Any:
+        return value
+    exact = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+    return _checked(value, exact, where, f"a {hint.__name__}")
+
+
+def _checked(value: Any, fits: bool, where: str, wanted: str) -> Any:
+    if not fits:
+        raise ConfigError(f"{where} is {value!r}: wanted {wanted}.")
+    return value

@@ -1,0 +1,101 @@
+"""Settings of the one training loop. A stage of the paper, or a fine-tune, is a value of these.
+
+Defaults are the paper's (Table 1, stage 1); what the paper does not state says so.
+"""
+
+from dataclasses import dataclass, field
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.model import require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with warm-up and a constant rate."""
+
+    learning_rate: float = 1e-4
+    """Rate after warm-up."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the two moments."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this global norm."""
+    warmup_steps: int = 2000
+    """Steps over which the rate rises linearly from 0."""
+    decay_steps: int = 0
+    """Last steps over which the rate falls linearly to 0; the paper has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long, how often, from which seed."""
+
+    steps: int = 10_000
+    """Optimizer steps in all."""
+    seed: int = 0
+    """Everything random in a run follows from it and from the step."""
+    ema: float = 0.99
+    """Decay of the averaged weights; 0 keeps none."""
+    log_every: int = 10
+    """Steps between log lines."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints kept; older ones are deleted."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "log_every", "save_every", "keep")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema={self.ema} must be in [0, 1): the paper uses 0.99.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The three losses (paper section 3.2) and what they need."""
+
+    flow_weight: float = 1.0
+    """Weight of the velocity loss."""
+    repa_weight: float = 1.0
+    """Weight of the alignment loss; the paper prints no coefficient."""
+    text_weight: float = 1.0
+    """Weight of next-token prediction on responses."""
+    drop_prompt: float = 0.1
+    """Share of pictures whose prompt is hidden, for guidance."""
+    time_mean: float = 0.0
+    """Mean of the normal whose logistic is the time; the paper follows SD3, which uses 0."""
+    time_std: float = 1.0
+    """Standard deviation of that normal; SD3 uses 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """Shares of one batch: understanding, generation, text. They need not add up to one."""
+
+    understanding: float
+    generation: float
+    text: float
+    until: int | None = None
+    """Used before this step; None means to the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureConfig:
+    """Samples per step and their kinds."""
+
+    batch_size: int = 512
+    """Samples per step, of all kinds together."""
+    ratios: tuple[Ratio, ...] = (Ratio(understanding=50, generation=50, text=0),)
+    """One after another; the last has no `until`."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "batch_size")
+        if not self.ratios or self.ratios[-1].until is not None:
+            raise ConfigError(
+                f"ratios={self.ratios}: the last one must have no `until`, so that every step has one."
+            )
+
+    def ratio_at(self, step: int) -> Ratio:
+        """The shares in force at a step."""
+        return next(r for r in self.ratios if r.until is None or step < r.until)

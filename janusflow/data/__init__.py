@@ -1,0 +1,1 @@
+"""Samples, and the batches the objective reads."""

@@ -1,0 +1,47 @@
+"""Which kinds a step's samples are, and where they come from. A batch is a function of the step."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.training import MixtureConfig, Ratio
+from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.samples import Sample
+
+Kind = Literal["understanding", "generation", "text"]
+KINDS: tuple[Kind, ...] = ("understanding", "generation", "text")
+Draw = Callable[[np.random.Generator], Sample]
+"""Draws one sample of its kind; all its choices come from the generator."""
+
+
+def counts(ratio: Ratio, batch_size: int, rng: np.random.Generator) -> dict[Kind, int]:
+    """Split a batch by shares; what whole numbers leave over is drawn, so it is right on average."""
+    shares = np.array([getattr(ratio, kind) for kind in KINDS], dtype=float)
+    if shares.sum() <= 0 or (shares < 0).any():
+        raise ConfigError(f"{ratio}: shares must not be negative, and at least one above 0.")
+    exact = batch_size * shares / shares.sum()
+    whole = np.floor(exact).astype(int)
+    left = batch_size - whole.sum()
+    if left:
+        rest = exact - whole
+        whole[rng.choice(len(KINDS), size=left, replace=False, p=rest / rest.sum())] += 1
+    return dict(zip(KINDS, whole.tolist(), strict=True))
+
+
+def mixed_batches(
+    sources: Mapping[Kind, Draw], collate: Collator, config: MixtureConfig, *, seed: int, step: int
+) -> Iterator[TrainBatch]:
+    """Yield the batches from `step` on, each depending on (seed, step) only."""
+    while True:
+        rng = np.random.default_rng((seed, step))
+        split = counts(config.ratio_at(step), config.batch_size, rng)
+        missing = [kind for kind, count in split.items() if count and kind not in sources]
+        if missing:
+            raise ConfigError(
+                f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
+                "them: set that share to 0 or name a source."
+            )
+        yield collate([sources[kind](rng) for kind in KINDS for _ in range(split[kind])])
+        step += 1

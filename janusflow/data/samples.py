@@ -1,0 +1,41 @@
+"""The three kinds of training samples (paper section 3.3), before they become token rows."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One exchange; only the answer is learnt."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderstandingSample:
+    """A picture and a conversation about it."""
+
+    pixel_values: Float[Tensor, "c y x"]
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSample:
+    """A prompt and the picture to draw: its scaled VAE latent, and its pixels for REPA."""
+
+    prompt: str
+    latent: Float[Tensor, "c y x"]
+    pixel_values: Float[Tensor, "c_pixel y_pixel x_pixel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSample:
+    """Plain text; all of it is learnt."""
+
+    text: str
+
+
+Sample = UnderstandingSample | GenerationSample | TextSample

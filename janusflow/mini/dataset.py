@@ -1,0 +1,68 @@
+"""Rendered scenes on disk: pictures as one memory-mapped array, their exact labels beside it.
+
+Only the pictures are fixed; captions and questions are put into words anew whenever a sample is
+drawn. Training compositions only (see scenes.py).
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from janusflow.config.errors import DataError
+from janusflow.config.records import build_record
+from janusflow.mini.render import render
+from janusflow.mini.scenes import Scene, sample_scene
+
+PICTURES = "pictures.npy"
+LABELS = "scenes.jsonl"
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+def write_scenes(
+    folder: Path, *, num_scenes: int, size: int, seed: int, progress: Progress = iter
+) -> None:
+    """Render training scenes into `folder`; scene i depends on (seed, i) only.
+
+    The labels are written last, so a folder without them is an unfinished one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = (num_scenes, size, size, 3)
+    pictures = np.lib.format.open_memmap(folder / PICTURES, mode="w+", dtype=np.uint8, shape=shape)
+    temporary = folder / (LABELS + ".writing")
+    with temporary.open("w", encoding="utf-8") as labels:
+        for index in progress(range(num_scenes)):
+            scene = sample_scene(np.random.default_rng((seed, index)))
+            pictures[index] = np.asarray(render(scene, size=size))
+            labels.write(json.dumps(dataclasses.asdict(scene)) + "\n")
+    pictures.flush()
+    os.replace(temporary, folder / LABELS)
+
+
+class SceneFolder:
+    """Random access to what `write_scenes` left."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / LABELS).is_file():
+            raise DataError(
+                f"no rendered scenes in {folder}: run the recipe's scenes step first "
+                "(janusflow train recipes/mini)."
+            )
+        self.pictures = np.load(folder / PICTURES, mmap_mode="r")
+        with (folder / LABELS).open(encoding="utf-8") as lines:
+            self._labels = lines.readlines()
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def scene(self, index: int) -> Scene:
+        """The exact labels of a picture."""
+        return build_record(Scene, json.loads(self._labels[index]), where=f"scene {index}")
+
+    def picture(self, index: int) -> Image.Image:
+        """One picture, RGB."""
+        return Image.fromarray(self.pictures[index])

@@ -1,0 +1,81 @@
+"""Training samples of `mini` from rendered scenes: pictures with questions, prompts, plain text."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from janusflow.config.errors import DataError
+from janusflow.data.mixture import Draw, Kind
+from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
+from janusflow.mini.captions import caption
+from janusflow.mini.dataset import SceneFolder
+from janusflow.mini.questions import ask_all
+from janusflow.mini.scenes import sample_scene
+from janusflow.mini.words import Language
+
+MAX_TURNS = 6
+
+
+class SceneSources:
+    """Draws samples of all three kinds from one folder of scenes and their latents."""
+
+    def __init__(self, scenes: SceneFolder, latents: Path, *, scaling_factor: float) -> None:
+        self.scenes = scenes
+        self.latents = np.load(latents, mmap_mode="r")
+        self.scaling_factor = scaling_factor
+        if len(self.latents) != len(scenes):
+            raise DataError(
+                f"{latents} has {len(self.latents)} latents for {len(scenes)} scenes: run the "
+                "recipe's VAE step again on these scenes."
+            )
+
+    def by_kind(self) -> Mapping[Kind, Draw]:
+        """The draw functions the mixture asks for."""
+        return {
+            "understanding": self.understanding,
+            "generation": self.generation,
+            "text": self.text,
+        }
+
+    def understanding(self, rng: np.random.Generator) -> UnderstandingSample:
+        """A scene and up to MAX_TURNS questions about it, in one language."""
+        index = int(rng.integers(len(self.scenes)))
+        asked = ask_all(self.scenes.scene(index), rng, language=_language(rng))
+        chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
+        return UnderstandingSample(
+            pixel_values=self._pixels(index),
+            turns=tuple(Turn(question=asked[i].text, answer=asked[i].answer) for i in chosen),
+        )
+
+    def generation(self, rng: np.random.Generator) -> GenerationSample:
+        """A caption, its scene's scaled latent and pixels."""
+        index = int(rng.integers(len(self.scenes)))
+        latent = torch.from_numpy(self.latents[index].astype(np.float32))
+        return GenerationSample(
+            prompt=caption(self.scenes.scene(index), rng, language=_language(rng)),
+            latent=latent * self.scaling_factor,
+            pixel_values=self._pixels(index),
+        )
+
+    def text(self, rng: np.random.Generator) -> TextSample:
+        """Captions and answered questions of a scene nobody renders."""
+        scene, language = sample_scene(rng), _language(rng)
+        lines = [f"{q.text} {q.answer}" for q in ask_all(scene, rng, language=language)]
+        return TextSample(text="\n".join([caption(scene, rng, language=language), *lines[:4]]))
+
+    def _pixels(self, index: int) -> Float[Tensor, "c y x"]:
+        return pixel_values(self.scenes.pictures[index][None])[0]
+
+
+def pixel_values(pictures: np.ndarray) -> Float[Tensor, "n c y x"]:
+    """Turn uint8 pictures [n, row, column, rgb] into values in [-1, 1]."""
+    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).float() / 127.5 - 1.0
+    return pixels.permute(0, 3, 1, 2).contiguous()
+
+
+def _language(rng: np.random.Generator) -> Language:
+    return "en" if rng.random() < 0.5 else "ko"

@@ -1,0 +1,28 @@
+"""AdamW with the paper's schedule: linear warm-up, constant rate, optionally a final linear decay."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from janusflow.config.training import OptimizerConfig
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], config: OptimizerConfig
+) -> torch.optim.AdamW:
+    """Make AdamW over the parameters that train."""
+    return torch.optim.AdamW(
+        [p for p in parameters if p.requires_grad],
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def learning_rate(step: int, *, config: OptimizerConfig, num_steps: int) -> float:
+    """The rate of a step counted from 0: the first step already moves, the last one still does."""
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    decay = min(1.0, (num_steps - step) / config.decay_steps) if config.decay_steps else 1.0
+    return config.learning_rate * min(warmup, decay)

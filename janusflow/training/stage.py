@@ -1,0 +1,70 @@
+"""Run a stage recipe: build or load the model, train the named parts, save the average."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from tokenizers import Tokenizer
+from transformers import SiglipVisionModel
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.recipes import StageRecipe
+from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.mixture import mixed_batches
+from janusflow.mini.dataset import SceneFolder
+from janusflow.mini.sources import SceneSources
+from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.training.loop import Hook, train
+from janusflow.training.objective import JanusFlowObjective
+from janusflow.training.parts import train_only
+from janusflow.training.pretrain import LATENTS, VAE, averaged, log_hook
+
+MODEL = "model"
+
+
+def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
+    """Train one stage and leave `model/` in its run folder."""
+    torch.manual_seed(recipe.loop.seed)
+    model = start_model(recipe)
+    train_only(model, recipe.trainable)
+    vae = AutoencoderKL.from_pretrained(recipe.vae / VAE)
+    sources = SceneSources(
+        SceneFolder(recipe.scenes),
+        recipe.vae / LATENTS,
+        scaling_factor=vae.config.scaling_factor,
+    ).by_kind()
+    tokenizer = Tokenizer.from_file(str(recipe.processor / "tokenizer.json"))
+    collate = Collator(tokenizer, model.config)
+
+    def batches(step: int) -> Iterator[TrainBatch]:
+        return mixed_batches(sources, collate, recipe.mixture, seed=recipe.loop.seed, step=step)
+
+    state = train(
+        JanusFlowObjective(model, recipe.objective),
+        batches,
+        recipe.loop,
+        run=recipe.run,
+        hooks=[log_hook(recipe.run, recipe.loop), *hooks],
+    )
+    with averaged(state):
+        model.save_pretrained(recipe.run / MODEL)
+
+
+def start_model(recipe: StageRecipe) -> JanusFlowForConditionalGeneration:
+    """Load the model a stage starts from, or build a new one around pretrained parts."""
+    if recipe.start is not None:
+        return JanusFlowForConditionalGeneration.from_pretrained(recipe.start / MODEL)
+    if recipe.new is None:
+        raise ConfigError(
+            f"{recipe.run}: neither start nor new is set. Name a model folder or build one."
+        )
+    settings = dict(recipe.new)
+    tower = Path(str(settings.pop("tower")))
+    vision = json.loads((tower / "config.json").read_text(encoding="utf-8"))
+    model = JanusFlowForConditionalGeneration(JanusFlowConfig(vision_config=vision, **settings))
+    pretrained = SiglipVisionModel.from_pretrained(tower)
+    model.understanding_encoder.load_state_dict(pretrained.state_dict())
+    return model
