@@ -1,0 +1,1 @@
+"""Text and pixels to tensors and back: pictures, chat templates, image spans, the processor."""
