@@ -1,1 +1,1 @@
-"""The unified model: understanding tower, generation encoder and decoder, and the LLM they share."""
+"""The unified model: understanding tower, generation encoder and decoder, and their LLM."""

@@ -1,4 +1,4 @@
-"""`JanusFlowConfig`: one transformers configuration for the LLM, the tower and the generation path."""
+"""`JanusFlowConfig`: one transformers configuration for LLM, tower and generation path."""
 
 from dataclasses import asdict
 from typing import Any

@@ -10,7 +10,15 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, SiglipVisionModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    DynamicCache,
+    PreTrainedModel,
+    SiglipVisionModel,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from janusflow.config.errors import ConfigError, PromptError
@@ -33,7 +41,7 @@ class FlowPrediction(NamedTuple):
 
 
 class RepaHead(nn.Sequential):
-    """The 3-layer MLP h_phi from LLM features to the understanding encoder's (paper section 3.2)."""
+    """The 3-layer MLP h_phi, LLM features to the understanding encoder's (paper section 3.2)."""
 
     def __init__(self, in_size: int, out_size: int, config: RepaConfig) -> None:
         super().__init__(
@@ -122,7 +130,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
     def logits(
         self, embeds: Float[Tensor, "b t d"], attention_mask: Int[Tensor, "b t"]
     ) -> Float[Tensor, "b t v"]:
-        """Next-token logits at every position; positions are counted from the first unmasked one."""
+        """Next-token logits everywhere; positions are counted from the first unmasked one."""
         return self.llm(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
@@ -264,3 +272,11 @@ def _repa_head(config: JanusFlowConfig) -> RepaHead | None:
             f"repa.block={head.block} but the LLM has {num_blocks} blocks: use at most that many."
         )
     return RepaHead(config.hidden_size, config.vision_config.hidden_size, head)
+
+
+# Whoever imports the model can load it through transformers' own names.
+AutoConfig.register(JanusFlowConfig.model_type, JanusFlowConfig, exist_ok=True)
+AutoModel.register(JanusFlowConfig, JanusFlowForConditionalGeneration, exist_ok=True)
+AutoModelForImageTextToText.register(
+    JanusFlowConfig, JanusFlowForConditionalGeneration, exist_ok=True
+)

@@ -1,4 +1,4 @@
-"""What the LLM reads before a picture: a prompt's tokens, or the cache left by reading them once."""
+"""What the LLM reads before a picture: a prompt's tokens, or the cache of reading them once."""
 
 from dataclasses import dataclass, replace
 

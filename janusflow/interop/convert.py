@@ -1,0 +1,90 @@
+"""`convert`: a model folder in the other layout. Weights keep their stored dtype, bit for bit.
+
+The new folder appears whole or not at all: it is written beside its place and renamed.
+"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from janusflow.config.errors import CheckpointError
+from janusflow.interop.hub import find_folder
+from janusflow.interop.load import load_model
+from janusflow.interop.save import save_official
+from janusflow.interop.vae import SUBFOLDER
+
+Layout = Literal["official", "janusflow"]
+
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".index.json", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What was written."""
+
+    folder: Path
+    layout: Layout
+    num_parameters: int
+    copied: tuple[str, ...]
+    """Files taken over as they were: tokenizer, processor, VAE, licence."""
+    left_out: tuple[str, ...]
+    """Weights the layout has no place for: those of the REPA head, which only training uses."""
+
+
+def convert(src: str | Path, dst: str | Path, *, to: Layout = "janusflow") -> Conversion:
+    """Write the model of `src` (a folder or hub id, either layout) to the new folder `dst`.
+
+    Raises:
+        CheckpointError: `dst` has content, or the model does not fit the layout.
+    """
+    source, target = find_folder(src), Path(dst).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target}: exists and is not empty: name a new folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A sibling, so that the last step is a rename within one file system.
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        written = _write(source, unfinished, to)
+        if target.exists():
+            target.rmdir()
+        unfinished.chmod(0o755)  # mkdtemp's folders are private
+        unfinished.rename(target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return Conversion(folder=target, layout=to, **written)
+
+
+def _write(source: Path, folder: Path, to: Layout) -> dict:
+    model = load_model(source)
+    if to == "official":
+        left_out = save_official(model, folder)
+    else:
+        model.save_pretrained(folder)
+        left_out = ()
+    return {
+        "num_parameters": model.num_parameters(),
+        "copied": _copy_others(source, folder),
+        "left_out": left_out,
+    }
+
+
+def _copy_others(source: Path, folder: Path) -> tuple[str, ...]:
+    """Everything that is neither a weight nor written already; of folders, the VAE's only."""
+    copied = []
+    for path in sorted(source.iterdir()):
+        if path.is_dir() and path.name == SUBFOLDER:
+            shutil.copytree(path, folder / path.name)
+        elif (
+            not path.is_file()
+            or path.name.startswith(".")
+            or path.name.endswith(_WEIGHT_SUFFIXES)
+            or (folder / path.name).exists()
+        ):
+            continue
+        else:
+            shutil.copyfile(path, folder / path.name)
+        copied.append(path.name)
+    return tuple(copied)

@@ -1,0 +1,40 @@
+"""Folders of models that are named by a folder or by a hub id, downloaded if need be."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from janusflow.config.errors import CheckpointError
+
+OFFICIAL_MODEL = "deepseek-ai/JanusFlow-1.3B"
+OFFICIAL_VAE = "stabilityai/sdxl-vae"
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "vae/*")
+VAE_FILES = ("config.json", "diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.json")
+
+
+def find_folder(where: str | Path, *, files: tuple[str, ...] = MODEL_FILES) -> Path:
+    """The folder that is meant: itself, or the local copy of a hub id, downloaded if missing.
+
+    Raises:
+        CheckpointError: it is neither, or cannot be downloaded from here.
+    """
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        return folder
+    name = str(where)
+    if isinstance(where, Path) or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise CheckpointError(
+            f"{name}: no such folder: pass a model folder or a hub id (owner/name)."
+        )
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(files)))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{name}: neither a folder nor cached here, and not downloaded ({reason}). "
+            "JanusFlow-1.3B needs two downloads, where there is a network: "
+            f"`hf download {OFFICIAL_MODEL}` and `hf download {OFFICIAL_VAE}`; then pass their "
+            "folders (model, vae=)."
+        ) from error

@@ -1,0 +1,180 @@
+"""Load a model folder, the release's layout or ours, within 1.15 times the bytes of its weights.
+
+The model is built without memory (meta device); then every weight is read, converted and put in
+its place by itself, the largest first, so that what is in flight never tops the full model.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.interop.config import config_from_official, is_official
+from janusflow.interop.names import (
+    Row,
+    Shape,
+    check_shapes,
+    official_shapes,
+    row_to_ours,
+    rows_of,
+)
+from janusflow.interop.tokens import TokenIds, read_token_ids
+from janusflow.interop.weight_files import WeightFiles
+from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+
+
+def load_model(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> JanusFlowForConditionalGeneration:
+    """Load whichever layout the folder has; `dtype=None` keeps every weight as it is stored.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights do not fit the config.json.
+    """
+    folder = Path(folder)
+    settings = read_settings(folder)
+    if is_official(settings):
+        return load_official(folder, dtype=dtype, device=device)
+    if settings.get("model_type") != JanusFlowConfig.model_type:
+        raise CheckpointError(
+            f"{folder}: model_type={settings.get('model_type')!r} in config.json is neither "
+            f"{JanusFlowConfig.model_type!r} nor the release's 'multi_modality': pass a JanusFlow."
+        )
+    files = WeightFiles(folder)
+    try:
+        model = without_memory(JanusFlowConfig.from_dict(settings))
+    except (ConfigError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: config.json: {error}") from error
+    check_shapes(files.shapes, _expected_shapes(model), where=str(folder))
+    _fill(model, ((name, files.read(name)) for name in _largest_first(files.shapes)), dtype, device)
+    return model
+
+
+def load_official(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    token_ids: TokenIds | None = None,
+) -> JanusFlowForConditionalGeneration:
+    """Load a folder in the release's layout; `token_ids=None` reads them from its tokenizer."""
+    folder = Path(folder)
+    settings = read_settings(folder)
+    files = WeightFiles(folder)
+    ids = token_ids or read_token_ids(folder)
+    model = without_memory(config_from_official(settings, token_ids=ids))
+    fill_from_official(model, files, dtype=dtype, device=device, where=str(folder))
+    return model
+
+
+class WeightSource(Protocol):
+    """Anything that knows its weights' shapes and can produce each of them."""
+
+    shapes: dict[str, Shape]
+
+    def read(self, name: str) -> Tensor:
+        """One weight, which may be a view of something larger."""
+        ...
+
+
+def fill_from_official(
+    model: JanusFlowForConditionalGeneration,
+    weights: WeightSource,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    where: str = "weights",
+) -> None:
+    """Give a model, usually one without memory, the weights of the release, one row at a time."""
+    rows = rows_of(model.config)
+    check_shapes(weights.shapes, official_shapes(rows, shapes_of(model)), where=where)
+    _fill(model, _read_rows(rows, weights), dtype, device)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The folder's config.json."""
+    path = folder / "config.json"
+    if not path.is_file():
+        what = "no config.json in this folder" if folder.is_dir() else "no such folder"
+        raise CheckpointError(
+            f"{folder}: {what}: pass a model folder (config.json, weights, tokenizer)."
+        )
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: not JSON ({error}): download it again.") from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path}: holds a {type(settings).__name__}, not an object.")
+    return settings
+
+
+def shapes_of(model: nn.Module) -> dict[str, Shape]:
+    """Shapes of all weights by name."""
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def without_memory(config: JanusFlowConfig) -> JanusFlowForConditionalGeneration:
+    """A model of names and shapes alone (meta device)."""
+    with torch.device("meta"):
+        return JanusFlowForConditionalGeneration(config)
+
+
+def _expected_shapes(model: JanusFlowForConditionalGeneration) -> dict[str, Shape]:
+    """A tied weight is stored once, under its source's name."""
+    tied = model.all_tied_weights_keys
+    return {name: shape for name, shape in shapes_of(model).items() if name not in tied}
+
+
+def _largest_first(shapes: dict[str, Shape]) -> list[str]:
+    return sorted(shapes, key=lambda name: -torch.Size(shapes[name]).numel())
+
+
+def _read_rows(rows: list[Row], weights: WeightSource) -> Iterator[tuple[str, Tensor]]:
+    def size(row: Row) -> int:
+        return sum(torch.Size(weights.shapes[name]).numel() for name in row.official)
+
+    for row in sorted(rows, key=size, reverse=True):
+        yield from row_to_ours(row, {name: weights.read(name) for name in row.official})
+
+
+def _fill(
+    model: JanusFlowForConditionalGeneration,
+    weights: Iterator[tuple[str, Tensor]],
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+) -> None:
+    """Put each weight in its place, tie what is tied, and compute what no file holds."""
+    for name, tensor in weights:
+        owner, _, leaf = name.rpartition(".")
+        # Always a copy: what the reader hands out may be a view of a mapped file.
+        value = tensor.to(device=device, dtype=dtype or tensor.dtype, copy=True)
+        parameter = nn.Parameter(value, requires_grad=value.is_floating_point())
+        # What transformers draws anew or computes below is everything without this mark.
+        parameter._is_hf_initialized = True  # pyright: ignore[reportAttributeAccessIssue]
+        setattr(model.get_submodule(owner), leaf, parameter)
+    model.tie_weights()
+    _compute_buffers(model, device)
+    model.config.dtype = model.dtype
+    model.eval()
+
+
+def _compute_buffers(model: JanusFlowForConditionalGeneration, device: torch.device | str) -> None:
+    """Rotary frequencies and position indices: `transformers` recomputes what it finds unset."""
+    for module in model.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if buffer.is_meta:
+                module.register_buffer(
+                    name, torch.empty_like(buffer, device=device), persistent=False
+                )
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise AssertionError(f"{name} was left without a value")
+    model.initialize_weights()

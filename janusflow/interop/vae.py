@@ -1,0 +1,56 @@
+"""The VAE between pictures and latents: `diffusers`' AutoencoderKL, beside the weights."""
+
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.interop.hub import OFFICIAL_VAE, VAE_FILES, find_folder
+
+SUBFOLDER = "vae"
+
+
+def load_vae(
+    where: str | Path | None = None,
+    *,
+    beside: Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> AutoencoderKL:
+    """Load a VAE from a folder, from a model folder's `vae/`, or from a hub id.
+
+    Args:
+        where: folder or hub id; None for the release's, stabilityai/sdxl-vae.
+        beside: the model's folder: its `vae/` is used if `where` names nothing else, and a
+            relative `where` is looked for in it first.
+
+    Raises:
+        ConfigError: float16 was asked for.
+        CheckpointError: there is no VAE there, or it cannot be downloaded from here.
+    """
+    if dtype == torch.float16:
+        raise ConfigError(
+            f"got dtype={dtype} for the VAE: its activations overflow float16 (black pictures). "
+            "Use bfloat16 or float32."
+        )
+    folder = _folder(where, beside)
+    try:
+        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{folder}: not a readable AutoencoderKL ({reason}): pass a folder in diffusers' "
+            "layout (config.json, diffusion_pytorch_model.safetensors)."
+        ) from error
+    return vae.to(device).eval()
+
+
+def _folder(where: str | Path | None, beside: Path | None) -> Path:
+    if beside is not None:
+        for folder in (beside / where if where else None, beside / SUBFOLDER):
+            if folder is not None and (folder / "config.json").is_file():
+                return folder
+    folder = find_folder(where or OFFICIAL_VAE, files=VAE_FILES)
+    inside = folder / SUBFOLDER
+    return inside if (inside / "config.json").is_file() else folder

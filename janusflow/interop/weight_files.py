@@ -1,0 +1,145 @@
+"""The weight files of a model folder, read one tensor at a time.
+
+Safetensors and `.bin` files, single or sharded by an index, look the same from here. Files are
+mapped, and mapped again every few megabytes, because pages of a mapped file count as memory of the
+process for as long as the mapping lives: a plain read of a whole file would cost its size twice.
+"""
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from janusflow.config.errors import CheckpointError
+from janusflow.interop.names import Shape
+
+SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
+INDEX_SUFFIX = ".index.json"
+REMAP_AFTER = 64 * 2**20
+"""Bytes read through one mapping before the file is mapped anew."""
+
+
+class _OpenFile(Protocol):
+    shapes: dict[str, Shape]
+
+    def read(self, name: str) -> Tensor: ...
+
+
+class WeightFiles:
+    """Names and shapes of a folder's weights, and each weight on demand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open_files: dict[Path, _OpenFile] = {}
+        self._bytes_read = 0
+        self._file_of: dict[str, Path] = {}
+        self.shapes: dict[str, Shape] = {}
+        for path in _files(folder):
+            for name, shape in self._file(path).shapes.items():
+                if name in self.shapes:
+                    raise CheckpointError(
+                        f"{folder}: {name} is in {self._file_of[name].name} and in {path.name}: "
+                        "remove the file that does not belong to this model."
+                    )
+                self.shapes[name], self._file_of[name] = shape, path
+
+    def read(self, name: str) -> Tensor:
+        """One weight as stored; it may be a view of the file, so copy what is to stay."""
+        path = self._file_of[name]
+        if self._bytes_read > REMAP_AFTER:
+            self._open_files, self._bytes_read = {}, 0
+        with _explained(path):
+            tensor = self._file(path).read(name)
+        self._bytes_read += tensor.nbytes
+        return tensor
+
+    def _file(self, path: Path) -> _OpenFile:
+        if path not in self._open_files:
+            with _explained(path):
+                self._open_files[path] = (
+                    _SafetensorsFile(path) if path.suffix == ".safetensors" else _BinFile(path)
+                )
+        return self._open_files[path]
+
+
+class _SafetensorsFile:
+    def __init__(self, path: Path) -> None:
+        self._handle = safe_open(path, framework="pt")
+        self.shapes: dict[str, Shape] = {
+            name: tuple(self._handle.get_slice(name).get_shape())
+            for name in self._handle.offset_keys()
+        }
+
+    def read(self, name: str) -> Tensor:
+        return self._handle.get_tensor(name)
+
+
+class _BinFile:
+    def __init__(self, path: Path) -> None:
+        # weights_only: a pickle may otherwise run any code on load.
+        self._tensors: Mapping[str, Tensor] = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=True
+        )
+        if not isinstance(self._tensors, dict) or not all(
+            isinstance(value, Tensor) for value in self._tensors.values()
+        ):
+            raise CheckpointError(
+                f"{path}: not a plain dictionary of tensors: save the model's state_dict()."
+            )
+        self.shapes: dict[str, Shape] = {
+            name: tuple(value.shape) for name, value in self._tensors.items()
+        }
+
+    def read(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that hold the weights, as the index names them if there is one."""
+    for single in (SAFETENSORS, BIN):
+        index = folder / (single + INDEX_SUFFIX)
+        if index.is_file():
+            return _sharded(index)
+        if (folder / single).is_file():
+            return [folder / single]
+    raise CheckpointError(
+        f"{folder}: no weights: wanted {SAFETENSORS}, {SAFETENSORS}{INDEX_SUFFIX}, {BIN} or "
+        f"{BIN}{INDEX_SUFFIX}. Download the folder again, with its large files."
+    )
+
+
+def _sharded(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{index}: not an index with a weight_map ({error}): download it again."
+        ) from error
+    # Names only: an index must not point outside its folder.
+    shards = [index.parent / Path(name).name for name in names]
+    missing = [path.name for path in shards if not path.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{index.parent}: {len(missing)} of {len(names)} shards are missing "
+            f"({', '.join(missing)}): download them too."
+        )
+    return shards
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what a damaged or hostile file makes the readers raise into one line."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path}: cannot be read ({reason}): the file is truncated or damaged. "
+            "Download it again."
+        ) from error
