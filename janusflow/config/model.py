@@ -53,8 +53,8 @@ class GenerationPathConfig:
             )
         if self.latent_size % self.patch_size:
             raise ConfigError(
-                f"latent_size={self.latent_size} is not a multiple of patch_size={self.patch_size}: "
-                f"the grid would lose its last rows. Use a latent_size of "
+                f"latent_size={self.latent_size} is not a multiple of patch_size="
+                f"{self.patch_size}: the grid would lose its last rows. Use a latent_size of "
                 f"{self.latent_size // self.patch_size * self.patch_size}."
             )
 

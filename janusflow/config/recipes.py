@@ -84,17 +84,17 @@ class StageRecipe:
 
     task: str
     run: Path
-    """Run folder; `model/` inside holds the averaged result."""
+    """Run folder; `model/` inside holds the averaged result, complete with processor and VAE."""
+    processor: Path
+    """Folder of the processor."""
+    vae: Path
+    """Folder of the VAE step."""
+    scenes: Path
+    """Folder of the scenes step."""
     start: Path | None = None
     """Model folder (or finished run) to start from; without it, `new` must say what to build."""
     new: dict[str, object] | None = None
-    """Arguments of JanusFlowConfig for a model from scratch, with `tower`, `llm` folders to adopt."""
-    processor: Path | None = None
-    """Folder of the processor, when it is not the start model's own."""
-    vae: Path | None = None
-    """Folder of the VAE run, when it is not the start model's own."""
-    scenes: Path | None = None
-    """Folder of the scenes step."""
+    """Arguments of JanusFlowConfig for a model from scratch; `tower` names a vision tower."""
     trainable: tuple[str, ...] = ()
     """Parts that train, named as in janusflow/training/parts.py; everything else is frozen."""
     mixture: MixtureConfig = field(default_factory=MixtureConfig)

@@ -93,7 +93,7 @@ class MixtureConfig:
         require_positive(self, "batch_size")
         if not self.ratios or self.ratios[-1].until is not None:
             raise ConfigError(
-                f"ratios={self.ratios}: the last one must have no `until`, so that every step has one."
+                f"ratios={self.ratios}: the last must have no `until`, so that every step has one."
             )
 
     def ratio_at(self, step: int) -> Ratio:

@@ -1,7 +1,7 @@
 """Which kinds a step's samples are, and where they come from. A batch is a function of the step."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.samples import Sample
 
 Kind = Literal["understanding", "generation", "text"]
-KINDS: tuple[Kind, ...] = ("understanding", "generation", "text")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Draw = Callable[[np.random.Generator], Sample]
 """Draws one sample of its kind; all its choices come from the generator."""
 

@@ -73,7 +73,7 @@ class SceneSources:
 
 def pixel_values(pictures: np.ndarray) -> Float[Tensor, "n c y x"]:
     """Turn uint8 pictures [n, row, column, rgb] into values in [-1, 1]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).float() / 127.5 - 1.0
+    pixels = torch.from_numpy(pictures.astype(np.float32)) / 127.5 - 1.0
     return pixels.permute(0, 3, 1, 2).contiguous()
 
 

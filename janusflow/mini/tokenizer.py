@@ -1,23 +1,35 @@
-"""A byte-level BPE tokenizer for `mini`, trained on what its scenes can be called."""
+"""A byte-level BPE tokenizer and the processor of `mini`, for what its scenes can be called."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 from janusflow.mini.captions import caption
 from janusflow.mini.questions import ask_all
 from janusflow.mini.scenes import sample_scene
+from janusflow.processing.images import JanusFlowImageProcessor
+from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.processing.templates import END_OF_SENTENCE
+from janusflow.processing.tokenizer import BEGIN_OF_SENTENCE, PAD_TAG, ImageTags
 
-BOS = "<｜begin▁of▁sentence｜>"
-EOS = "<｜end▁of▁sentence｜>"
-PAD = "<｜▁pad▁｜>"
-IMAGE = "<image_placeholder>"
-BEGIN_OF_GENERATION = "<｜begin▁of▁generation｜>"
-IMAGE_START = "<image_beg>"
-IMAGE_END = "<image_end>"
-SPECIAL_TOKENS = (BOS, EOS, PAD, IMAGE, BEGIN_OF_GENERATION, IMAGE_START, IMAGE_END)
+SPECIAL_TOKENS = (BEGIN_OF_SENTENCE, END_OF_SENTENCE, PAD_TAG, *ImageTags().in_order)
 """The release's tags under the release's names; ids 0 to 6 here."""
+
+
+def mini_processor(
+    tokenizer: Tokenizer, *, image_size: int, num_image_tokens: int
+) -> JanusFlowProcessor:
+    """The processor around a tokenizer: no system prompt, pictures of `image_size` pixels."""
+    return JanusFlowProcessor(
+        JanusFlowImageProcessor(
+            image_size=image_size, min_size=1, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        ),
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer),
+        num_image_tokens=num_image_tokens,
+        system_prompt="",
+    )
 
 
 def train_tokenizer(*, vocab_size: int, num_texts: int, seed: int) -> Tokenizer:
@@ -33,7 +45,8 @@ def train_tokenizer(*, vocab_size: int, num_texts: int, seed: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts(num_texts, seed=seed), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+        single=f"{BEGIN_OF_SENTENCE} $A",
+        special_tokens=[(BEGIN_OF_SENTENCE, tokenizer.token_to_id(BEGIN_OF_SENTENCE))],
     )
     return tokenizer
 

@@ -1,4 +1,4 @@
-"""What JanusFlow minimises in every stage: L_AR on responses, L_RF on pictures, L_REPA beside it."""
+"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and L_REPA on pictures."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ from janusflow.flow.path import point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, unconditional
-from janusflow.training.losses import alignment_loss, response_loss, velocity_loss
 from janusflow.training.loop import Objective
+from janusflow.training.losses import alignment_loss, response_loss, velocity_loss
 
 
 class JanusFlowObjective(Objective):

@@ -1,4 +1,4 @@
-"""AdamW with the paper's schedule: linear warm-up, constant rate, optionally a final linear decay."""
+"""AdamW with the paper's schedule: linear warm-up, constant rate; a final decay is optional."""
 
 from collections.abc import Iterable
 

@@ -18,7 +18,7 @@ from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.questions import ask_all
 from janusflow.mini.scenes import Scene
 from janusflow.mini.sources import pixel_values
-from janusflow.mini.tokenizer import PAD
+from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import TrainState, train
 from janusflow.training.pretraining import (
@@ -32,6 +32,7 @@ LATENTS = "latents.npy"
 VAE = "vae"
 TOWER = "tower"
 ENCODE_BATCH = 128
+CALIBRATION_SCENES = 2048
 
 
 def log_hook(run: Path, loop: LoopConfig) -> LogHook:
@@ -60,11 +61,9 @@ def train_vae(recipe: VaeRecipe) -> None:
         hooks=[log_hook(recipe.run, recipe.loop)],
     )
     with averaged(state):
-        latents = encode_scenes(vae, scenes)
-        # Latents of unit variance: the flow's noise has variance one (Rombach et al. 2022).
-        vae.register_to_config(scaling_factor=1.0 / float(latents.astype(np.float32).std()))
+        standardise_latents(vae, encode_scenes(vae, scenes, num_scenes=CALIBRATION_SCENES))
         vae.save_pretrained(recipe.run / VAE)
-    np.save(recipe.run / LATENTS, latents)
+        np.save(recipe.run / LATENTS, encode_scenes(vae, scenes))
 
 
 def averaged(state: TrainState) -> AbstractContextManager[None]:
@@ -73,9 +72,30 @@ def averaged(state: TrainState) -> AbstractContextManager[None]:
 
 
 @torch.no_grad()
-def encode_scenes(vae: AutoencoderKL, scenes: SceneFolder) -> np.ndarray:
-    """The mean latent of every scene, unscaled, float16, [scene, channel, row, column]."""
-    chunks = range(0, len(scenes), ENCODE_BATCH)
+def standardise_latents(vae: AutoencoderKL, latents: np.ndarray) -> None:
+    """Give every latent channel mean 0 and variance 1, as the flow's noise has.
+
+    The affine map is absorbed by the two 1x1 convolutions around the latent, so pictures come
+    out as before and the scaling factor becomes 1.
+    """
+    per_channel = torch.from_numpy(latents.astype(np.float32)).transpose(0, 1).flatten(1)
+    mean, std = per_channel.mean(1), per_channel.std(1)
+    channels = len(mean)
+    encode, decode = vae.quant_conv, vae.post_quant_conv
+    encode.weight[:channels] /= std[:, None, None, None]
+    encode.bias[:channels] = (encode.bias[:channels] - mean) / std
+    encode.bias[channels:] -= 2 * std.log()
+    decode.bias += decode.weight[:, :, 0, 0] @ mean
+    decode.weight *= std[None, :, None, None]
+    vae.register_to_config(scaling_factor=1.0)
+
+
+@torch.no_grad()
+def encode_scenes(
+    vae: AutoencoderKL, scenes: SceneFolder, *, num_scenes: int | None = None
+) -> np.ndarray:
+    """The mean latents of the first (all) scenes, float16, [scene, channel, row, column]."""
+    chunks = range(0, num_scenes or len(scenes), ENCODE_BATCH)
     return np.concatenate(
         [
             vae.encode(pixel_values(scenes.pictures[start : start + ENCODE_BATCH]))
@@ -99,7 +119,9 @@ def train_siglip(recipe: SiglipRecipe) -> None:
     )
     length = siglip.config.text_config.max_position_embeddings
     tokenizer.enable_truncation(length)
-    tokenizer.enable_padding(length=length, pad_id=tokenizer.token_to_id(PAD), pad_token=PAD)
+    tokenizer.enable_padding(
+        length=length, pad_id=tokenizer.token_to_id(PAD_TAG), pad_token=PAD_TAG
+    )
 
     def batches(step: int) -> Iterator[CaptionedBatch]:
         while True:

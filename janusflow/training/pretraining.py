@@ -1,4 +1,4 @@
-"""Objectives for the parts the paper takes pretrained and `mini` makes itself: VAE and SigLIP tower.
+"""Objectives for the parts the paper takes pretrained and `mini` makes itself: VAE and SigLIP.
 
 The language model needs no objective of its own: it is `JanusFlowObjective` on text alone.
 """

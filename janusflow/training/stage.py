@@ -1,12 +1,16 @@
-"""Run a stage recipe: build or load the model, train the named parts, save the average."""
+"""Run a stage recipe: build or load the model, train the named parts, save the average.
+
+The `model/` folder a stage leaves is complete (weights, processor, VAE): `janusflow.load` takes the
+run's folder, and the next stage starts from it.
+"""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from tokenizers import Tokenizer
 from transformers import SiglipVisionModel
 
 from janusflow.config.errors import ConfigError
@@ -17,7 +21,8 @@ from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.sources import SceneSources
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.training.loop import Hook, train
+from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.loop import Hook, StepReport, TrainState, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
 from janusflow.training.pretrain import LATENTS, VAE, averaged, log_hook
@@ -30,14 +35,14 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     torch.manual_seed(recipe.loop.seed)
     model = start_model(recipe)
     train_only(model, recipe.trainable)
-    vae = AutoencoderKL.from_pretrained(recipe.vae / VAE)
+    vae = AutoencoderKL.from_pretrained(recipe.vae / VAE, low_cpu_mem_usage=False)
+    processor = JanusFlowProcessor.from_pretrained(recipe.processor)
     sources = SceneSources(
         SceneFolder(recipe.scenes),
         recipe.vae / LATENTS,
         scaling_factor=vae.config.scaling_factor,
     ).by_kind()
-    tokenizer = Tokenizer.from_file(str(recipe.processor / "tokenizer.json"))
-    collate = Collator(tokenizer, model.config)
+    collate = Collator(processor.tokenizer.backend_tokenizer, model.config)
 
     def batches(step: int) -> Iterator[TrainBatch]:
         return mixed_batches(sources, collate, recipe.mixture, seed=recipe.loop.seed, step=step)
@@ -47,10 +52,40 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
         batches,
         recipe.loop,
         run=recipe.run,
-        hooks=[log_hook(recipe.run, recipe.loop), *hooks],
+        hooks=[log_hook(recipe.run, recipe.loop), ModelHook(recipe, processor, vae), *hooks],
     )
+    save_model(state, recipe.run, processor, vae)
+
+
+class ModelHook:
+    """Keeps `model/` at the newest average, so that a run can be tried while it goes on."""
+
+    def __init__(
+        self, recipe: StageRecipe, processor: JanusFlowProcessor, vae: AutoencoderKL
+    ) -> None:
+        self.every, self.processor, self.vae = recipe.loop.save_every, processor, vae
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:
+        """Save when due."""
+        if report.step % self.every == 0:
+            save_model(state, state.run, self.processor, self.vae)
+
+
+def save_model(
+    state: TrainState, run: Path, processor: JanusFlowProcessor, vae: AutoencoderKL
+) -> None:
+    """Write the averaged model, complete, beside `model/`, then put it in its place."""
+    new, old = run / f"{MODEL}.new", run / f"{MODEL}.old"
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     with averaged(state):
-        model.save_pretrained(recipe.run / MODEL)
+        state.objective.get_submodule("model").save_pretrained(new)
+    processor.save_pretrained(new)
+    vae.save_pretrained(new / VAE)
+    if (run / MODEL).exists():
+        (run / MODEL).rename(old)
+    new.rename(run / MODEL)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def start_model(recipe: StageRecipe) -> JanusFlowForConditionalGeneration:

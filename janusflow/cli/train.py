@@ -1,0 +1,30 @@
+"""`janusflow train`: run a recipe file, or a folder of them in order."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(help="A .yaml recipe, or a folder of them.")],
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045 (typer)
+        typer.Argument(help="Settings to change, as dotted.key=value."),
+    ] = None,
+) -> None:
+    """Train by a recipe; an interrupted run goes on where it stopped.
+
+    Every run folder keeps its settings (recipe.yaml), log (log.jsonl), checkpoints and the newest
+    averaged model (model/), which every other command takes as --model.
+
+    Examples:
+
+      janusflow train recipes/mini                  (all of mini, about two hours on two cores)
+
+      janusflow train recipes/mini/8-stage3.yaml run=runs/mine loop.steps=500
+    """
+    from janusflow.training.recipes import run_recipes
+
+    for run in run_recipes(recipe, tuple(overrides or ())):
+        typer.echo(run)

@@ -1,0 +1,103 @@
+"""Run recipe files: one YAML, or a folder of them in order. Finished steps are skipped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.recipes import (
+    ScenesRecipe,
+    SiglipRecipe,
+    StageRecipe,
+    TokenizerRecipe,
+    VaeRecipe,
+)
+from janusflow.config.records import load_record, to_tree
+from janusflow.mini.dataset import write_scenes
+from janusflow.mini.tokenizer import mini_processor, train_tokenizer
+from janusflow.training.pretrain import train_siglip, train_vae
+from janusflow.training.stage import train_stage
+
+ECHO = "recipe.yaml"
+DONE = "done"
+
+
+def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
+    """Run a recipe, or every recipe of a folder by name, and return the run folders.
+
+    A run folder keeps the settings it was made with; a finished one is not run again, an
+    interrupted one is resumed.
+
+    Raises:
+        ConfigError: a recipe does not fit, or a run folder was begun with other settings.
+    """
+    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(f"no recipes in {path}: wanted .yaml files, e.g. recipes/mini.")
+    if path.is_dir() and overrides:
+        raise ConfigError(
+            f"overrides {' '.join(overrides)} for the folder {path}: give them to one recipe file."
+        )
+    recipes = [read_recipe(file, overrides) for file in files]
+    return [_run(recipe) for recipe in recipes]
+
+
+def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
+    """Read one recipe file into the record of its task."""
+    if not path.is_file():
+        raise ConfigError(f"no recipe at {path}: wanted a .yaml file or a folder of them.")
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    task = tree.get("task") if isinstance(tree, dict) else None
+    if task not in TASKS:
+        raise ConfigError(f"{path}: task is {task!r}, wanted one of {', '.join(TASKS)}.")
+    return load_record(TASKS[task][0], path, overrides)
+
+
+def _run(recipe: Any) -> Path:
+    run: Path = recipe.run
+    if (run / DONE).exists():
+        tqdm.write(f"{run}: finished before, skipped")
+        return run
+    settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
+    echo = run / ECHO
+    if echo.exists() and echo.read_text(encoding="utf-8") != settings:
+        raise ConfigError(
+            f"{run} was begun with other settings ({echo}): choose another run=FOLDER or delete it."
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    echo.write_text(settings, encoding="utf-8")
+    TASKS[recipe.task][1](recipe)
+    (run / DONE).touch()
+    return run
+
+
+def _scenes(recipe: ScenesRecipe) -> None:
+    write_scenes(
+        recipe.run,
+        num_scenes=recipe.num_scenes,
+        size=recipe.size,
+        seed=recipe.seed,
+        progress=tqdm,
+    )
+
+
+def _tokenizer(recipe: TokenizerRecipe) -> None:
+    tokenizer = train_tokenizer(
+        vocab_size=recipe.vocab_size, num_texts=recipe.num_texts, seed=recipe.seed
+    )
+    mini_processor(
+        tokenizer, image_size=recipe.image_size, num_image_tokens=recipe.num_image_tokens
+    ).save_pretrained(recipe.run)
+
+
+TASKS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "scenes": (ScenesRecipe, _scenes),
+    "tokenizer": (TokenizerRecipe, _tokenizer),
+    "vae": (VaeRecipe, train_vae),
+    "siglip": (SiglipRecipe, train_siglip),
+    "stage": (StageRecipe, train_stage),
+}
+"""Task name -> the record its file fills and what runs it."""
