@@ -84,23 +84,33 @@ def _blobs(pixels: Float[np.ndarray, "y x 3"]) -> list[_Blob]:
 
 def _identify(blob: _Blob) -> SceneObject:
     area = blob.coverage.sum()
-    mean_y, mean_x = (_centre_of_mass(blob.coverage) + 0.5) / GRID
+    mean_y, mean_x = _centre_of_mass(blob.coverage) + 0.5
+    seen, top, left = _window(blob.coverage)
+    side = len(seen)
     best: tuple[float, Shape, float, float, float] | None = None
     for shape in SHAPES:
         unit_area, offset = _moments(shape)
-        radius = float(np.sqrt(area / unit_area)) / GRID
-        x, y = mean_x - radius * offset[0], mean_y - radius * offset[1]
-        sharp = draw_shape(shape, x=x, y=y, radius=radius, size=GRID)
-        overlap = max(
-            _overlap(blob.coverage, sharp),
-            _overlap(blob.coverage, sharp.filter(ImageFilter.GaussianBlur(BLUR))),
-        )
+        radius = float(np.sqrt(area / unit_area))
+        x, y = (float(mean_x - radius * offset[0]), float(mean_y - radius * offset[1]))
+        where = {"x": (x - left) / side, "y": (y - top) / side, "radius": radius / side}
+        sharp = draw_shape(shape, **where, size=side)
+        blurred = sharp.filter(ImageFilter.GaussianBlur(BLUR))
+        overlap = max(_overlap(seen, sharp), _overlap(seen, blurred))
         if best is None or overlap > best[0]:
-            best = overlap, shape, float(x), float(y), radius
+            best = overlap, shape, x / GRID, y / GRID, radius / GRID
     assert best is not None, "there is at least one shape"
     _, shape, x, y, radius = best
     size = min(RADIUS, key=lambda name: abs(np.log(RADIUS[name] / radius)))
     return SceneObject(shape=shape, colour=_nearest_colour(blob.rgb), size=size, x=x, y=y)
+
+
+def _window(coverage: Float[np.ndarray, "y x"]) -> tuple[np.ndarray, int, int]:
+    """Cut out the square around what is covered; give it with its top row and left column."""
+    rows, columns = np.nonzero(coverage)
+    side = max(np.ptp(rows), np.ptp(columns)) + 1 + 2 * RIM
+    top, left = int(rows.min()) - RIM, int(columns.min()) - RIM
+    padded = np.pad(coverage, ((RIM, side), (RIM, side)))
+    return padded[top + RIM :, left + RIM :][:side, :side], top, left
 
 
 def _overlap(coverage: Float[np.ndarray, "y x"], mask: Image.Image) -> float:
@@ -154,9 +164,12 @@ def _label(mask: Bool[np.ndarray, "y x"]) -> Int[np.ndarray, "y x"]:
     outside = mask.size
     labels = np.where(mask, np.arange(mask.size).reshape(mask.shape), outside)
     while True:
-        padded = np.pad(labels, 1, constant_values=outside)
-        around = [padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]]
-        least = np.where(mask, np.minimum.reduce([labels, *around]), outside)
-        if (least == labels).all():
+        least = labels.copy()
+        np.minimum(least[1:], labels[:-1], out=least[1:])
+        np.minimum(least[:-1], labels[1:], out=least[:-1])
+        np.minimum(least[:, 1:], labels[:, :-1], out=least[:, 1:])
+        np.minimum(least[:, :-1], labels[:, 1:], out=least[:, :-1])
+        least[~mask] = outside
+        if np.array_equal(least, labels):
             return labels
         labels = least

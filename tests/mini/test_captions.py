@@ -1,0 +1,219 @@
+"""Captions are true, complete and well formed; a reader of its own checks them."""
+
+import re
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+
+from janusflow.mini.captions import caption, description
+from janusflow.mini.scenes import (
+    Background,
+    Scene,
+    SceneObject,
+    composition,
+    position,
+    relation,
+    sample_scene,
+)
+from janusflow.mini.words import (
+    ENGLISH_PLACES,
+    KOREAN_COLOURS,
+    KOREAN_SHAPES,
+    Language,
+    with_particles,
+)
+
+NUMBERS = {"": 1, "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4}
+NUMBERS |= {str(number): number for number in range(1, 5)}
+KOREAN_NUMBERS = {"": 1, "한": 1, "두": 2, "세": 3, "네": 4}
+ENGLISH_OBJECT = re.compile(
+    r"(?:\b(an?|one|two|three|four|[1-4]) )?(?:(small|little|medium|medium-sized|large|big) )?"
+    r"\b(red|orange|yellow|green|cyan|blue|purple|pink|brown|black) "
+    r"(circle|square|triangle|star|heart|diamond|cross|ring|crescent)(?:e?s)?\b"
+)
+COLOUR_OF = {name: colour for colour, names in KOREAN_COLOURS.items() for name in names}
+SHAPE_OF = {name: shape for shape, names in KOREAN_SHAPES.items() for name in names}
+
+
+def alternatives(names: dict[str, str]) -> str:
+    return "|".join(sorted(names, key=len, reverse=True))
+
+
+KOREAN_OBJECT = re.compile(
+    rf"(?:(작은|중간 크기의|큰) )?\b({alternatives(COLOUR_OF)}) ({alternatives(SHAPE_OF)})"
+    r"(?: (한|두|세|네) 개)?"
+)
+RELATIONS = {"left of": "left", "right of": "right", "above": "above", "below": "below"}
+RELATIONS |= {"under": "below", "to the left of": "left", "to the right of": "right"}
+PLACE = re.compile(
+    r"\b((?:in|at|on) the (?:top|bottom|left|right|cent|middle)[a-z ]*?)(?= on a |[.?]|$)"
+)
+KOREAN_RELATIONS = {"왼쪽": "left", "오른쪽": "right", "위": "above", "아래": "below"}
+
+
+def read(text: str, language: Language) -> Counter:
+    """Count the (colour, shape) pairs a text names."""
+    found: Counter = Counter()
+    if language == "en":
+        for number, _, colour, shape in ENGLISH_OBJECT.findall(text.lower()):
+            found[colour, shape] += NUMBERS[number]
+    else:
+        for _, colour, shape, number in KOREAN_OBJECT.findall(text):
+            found[COLOUR_OF[colour], SHAPE_OF[shape]] += KOREAN_NUMBERS[number]
+    return found
+
+
+@cache
+def captions(language: Language, num: int) -> list[tuple[Scene, str]]:
+    rng = np.random.default_rng(11)
+    scenes = [sample_scene(rng) for _ in range(num)]
+    return [(scene, caption(scene, rng, language=language)) for scene in scenes]
+
+
+def kinds(scene: Scene) -> Counter:
+    return Counter((thing.colour, thing.shape) for thing in scene.objects)
+
+
+def the(scene: Scene, colour: str, shape: str) -> SceneObject:
+    return next(each for each in scene.objects if (each.colour, each.shape) == (colour, shape))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_caption_names_every_object_and_no_other(language: Language):
+    for scene, text in captions(language, 800)[:600]:
+        assert read(text, language) == kinds(scene), text
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_description_names_every_object_and_no_other(language: Language):
+    for scene, _ in captions(language, 800)[:300]:
+        assert read(description(scene, language=language), language) == kinds(scene)
+
+
+def test_english_relations_are_true_and_said_of_about_sixty_percent():
+    num_pairs = num_related = 0
+    for scene, text in captions("en", 800):
+        if len(scene.objects) != 2 or len(kinds(scene)) != 2:
+            continue
+        num_pairs += 1
+        objects = list(ENGLISH_OBJECT.finditer(text.lower()))
+        between = text.lower()[objects[0].end() : objects[1].start()].strip()
+        if between not in ("and", "with"):
+            num_related += 1
+            a, b = (the(scene, *match.group(3, 4)) for match in objects)
+            assert relation(a, b) == RELATIONS[between], text
+    assert abs(num_related / num_pairs - 0.6) < 4 * np.sqrt(0.24 / num_pairs)
+
+
+def test_korean_relations_are_true():
+    num_related = 0
+    for scene, text in captions("ko", 800):
+        objects = list(KOREAN_OBJECT.finditer(text))
+        between = text[objects[0].end() : objects[1].start()] if len(objects) == 2 else ""
+        said = re.fullmatch(r"의? (왼쪽|오른쪽|위|아래)에(?: 있는)? ", between)
+        if said:
+            num_related += 1
+            b, a = (
+                the(scene, COLOUR_OF[match.group(2)], SHAPE_OF[match.group(3)]) for match in objects
+            )
+            assert relation(a, b) == KOREAN_RELATIONS[said.group(1)], text
+    assert num_related > 50
+
+
+def test_sizes_are_true_and_said_now_and_then():
+    canonical = {"little": "small", "medium-sized": "medium", "big": "large"}
+    num_sized = 0
+    for scene, text in captions("en", 800):
+        named = [match for match in ENGLISH_OBJECT.findall(text.lower()) if match[1]]
+        num_sized += bool(named)
+        for _, size, colour, shape in named:
+            assert canonical.get(size, size) == the(scene, colour, shape).size, text
+    assert abs(num_sized / 800 - 0.3) < 4 * np.sqrt(0.21 / 800)
+
+
+def test_places_are_true_and_said_of_about_a_quarter_of_lone_objects():
+    num_lone = num_placed = 0
+    for scene, text in captions("en", 800):
+        if len(scene.objects) == 1:
+            num_lone += 1
+            place = position(scene.objects[0])
+            said = PLACE.search(text)
+            if said:
+                num_placed += 1
+                assert place is not None
+                assert said.group(1) in ENGLISH_PLACES[place], text
+    assert abs(num_placed / num_lone - 0.25) < 0.07
+
+
+def test_backgrounds_are_true_and_said_now_and_then():
+    found = captions("en", 800)
+    named = [(scene, text) for scene, text in found if "background" in text]
+    for scene, text in named:
+        assert all(tone in text for tone in scene.background.tones), text
+        words = {"stripes": "striped", "dots": "dots", "checks": "checked", "gradient": "fading"}
+        assert {kind for kind, word in words.items() if word in text} == (
+            {scene.background.kind} - {"plain"}
+        )
+    assert abs(len(named) / 800 - 0.2) < 4 * np.sqrt(0.16 / 800)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_no_slot_or_particle_is_left_open(language: Language):
+    assert not [text for _, text in captions(language, 800) if re.search(r"[][{}]|  |,,", text)]
+
+
+def test_english_articles_fit():
+    for _, text in captions("en", 800):
+        assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", text), text
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_phrasing_varies(language: Language):
+    rng = np.random.default_rng(0)
+    scene = sample_scene(rng, num_objects=2, identical=False)
+    assert len({caption(scene, rng, language=language) for _ in range(200)}) > 50
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        ("원[은/는]", "원은"),
+        ("하트[은/는]", "하트는"),
+        ("별[을/를] 그려 줘", "별을 그려 줘"),
+        ("마름모[이/가] 있다", "마름모가 있다"),
+        ("빨간 원 세 개[과/와] 고리[이랑/랑]", "빨간 원 세 개와 고리랑"),
+        ("초승달[이랑/랑]", "초승달이랑"),
+    ],
+)
+def test_particles_follow_the_final_consonant(template: str, wanted: str):
+    assert with_particles(template) == wanted
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_description_does_not_depend_on_the_order_of_objects(language: Language):
+    for scene, _ in captions(language, 800)[:200]:
+        turned = Scene(objects=scene.objects[::-1], background=scene.background)
+        assert description(turned, language=language) == description(scene, language=language)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_equal_descriptions_mean_equal_compositions(language: Language):
+    compositions: dict[str, str] = {}
+    for scene, _ in captions(language, 800):
+        text = description(scene, language=language)
+        assert compositions.setdefault(text, composition(scene)) == composition(scene)
+
+
+def test_descriptions_read_as_documented():
+    star = SceneObject(shape="star", colour="orange", size="small", x=0.2, y=0.5)
+    cross = SceneObject(shape="cross", colour="red", size="small", x=0.8, y=0.5)
+    other = SceneObject(shape="cross", colour="red", size="small", x=0.8, y=0.9)
+    plain = Background(kind="plain", tones=("white",))
+    two = Scene(objects=(cross, star), background=plain)
+    assert description(two, language="en") == "an orange star left of a red cross"
+    assert description(two, language="ko") == "빨간 십자가 왼쪽에 주황색 별"
+    three = Scene(objects=(star, cross, other), background=plain)
+    assert description(three, language="en") == "two red crosses and an orange star"
+    assert description(three, language="ko") == "빨간 십자가 두 개와 주황색 별 한 개"
