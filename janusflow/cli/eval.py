@@ -1,8 +1,9 @@
-"""`janusflow eval`: measure a model on held-out compositions of the scene generator."""
+"""`janusflow eval`: measure a model on held-out scenes, or on easy-VQA's own test questions."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
@@ -11,11 +12,9 @@ from janusflow.cli.options import Model
 if TYPE_CHECKING:
     from janusflow.evaluation.shapes import Score
 
-TASKS = ("shapes",)
 
-
-def command(  # noqa: PLR0913 (what people set, each by its name)
-    task: Annotated[str, typer.Argument(help=f"One of: {', '.join(TASKS)}.")],
+def command(
+    task: Annotated[Literal["shapes", "easy-vqa"], typer.Argument(help="What to measure.")],
     model: Model = "mini",
     limit: Annotated[int, typer.Option(min=1, help="Items of each kind.")] = 300,
     objects: Annotated[int, typer.Option(min=1, max=4, help="Objects in a drawn scene.")] = 1,
@@ -29,21 +28,41 @@ def command(  # noqa: PLR0913 (what people set, each by its name)
 ) -> None:
     """Measure drawing and answering, with 95% intervals.
 
-    Example:
+    shapes: captions and questions of scenes whose composition training never saw, judged by the
+    scene generator's own detector. easy-vqa: that data set's test split (fetched on first use).
 
+    Example:
       janusflow eval shapes --model mini --limit 300 --json scores.json
     """
-    from tqdm import tqdm
-
     import janusflow
-    from janusflow.config.errors import ConfigError
     from janusflow.evaluation import shapes
 
-    if task not in TASKS:
-        raise ConfigError(f"task {task!r} is unknown: wanted one of {', '.join(TASKS)}.")
     jf = janusflow.load(model)
-    settings = shapes.DrawingSettings(steps=steps, guidance=guidance)
-    items: list[dict[str, object]] = []
+    if task == "easy-vqa":
+        scores, items = _easy_vqa(jf, limit)
+    else:
+        settings = shapes.DrawingSettings(steps=steps, guidance=guidance)
+        scores, items = _shapes(jf, limit, objects=objects, seed=seed, settings=settings)
+    for score in scores:
+        typer.echo(_line(score))
+    if out is not None:
+        rows = [
+            {"name": s.name, "right": s.num_right, "items": s.num_items, "interval": s.interval}
+            for s in scores
+        ]
+        report = {"task": task, "model": model, "version": janusflow.__version__, "seed": seed}
+        report |= {"steps": steps, "guidance": guidance, "scores": rows, "items": items}
+        out.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _shapes(
+    jf: Any, limit: int, *, objects: int, seed: int, settings: Any
+) -> tuple[list["Score"], list[dict[str, Any]]]:
+    from tqdm import tqdm
+
+    from janusflow.evaluation import shapes
+
+    items: list[dict[str, Any]] = []
     verdicts: list[tuple[str, bool]] = []
     for language in shapes.LANGUAGES:
         drawn = shapes.score_drawing(
@@ -52,31 +71,36 @@ def command(  # noqa: PLR0913 (what people set, each by its name)
         for _, prompt, _, is_right in tqdm(drawn, total=limit, desc=f"draw {language}"):
             verdicts.append((f"drawing {language}", is_right))
             items.append({"prompt": prompt, "right": is_right})
-    drawing = shapes.tally(verdicts)[:-1]
     asked = shapes.score_questions(jf, limit, seed=seed, size=jf.image_size)
-    answered: list[tuple[str, bool]] = []
-    for question, answer, is_right in tqdm(asked, total=limit, desc="ask"):
-        answered.append((f"question {question.kind}", is_right))
-        items.append(
-            {
-                "question": question.text,
-                "wanted": question.answer,
-                "answer": answer,
-                "right": is_right,
-            }
-        )
+    answers = _answers(tqdm(asked, total=limit, desc="ask"))
     detector = shapes.score_detector(limit, seed=seed, num_objects=objects, size=jf.image_size)
-    scores = [detector, *drawing, *shapes.tally(answered)]
-    for score in scores:
-        typer.echo(_line(score))
-    if out is not None:
-        rows = [
-            {"name": s.name, "right": s.num_right, "items": s.num_items, "interval": s.interval}
-            for s in scores
-        ]
-        report = {"model": model, "seed": seed, "steps": steps, "guidance": guidance}
-        text = json.dumps({**report, "scores": rows, "items": items}, ensure_ascii=False, indent=1)
-        out.write_text(text, encoding="utf-8")
+    answer_scores = shapes.tally([(f"question {a['kind']}", a["right"]) for a in answers])
+    return [detector, *shapes.tally(verdicts)[:-1], *answer_scores], items + answers
+
+
+def _easy_vqa(jf: Any, limit: int) -> tuple[list["Score"], list[dict[str, Any]]]:
+    from tqdm import tqdm
+
+    from janusflow.evaluation import shapes
+    from janusflow.mini.easy_vqa import EasyVqa, fetch_easy_vqa
+
+    test = EasyVqa(fetch_easy_vqa(Path("runs/mini/easy-vqa")), "test")
+    items = [(test.pictures[i], shapes.plain_question(q, a)) for q, a, i in test.questions[:limit]]
+    answers = _answers(tqdm(shapes.answered(jf, items), total=len(items), desc="ask"))
+    return shapes.tally([("easy-VQA test", a["right"]) for a in answers])[:1], answers
+
+
+def _answers(asked: Iterable[tuple[Any, str, bool]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": question.kind,
+            "question": question.text,
+            "wanted": question.answer,
+            "answer": answer,
+            "right": is_right,
+        }
+        for question, answer, is_right in asked
+    ]
 
 
 def _line(score: "Score") -> str:

@@ -22,6 +22,15 @@ class ScenesRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EasyVqaRecipe:
+    """Fetch the easy-VQA package (3 MB)."""
+
+    task: str
+    run: Path
+    """Folder the package file is left in."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizerRecipe:
     """Train a byte-level BPE tokenizer on the scenes' captions and questions."""
 
@@ -91,6 +100,10 @@ class StageRecipe:
     """Folder of the VAE step."""
     scenes: Path
     """Folder of the scenes step."""
+    easy_vqa: Path | None = None
+    """Folder of the easy_vqa step, if its questions are to be learnt too."""
+    easy_vqa_share: float = 0.15
+    """Share of easy-VQA among the understanding samples, where there is any."""
     start: Path | None = None
     """Model folder (or finished run) to start from; without it, `new` must say what to build."""
     new: dict[str, object] | None = None

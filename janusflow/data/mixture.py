@@ -17,7 +17,7 @@ Draw = Callable[[np.random.Generator], Sample]
 
 
 def counts(ratio: Ratio, batch_size: int, rng: np.random.Generator) -> dict[Kind, int]:
-    """Split a batch by shares; what whole numbers leave over is drawn, so it is right on average."""
+    """Split a batch by shares; what whole numbers leave over is drawn: right on average."""
     shares = np.array([getattr(ratio, kind) for kind in KINDS], dtype=float)
     if shares.sum() <= 0 or (shares < 0).any():
         raise ConfigError(f"{ratio}: shares must not be negative, and at least one above 0.")
@@ -28,6 +28,15 @@ def counts(ratio: Ratio, batch_size: int, rng: np.random.Generator) -> dict[Kind
         rest = exact - whole
         whole[rng.choice(len(KINDS), size=left, replace=False, p=rest / rest.sum())] += 1
     return dict(zip(KINDS, whole.tolist(), strict=True))
+
+
+def mixed(first: Draw, second: Draw, *, share_of_second: float) -> Draw:
+    """Draw from one of two sources of the same kind."""
+
+    def draw(rng: np.random.Generator) -> Sample:
+        return (second if rng.random() < share_of_second else first)(rng)
+
+    return draw
 
 
 def mixed_batches(

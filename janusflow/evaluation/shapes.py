@@ -20,6 +20,8 @@ from janusflow.mini.scenes import Scene, sample_scene
 from janusflow.mini.words import Language
 
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
+MAX_ANSWER_TOKENS = 96
+"""A description of four objects in Korean fits."""
 WILSON_Z = 1.96
 """95% of a normal lies within this many standard deviations."""
 
@@ -127,7 +129,7 @@ def score_drawing(
 
 
 def score_questions(
-    jf: DrawsAndAnswers, num_questions: int, *, seed: int, size: int, batch_size: int = 50
+    jf: DrawsAndAnswers, num_questions: int, *, seed: int, size: int
 ) -> Iterator[tuple[Question, str, bool]]:
     """Ask about renders of held-out scenes, one question a scene; yield it, answer and verdict."""
     items: list[tuple[Image.Image, Question]] = []
@@ -135,12 +137,24 @@ def score_questions(
         rng = np.random.default_rng((seed, index))
         asked = ask_all(scene, rng, language=LANGUAGES[index % 2])
         items.append((render(scene, size=size), asked[rng.integers(len(asked))]))
-    for start in range(0, num_questions, batch_size):
+    return answered(jf, items)
+
+
+def plain_question(text: str, answer: str) -> Question:
+    """A question from elsewhere, whose answer is compared as a description's is: as a whole."""
+    return Question(kind="description", text=text, answer=answer, language="en")
+
+
+def answered(
+    jf: DrawsAndAnswers, items: Sequence[tuple[Image.Image, Question]], *, batch_size: int = 50
+) -> Iterator[tuple[Question, str, bool]]:
+    """Ask one question about each picture; yield it, the answer and whether that is right."""
+    for start in range(0, len(items), batch_size):
         chunk = items[start : start + batch_size]
         answers = jf.ask(
             [picture for picture, _ in chunk],
             [question.text for _, question in chunk],
-            max_new_tokens=96,
+            max_new_tokens=MAX_ANSWER_TOKENS,
         )
         for (_, question), answer in zip(chunk, answers, strict=True):
             yield question, answer, is_correct(question, answer)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import (
+    EasyVqaRecipe,
     ScenesRecipe,
     SiglipRecipe,
     StageRecipe,
@@ -17,6 +18,7 @@ from janusflow.config.recipes import (
 )
 from janusflow.config.records import load_record, to_tree
 from janusflow.mini.dataset import write_scenes
+from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
 from janusflow.training.pretrain import train_siglip, train_vae
 from janusflow.training.stage import train_stage
@@ -84,6 +86,10 @@ def _scenes(recipe: ScenesRecipe) -> None:
     )
 
 
+def _easy_vqa(recipe: EasyVqaRecipe) -> None:
+    fetch_easy_vqa(recipe.run)
+
+
 def _tokenizer(recipe: TokenizerRecipe) -> None:
     tokenizer = train_tokenizer(
         vocab_size=recipe.vocab_size, num_texts=recipe.num_texts, seed=recipe.seed
@@ -95,6 +101,7 @@ def _tokenizer(recipe: TokenizerRecipe) -> None:
 
 TASKS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "scenes": (ScenesRecipe, _scenes),
+    "easy_vqa": (EasyVqaRecipe, _easy_vqa),
     "tokenizer": (TokenizerRecipe, _tokenizer),
     "vae": (VaeRecipe, train_vae),
     "siglip": (SiglipRecipe, train_siglip),

@@ -16,8 +16,9 @@ from transformers import SiglipVisionModel
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import mixed_batches
+from janusflow.data.mixture import Draw, Kind, mixed, mixed_batches
 from janusflow.mini.dataset import SceneFolder
+from janusflow.mini.easy_vqa import WHEEL, EasyVqa
 from janusflow.mini.sources import SceneSources
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -37,11 +38,7 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     train_only(model, recipe.trainable)
     vae = AutoencoderKL.from_pretrained(recipe.vae / VAE, low_cpu_mem_usage=False)
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
-    sources = SceneSources(
-        SceneFolder(recipe.scenes),
-        recipe.vae / LATENTS,
-        scaling_factor=vae.config.scaling_factor,
-    ).by_kind()
+    sources = stage_sources(recipe, vae)
     collate = Collator(processor.tokenizer.backend_tokenizer, model.config)
 
     def batches(step: int) -> Iterator[TrainBatch]:
@@ -55,6 +52,22 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
         hooks=[log_hook(recipe.run, recipe.loop), ModelHook(recipe, processor, vae), *hooks],
     )
     save_model(state, recipe.run, processor, vae)
+
+
+def stage_sources(recipe: StageRecipe, vae: AutoencoderKL) -> dict[Kind, Draw]:
+    """Where the stage's samples of each kind come from."""
+    scenes = SceneSources(
+        SceneFolder(recipe.scenes),
+        recipe.vae / LATENTS,
+        scaling_factor=vae.config.scaling_factor,
+    )
+    sources = dict(scenes.by_kind())
+    if recipe.easy_vqa is not None:
+        others = EasyVqa(recipe.easy_vqa / WHEEL, "train")
+        sources["understanding"] = mixed(
+            scenes.understanding, others.draw, share_of_second=recipe.easy_vqa_share
+        )
+    return sources
 
 
 class ModelHook:
