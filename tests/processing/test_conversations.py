@@ -1,0 +1,136 @@
+"""Messages in OpenAI's shape mean what the release's mean; what fits neither is refused."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from janusflow.config.errors import ImageError, PromptError
+from janusflow.processing.conversations import (
+    picture_from_url,
+    read_conversation,
+    with_pictures,
+)
+from janusflow.processing.picture_files import open_image
+
+TAG = "<image>"
+RED = Image.new("RGB", (2, 2), "red")
+
+
+def read(*messages: dict[str, Any], **options: bool):
+    return read_conversation(messages, image_tag=TAG, **options)
+
+
+def message(role: str, content: object) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def png_uri(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_both_shapes_of_a_conversation_read_alike():
+    theirs = read(message("User", f"{TAG}\nWhat?"), message("Assistant", "A cat."))
+    openai = read(
+        message("user", [{"type": "image"}, {"type": "text", "text": "What?"}]),
+        message("assistant", [{"type": "text", "text": "A cat."}]),
+    )
+    assert theirs == openai
+    assert theirs.pictures == (None,)
+
+
+def test_an_answer_is_asked_for_when_the_user_spoke_last():
+    assert read(message("user", "hi")).messages[-1] == {"role": "Assistant", "content": ""}
+    assert read(message("user", "hi")) == read(message("user", "hi"), message("assistant", ""))
+    assert len(read(message("user", "hi"), ask_for_answer=False).messages) == 1
+
+
+def test_the_system_message_is_kept_apart():
+    assert read(message("user", "hi")).system_prompt is None
+    for role in ("system", "developer", "System"):
+        spoken = read(message(role, "Be kind."), message("user", "hi"))
+        assert spoken.system_prompt == "Be kind."
+        assert len(spoken.messages) == 2
+
+
+def test_pictures_keep_their_reading_order_across_parts_and_turns(tmp_path: Path):
+    path = tmp_path / "blue.png"
+    Image.new("RGB", (2, 2), "blue").save(path)
+    spoken = read(
+        message(
+            "user",
+            [
+                {"type": "image_url", "image_url": {"url": png_uri(RED), "detail": "low"}},
+                {"type": "text", "text": f"then {TAG}"},
+                {"type": "image", "image": str(path)},
+            ],
+        ),
+        message("assistant", "ok"),
+        message("user", [{"type": "image_url", "image_url": f"file://{path}"}]),
+    )
+    green = Image.new("RGB", (2, 2), "lime")
+    pictures = with_pictures(spoken, [green], number=1, image_tag=TAG)
+    colours = [open_image(picture).getpixel((0, 0)) for picture in pictures]
+    assert colours == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 255)]
+    assert spoken.messages[0]["content"] == f"{TAG}\nthen {TAG}\n{TAG}"
+
+
+@pytest.mark.parametrize("transform", [str, lambda uri: uri.replace("+", "%2B") + "\n"])
+def test_data_uris_are_decoded(transform: Any):
+    assert open_image(picture_from_url(transform(png_uri(RED)))).tobytes() == RED.tobytes()
+
+
+def test_paths_from_a_network_are_refused():
+    for url in ("/etc/passwd", "file:///etc/passwd", "../x.png"):
+        with pytest.raises(PromptError, match="file path"):
+            picture_from_url(url, allow_paths=False)
+        part = {"type": "image", "image": Path(url)}
+        with pytest.raises(PromptError, match="file path"):
+            read(message("user", [part]), allow_paths=False)
+    assert open_image(picture_from_url(png_uri(RED), allow_paths=False)).size == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "expected"),
+    [
+        ("https://example.org/a.png", PromptError, "not fetched"),
+        ("data:image/png;base64", ImageError, "no comma"),
+        ("data:image/png;base64,???", ImageError, "not valid base64"),
+    ],
+)
+def test_unusable_urls_are_refused(url: str, error: type[Exception], expected: str):
+    with pytest.raises(error, match=expected):
+        picture_from_url(url)
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([], "0 messages"),
+        ([message("system", "only")], "0 messages"),
+        ([message("assistant", "hi")], "turn 1 is the assistant's"),
+        ([message("user", "a"), message("user", "b")], "turn 2 is the user's"),
+        ([message("user", "a"), message("system", "b")], "message 2 is a system message"),
+        ([message("robot", "hi")], "role 'robot'"),
+        ([message("user", 3)], "content 3"),
+        ([message("user", None)], "content None"),
+        (["hi"], "message 'hi'"),
+        ([{"role": "user"}], "give a dict"),
+        ([message("user", [{"type": "audio"}])], "content part"),
+        ([message("user", [{"type": "text"}])], "content part"),
+        ([message("user", ["hi"])], "content part"),
+        ([message("user", [{"type": "image", "image": 3}])], "int as picture"),
+        ([message("user", " ")], "turn 1 .user. is empty"),
+        ([message("user", "a"), message("assistant", ""), message("user", "b")], "turn 2"),
+        ([message("user", "a"), message("assistant", TAG)], "users show pictures"),
+    ],
+)
+def test_messages_that_fit_no_shape_are_refused(messages: list[Any], expected: str):
+    with pytest.raises(PromptError, match=expected) as error:
+        read(*messages)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,372 @@
+"""Token ids, masks and pixels equal the release's; files of both layouts survive."""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
+
+from janusflow.config.errors import CheckpointError, ConfigError, PromptError
+from janusflow.processing.images import JanusFlowImageProcessor
+from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.processing.tokenizer import ImageTags
+
+RED = Image.new("RGB", (20, 10), "red")
+BLUE = Image.new("RGB", (10, 20), "blue")
+
+
+@pytest.fixture(scope="module")
+def told(reference: Path) -> dict[str, Any]:
+    return json.loads((reference / "templates.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module", params=["processor_config_tags", "class_default_tags"])
+def tag_set(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def real(
+    real_tokenizer: PreTrainedTokenizerFast, told: dict[str, Any], tag_set: str
+) -> JanusFlowProcessor:
+    ids = told["tag_ids"][tag_set]
+    tags = ImageTags(
+        image=ids["image_tag"][0],
+        generation=ids["image_gen_tag"][0],
+        start=ids["image_start_tag"][0],
+        end=ids["image_end_tag"][0],
+    )
+    return JanusFlowProcessor(JanusFlowImageProcessor(), real_tokenizer, tags=tags)
+
+
+@pytest.fixture
+def release_folder(reference: Path, tmp_path: Path) -> Path:
+    """The processor's files in the release's layout."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    for name in ("processor_config", "preprocessor_config", "special_tokens_map"):
+        shutil.copy(reference / f"official_{name}.json", folder / f"{name}.json")
+    shutil.copy(reference / "tokenizer" / "tokenizer.json", folder)
+    return folder
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "User", "content": text}
+
+
+# ---- equal to the release ---------------------------------------------------------------------
+
+
+def test_missing_tags_get_the_releases_ids_and_padding_falls_back_to_the_end(
+    real: JanusFlowProcessor,
+    real_tokenizer: PreTrainedTokenizerFast,
+    told: dict[str, Any],
+    tag_set: str,
+):
+    ids = told["tag_ids"][tag_set]
+    assert (real.bos_token_id, real.eos_token_id) == (ids["bos"], ids["eos"])
+    assert (real.pad_token_id, len(real.tokenizer)) == (ids["pad_id"], ids["len"])
+    for key in ("image_tag", "image_gen_tag", "image_start_tag", "image_end_tag"):
+        tag, token_id = ids[key]
+        assert real.tokenizer.convert_tokens_to_ids(tag) == token_id
+    assert len(real_tokenizer) < len(real.tokenizer), "the caller's tokenizer is left alone"
+
+
+def test_conversations_have_the_releases_token_ids(
+    real: JanusFlowProcessor, told: dict[str, Any], tag_set: str
+):
+    for name, case in told["understanding"].items():
+        num_images = case["deepseek_old"].count("<image_placeholder>")
+        batch = real.conversations([case["conversation"]], [[RED] * num_images])
+        row = batch.token_ids[0]
+        expanded = case[f"expanded.{tag_set}"]
+        assert row.dtype == torch.int64
+        assert len(row) == expanded["length"], name
+        digest = hashlib.sha256(row.numpy().tobytes()).hexdigest()
+        assert digest == expanded["sha256_int64"], name
+        starts = (row == real.image_start_token_id).nonzero()[:, 0].tolist()
+        ends = (row == real.image_end_token_id).nonzero()[:, 0].tolist()
+        assert (starts, ends) == (expanded["start_positions"], expanded["end_positions"])
+        assert [end - start for start, end in zip(starts, ends, strict=True)] == expanded[
+            "num_image_tokens"
+        ]
+        is_patch = row == real.image_token_id
+        folded = row[~is_patch & (row != real.image_end_token_id)]
+        folded = folded.where(folded != real.image_start_token_id, real.image_token_id)
+        assert folded.tolist() == case[f"ids_before_expansion.{tag_set}"]
+
+
+def test_drawing_prompts_have_the_releases_token_ids_but_the_last(
+    real: JanusFlowProcessor, told: dict[str, Any], tag_set: str
+):
+    for case in told["generation"]:
+        got = real.prompts([case["prompt"]]).token_ids[0].tolist()
+        assert got == case[f"ids_demo.{tag_set}"][:-1] == case[f"ids_readme.{tag_set}"][:-1]
+
+
+def test_understanding_cases_equal_the_reference(tiny: JanusFlowProcessor, reference: Path):
+    spec = importlib.util.spec_from_file_location("reference_recipe", reference / "recipe.py")
+    assert spec is not None
+    assert spec.loader is not None
+    recipe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recipe)
+    meta = json.loads((reference / "meta.json").read_text(encoding="utf-8"))
+    shapes = {name: shape for name, *shape in recipe.IMAGES}
+    expected = load_file(reference / "understanding.safetensors")
+    for name, case in meta["files"]["understanding"]["cases"].items():
+        questions = [
+            text.removeprefix("User: ").removesuffix("\n\nAssistant:") for text in case["sft"]
+        ]
+        images = [
+            [Image.fromarray(recipe.image(one, *shapes[one], meta["seed"])) for one in row]
+            for row in case["images"]
+        ]
+        batch = tiny.conversations([[user(text)] for text in questions], images)
+        assert torch.equal(batch.token_ids, expected[f"{name}.input_ids"])
+        assert torch.equal(batch.attention_mask, expected[f"{name}.attention_mask"])
+        assert batch.images_per_row == tuple(len(row) for row in case["images"])
+        if f"{name}.pixel_values" in expected:
+            assert batch.pixel_values is not None
+            assert torch.equal(batch.pixel_values, expected[f"{name}.pixel_values"][0])
+        if name == "batch":
+            assert batch.pixel_values is not None
+            row_1 = expected["batch.pixel_values_row1"][0, :1]
+            assert torch.equal(batch.pixel_values[2:], row_1)
+        if name == "text":
+            assert batch.pixel_values is None
+
+
+def test_the_drawing_prompt_of_the_small_model_equals_the_reference(
+    tiny: JanusFlowProcessor, reference: Path
+):
+    meta = json.loads((reference / "meta.json").read_text(encoding="utf-8"))
+    batch = tiny.prompts([meta["texts"]["generation"]])
+    told = meta["files"]["velocity"]
+    text = told["prompt"].removesuffix("<begin_of_image>")
+    assert batch.token_ids[0].tolist() == [tiny.bos_token_id, *text.encode()]
+    assert batch.token_ids.shape[1] == told["prompt_len"] - 1
+
+
+# ---- batches ----------------------------------------------------------------------------------
+
+
+def test_padding_is_on_the_left_and_moves_no_position(tiny: JanusFlowProcessor):
+    batch = tiny.prompts(["a", "a long red line"])
+    alone = tiny.prompts(["a"])
+    length = alone.token_ids.shape[1]
+    for name in ("token_ids", "attention_mask", "position_ids"):
+        assert torch.equal(getattr(batch, name)[0, -length:], getattr(alone, name)[0])
+    assert batch.token_ids[0, :-length].unique().tolist() == [tiny.pad_token_id]
+    assert batch.attention_mask[0, :-length].sum() == 0
+    assert alone.position_ids[0].tolist() == list(range(length))
+
+
+def test_pictures_come_in_reading_order(tiny: JanusFlowProcessor):
+    tag = tiny.settings.tags.image
+    batch = tiny.conversations(
+        [[user(f"{tag} and {tag}")], [user("none")], [user(tag)]], [[RED, BLUE], [], [RED]]
+    )
+    single = tiny.image_processor.preprocess
+    assert batch.images_per_row == (2, 0, 1)
+    assert batch.pixel_values is not None
+    assert torch.equal(batch.pixel_values, single([RED, BLUE, RED]))
+    num_spans = (batch.token_ids == tiny.image_start_token_id).sum(-1)
+    assert num_spans.tolist() == [2, 0, 1]
+    assert (batch.token_ids == tiny.image_token_id).sum() == 3 * tiny.settings.num_image_tokens
+
+
+def test_decoding_inverts_encoding(tiny: JanusFlowProcessor):
+    row = tiny.conversations([[user("Grüße, 고양이! 図")]])
+    assert tiny.decode(row.token_ids[0]) == "User: Grüße, 고양이! 図\n\nAssistant:"
+    assert tiny.decode([104, 105, tiny.eos_token_id]) == "hi"
+
+
+def test_the_processors_system_prompt_is_a_default(tiny_tokenizer: PreTrainedTokenizerFast):
+    processor = JanusFlowProcessor(
+        JanusFlowImageProcessor(image_size=96), tiny_tokenizer, system_prompt="Be brief."
+    )
+
+    def read(*messages: dict[str, str]) -> str:
+        return processor.decode(processor.conversations([messages]).token_ids[0])
+
+    assert read(user("hi")) == "Be brief.\n\nUser: hi\n\nAssistant:"
+    assert read({"role": "system", "content": ""}, user("hi")) == "User: hi\n\nAssistant:"
+    assert processor.decode(processor.prompts(["hi"]).token_ids[0]) == "User: hi\n\nAssistant:"
+
+
+# ---- refusals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "images", "expected"),
+    [
+        ("<image_placeholder> what?", [], "1 <image_placeholder> without a picture but 0"),
+        ("what?", [RED], "0 <image_placeholder> without a picture but 1"),
+        ("a <begin_of_image> b", [], "<begin_of_image> in its text"),
+        ("<image_placeholder><begin_of_image>", [RED], "<begin_of_image> in its text"),
+    ],
+)
+def test_texts_that_would_misplace_pictures_are_refused(
+    tiny: JanusFlowProcessor, text: str, images: list[Image.Image], expected: str
+):
+    with pytest.raises(PromptError, match=expected) as error:
+        tiny.conversations([[user("fine")], [user(text)]], [[], images])
+    assert "conversation 2" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_placeholder_in_a_system_prompt_is_refused(tiny_tokenizer: PreTrainedTokenizerFast):
+    processor = JanusFlowProcessor(
+        JanusFlowImageProcessor(), tiny_tokenizer, system_prompt="<image_placeholder>"
+    )
+    with pytest.raises(PromptError, match="conversation 1 has 1 <image_placeholder>"):
+        processor.conversations([[user("hi")]])
+    system = {"role": "system", "content": "<image_placeholder>"}
+    with pytest.raises(PromptError, match="picture in a message of role 'system'"):
+        processor.conversations([[system, user("hi")]])
+
+
+def test_drawing_prompts_hold_no_tags(tiny: JanusFlowProcessor):
+    for tag in tiny.settings.tags.in_order:
+        with pytest.raises(PromptError, match=tag):
+            tiny.prompts([f"a {tag}"])
+
+
+def test_empty_and_uneven_batches_are_refused(tiny: JanusFlowProcessor):
+    with pytest.raises(PromptError, match="0 prompts"):
+        tiny.prompts([])
+    with pytest.raises(PromptError, match="0 conversations"):
+        tiny.conversations([])
+    with pytest.raises(PromptError, match="2 lists of pictures"):
+        tiny.conversations([[user("hi")]], [[], []])
+
+
+def test_a_tokenizer_without_end_token_is_refused(tiny_tokenizer: PreTrainedTokenizerFast):
+    import tokenizers
+
+    bare = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={"a": 0}, merges=[]))
+    with pytest.raises(ConfigError, match="bos_token"):
+        JanusFlowProcessor(
+            JanusFlowImageProcessor(), PreTrainedTokenizerFast(tokenizer_object=bare)
+        )
+
+
+# ---- transformers' conventions ----------------------------------------------------------------
+
+
+def test_calling_like_transformers_gives_the_same_tensors(tiny: JanusFlowProcessor):
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
+    text = tiny.apply_chat_template(messages)
+    assert text == "User: <image_placeholder>\n?\n\nAssistant:"
+    called = tiny(images=[RED], text=[text])
+    batch = tiny.conversations([messages], [[RED]])
+    assert torch.equal(called["input_ids"], batch.token_ids)
+    assert torch.equal(called["attention_mask"], batch.attention_mask)
+    assert torch.equal(called["pixel_values"], batch.pixel_values)
+
+    messages[0]["content"][0]["image"] = RED
+    tokenized = tiny.apply_chat_template(messages, tokenize=True)
+    assert torch.equal(tokenized["input_ids"], batch.token_ids)
+    assert torch.equal(tokenized["pixel_values"], batch.pixel_values)
+
+
+def test_calling_without_pictures_or_without_text_works(tiny: JanusFlowProcessor):
+    assert set(tiny(text="hi")) == {"input_ids", "attention_mask"}
+    assert tiny(images=RED)["pixel_values"].shape == (1, 3, 96, 96)
+    with pytest.raises(PromptError, match="0 <image_placeholder> but 1"):
+        tiny(images=RED, text="hi")
+
+
+# ---- files ------------------------------------------------------------------------------------
+
+
+def as_read(processor: JanusFlowProcessor) -> tuple[Any, ...]:
+    """What a processor makes of one conversation and one prompt, and its settings."""
+    batch = processor.conversations([[user("<image_placeholder>\n2+2=?")]], [[RED]])
+    prompt = processor.prompts(["a cat"])
+    assert batch.pixel_values is not None
+    pixels = hashlib.sha256(np.ascontiguousarray(batch.pixel_values).tobytes()).hexdigest()
+    settings = (processor.settings.tags, processor.settings.template, processor.stop_strings)
+    return batch.token_ids.tolist(), prompt.token_ids.tolist(), pixels, settings
+
+
+def test_the_releases_folder_is_read_and_written_back_to_the_byte(
+    release_folder: Path, tmp_path: Path
+):
+    processor = JanusFlowProcessor.from_pretrained(release_folder)
+    assert processor.settings.tags == ImageTags()
+    assert processor.settings.template == "deepseek_old"
+
+    processor.save_release_layout(tmp_path / "again")
+
+    for name in ("processor_config", "preprocessor_config", "special_tokens_map"):
+        written = (tmp_path / "again" / f"{name}.json").read_bytes()
+        assert written == (release_folder / f"{name}.json").read_bytes()
+    assert as_read(JanusFlowProcessor.from_pretrained(tmp_path / "again")) == as_read(processor)
+
+
+def test_our_folder_survives_a_round_trip(release_folder: Path, tmp_path: Path):
+    processor = JanusFlowProcessor.from_pretrained(release_folder)
+    processor.save_pretrained(tmp_path / "ours")
+    again = JanusFlowProcessor.from_pretrained(tmp_path / "ours")
+    assert as_read(again) == as_read(processor)
+    assert len(again.tokenizer) == len(processor.tokenizer)
+    again.save_release_layout(tmp_path / "release_again")
+    told = json.loads((release_folder / "processor_config.json").read_text())
+    written = json.loads((tmp_path / "release_again" / "processor_config.json").read_text())
+    assert written == told
+
+
+def test_settings_of_our_own_survive(tiny: JanusFlowProcessor, tmp_path: Path):
+    tiny.save_pretrained(tmp_path)
+    again = JanusFlowProcessor.from_pretrained(tmp_path)
+    assert again.settings.system_prompt == ""
+    assert again.settings.num_image_tokens == tiny.settings.num_image_tokens
+    assert again.image_processor.image_size == 96
+    assert as_read(again) == as_read(tiny)
+    config = json.loads((tmp_path / "processor_config.json").read_text())
+    assert config["processor_class"] == "JanusFlowProcessor"
+
+
+def test_a_release_tokenizer_file_has_merges_the_authors_code_can_read(
+    release_folder: Path, tmp_path: Path
+):
+    JanusFlowProcessor.from_pretrained(release_folder).save_release_layout(tmp_path / "again")
+    merges = json.loads((tmp_path / "again" / "tokenizer.json").read_text())["model"]["merges"]
+    original = json.loads((release_folder / "tokenizer.json").read_text())["model"]["merges"]
+    assert merges == original
+
+
+def test_a_file_that_names_no_tags_means_the_releases_class_defaults(
+    release_folder: Path,
+):
+    (release_folder / "processor_config.json").write_text("{}")
+    tags = JanusFlowProcessor.from_pretrained(release_folder).settings.tags
+    assert tags == ImageTags(start="<begin_of_image>", end="<end_of_image>")
+
+
+@pytest.mark.parametrize(
+    "name", ["processor_config.json", "preprocessor_config.json", "tokenizer.json"]
+)
+def test_a_missing_or_broken_file_is_named(release_folder: Path, name: str):
+    text = (release_folder / name).read_text()
+    (release_folder / name).write_text(text[: len(text) // 2])
+    with pytest.raises(CheckpointError, match=f"{name} cannot be read"):
+        JanusFlowProcessor.from_pretrained(release_folder)
+    (release_folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        JanusFlowProcessor.from_pretrained(release_folder)
+
+
+def test_a_name_that_is_no_folder_is_refused_in_one_line():
+    with pytest.raises(CheckpointError, match="neither a folder nor a hub model") as error:
+        JanusFlowProcessor.from_pretrained("no/such/folder/here")
+    assert "\n" not in str(error.value)
