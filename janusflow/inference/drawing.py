@@ -1,0 +1,213 @@
+"""Draw latents: prompts read once, then the flow's ODE from noise (t=0) to data (t=1).
+
+Knows the model and the flow, neither the tokenizer nor the VAE. A picture depends on its prompt
+and its seed only, never on the pictures drawn beside it: every example has its own noise, padding
+is masked, and dopri5, whose steps are chosen on a whole batch, gets its pictures one by one.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from janusflow.config.errors import ConfigError
+from janusflow.flow import (
+    SOLVERS,
+    PathPoint,
+    StepInfo,
+    VelocityFn,
+    point_on_path,
+    solve,
+    solve_adaptive,
+    time_grid,
+    with_guidance,
+)
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import Prompt, PromptCache, stack, unconditional
+
+NUMERICS = ("accurate", "parity")
+ADAPTIVE = "dopri5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingSettings:
+    """How the ODE is solved. The defaults are the paper's."""
+
+    steps: int = 30
+    """Steps from t=0 to t=1; dopri5 chooses its own."""
+    guidance: float = 2.0
+    """Classifier-free guidance w: v = w v_conditional - (w - 1) v_unconditional; 1 is none."""
+    solver: str = "euler"
+    """One of flow.SOLVERS; dopri5 is adaptive."""
+    shift: float = 1.0
+    """Bend of the time grid: above 1 more steps are spent near noise."""
+    numerics: str = "accurate"
+    """accurate: the state is float32. parity: state, time and step are bfloat16, as released."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigError(f"steps={self.steps}: at least 1 is needed. The paper uses 30.")
+        if self.solver not in SOLVERS:
+            raise ConfigError(
+                f"solver={self.solver!r} is unknown. Use one of: {', '.join(SOLVERS)}."
+            )
+        if not self.shift > 0:
+            raise ConfigError(f"shift={self.shift} is not positive. Use 1 for a uniform grid.")
+        if self.numerics not in NUMERICS:
+            raise ConfigError(
+                f"numerics={self.numerics!r} is unknown. Use one of: {', '.join(NUMERICS)}."
+            )
+        if self.numerics == "parity" and self.solver == ADAPTIVE:
+            raise ConfigError(
+                "numerics=parity with solver=dopri5: the release has fixed bfloat16 steps only. "
+                "Use solver=euler, or numerics=accurate."
+            )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the unconditional branch has any weight."""
+        return self.guidance != 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadPrompts:
+    """All prompts of a call, read once and stacked: prompts first, unconditional rows after."""
+
+    cache: PromptCache
+    unconditional_rows: list[int]
+    """For every prompt the row its unconditional branch reads; empty without guidance."""
+
+    def select(self, prompts: list[int]) -> PromptCache:
+        """Give the rows of these prompts (repeats allowed), then those of their counterparts."""
+        rows = prompts + [self.unconditional_rows[i] for i in prompts if self.unconditional_rows]
+        index = torch.tensor(rows, device=self.cache.attention_mask.device)
+        cache = copy.deepcopy(self.cache.cache)
+        cache.batch_select_indices(index)
+        return PromptCache(
+            cache=cache,
+            attention_mask=self.cache.attention_mask[index],
+            next_position=self.cache.next_position[index],
+        )
+
+
+def read_prompts(
+    model: JanusFlowForConditionalGeneration,
+    prompts: Prompt,
+    *,
+    negative: Prompt | None,
+    is_guided: bool,
+) -> ReadPrompts:
+    """Read every prompt once, together with what the unconditional branch reads.
+
+    Args:
+        model: reads the prompts on its own device.
+        prompts: one row a prompt.
+        negative: one row, read by every prompt's unconditional branch instead of nothing.
+        is_guided: False leaves the unconditional branch out.
+    """
+    num_prompts = len(prompts.token_ids)
+    rows, counterparts = [prompts], []
+    if is_guided and negative is not None:
+        rows, counterparts = [prompts, negative], [num_prompts] * num_prompts
+    elif is_guided:
+        # One row each: masked tokens count as positions, so it depends on the prompt's length.
+        rows = [prompts, unconditional(prompts)]
+        counterparts = list(range(num_prompts, 2 * num_prompts))
+    stacked = stack(rows, pad_token_id=model.config.pad_token_id or 0)
+    on_device = Prompt(
+        token_ids=stacked.token_ids.to(model.device),
+        attention_mask=stacked.attention_mask.to(model.device),
+        position_ids=stacked.position_ids.to(model.device),
+    )
+    return ReadPrompts(cache=model.read_prompt(on_device), unconditional_rows=counterparts)
+
+
+def guided_velocity(
+    model: JanusFlowForConditionalGeneration, prompts: PromptCache, *, guidance: float
+) -> VelocityFn:
+    """Make the velocity function of these prompts; guidance 1 runs no unconditional branch.
+
+    The branches are combined in the state's dtype: float32, or the release's bfloat16 in parity.
+    """
+
+    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
+        return model.velocity(x_t, t, prompts).to(x_t.dtype)
+
+    return velocity if guidance == 1.0 else with_guidance(velocity, scale=guidance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """A picture to start from (SDEdit, Meng et al. 2021), and what of it may change."""
+
+    latent: Float[Tensor, "n c y x"]
+    """One for all pictures of the batch, or one each."""
+    strength: float
+    """How much of the path is walked: it starts at t = 1 - strength."""
+    mask: Bool[Tensor, "m 1 y x"] | None = None
+    """True is drawn anew, False is kept; None draws all of it anew."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.strength <= 1.0:
+            raise ConfigError(
+                f"strength={self.strength} is outside (0, 1]: 1 draws freely, small values stay "
+                "close to the picture. Use 0.6 to begin with."
+            )
+
+    def start(self, noise: Float[Tensor, "b c y x"]) -> PathPoint:
+        """Where on the straight path from this noise to this picture the drawing starts."""
+        t = torch.full((len(noise),), 1.0 - self.strength, device=noise.device)
+        return point_on_path(data=self.latent.expand_as(noise), noise=noise, t=t)
+
+
+def keep_outside(
+    velocity: VelocityFn, *, mask: Bool[Tensor, "m 1 y x"], path: PathPoint
+) -> VelocityFn:
+    """Change only what is inside the mask; outside, every step stays on the original's path.
+
+    That path is straight, so there its velocity is exact for every solver and every step size.
+    """
+
+    def masked(x_t: Tensor, t: Tensor) -> Tensor:
+        return torch.where(mask, velocity(x_t, t), path.velocity.to(x_t.dtype))
+
+    return masked
+
+
+@torch.no_grad()
+def draw_latents(
+    velocity: VelocityFn,
+    noise: Float[Tensor, "b c y x"],
+    *,
+    settings: DrawingSettings,
+    original: Original | None = None,
+    on_step: Callable[[StepInfo], None] | None = None,
+) -> Float[Tensor, "b c y x"]:
+    """Follow the velocity from noise, or from a point between noise and an original, to data."""
+    x_t, start = noise, 0.0
+    if original is not None:
+        path = original.start(noise)
+        x_t, start = path.x_t, 1.0 - original.strength
+        if original.mask is not None:
+            velocity = keep_outside(velocity, mask=original.mask, path=path)
+    if settings.solver == ADAPTIVE:
+        return solve_adaptive(velocity, x_t, start=start, on_step=on_step).data
+    return solve(
+        velocity,
+        x_t,
+        times=times_from(start, settings),
+        solver=settings.solver,
+        on_step=on_step,
+        state_dtype=torch.bfloat16 if settings.numerics == "parity" else torch.float32,
+    ).float()
+
+
+def times_from(start: float, settings: DrawingSettings) -> Float[Tensor, " s"]:
+    """The settings' time grid, what lies before `start` cut off: the step size stays as it is."""
+    grid = time_grid(settings.steps, shift=settings.shift)
+    # A first step much shorter than the rest would be an evaluation for nothing.
+    after = grid[grid > start + 1e-4]
+    return torch.cat([torch.tensor([start], dtype=grid.dtype), after]) if start > 0.0 else grid
