@@ -1,0 +1,109 @@
+"""Conversations to text: embed what the processor prepared, choose tokens, decode them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from janusflow.config.errors import PromptError
+from janusflow.inference.answering import AnsweringSettings, TextPieces, answer_tokens
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.batches import ConversationBatch
+from janusflow.processing.images import Picture
+from janusflow.processing.processor import JanusFlowProcessor
+
+Message: TypeAlias = Mapping[str, Any]
+"""{"role": "user", "content": text or parts}, in OpenAI's shape or the release's."""
+Pictures: TypeAlias = Picture | Sequence[Picture] | None
+PicturesPerQuestion: TypeAlias = Pictures | Sequence[Pictures]
+
+
+def answer_texts(
+    model: JanusFlowForConditionalGeneration,
+    processor: JanusFlowProcessor,
+    batch: ConversationBatch,
+    *,
+    settings: AnsweringSettings,
+    first_seed: int,
+) -> list[str]:
+    """Answer every conversation of a batch; conversation i is drawn from first_seed + i."""
+    answers: list[list[int]] = [[] for _ in batch.token_ids]
+    for tokens in _tokens(model, batch, settings, first_seed):
+        for answer, token in zip(answers, tokens, strict=True):
+            if token is not None:
+                answer.append(token)
+    return [processor.decode(answer).strip() for answer in answers]
+
+
+def stream_text(
+    model: JanusFlowForConditionalGeneration,
+    processor: JanusFlowProcessor,
+    batch: ConversationBatch,
+    *,
+    settings: AnsweringSettings,
+    first_seed: int,
+) -> Iterator[str]:
+    """Answer one conversation piece by piece; joined and stripped, they are its answer."""
+    pieces, has_begun = TextPieces(processor.decode), False
+    for (token,) in _tokens(model, batch, settings, first_seed):
+        piece = "" if token is None else pieces.add(token)
+        # The template ends in "Assistant:", so answers begin with a space.
+        piece = piece if has_begun else piece.lstrip()
+        if piece:
+            has_begun = True
+            yield piece
+    rest = pieces.finish()
+    if rest:
+        yield rest if has_begun else rest.lstrip()
+
+
+def _tokens(
+    model: JanusFlowForConditionalGeneration,
+    batch: ConversationBatch,
+    settings: AnsweringSettings,
+    first_seed: int,
+) -> Iterator[list[int | None]]:
+    embeds, attention_mask = _embed(model, batch)
+    seeds = [first_seed + i for i in range(len(embeds))]
+    return answer_tokens(model, embeds, attention_mask, settings=settings, seeds=seeds)
+
+
+@torch.no_grad()
+def _embed(
+    model: JanusFlowForConditionalGeneration, batch: ConversationBatch
+) -> tuple[Float[Tensor, "b t d"], Int[Tensor, "b t"]]:
+    pixels = batch.pixel_values
+    embeds = model.embed_conversation(
+        batch.token_ids.to(model.device), None if pixels is None else pixels.to(model.device)
+    )
+    return embeds, batch.attention_mask.to(model.device)
+
+
+def question_message(pictures: Sequence[Picture], question: str) -> Message:
+    """A user's message: the pictures, then the question."""
+    images = [{"type": "image", "image": picture} for picture in pictures]
+    return {"role": "user", "content": [*images, {"type": "text", "text": question}]}
+
+
+def as_pictures(images: PicturesPerQuestion) -> list[Any]:
+    """One picture, several or none, as a list."""
+    if images is None:
+        return []
+    return [images] if isinstance(images, Picture) else list(images)
+
+
+def pair(images: PicturesPerQuestion, questions: Sequence[str]) -> list[tuple[list[Picture], str]]:
+    """Every question with the pictures that are shown with it."""
+    if images is None or isinstance(images, Picture):
+        return [(as_pictures(images), question) for question in questions]
+    entries = list(images)
+    if len(entries) != len(questions):
+        raise PromptError(
+            f"{len(questions)} questions but {len(entries)} entries of pictures: give one entry a "
+            "question (a picture, a list of them, or None), or one picture for all."
+        )
+    return [
+        (as_pictures(entry), question) for entry, question in zip(entries, questions, strict=True)
+    ]
