@@ -1,0 +1,152 @@
+"""`janusflow.load`: a model's name to the `jf` object, on the best device, in the right dtype.
+
+A name is `mini`, a folder (ours, the release's, or a training run's), or a hub id. Nothing is
+downloaded but a hub id's own files, and those only if they are not cached.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import janusflow.mini
+from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.interop.hub import find_folder
+from janusflow.interop.load import load_model
+from janusflow.interop.vae import load_vae
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.processor import JanusFlowProcessor
+
+MINI = "mini"
+CONFIG = "config.json"
+RUN_MODEL = "model"
+"""Where in its folder a training run leaves its model."""
+DTYPES = {
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+}
+
+
+def load(
+    name: str | Path = MINI,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    quantize: str | None = None,
+    compile: bool = False,
+    vae: str | Path | None = None,
+) -> JanusFlow:
+    """Load a model to draw and answer with.
+
+    Args:
+        name: "mini", a folder, or a hub id such as "deepseek-ai/JanusFlow-1.3B".
+        device: "auto" is CUDA, else Apple's MPS, else the CPU; or any torch device.
+        dtype: "auto" is bfloat16 on CUDA devices that have it, else float32.
+        quantize: "int8" for an 8-bit language model on the CPU: half the time, about 2% error
+            a layer; the weights cannot be saved again.
+        compile: let torch.compile work on the language model; the first picture takes long.
+        vae: folder or hub id of the VAE; by default what the model's config names.
+
+    Raises:
+        CheckpointError: there is no such model, or its files are missing or do not fit.
+        ConfigError: device, dtype or quantize are unknown or do not go together.
+    """
+    target = choose_device(device)
+    kind = choose_dtype(dtype, target)
+    if quantize is not None:
+        check_quantization(quantize, target)
+    folder = find_model(name)
+    model = load_model(folder, dtype=kind, device=target)
+    if quantize is not None:
+        quantize_llm(model)
+    if compile:
+        model.llm.base_model.compile()
+    return JanusFlow(
+        model=model,
+        processor=JanusFlowProcessor.from_pretrained(folder),
+        vae=load_vae(vae or model.config.vae, beside=folder, dtype=kind, device=target),
+        name=str(name),
+        is_quantized=quantize is not None,
+    )
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder a model's name stands for; a hub id's files are fetched unless cached."""
+    if name == MINI:
+        folder = mini_folder()
+        if not (folder / CONFIG).is_file():
+            raise CheckpointError(
+                f"{folder}: mini's weights are not there: reinstall janusflow, or name a model "
+                "folder."
+            )
+        return folder
+    folder = find_folder(name)
+    for candidate in (folder, folder / RUN_MODEL):
+        if (candidate / CONFIG).is_file():
+            return candidate
+    raise CheckpointError(
+        f"{name}: neither {CONFIG} nor {RUN_MODEL}/{CONFIG} in this folder: name a model folder, "
+        "or a training run that has finished."
+    )
+
+
+def mini_folder() -> Path:
+    """Where the embedded model's files are."""
+    return Path(janusflow.mini.__path__[0]) / "assets"
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a name stands for, checked to be there."""
+    if name == "auto":
+        best = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else best)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name!r} is unknown: use auto, cpu, cuda or mps.") from error
+    is_there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device.type in is_there and not is_there[device.type]():
+        raise ConfigError(
+            f"device={name!r}: this PyTorch ({torch.__version__}) finds none: use auto or cpu."
+        )
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype a name stands for on a device."""
+    if name == "auto":
+        # Processors without fast bfloat16 (AVX2) are 7 times slower in it than in float32.
+        is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if is_fast else torch.float32
+    if name not in DTYPES:
+        raise ConfigError(
+            f"dtype={name!r}: use auto, float32 or bfloat16 (in float16 the VAE overflows)."
+        )
+    return DTYPES[name]
+
+
+def check_quantization(name: str, device: torch.device) -> None:
+    """Refuse what `quantize_llm` cannot do."""
+    if name != "int8":
+        raise ConfigError(f"quantize={name!r}: use int8, or None for the full weights.")
+    if device.type != "cpu":
+        raise ConfigError(
+            f"quantize={name!r} on {device.type}: its kernels are for the CPU: use device=cpu, or "
+            "dtype=bfloat16 to halve the memory."
+        )
+
+
+def quantize_llm(model: JanusFlowForConditionalGeneration) -> None:
+    """Replace the language model's linear layers by 8-bit ones, activations scaled as they come."""
+    with warnings.catch_warnings():
+        # torch.ao is deprecated, and still the fastest there is on CPUs without VNNI: 2 times
+        # float32, where torchao's int8 is 29 times slower.
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        warnings.simplefilter("ignore", category=UserWarning)
+        torch.ao.quantization.quantize_dynamic(
+            model.llm, {nn.Linear}, dtype=torch.qint8, inplace=True
+        )

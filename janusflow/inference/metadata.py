@@ -1,0 +1,103 @@
+"""How a picture was drawn, kept inside its PNG file as text chunks that any program can read."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from janusflow.config.errors import ImageError
+
+PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""What a drawn picture can be saved as; only PNG keeps the record."""
+
+READERS: dict[str, Callable[[str], int | float]] = {
+    "seed": int,
+    "steps": int,
+    "guidance": float,
+    "shift": float,
+    "strength": float,
+}
+"""The fields that are no text."""
+REQUIRED = (
+    "prompt",
+    "seed",
+    "steps",
+    "guidance",
+    "solver",
+    "shift",
+    "numerics",
+    "model",
+    "version",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingRecord:
+    """All that is needed to draw a picture again."""
+
+    prompt: str
+    negative_prompt: str | None
+    seed: int
+    steps: int
+    guidance: float
+    solver: str
+    shift: float
+    numerics: str
+    strength: float | None
+    """None for a picture drawn from noise alone."""
+    model: str
+    version: str
+    """Of this package."""
+
+    def attach(self, picture: Image.Image) -> Image.Image:
+        """Put the record on the picture, where `save_picture` and `picture.info` find it."""
+        picture.info.update(asdict(self))
+        return picture
+
+
+def record_of(picture: Image.Image) -> DrawingRecord | None:
+    """Read the record of a drawn picture, fresh or opened from a file; None if it has none."""
+    info = {field.name: picture.info.get(field.name) for field in fields(DrawingRecord)}
+    if any(info[name] is None for name in REQUIRED):
+        return None
+    try:
+        # Chunks are text; a record put on a fresh picture has its own types already.
+        return DrawingRecord(
+            **{
+                name: None if value is None else READERS.get(name, str)(value)
+                for name, value in info.items()
+            }
+        )
+    except ValueError as error:
+        raise ImageError(
+            f"the picture's drawing record is damaged ({error}): another program changed its text "
+            "chunks. Draw it anew, or remove the chunks."
+        ) from error
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture in the format its extension names, with its record if that is PNG."""
+    check_picture_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = PICTURE_FORMATS[path.suffix.lower()]
+    if kind != "PNG":
+        picture.save(path, format=kind, quality=95)
+        return
+    chunks = PngInfo()
+    record = record_of(picture)
+    for name, value in (asdict(record) if record else {}).items():
+        if value is not None:
+            # The international kind of chunk: the plain one knows Latin-1 only.
+            chunks.add_itxt(name, str(value))
+    picture.save(path, format=kind, pnginfo=chunks)
+
+
+def check_picture_path(path: Path) -> None:
+    """Refuse an extension that no picture format has."""
+    if path.suffix.lower() not in PICTURE_FORMATS:
+        raise ImageError(
+            f"{path}: {path.suffix or 'no extension'!r} is no picture format. "
+            f"Use one of: {', '.join(PICTURE_FORMATS)}."
+        )

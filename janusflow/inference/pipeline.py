@@ -1,0 +1,287 @@
+"""The `jf` object: one loaded model that draws pictures and answers questions about them.
+
+It joins the parts (processor, model, VAE) and owns none of their mathematics: drawing.py solves
+the ODE, batches.py splits the work, answering.py chooses tokens, conversing.py makes text of them.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
+
+import janusflow
+from janusflow.config.errors import CheckpointError, PromptError
+from janusflow.inference.answering import AnsweringSettings
+from janusflow.inference.batches import Drawer, OnStep, PictureJob, draw_with_bar
+from janusflow.inference.conversing import (
+    Message,
+    PicturesPerQuestion,
+    answer_texts,
+    as_pictures,
+    pair,
+    question_message,
+    stream_text,
+)
+from janusflow.inference.drawing import DrawingSettings, read_prompts
+from janusflow.inference.metadata import DrawingRecord
+from janusflow.inference.originals import keep_pixels_outside, prepare_original
+from janusflow.inference.pictures import vae_factor
+from janusflow.interop.vae import SUBFOLDER
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import Prompt
+from janusflow.processing.batches import PromptBatch
+from janusflow.processing.images import Picture
+from janusflow.processing.processor import JanusFlowProcessor
+
+SEED_LIMIT = 2**32
+
+
+class JanusFlow:
+    """A model with its processor and VAE. Make one with `janusflow.load`."""
+
+    def __init__(
+        self,
+        *,
+        model: JanusFlowForConditionalGeneration,
+        processor: JanusFlowProcessor,
+        vae: AutoencoderKL,
+        name: str,
+        is_quantized: bool = False,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.vae = vae
+        self.name = name
+        self.is_quantized = is_quantized
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of a drawn picture, in pixels."""
+        return self.model.config.flow.latent_size * vae_factor(self.vae)
+
+    # ---- drawing ------------------------------------------------------------------------------
+
+    def generate(  # noqa: PLR0913 (what people set, each by its name)
+        self,
+        prompt: str | Sequence[str],
+        *,
+        negative_prompt: str | None = None,
+        num_images: int = 1,
+        steps: int = 30,
+        guidance: float = 2.0,
+        solver: str = "euler",
+        seed: int | None = None,
+        init_image: Picture | None = None,
+        strength: float | None = None,
+        mask: Picture | None = None,
+        on_step: OnStep | None = None,
+        shift: float = 1.0,
+        numerics: str = "accurate",
+        progress: bool = False,
+        batch_size: int | None = None,
+    ) -> list[Image.Image]:
+        """Draw `num_images` pictures of every prompt, prompt by prompt.
+
+        A picture depends on its prompt, its seed and the settings, never on the pictures drawn in
+        the same call; `picture.info` holds all of them.
+
+        Args:
+            prompt: one or several.
+            negative_prompt: what the unconditional branch reads, instead of nothing.
+            num_images: per prompt.
+            steps: of the ODE solver; dopri5 chooses its own.
+            guidance: classifier-free guidance weight; 1 is none, and half the work.
+            solver: euler, midpoint, heun, rk4 or dopri5.
+            seed: picture i of the call is drawn from noise seed + i; None is random.
+            init_image: start from this picture, noised, instead of from noise alone.
+            strength: share of the path that is walked from there: small stays close.
+            mask: white is drawn anew, black keeps the pixels of `init_image`.
+            on_step: called after every step of a batch with a DrawingStep, for previews.
+            shift: bend of the time grid; above 1 more steps are spent near noise.
+            numerics: "accurate" (float32 state), or "parity" (bfloat16 steps, as released).
+            progress: show a bar on stderr.
+            batch_size: pictures drawn side by side; more is faster and takes more memory.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts or num_images < 1:
+            raise PromptError(
+                f"{len(prompts)} prompts, num_images={num_images}: give at least one of each."
+            )
+        settings = DrawingSettings(
+            steps=steps, guidance=guidance, solver=solver, shift=shift, numerics=numerics
+        )
+        original = prepare_original(
+            init_image,
+            strength=strength,
+            mask=mask,
+            vae=self.vae,
+            size=self.image_size,
+            device=self.model.device,
+        )
+        drawer = Drawer(
+            model=self.model,
+            vae=self.vae,
+            prompts=read_prompts(
+                self.model,
+                as_prompt(self.processor.prompts(prompts)),
+                negative=(
+                    None
+                    if negative_prompt is None
+                    else as_prompt(self.processor.prompts([negative_prompt]))
+                ),
+                is_guided=settings.is_guided,
+            ),
+            settings=settings,
+            original=original,
+        )
+        first_seed = chosen(seed)
+        rows = [index for index in range(len(prompts)) for _ in range(num_images)]
+        jobs = [PictureJob(prompt_index=row, seed=first_seed + i) for i, row in enumerate(rows)]
+        pictures = draw_with_bar(
+            drawer, jobs, on_step=on_step, show=progress, batch_size=batch_size
+        )
+        if init_image is not None and mask is not None:
+            pictures = keep_pixels_outside(pictures, init_image, mask=mask)
+        record = DrawingRecord(
+            prompt="",
+            negative_prompt=negative_prompt,
+            seed=first_seed,
+            steps=steps,
+            guidance=float(guidance),
+            solver=solver,
+            shift=float(shift),
+            numerics=numerics,
+            strength=None if original is None else original.strength,
+            model=self.name,
+            version=janusflow.__version__,
+        )
+        return [
+            replace(record, prompt=prompts[job.prompt_index], seed=job.seed).attach(picture)
+            for job, picture in zip(jobs, pictures, strict=True)
+        ]
+
+    # ---- seeing -------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        images: PicturesPerQuestion,
+        question: str | Sequence[str],
+        *,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> str | list[str]:
+        """Answer a question about a picture, several pictures or none.
+
+        Several questions are answered side by side, and come back as a list: then `images` is a
+        list with one entry a question (a picture, a list of them, or None), or one picture for all.
+
+        Args:
+            images: paths, bytes or PIL pictures, shown before the question.
+            question: one or several.
+            max_new_tokens: an answer is cut here.
+            temperature: 0 gives the likeliest answer, the same every time.
+            top_p: draw from the likeliest tokens of this much probability.
+            seed: of the draws, question i has seed + i; None is random.
+        """
+        is_single = isinstance(question, str)
+        asked = [(as_pictures(images), question)] if is_single else pair(images, question)
+        answers = self.answer(
+            [[question_message(pictures, text)] for pictures, text in asked],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        return answers[0] if is_single else answers
+
+    def answer(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        allow_paths: bool = True,
+    ) -> list[str]:
+        """Answer several conversations side by side; the arguments are those of `stream`."""
+        settings = AnsweringSettings(
+            max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
+        )
+        return answer_texts(
+            self.model,
+            self.processor,
+            self.processor.conversations(conversations, allow_paths=allow_paths),
+            settings=settings,
+            first_seed=chosen(seed),
+        )
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        allow_paths: bool = True,
+    ) -> Iterator[str]:
+        """Answer a conversation, giving the text in pieces as it comes: whole characters only.
+
+        Args:
+            messages: any number of turns and pictures, the last one the user's.
+            max_new_tokens: the answer is cut here.
+            temperature: 0 gives the likeliest answer, the same every time.
+            top_p: draw from the likeliest tokens of this much probability.
+            seed: of the draws; None is random.
+            allow_paths: False refuses file paths in messages, for those that come over a network.
+        """
+        settings = AnsweringSettings(
+            max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
+        )
+        return stream_text(
+            self.model,
+            self.processor,
+            self.processor.conversations([messages], allow_paths=allow_paths),
+            settings=settings,
+            first_seed=chosen(seed),
+        )
+
+    # ---- files --------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write everything `janusflow.load` needs, the VAE included, in our layout."""
+        if self.is_quantized:
+            raise CheckpointError(
+                f"{folder}: {self.name} was loaded with quantize, its weights are gone: load it "
+                "without and save that."
+            )
+        folder = Path(folder)
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        self.vae.save_pretrained(folder / SUBFOLDER)
+        config = folder / "config.json"
+        # On disk only: the VAE lies beside the weights now, wherever this one came from.
+        settings = json.loads(config.read_text(encoding="utf-8")) | {"vae": SUBFOLDER}
+        text = json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+        config.write_text(text, encoding="utf-8")
+
+
+def chosen(seed: int | None) -> int:
+    """The seed given, or a random one."""
+    return secrets.randbelow(SEED_LIMIT) if seed is None else seed
+
+
+def as_prompt(batch: PromptBatch) -> Prompt:
+    """The processor's batch as the model's: neither box of the figure knows the other."""
+    return Prompt(
+        token_ids=batch.token_ids,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+    )

@@ -1,0 +1,62 @@
+"""The drawing record inside a picture file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from janusflow.config.errors import ImageError
+from janusflow.inference.metadata import DrawingRecord, record_of, save_picture
+
+RECORD = DrawingRecord(
+    prompt='파란 별 위에 빨간 원, "quoted"\nand a second line',
+    negative_prompt="흐린 그림",
+    seed=2**40 + 1,
+    steps=30,
+    guidance=2.5,
+    solver="euler",
+    shift=1.0,
+    numerics="accurate",
+    strength=0.6,
+    model="mini",
+    version="0.1.0",
+)
+
+
+@pytest.mark.parametrize("record", [RECORD, replace(RECORD, negative_prompt=None, strength=None)])
+def test_a_png_gives_back_the_record_it_was_saved_with(tmp_path: Path, record: DrawingRecord):
+    save_picture(record.attach(Image.new("RGB", (8, 8))), tmp_path / "new" / "out.png")
+    with Image.open(tmp_path / "new" / "out.png") as reopened:
+        assert record_of(reopened) == record
+
+
+def test_a_fresh_picture_carries_its_record():
+    assert record_of(RECORD.attach(Image.new("RGB", (8, 8)))) == RECORD
+
+
+def test_a_picture_from_elsewhere_has_no_record():
+    assert record_of(Image.new("RGB", (8, 8))) is None
+
+
+@pytest.mark.parametrize("name", ["out.jpg", "out.JPEG", "out.webp"])
+def test_other_formats_are_written_without_record(tmp_path: Path, name: str):
+    save_picture(RECORD.attach(Image.new("RGB", (8, 8))), tmp_path / name)
+    with Image.open(tmp_path / name) as reopened:
+        assert reopened.size == (8, 8)
+        assert record_of(reopened) is None
+
+
+@pytest.mark.parametrize("name", ["out.exe", "out"])
+def test_an_unknown_extension_is_refused_and_nothing_is_written(tmp_path: Path, name: str):
+    with pytest.raises(ImageError, match="no picture format"):
+        save_picture(RECORD.attach(Image.new("RGB", (8, 8))), tmp_path / "new" / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_record_is_refused_in_one_line():
+    picture = RECORD.attach(Image.new("RGB", (8, 8)))
+    picture.info["steps"] = "thirty"
+    with pytest.raises(ImageError, match="thirty") as refusal:
+        record_of(picture)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,266 @@
+"""The `jf` object on a tiny random model: counting, seeds, batches, originals, conversations."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from janusflow.config.errors import CheckpointError, ConfigError, JanusFlowError, PromptError
+from janusflow.inference.batches import DrawingStep
+from janusflow.inference.conversing import question_message
+from janusflow.inference.metadata import record_of
+from janusflow.inference.pipeline import JanusFlow
+
+PROMPT = "a red circle"
+IMAGE_TOKENS = 16
+RED, BLUE = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (50, 30), "blue")
+
+
+def difference(a: Image.Image, b: Image.Image) -> int:
+    """Largest difference of any channel of any pixel, in levels."""
+    return int(np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max())
+
+
+def prompt_len(jf: JanusFlow, prompt: str) -> int:
+    return jf.processor.prompts([prompt]).token_ids.shape[1]
+
+
+# ---- drawing ----------------------------------------------------------------------------------
+
+
+def test_one_prompt_gives_one_picture_of_the_models_size(jf: JanusFlow):
+    (picture,) = jf.generate(PROMPT, steps=1, seed=0)
+    assert picture.size == (jf.image_size, jf.image_size) == (64, 64)
+    assert picture.mode == "RGB"
+
+
+def test_the_prompt_is_read_once_and_the_vae_decodes_once(
+    jf: JanusFlow, llm_count: Any, monkeypatch: pytest.MonkeyPatch
+):
+    decoded: list[int] = []
+    decode = jf.vae.decode
+    monkeypatch.setattr(jf.vae, "decode", lambda z: decoded.append(len(z)) or decode(z))
+    jf.generate(PROMPT, steps=4, num_images=3, seed=0)
+    rows, steps = 2 * 3, 4
+    assert llm_count.positions == 2 * prompt_len(jf, PROMPT) + steps * rows * (1 + IMAGE_TOKENS)
+    assert decoded == [3]
+
+
+def test_prompts_are_read_once_even_if_drawn_in_several_batches(jf: JanusFlow, llm_count: Any):
+    jf.generate(PROMPT, steps=2, num_images=3, seed=0, batch_size=1, guidance=1.0)
+    assert llm_count.positions == prompt_len(jf, PROMPT) + 3 * 2 * (1 + IMAGE_TOKENS)
+
+
+def test_pictures_come_prompt_by_prompt_each_with_its_own_seed(jf: JanusFlow):
+    pictures = jf.generate(["one", "또 하나"], steps=1, num_images=2, seed=10)
+    records = [record_of(picture) for picture in pictures]
+    assert [(r.prompt, r.seed) for r in records if r] == [
+        ("one", 10),
+        ("one", 11),
+        ("또 하나", 12),
+        ("또 하나", 13),
+    ]
+
+
+def test_a_picture_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
+    drawn = jf.generate(["a star", "두 개의 원"], steps=3, num_images=2, guidance=3.0)
+    record = record_of(drawn[3])
+    assert record is not None
+    again = jf.generate(
+        record.prompt, steps=record.steps, guidance=record.guidance, seed=record.seed
+    )
+    # One level: sums of another batch size may round the other way.
+    assert difference(drawn[3], again[0]) <= 1
+    assert difference(drawn[2], again[0]) > 10
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "dopri5"])
+def test_the_batch_size_changes_no_picture(jf: JanusFlow, solver: str):
+    settings: dict[str, Any] = {"steps": 2, "seed": 3, "solver": solver}
+    prompts = ["one", "a rather longer second prompt", "세 번째"]
+    together = jf.generate(prompts, **settings)
+    alone = jf.generate(prompts, batch_size=1, **settings)
+    assert max(map(difference, together, alone)) <= 1
+
+
+def test_without_a_seed_pictures_differ_and_remember_their_seeds(jf: JanusFlow):
+    first, second = (jf.generate(PROMPT, steps=1)[0] for _ in range(2))
+    assert difference(first, second) > 10
+    assert record_of(first) != record_of(second)
+
+
+def test_a_negative_prompt_changes_the_picture_only_with_guidance(jf: JanusFlow):
+    def drawn(**chosen: Any) -> Image.Image:
+        return jf.generate(PROMPT, steps=2, seed=0, **chosen)[0]
+
+    assert difference(drawn(guidance=4.0), drawn(guidance=4.0, negative_prompt="blue")) > 0
+    assert difference(drawn(guidance=1.0), drawn(guidance=1.0, negative_prompt="blue")) == 0
+
+
+def test_on_step_sees_every_step_and_previews_tend_to_the_picture(jf: JanusFlow):
+    seen: list[DrawingStep] = []
+    pictures = jf.generate(PROMPT, steps=4, num_images=3, seed=0, on_step=seen.append, batch_size=2)
+    assert [(step.index, step.first_picture) for step in seen] == [
+        *[(i, 0) for i in range(4)],
+        *[(i, 2) for i in range(4)],
+    ]
+    assert [step.t for step in seen[:4]] == pytest.approx([0.0, 0.25, 0.5, 0.75])
+    assert {step.steps for step in seen} == {4}
+    # Euler's last step is the straight line that the preview follows.
+    assert [difference(a, b) for a, b in zip(seen[3].preview, pictures[:2], strict=True)] == [0, 0]
+    assert difference(seen[0].state[0], pictures[0]) > 10
+
+
+def test_previews_are_decoded_only_when_looked_at(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch):
+    decoded: list[int] = []
+    decode = jf.vae.decode
+    monkeypatch.setattr(jf.vae, "decode", lambda z: decoded.append(len(z)) or decode(z))
+
+    def watch(step: DrawingStep) -> None:
+        if step.index == 1:
+            assert step.preview is step.preview
+
+    jf.generate(PROMPT, steps=3, seed=0, on_step=watch)
+    assert len(decoded) == 2  # one preview, one picture
+
+
+def test_a_mask_keeps_the_pixels_outside_it(jf: JanusFlow):
+    original = Image.effect_noise((64, 64), 80).convert("RGB")
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (16, 16, 48, 48))
+    (drawn,) = jf.generate(PROMPT, steps=2, seed=0, init_image=original, mask=mask)
+    changed = ImageChops.difference(drawn, original).convert("L").point(lambda v: 255 * (v > 0))
+    assert changed.getbbox() == (16, 16, 48, 48)
+
+
+def test_a_small_strength_stays_close_to_the_original(jf: JanusFlow):
+    """Mean distance to what the VAE makes of the original must fall with the strength."""
+    original = Image.effect_noise((64, 64), 80).convert("RGB")
+
+    def drawn(strength: float) -> np.ndarray:
+        (picture,) = jf.generate(PROMPT, steps=10, seed=0, init_image=original, strength=strength)
+        return np.asarray(picture, dtype=float)
+
+    kept = drawn(1e-3)
+    distances = [np.abs(drawn(strength) - kept).mean() for strength in (0.01, 0.3, 1.0)]
+    assert distances == sorted(distances)
+    assert distances[0] < distances[2] / 2
+
+
+def test_parity_steps_in_bfloat16_and_gives_another_picture(jf: JanusFlow):
+    accurate = jf.generate(PROMPT, steps=4, seed=0)[0]
+    parity = jf.generate(PROMPT, steps=4, seed=0, numerics="parity")[0]
+    assert difference(accurate, parity) > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"prompt": []}, PromptError),
+        ({"num_images": 0}, PromptError),
+        ({"strength": 0.5}, ConfigError),
+        ({"mask": RED}, ConfigError),
+        ({"init_image": RED, "strength": 0.0}, ConfigError),
+        ({"batch_size": 0}, ConfigError),
+        ({"solver": "magic"}, ConfigError),
+    ],
+)
+def test_calls_that_make_no_sense_are_refused_in_one_line(
+    jf: JanusFlow, wrong: dict[str, Any], error: type[JanusFlowError]
+):
+    with pytest.raises(error) as refusal:
+        jf.generate(**{"prompt": PROMPT, "steps": 1, **wrong})
+    assert "\n" not in str(refusal.value)
+
+
+# ---- seeing -----------------------------------------------------------------------------------
+
+
+def test_ask_is_the_models_own_logits_one_token_at_a_time(jf: JanusFlow):
+    """Greedy decoding by hand, every step a full forward without a cache."""
+    batch = jf.processor.conversations([[question_message([RED], "What colour?")]])
+    token_ids = batch.token_ids
+    for _ in range(5):
+        logits = jf.model(token_ids, pixel_values=batch.pixel_values).logits
+        token_ids = torch.cat([token_ids, logits[:, -1:].argmax(-1)], dim=1)
+    expected = jf.processor.decode(token_ids[0, -5:]).strip()
+    assert jf.ask(RED, "What colour?", max_new_tokens=5) == expected
+
+
+def test_several_questions_are_answered_as_if_alone(jf: JanusFlow):
+    shown: list[Any] = [RED, [BLUE, RED], None]
+    questions = ["What is this?", "둘은 무엇이 다른가요?", "Who are you?"]
+    together = jf.ask(shown, questions, max_new_tokens=6)
+    alone = [
+        jf.ask(picture, question, max_new_tokens=6)
+        for picture, question in zip(shown, questions, strict=True)
+    ]
+    assert together == alone
+
+
+def test_one_picture_may_serve_several_questions(jf: JanusFlow):
+    questions = ["What?", "Where is it?"]
+    assert jf.ask(BLUE, questions, max_new_tokens=4) == [
+        jf.ask(BLUE, question, max_new_tokens=4) for question in questions
+    ]
+
+
+def test_the_picture_reaches_the_answer(jf: JanusFlow):
+    answers = {jf.ask(picture, "What?", max_new_tokens=8) for picture in (RED, BLUE, None)}
+    assert len(answers) == 3
+
+
+def test_pieces_of_a_stream_join_to_the_answer(jf: JanusFlow):
+    messages = [
+        question_message([RED], "What is this?"),
+        {"role": "assistant", "content": "A red square."},
+        question_message([BLUE], "And this?"),
+    ]
+    pieces = list(jf.stream(messages, max_new_tokens=24))
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == jf.answer([messages], max_new_tokens=24)[0]
+
+
+def test_korean_streams_in_whole_syllables(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch):
+    """The tiny tokenizer's tokens are bytes: a syllable takes three of them."""
+    text = " 빨간 원 위에 별이 있어요."
+    token_ids = jf.processor.tokenizer.encode(text, add_special_tokens=False)
+    assert len(token_ids) == len(text.encode())
+    spoken = ([token] for token in token_ids)
+    monkeypatch.setattr(
+        "janusflow.inference.conversing.answer_tokens", lambda *args, **kwargs: spoken
+    )
+    pieces = list(jf.stream([{"role": "user", "content": "무엇이 있나요?"}]))
+    assert pieces == list(text.lstrip())
+
+
+def test_a_seed_makes_drawn_answers_reproducible(jf: JanusFlow):
+    chosen: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.5}
+    first = jf.ask(RED, "What?", seed=1, **chosen)
+    assert first == jf.ask(RED, "What?", seed=1, **chosen)
+    assert first != jf.ask(RED, "What?", seed=2, **chosen)
+
+
+def test_too_few_pictures_for_the_questions_are_refused(jf: JanusFlow):
+    with pytest.raises(PromptError, match="3 questions but 2 entries"):
+        jf.ask([RED, BLUE], ["a", "b", "c"])
+
+
+def test_paths_in_messages_can_be_refused(jf: JanusFlow, tmp_path: Path):
+    RED.save(tmp_path / "red.png")
+    messages = [question_message([str(tmp_path / "red.png")], "What?")]
+    assert list(jf.stream(messages, max_new_tokens=1)) is not None
+    with pytest.raises(PromptError, match="path"):
+        jf.stream(messages, allow_paths=False)
+
+
+def test_a_quantized_model_is_not_saved(jf: JanusFlow, tmp_path: Path):
+    quantized = JanusFlow(
+        model=jf.model, processor=jf.processor, vae=jf.vae, name="tiny", is_quantized=True
+    )
+    with pytest.raises(CheckpointError, match="quantize"):
+        quantized.save_pretrained(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
