@@ -16,7 +16,10 @@ from typer.core import TyperGroup
 
 from janusflow.config.errors import JanusFlowError
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "train": "janusflow.cli.train",
+    "eval": "janusflow.cli.eval",
+}
 """Name of each subcommand, in the order help shows them, and the module of its `command`."""
 
 
