@@ -51,6 +51,12 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
+def first_line(path: Path, function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Where a function's length is counted from: a subcommand's options and help are no code."""
+    is_subcommand = function.name == "command" and path.parent.name == "cli"
+    return function.body[1].lineno if is_subcommand else function.lineno
+
+
 def names(path: Path) -> Iterator[str]:
     """Every name a file gives: variables, arguments, functions, classes, fields."""
     for node in ast.walk(TREES[path]):
@@ -64,11 +70,11 @@ def names(path: Path) -> Iterator[str]:
 def is_without_value(error: ast.expr | None) -> bool:
     """Whether one of our errors is raised with a message that shows no value.
 
-    A value is filled in, or it is written out as name=value where only one leads there.
+    A value is filled in; or written out, as name=value or name: null, where only one leads there.
     """
     match error:
         case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(text)), *_]):
-            return name in OUR_ERRORS and not re.search(r"\w=\w", text)
+            return name in OUR_ERRORS and not re.search(r"\w(=|: (?=null|\d))\w", text)
         case ast.Call(func=ast.Name(id=name), args=[]) if name in OUR_ERRORS:
             return True
         case ast.Call(func=ast.Name(id=name), args=[ast.JoinedStr(values=parts), *_]):
@@ -88,7 +94,7 @@ def long_functions() -> list[str]:
         f"{name_of(path)}: {function.name}"
         for path in EVERYTHING
         for function in functions(path)
-        if (function.end_lineno or 0) - function.lineno >= MAX_FUNCTION_LINES
+        if (function.end_lineno or 0) - first_line(path, function) >= MAX_FUNCTION_LINES
     ]
 
 
