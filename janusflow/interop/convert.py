@@ -14,6 +14,8 @@ from janusflow.interop.hub import find_folder
 from janusflow.interop.load import load_model
 from janusflow.interop.save import save_official
 from janusflow.interop.vae import SUBFOLDER
+from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.processing.processor_files import PROCESSOR_FILE
 
 Layout = Literal["official", "janusflow"]
 
@@ -28,7 +30,7 @@ class Conversion:
     layout: Layout
     num_parameters: int
     copied: tuple[str, ...]
-    """Files taken over as they were: tokenizer, processor, VAE, licence."""
+    """Files taken over as they were: VAE, licence, read-me."""
     left_out: tuple[str, ...]
     """Weights the layout has no place for: those of the REPA head, which only training uses."""
 
@@ -46,7 +48,7 @@ def convert(src: str | Path, dst: str | Path, *, to: Layout = "janusflow") -> Co
     # A sibling, so that the last step is a rename within one file system.
     unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        written = _write(source, unfinished, to)
+        num_parameters, copied, left_out = _write(source, unfinished, to)
         if target.exists():
             target.rmdir()
         unfinished.chmod(0o755)  # mkdtemp's folders are private
@@ -54,21 +56,30 @@ def convert(src: str | Path, dst: str | Path, *, to: Layout = "janusflow") -> Co
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return Conversion(folder=target, layout=to, **written)
+    return Conversion(
+        folder=target,
+        layout=to,
+        num_parameters=num_parameters,
+        copied=copied,
+        left_out=left_out,
+    )
 
 
-def _write(source: Path, folder: Path, to: Layout) -> dict:
+def _write(source: Path, folder: Path, to: Layout) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+    """Write everything; parameters, files copied as they were, and weights left out."""
     model = load_model(source)
+    has_processor = (source / PROCESSOR_FILE).is_file()
+    processor = JanusFlowProcessor.from_pretrained(source) if has_processor else None
+    left_out: tuple[str, ...] = ()
     if to == "official":
         left_out = save_official(model, folder)
+        if processor is not None:
+            processor.save_release_layout(folder)
     else:
         model.save_pretrained(folder)
-        left_out = ()
-    return {
-        "num_parameters": model.num_parameters(),
-        "copied": _copy_others(source, folder),
-        "left_out": left_out,
-    }
+        if processor is not None:
+            processor.save_pretrained(folder)
+    return model.num_parameters(), _copy_others(source, folder), left_out
 
 
 def _copy_others(source: Path, folder: Path) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ its place by itself, the largest first, so that what is in flight never tops the
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,7 @@ def load_official(
     return model
 
 
+@runtime_checkable
 class WeightSource(Protocol):
     """Anything that knows its weights' shapes and can produce each of them."""
 

@@ -31,6 +31,7 @@ def save_official(model: JanusFlowForConditionalGeneration, folder: Path) -> tup
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in official_state(model).items()}
     save_file(weights, folder / SAFETENSORS, metadata={"format": "pt"})
-    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    # Sorted and indented as transformers writes it, and so as the release's file is.
+    text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
     return tuple(name for name in model.state_dict() if name.startswith(TRAINING_ONLY))

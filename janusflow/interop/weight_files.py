@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,7 @@ REMAP_AFTER = 64 * 2**20
 """Bytes read through one mapping before the file is mapped anew."""
 
 
+@runtime_checkable
 class _OpenFile(Protocol):
     shapes: dict[str, Shape]
 

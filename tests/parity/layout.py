@@ -50,10 +50,7 @@ def _full_settings(reference: Reference) -> float:
     settings = reference.json("official_config.json")
     config = reference.without_weights(settings, TokenIds()).config
     reread = JanusFlowConfig.from_dict(json.loads(config.to_json_string()))
-    return max(
-        mismatch(json.dumps(config_to_official(saved)), json.dumps(settings))
-        for saved in (config, reread)
-    )
+    return max(mismatch(config_to_official(saved), settings) for saved in (config, reread))
 
 
 def _round_trip(reference: Reference) -> float:

@@ -1,0 +1,236 @@
+"""Claims about loading: every layout gives the same model, and every damage its reason."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from release_folder import TOKEN_IDS, release_settings, write_release_folder
+from safetensors.torch import load_file, save_file
+from tiny_model import tiny_model
+from torch import Tensor
+from transformers import AutoModel, LlamaConfig, SiglipVisionModel
+
+from janusflow.config.errors import CheckpointError
+from janusflow.interop.load import load_model, load_official
+from janusflow.interop.names import row_to_official, rows_of
+from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+
+
+def official_weights(model: JanusFlowForConditionalGeneration) -> dict[str, Tensor]:
+    state = model.state_dict()
+    return dict(pair for row in rows_of(model.config) for pair in row_to_official(row, state))
+
+
+def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+@pytest.mark.parametrize("files", ["single", "sharded", "bin", "sharded-bin"])
+def test_every_kind_of_file_holds_the_same_bits(tmp_path: Path, files: str):
+    weights = write_release_folder(tmp_path, files=files)
+    assert equal(official_weights(load_model(tmp_path)), weights)
+
+
+def test_each_weight_is_converted_on_its_own(release: Path, release_weights: dict[str, Tensor]):
+    model = load_model(release, dtype=torch.float32)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert model.config.dtype == torch.float32
+    expected = {name: weight.float() for name, weight in release_weights.items()}
+    assert equal(official_weights(model), expected)
+
+
+def test_token_ids_come_from_the_folders_tokenizer(release: Path):
+    config = load_model(release).config
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (
+        TOKEN_IDS.bos,
+        TOKEN_IDS.eos,
+        TOKEN_IDS.pad,
+    )
+    assert (config.image_token_id, config.image_start_token_id, config.image_end_token_id) == (
+        TOKEN_IDS.image,
+        TOKEN_IDS.image_start,
+        TOKEN_IDS.image_end,
+    )
+
+
+def test_what_no_file_holds_is_computed_as_in_a_fresh_model(release: Path):
+    """Rotary frequencies and position indices, in float32 and integers whatever the weights are."""
+    loaded = load_model(release)
+    fresh = JanusFlowForConditionalGeneration(loaded.config)
+    buffers = dict(loaded.named_buffers())
+    assert buffers.keys() == dict(fresh.named_buffers()).keys() != set()
+    for name, buffer in fresh.named_buffers():
+        assert buffers[name].dtype == buffer.dtype
+        assert torch.equal(buffers[name], buffer), name
+
+
+def test_our_own_folder_comes_back_with_the_same_bits_and_outputs(tmp_path: Path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path)
+    assert equal(dict(again.state_dict()), dict(model.state_dict()))
+    ids = torch.arange(6, 14)[None]
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+def test_tied_embeddings_stay_one_weight(tmp_path: Path):
+    tied = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    config = tiny_model().config
+    small = JanusFlowConfig(
+        llm_config=tied, vision_config=config.vision_config, generation=config.generation
+    )
+    model = JanusFlowForConditionalGeneration(small)
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path)
+    assert again.llm.lm_head.weight is again.llm.model.embed_tokens.weight
+    assert torch.equal(again.llm.lm_head.weight, model.llm.lm_head.weight)
+
+
+def test_transformers_own_names_load_our_folder(tmp_path: Path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    assert isinstance(again, JanusFlowForConditionalGeneration)
+    assert equal(dict(again.state_dict()), dict(model.state_dict()))
+
+
+def test_the_tower_computes_what_the_fused_projections_say(
+    release: Path, release_weights: dict[str, Tensor]
+):
+    """An own computation of one block's queries, from the release's fused weight."""
+    model = load_model(release, dtype=torch.float32)
+    block = model.understanding_encoder.encoder.layers[0].self_attn
+    prefix = "vision_und_enc_model.vision_tower.blocks.0.attn.qkv."
+    fused = release_weights[prefix + "weight"].float(), release_weights[prefix + "bias"].float()
+    x = torch.randn(3, 1024, generator=torch.Generator().manual_seed(0))
+    q, k, v = torch.nn.functional.linear(x, *fused).chunk(3, dim=-1)
+    for projection, expected in ((block.q_proj, q), (block.k_proj, k), (block.v_proj, v)):
+        torch.testing.assert_close(projection(x), expected)
+    assert isinstance(model.understanding_encoder, SiglipVisionModel)
+
+
+# ---- refusals -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(release: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(release, tmp_path / "copy"))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as error:
+        load_model(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path):
+    assert "no such folder" in refusal(tmp_path / "nowhere")
+    assert "no config.json" in refusal(tmp_path)
+
+
+def test_a_damaged_config_is_named(copied: Path):
+    (copied / "config.json").write_text("{")
+    assert "not JSON" in refusal(copied)
+
+
+def test_another_model_is_refused_by_its_type(copied: Path):
+    (copied / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert "'llama'" in refusal(copied)
+
+
+def test_missing_weights_list_the_files_that_were_looked_for(copied: Path):
+    (copied / "model.safetensors").unlink()
+    message = refusal(copied)
+    assert "model.safetensors" in message
+    assert "pytorch_model.bin" in message
+
+
+def test_a_missing_tokenizer_is_named(copied: Path):
+    (copied / "tokenizer.json").unlink()
+    assert "tokenizer.json is missing" in refusal(copied)
+
+
+@pytest.mark.parametrize("files", ["single", "bin"])
+@pytest.mark.parametrize("kept", [0, 4, 1000, -100])
+def test_a_truncated_file_is_refused(tmp_path: Path, files: str, kept: int):
+    write_release_folder(tmp_path, files=files)
+    path = next(p for p in tmp_path.iterdir() if p.suffix in (".safetensors", ".bin"))
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "truncated or damaged" in refusal(tmp_path)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path):
+    write_release_folder(tmp_path, files="sharded")
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    assert "1 of 3 shards are missing (model-00002-of-00003.safetensors)" in refusal(tmp_path)
+
+
+def test_an_index_cannot_point_outside_its_folder(tmp_path: Path):
+    write_release_folder(tmp_path / "model", files="sharded")
+    index = tmp_path / "model" / "model.safetensors.index.json"
+    outside = tmp_path / "model-00001-of-00003.safetensors"
+    (tmp_path / "model" / outside.name).rename(outside)
+    index.write_text(index.read_text().replace(outside.name, f"../{outside.name}"))
+    assert "shards are missing" in refusal(tmp_path / "model")
+
+
+def test_every_wrong_weight_is_listed(copied: Path):
+    path = copied / "model.safetensors"
+    weights = load_file(path)
+    del weights["beg_of_und_embed"]
+    weights["stray"] = torch.zeros(2)
+    weights["vision_gen_dec_aligner_norm.weight"] = torch.ones(7)
+    save_file(weights, path)
+    message = refusal(copied)
+    assert "1 missing (beg_of_und_embed)" in message
+    assert "1 unused (stray)" in message
+    assert "vision_gen_dec_aligner_norm.weight [7] instead of [64]" in message
+
+
+def test_a_pickle_that_runs_code_is_refused(copied: Path, tmp_path: Path):
+    (copied / "model.safetensors").unlink()
+    witness = tmp_path / "ran"
+
+    class Hostile:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (witness,)
+
+    torch.save({"beg_of_und_embed": Hostile()}, copied / "pytorch_model.bin")
+    assert "cannot be read" in refusal(copied)
+    assert not witness.exists()
+
+
+def test_given_token_ids_need_no_tokenizer(copied: Path):
+    (copied / "tokenizer.json").unlink()
+    assert load_official(copied, token_ids=TOKEN_IDS).config.image_token_id == TOKEN_IDS.image
+
+
+def test_a_setting_we_do_not_know_is_refused_in_our_own_layout(tmp_path: Path):
+    tiny_model().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["generation"]["patch_sise"] = 2
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert "patch_sise" in refusal(tmp_path)
+
+
+def test_release_settings_are_those_of_the_release(reference: Path):
+    """The folder the tests write differs from the real one in sizes only."""
+
+    def kinds(value: object) -> object:
+        return {k: kinds(v) for k, v in value.items()} if isinstance(value, dict) else type(value)
+
+    official = json.loads((reference / "official_config.json").read_text())
+    assert kinds(release_settings()) == kinds(official)

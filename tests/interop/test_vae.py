@@ -1,0 +1,86 @@
+"""Claims about finding and loading the VAE. Nothing here asks the network."""
+
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from tiny_model import tiny_vae
+
+from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.interop.hub import find_folder
+from janusflow.interop.vae import load_vae
+
+
+@pytest.fixture
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network and nothing cached, as on a fresh machine behind a wall."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def vae_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "model" / "vae"
+    tiny_vae().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_folder_loads_in_the_dtype_asked_for(vae_folder: Path, dtype: torch.dtype):
+    vae = load_vae(vae_folder, dtype=dtype)
+    assert vae.dtype == dtype
+    assert not vae.training
+    assert vae.config.scaling_factor == tiny_vae().config.scaling_factor
+    expected = tiny_vae().state_dict()
+    assert all(torch.equal(w, expected[name].to(dtype)) for name, w in vae.state_dict().items())
+
+
+def test_a_model_folder_stands_for_the_vae_inside(vae_folder: Path):
+    assert load_vae(vae_folder.parent).config.sample_size == tiny_vae().config.sample_size
+
+
+def test_the_vae_beside_the_weights_is_found(vae_folder: Path):
+    beside = vae_folder.parent
+    assert load_vae(None, beside=beside).config.latent_channels == 4
+    assert load_vae("vae", beside=beside).config.latent_channels == 4
+
+
+def test_float16_is_refused_with_the_reason(vae_folder: Path):
+    with pytest.raises(ConfigError, match="overflow"):
+        load_vae(vae_folder, dtype=torch.float16)
+
+
+@pytest.mark.usefixtures("_offline")
+def test_offline_the_error_names_both_downloads_and_how():
+    with pytest.raises(CheckpointError) as error:
+        load_vae()
+    message = str(error.value)
+    assert "hf download deepseek-ai/JanusFlow-1.3B" in message
+    assert "hf download stabilityai/sdxl-vae" in message
+    assert "\n" not in message
+
+
+@pytest.mark.usefixtures("_offline")
+def test_offline_a_model_by_its_hub_id_says_the_same():
+    with pytest.raises(CheckpointError, match=r"hf download deepseek-ai/JanusFlow-1\.3B"):
+        find_folder("deepseek-ai/JanusFlow-1.3B")
+
+
+@pytest.mark.parametrize("name", ["./models/x", "/models/x", "model", "a/b/c"])
+def test_a_path_is_not_taken_for_a_hub_id(name: str):
+    with pytest.raises(CheckpointError, match="no such folder"):
+        find_folder(name)
+
+
+def test_a_folder_without_a_vae_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="not a readable AutoencoderKL"):
+        load_vae(tmp_path)
+
+
+def test_a_truncated_vae_is_refused(vae_folder: Path):
+    weights = vae_folder / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a readable AutoencoderKL") as error:
+        load_vae(vae_folder)
+    assert "\n" not in str(error.value)
