@@ -1,7 +1,7 @@
 """`JanusFlowConfig`: one transformers configuration for LLM, tower and generation path."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, no_type_check
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
@@ -11,6 +11,9 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.model import GenerationPathConfig, RepaConfig
 
 
+# transformers hands every key of a file to the constructor; jaxtyping, in tests, would look for
+# each of them among the fields.
+@no_type_check
 @strict
 class JanusFlowConfig(PreTrainedConfig):
     """Everything that decides the shapes of a JanusFlow, with the release's values as defaults.
