@@ -5,14 +5,14 @@ padded on the left, because the time token follows their last token.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
+from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.prompt import Prompt, left_padded
 
@@ -20,13 +20,24 @@ IGNORED = -100
 """Label of a position that is not learnt, as PyTorch's cross entropy has it."""
 
 
+SHARED = 0
+"""Segment every later token of its row may look at."""
+PADDING = -1
+"""Segment of positions that hold nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextRows:
-    """Conversations and texts for next-token prediction."""
+    """Conversations and texts for next-token prediction.
+
+    A token sees the earlier tokens of its own segment and of segment 0. Positions count on from
+    the end of segment 0 in every segment, so a segment reads as if the others were not there.
+    """
 
     token_ids: Int[Tensor, "b t"]
-    attention_mask: Int[Tensor, "b t"]
     labels: Int[Tensor, "b t"]
+    segments: Int[Tensor, "b t"]
+    position_ids: Int[Tensor, "b t"]
     pixel_values: Float[Tensor, "n c y x"] | None
 
     def __len__(self) -> int:
@@ -56,6 +67,29 @@ class TrainBatch:
         return len(self.reading or ()) + len(self.drawing or ())
 
 
+@dataclass(kw_only=True)
+class Row:
+    """One row of tokens being put together."""
+
+    token_ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    segments: list[int] = field(default_factory=list)
+    position_ids: list[int] = field(default_factory=list)
+
+    def add(self, ids: list[int], *, segment: int = SHARED, is_learnt: bool = False) -> None:
+        """Append tokens; positions go on from the last token they can see."""
+        seen = [
+            position
+            for position, other in zip(self.position_ids, self.segments, strict=True)
+            if other in (SHARED, segment)
+        ]
+        start = seen[-1] + 1 if seen else 0
+        self.token_ids += ids
+        self.labels += ids if is_learnt else [IGNORED] * len(ids)
+        self.segments += [segment] * len(ids)
+        self.position_ids += range(start, start + len(ids))
+
+
 class Collator:
     """Turns samples into a batch with one tokenizer and one model's special ids."""
 
@@ -83,43 +117,42 @@ class Collator:
         """The drawing prompt as the model reads it, without the begin-of-image token."""
         return [self.config.bos_token_id, *self._encode(question_text(prompt))]
 
-    def conversation_ids(self, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
-        """Token ids of a conversation about one picture, and labels on its answers."""
-        ids, labels = [self.config.bos_token_id], [IGNORED]
-        for index, turn in enumerate(turns):
-            asked = self._asked(turn.question, with_picture=index == 0)
-            answered = [*self._encode(f" {turn.answer}"), self.config.eos_token_id]
-            ids += asked + answered
-            labels += [IGNORED] * len(asked) + answered
-        return ids, labels
+    def conversation(self, sample: UnderstandingSample) -> "Row":
+        """A picture and its turns; labels stand on the answers."""
+        before, after = question_text("\0").split("\0")
+        row = Row()
+        row.add([self.config.bos_token_id, *self._encode(before), *self.image_ids])
+        for index, turn in enumerate(sample.turns):
+            opens = "\n" if index == 0 or sample.are_independent else before
+            segment = index + 1 if sample.are_independent else SHARED
+            row.add(self._encode(opens + turn.question + after), segment=segment)
+            answer = [*self._encode(f" {turn.answer}"), self.config.eos_token_id]
+            row.add(answer, segment=segment, is_learnt=True)
+        return row
 
-    def _asked(self, question: str, *, with_picture: bool) -> list[int]:
-        if not with_picture:
-            return self._encode(question_text(question))
-        before, after = question_text("\0" + question).split("\0")
-        return [*self._encode(before), *self.image_ids, *self._encode("\n" + after)]
+    def text(self, sample: TextSample) -> "Row":
+        """Plain text between BOS and EOS, all of it learnt."""
+        row = Row()
+        row.add([self.config.bos_token_id])
+        row.add([*self._encode(sample.text), self.config.eos_token_id], is_learnt=True)
+        return row
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def _row(self, sample: UnderstandingSample | TextSample) -> tuple[list[int], list[int]]:
-        if isinstance(sample, UnderstandingSample):
-            return self.conversation_ids(sample.turns)
-        ids = [
-            self.config.bos_token_id,
-            *self._encode(sample.text),
-            self.config.eos_token_id,
-        ]
-        return ids, [IGNORED, *ids[1:]]
-
     def _reading(self, samples: Sequence[UnderstandingSample | TextSample]) -> TextRows:
-        rows = [self._row(sample) for sample in samples]
-        length = max(len(ids) for ids, _ in rows)
+        rows = [
+            self.text(sample) if isinstance(sample, TextSample) else self.conversation(sample)
+            for sample in samples
+        ]
+        length = max(len(row.token_ids) for row in rows)
         pictures = [s.pixel_values for s in samples if isinstance(s, UnderstandingSample)]
+        pad = self.config.pad_token_id
         return TextRows(
-            token_ids=_right_padded([ids for ids, _ in rows], length, self.config.pad_token_id),
-            attention_mask=_right_padded([[1] * len(ids) for ids, _ in rows], length, 0),
-            labels=_right_padded([labels for _, labels in rows], length, IGNORED),
+            token_ids=_right_padded([row.token_ids for row in rows], length, pad),
+            labels=_right_padded([row.labels for row in rows], length, IGNORED),
+            segments=_right_padded([row.segments for row in rows], length, PADDING),
+            position_ids=_right_padded([row.position_ids for row in rows], length, 0),
             pixel_values=torch.stack(pictures) if pictures else None,
         )
 
@@ -135,6 +168,16 @@ class Collator:
 def question_text(question: str) -> str:
     """One turn of the release's chat format, up to where the answer starts."""
     return f"User: {question}\n\nAssistant:"
+
+
+def segment_mask(segments: Int[Tensor, "b t"]) -> Float[Tensor, "b 1 t t"]:
+    """Additive attention mask: 0 where a row's token sees a column's, else the lowest float."""
+    length = segments.shape[1]
+    is_earlier = torch.ones(length, length, dtype=torch.bool).tril()
+    is_same = segments[:, :, None] == segments[:, None]
+    is_seen = is_earlier & (is_same | (segments == SHARED)[:, None])
+    mask = torch.zeros(is_seen.shape).masked_fill(~is_seen, torch.finfo(torch.float32).min)
+    return mask[:, None]
 
 
 def _right_padded(rows: list[list[int]], length: int, fill: int) -> Int[Tensor, "b t"]:

@@ -19,8 +19,6 @@ Draw = Callable[[np.random.Generator], Sample]
 def counts(ratio: Ratio, batch_size: int, rng: np.random.Generator) -> dict[Kind, int]:
     """Split a batch by shares; what whole numbers leave over is drawn: right on average."""
     shares = np.array([getattr(ratio, kind) for kind in KINDS], dtype=float)
-    if shares.sum() <= 0 or (shares < 0).any():
-        raise ConfigError(f"{ratio}: shares must not be negative, and at least one above 0.")
     exact = batch_size * shares / shares.sum()
     whole = np.floor(exact).astype(int)
     left = batch_size - whole.sum()

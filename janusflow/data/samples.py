@@ -16,10 +16,15 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class UnderstandingSample:
-    """A picture and a conversation about it."""
+    """A picture and what is said about it.
+
+    `are_independent` turns do not see one another: several conversations of one turn each that
+    share the picture's tokens, as if the picture had been read again for every one.
+    """
 
     pixel_values: Float[Tensor, "c y x"]
     turns: tuple[Turn, ...]
+    are_independent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

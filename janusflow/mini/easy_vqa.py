@@ -75,4 +75,5 @@ class EasyVqa:
         return UnderstandingSample(
             pixel_values=pixel_values(np.asarray(self.pictures[index])[None])[0],
             turns=tuple(turns[i] for i in chosen),
+            are_independent=True,
         )

@@ -17,13 +17,17 @@ from janusflow.mini.questions import ask_all
 from janusflow.mini.scenes import sample_scene
 from janusflow.mini.words import Language
 
-MAX_TURNS = 6
+MAX_TURNS = 8
+INDEPENDENT_SHARE = 0.85
+"""Of the pictures with questions; the others are one conversation of several turns."""
 
 
 class SceneSources:
     """Draws samples of all three kinds from one folder of scenes and their latents."""
 
     def __init__(self, scenes: SceneFolder, latents: Path, *, scaling_factor: float) -> None:
+        if not latents.is_file():
+            raise DataError(f"no latents at {latents}: run the recipe's VAE step first.")
         self.scenes = scenes
         self.latents = np.load(latents, mmap_mode="r")
         self.scaling_factor = scaling_factor
@@ -42,13 +46,17 @@ class SceneSources:
         }
 
     def understanding(self, rng: np.random.Generator) -> UnderstandingSample:
-        """A scene and up to MAX_TURNS questions about it, in one language."""
+        """A scene and up to MAX_TURNS questions about it, in one language.
+
+        Mostly each on its own: earlier questions and answers would give later answers away.
+        """
         index = int(rng.integers(len(self.scenes)))
         asked = ask_all(self.scenes.scene(index), rng, language=_language(rng))
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
             pixel_values=self._pixels(index),
             turns=tuple(Turn(question=asked[i].text, answer=asked[i].answer) for i in chosen),
+            are_independent=bool(rng.random() < INDEPENDENT_SHARE),
         )
 
     def generation(self, rng: np.random.Generator) -> GenerationSample:

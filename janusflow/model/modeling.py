@@ -128,13 +128,25 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         )
 
     def logits(
-        self, embeds: Float[Tensor, "b t d"], attention_mask: Int[Tensor, "b t"]
+        self,
+        embeds: Float[Tensor, "b t d"],
+        attention_mask: Int[Tensor, "b t"] | Float[Tensor, "b 1 t t"],
+        position_ids: Int[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t v"]:
-        """Next-token logits everywhere; positions are counted from the first unmasked one."""
+        """Next-token logits at every position.
+
+        Args:
+            embeds: what is read.
+            attention_mask: 1 on what is there, under plain causal attention; or, for rows that
+                hold several samples, what is added to the attention scores.
+            position_ids: by default counted from each row's first position that is there.
+        """
+        if position_ids is None:
+            position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
         return self.llm(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
-            position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
+            position_ids=position_ids,
             use_cache=False,
         ).logits
 

@@ -1,13 +1,12 @@
 """Hooks of the loop: a log line and a progress bar every few steps."""
 
 import json
-import math
 import time
 from pathlib import Path
 
 from tqdm import tqdm
 
-from janusflow.training.loop import StepReport, TrainState
+from janusflow.training.loop import StepReport, TrainState, check_finite
 
 LOG = "log.jsonl"
 
@@ -30,9 +29,10 @@ class LogHook:
         """Collect; write when due.
 
         Raises:
-            FloatingPointError: a loss since the last line is not finite.
+            TrainingError: a loss since the last line is not finite.
         """
         if self._bar is None:
+            self._drop_lines_from(report.step)
             self._bar = tqdm(total=self.steps, initial=report.step - 1, desc=self.name, unit="step")
         self._bar.update()
         self._reports.append(report)
@@ -42,19 +42,27 @@ class LogHook:
         with self.path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
         self._bar.set_postfix({name: f"{line[name]:.3f}" for name in report.losses})
-        bad = [name for name in report.losses if not math.isfinite(line[name])]
-        if bad:
-            raise FloatingPointError(
-                f"{', '.join(bad)} is not finite at step {report.step}: resume from the last "
-                "checkpoint with a lower optimizer.learning_rate."
-            )
+        for each in self._reports:
+            check_finite(each)
         self._reports, self._since = [], time.perf_counter()
 
-    def _line(self, state: TrainState) -> dict[str, float]:
+    def _drop_lines_from(self, step: int) -> None:
+        """A resumed run repeats the steps after its checkpoint: their old lines go."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
+        self.path.write_text("".join(kept), encoding="utf-8")
+
+    def _line(self, state: TrainState) -> dict[str, float | int]:
         last = self._reports[-1]
         count = len(self._reports)
         seconds = time.perf_counter() - self._since
-        line = {"step": last.step, "samples": state.samples_seen, "time": time.time()}
+        line: dict[str, float | int] = {
+            "step": last.step,
+            "samples": state.samples_seen,
+            "time": time.time(),
+        }
         for name in last.losses:
             line[name] = sum(float(r.losses[name]) for r in self._reports) / count
         line["grad_norm"] = sum(float(r.grad_norm) for r in self._reports) / count

@@ -5,6 +5,7 @@ and hooks. It does not know what is trained on, nor on what. Batch and noise are
 seed and step, so a run killed at any moment resumes as if nothing had happened.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from janusflow.config.errors import TrainingError
 from janusflow.config.training import LoopConfig
 from janusflow.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from janusflow.training.ema import Ema
@@ -75,7 +77,7 @@ def train(
 
     Raises:
         CheckpointError: the newest checkpoint is unreadable, or a new one cannot be written.
-        FloatingPointError: a loss is not finite; the message names step and loss.
+        TrainingError: a loss is not finite; the message names step and loss.
     """
     state = start(objective, config, run=run)
     parameters = [p for p in objective.parameters() if p.requires_grad]
@@ -85,6 +87,7 @@ def train(
         for hook in hooks:
             hook.after_step(state, report)
         if state.step % config.save_every == 0 or state.step == config.steps:
+            check_finite(report)
             save_checkpoint(run, state.step, snapshot(state), keep=config.keep)
     return state
 
@@ -125,6 +128,21 @@ def _step(
         learning_rate=rate,
         num_samples=len(batch),
     )
+
+
+def check_finite(report: StepReport) -> None:
+    """Refuse a step that broke the weights. Waits for the device, so not for every step.
+
+    Raises:
+        TrainingError: a loss or the gradient is not finite.
+    """
+    values = report.losses | {"grad_norm": report.grad_norm}
+    bad = [name for name, value in values.items() if not math.isfinite(float(value))]
+    if bad:
+        raise TrainingError(
+            f"{', '.join(bad)} is not finite at step {report.step}: start again in another "
+            "run=FOLDER with a lower loop.optimizer.learning_rate."
+        )
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import DrawingRows, TextRows, TrainBatch
+from janusflow.data.collate import DrawingRows, TextRows, TrainBatch, segment_mask
 from janusflow.flow.path import point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -32,7 +32,8 @@ class JanusFlowObjective(Objective):
 
     def _reading(self, rows: TextRows) -> Tensor:
         embeds = self.model.embed_conversation(rows.token_ids, rows.pixel_values)
-        return response_loss(self.model.logits(embeds, rows.attention_mask), rows.labels)
+        mask = segment_mask(rows.segments).to(embeds.dtype)
+        return response_loss(self.model.logits(embeds, mask, rows.position_ids), rows.labels)
 
     def _drawing(self, rows: DrawingRows, generator: torch.Generator) -> dict[str, Tensor]:
         config = self.config

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import SiglipConfig, SiglipModel
 
+from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
 from janusflow.config.training import LoopConfig
 from janusflow.mini.captions import caption
@@ -66,6 +67,19 @@ def train_vae(recipe: VaeRecipe) -> None:
         np.save(recipe.run / LATENTS, encode_scenes(vae, scenes))
 
 
+def made_by_earlier_step(path: Path) -> Path:
+    """Refuse a recipe that needs a file no recipe has made yet.
+
+    Raises:
+        DataError: the file is not there.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: run the recipe that makes it first (janusflow train recipes/mini)."
+        )
+    return path
+
+
 def averaged(state: TrainState) -> AbstractContextManager[None]:
     """The run's averaged weights (its own if it keeps no average), inside a with block."""
     return nullcontext() if state.ema is None else state.ema.swapped_in()
@@ -95,10 +109,11 @@ def encode_scenes(
     vae: AutoencoderKL, scenes: SceneFolder, *, num_scenes: int | None = None
 ) -> np.ndarray:
     """The mean latents of the first (all) scenes, float16, [scene, channel, row, column]."""
-    chunks = range(0, num_scenes or len(scenes), ENCODE_BATCH)
+    pictures = scenes.pictures[:num_scenes]
+    chunks = range(0, len(pictures), ENCODE_BATCH)
     return np.concatenate(
         [
-            vae.encode(pixel_values(scenes.pictures[start : start + ENCODE_BATCH]))
+            vae.encode(pixel_values(pictures[start : start + ENCODE_BATCH]))
             .latent_dist.mean.numpy()
             .astype(np.float16)
             for start in tqdm(chunks, desc="encode")
@@ -109,7 +124,7 @@ def encode_scenes(
 def train_siglip(recipe: SiglipRecipe) -> None:
     """Train picture and text towers together and save the picture tower."""
     scenes = SceneFolder(recipe.scenes)
-    tokenizer = Tokenizer.from_file(str(recipe.tokenizer / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(made_by_earlier_step(recipe.tokenizer / "tokenizer.json")))
     torch.manual_seed(recipe.loop.seed)
     siglip = SiglipModel(
         SiglipConfig(

@@ -16,7 +16,7 @@ from janusflow.config.recipes import (
     TokenizerRecipe,
     VaeRecipe,
 )
-from janusflow.config.records import load_record, to_tree
+from janusflow.config.records import load_record, read_tree, to_tree
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
@@ -49,11 +49,8 @@ def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
     """Read one recipe file into the record of its task."""
-    if not path.is_file():
-        raise ConfigError(f"no recipe at {path}: wanted a .yaml file or a folder of them.")
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    task = tree.get("task") if isinstance(tree, dict) else None
-    if task not in TASKS:
+    task = read_tree(path).get("task")
+    if not isinstance(task, str) or task not in TASKS:
         raise ConfigError(f"{path}: task is {task!r}, wanted one of {', '.join(TASKS)}.")
     return load_record(TASKS[task][0], path, overrides)
 

@@ -23,12 +23,19 @@ from janusflow.mini.sources import SceneSources
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.loop import Hook, StepReport, TrainState, train
+from janusflow.training.loop import Hook, StepReport, TrainState, check_finite, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
-from janusflow.training.pretrain import LATENTS, VAE, averaged, log_hook
+from janusflow.training.pretrain import (
+    LATENTS,
+    VAE,
+    averaged,
+    log_hook,
+    made_by_earlier_step,
+)
 
 MODEL = "model"
+CONFIG = "config.json"
 
 
 def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
@@ -36,7 +43,9 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     torch.manual_seed(recipe.loop.seed)
     model = start_model(recipe)
     train_only(model, recipe.trainable)
+    made_by_earlier_step(recipe.vae / VAE / CONFIG)
     vae = AutoencoderKL.from_pretrained(recipe.vae / VAE, low_cpu_mem_usage=False)
+    made_by_earlier_step(recipe.processor / "processor_config.json")
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
     sources = stage_sources(recipe, vae)
     collate = Collator(processor.tokenizer.backend_tokenizer, model.config)
@@ -81,6 +90,7 @@ class ModelHook:
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Save when due."""
         if report.step % self.every == 0:
+            check_finite(report)
             save_model(state, state.run, self.processor, self.vae)
 
 
@@ -104,14 +114,18 @@ def save_model(
 def start_model(recipe: StageRecipe) -> JanusFlowForConditionalGeneration:
     """Load the model a stage starts from, or build a new one around pretrained parts."""
     if recipe.start is not None:
-        return JanusFlowForConditionalGeneration.from_pretrained(recipe.start / MODEL)
-    if recipe.new is None:
+        is_run = (recipe.start / MODEL).is_dir()
+        folder = recipe.start / MODEL if is_run else recipe.start
+        made_by_earlier_step(folder / CONFIG)
+        return JanusFlowForConditionalGeneration.from_pretrained(folder)
+    if recipe.new is None or "tower" not in recipe.new:
         raise ConfigError(
-            f"{recipe.run}: neither start nor new is set. Name a model folder or build one."
+            f"{recipe.run}: neither start nor new (with its tower) is set. Name a model folder or "
+            "build a model."
         )
     settings = dict(recipe.new)
     tower = Path(str(settings.pop("tower")))
-    vision = json.loads((tower / "config.json").read_text(encoding="utf-8"))
+    vision = json.loads(made_by_earlier_step(tower / CONFIG).read_text(encoding="utf-8"))
     model = JanusFlowForConditionalGeneration(JanusFlowConfig(vision_config=vision, **settings))
     pretrained = SiglipVisionModel.from_pretrained(tower)
     model.understanding_encoder.load_state_dict(pretrained.state_dict())
