@@ -89,10 +89,7 @@ def grouped(scene: Scene) -> list[Group]:
     for thing in scene.objects:
         key = COLOURS.index(thing.colour), SHAPES.index(thing.shape)
         groups.setdefault(key, []).append(thing)
-    return [
-        Group(thing=things[0], count=len(things))
-        for _, things in sorted(groups.items())
-    ]
+    return [Group(thing=things[0], count=len(things)) for _, things in sorted(groups.items())]
 
 
 def caption(scene: Scene, rng: np.random.Generator, *, language: Language) -> str:
@@ -124,9 +121,7 @@ def description(scene: Scene, *, language: Language) -> str:
     groups = grouped(scene)
     if len(scene.objects) != 2 or len(groups) != 2:
         counted = any(group.count > 1 for group in groups)
-        return join(
-            [_phrase(group, language, counted=counted) for group in groups], language
-        )
+        return join([_phrase(group, language, counted=counted) for group in groups], language)
     first, second = scene.objects
     where = relation(first, second)
     if where in ("right", "below"):
@@ -157,14 +152,11 @@ def _phrase(
     return name if bare else with_article(name)
 
 
-def _english_objects(
-    scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool
-) -> str:
+def _english_objects(scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool) -> str:
     groups = grouped(scene)
-    rng.shuffle(groups)  # type: ignore[arg-type]
+    rng.shuffle(groups)
     phrases = [
-        _phrase(each, "en", counted=True, sized=sized, bare=bare, rng=rng)
-        for each in groups
+        _phrase(each, "en", counted=True, sized=sized, bare=bare, rng=rng) for each in groups
     ]
     if len(scene.objects) == 1:
         place = position(scene.objects[0])
@@ -181,11 +173,9 @@ def _english_objects(
 
 def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool) -> str:
     groups = grouped(scene)
-    rng.shuffle(groups)  # type: ignore[arg-type]
+    rng.shuffle(groups)
     counted = any(group.count > 1 for group in groups)
-    phrases = [
-        _phrase(each, "ko", counted=counted, sized=sized, rng=rng) for each in groups
-    ]
+    phrases = [_phrase(each, "ko", counted=counted, sized=sized, rng=rng) for each in groups]
     if len(scene.objects) == 1:
         place = position(scene.objects[0])
         if place is None or rng.random() >= POSITION_PROBABILITY:
@@ -197,9 +187,7 @@ def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool) -> s
     if rng.random() >= RELATION_PROBABILITY:
         return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
     where = KOREAN_RELATIONS[relation(groups[0].thing, groups[1].thing)]
-    link = pick(
-        rng, ("{b} {where}에 {a}", "{b} {where}에 있는 {a}", "{b}의 {where}에 {a}")
-    )
+    link = pick(rng, ("{b} {where}에 {a}", "{b} {where}에 있는 {a}", "{b}의 {where}에 {a}"))
     return fill(link, {"a": phrases[0], "b": phrases[1], "where": where})
 
 

@@ -107,7 +107,7 @@ def _identify(blob: _Blob) -> SceneObject:
 def _window(coverage: Float[np.ndarray, "y x"]) -> tuple[np.ndarray, int, int]:
     """Cut out the square around what is covered; give it with its top row and left column."""
     rows, columns = np.nonzero(coverage)
-    side = max(np.ptp(rows), np.ptp(columns)) + 1 + 2 * RIM
+    side = int(max(np.ptp(rows), np.ptp(columns))) + 1 + 2 * RIM
     top, left = int(rows.min()) - RIM, int(columns.min()) - RIM
     padded = np.pad(coverage, ((RIM, side), (RIM, side)))
     return padded[top + RIM :, left + RIM :][:side, :side], top, left

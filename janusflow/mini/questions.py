@@ -97,9 +97,11 @@ class _Asker:
         self.objects = scene.objects
         self.rng = rng
         self.language: Language = language
-        self.colours = Counter(thing.colour for thing in scene.objects)
-        self.shapes = Counter(thing.shape for thing in scene.objects)
-        self.kinds = Counter((thing.colour, thing.shape) for thing in scene.objects)
+        self.colours: Counter[Colour] = Counter(thing.colour for thing in scene.objects)
+        self.shapes: Counter[Shape] = Counter(thing.shape for thing in scene.objects)
+        self.kinds: Counter[tuple[Colour, Shape]] = Counter(
+            (thing.colour, thing.shape) for thing in scene.objects
+        )
 
     def ask(self, kind: Kind, form: Form, words: dict[str, str], answer: str) -> Question:
         spelling = "colour" if self.rng.random() < 0.5 else "color"
@@ -113,7 +115,7 @@ class _Asker:
         """Ask for the colour of every shape that occurs in one colour."""
         found = []
         for shape, count in self.shapes.items():
-            colours = {thing.colour for thing in self.objects if thing.shape == shape}
+            colours: set[Colour] = {thing.colour for thing in self.objects if thing.shape == shape}
             if len(colours) > 1:
                 continue
             answer = colour_answer(colours.pop(), self.language)
@@ -130,7 +132,7 @@ class _Asker:
         """Ask for the shape of every colour that occurs in one shape."""
         found = []
         for colour, count in self.colours.items():
-            shapes = {thing.shape for thing in self.objects if thing.colour == colour}
+            shapes: set[Shape] = {thing.shape for thing in self.objects if thing.colour == colour}
             if len(shapes) > 1:
                 continue
             answer = shape_name(shapes.pop(), self.language)
@@ -154,7 +156,7 @@ class _Asker:
         ]
         words, count = pick(self.rng, options)
         if self.rng.random() < ABSENT_PROBABILITY:
-            absent = [colour for colour in COLOURS if colour not in self.colours]
+            absent: list[Colour] = [colour for colour in COLOURS if colour not in self.colours]
             words, count = self._coloured(pick(self.rng, absent), count=2), 0
         return [*found, self.ask("count", "count_some", {"things": words}, str(count))]
 
@@ -246,8 +248,8 @@ class _Asker:
 
     def _has_colour(self, thing: SceneObject) -> Question:
         is_true = bool(self.rng.random() < 0.5)
-        others = [colour for colour in COLOURS if colour != thing.colour]
-        seen = [colour for colour in self.colours if colour != thing.colour]
+        others: list[Colour] = [colour for colour in COLOURS if colour != thing.colour]
+        seen: list[Colour] = [colour for colour in self.colours if colour != thing.colour]
         wrong = pick(self.rng, seen if seen and self.rng.random() < 0.5 else others)
         colour = colour_answer(thing.colour if is_true else wrong, self.language)
         words = {"thing": self._shape(thing.shape), "colour": colour}
