@@ -17,6 +17,12 @@ from typer.core import TyperGroup
 from janusflow.config.errors import JanusFlowError
 
 COMMANDS: dict[str, str] = {
+    "generate": "janusflow.cli.generate",
+    "ask": "janusflow.cli.ask",
+    "chat": "janusflow.cli.chat",
+    "demo": "janusflow.cli.demo",
+    "inspect": "janusflow.cli.inspect",
+    "convert": "janusflow.cli.convert",
     "train": "janusflow.cli.train",
     "eval": "janusflow.cli.eval",
 }

@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from janusflow.config.errors import ImageError
+from janusflow.processing.picture_files import open_image
 
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What a drawn picture can be saved as; only PNG keeps the record."""
@@ -77,21 +78,36 @@ def record_of(picture: Image.Image) -> DrawingRecord | None:
         ) from error
 
 
+def read_record(path: Path) -> DrawingRecord | None:
+    """Read the record in a picture file; None if it has none."""
+    # Refuses what is broken or hostile, in one line; the record is read from its header alone.
+    open_image(path)
+    with Image.open(path) as picture:
+        return record_of(picture)
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a picture in the format its extension names, with its record if that is PNG."""
     check_picture_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     kind = PICTURE_FORMATS[path.suffix.lower()]
-    if kind != "PNG":
-        picture.save(path, format=kind, quality=95)
-        return
+    options = {"pnginfo": _chunks(picture)} if kind == "PNG" else {"quality": 95}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, format=kind, **options)
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be written ({error.strerror or error}): choose another place."
+        ) from error
+
+
+def _chunks(picture: Image.Image) -> PngInfo:
     chunks = PngInfo()
     record = record_of(picture)
     for name, value in (asdict(record) if record else {}).items():
         if value is not None:
             # The international kind of chunk: the plain one knows Latin-1 only.
             chunks.add_itxt(name, str(value))
-    picture.save(path, format=kind, pnginfo=chunks)
+    return chunks
 
 
 def check_picture_path(path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from janusflow.config.errors import ImageError
-from janusflow.inference.metadata import DrawingRecord, record_of, save_picture
+from janusflow.inference.metadata import DrawingRecord, read_record, record_of, save_picture
 
 RECORD = DrawingRecord(
     prompt='파란 별 위에 빨간 원, "quoted"\nand a second line',
@@ -27,8 +27,7 @@ RECORD = DrawingRecord(
 @pytest.mark.parametrize("record", [RECORD, replace(RECORD, negative_prompt=None, strength=None)])
 def test_a_png_gives_back_the_record_it_was_saved_with(tmp_path: Path, record: DrawingRecord):
     save_picture(record.attach(Image.new("RGB", (8, 8))), tmp_path / "new" / "out.png")
-    with Image.open(tmp_path / "new" / "out.png") as reopened:
-        assert record_of(reopened) == record
+    assert read_record(tmp_path / "new" / "out.png") == record
 
 
 def test_a_fresh_picture_carries_its_record():
@@ -60,3 +59,15 @@ def test_a_damaged_record_is_refused_in_one_line():
     with pytest.raises(ImageError, match="thirty") as refusal:
         record_of(picture)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImageError, match="cannot be written"):
+        save_picture(Image.new("RGB", (8, 8)), tmp_path / "file" / "out.png")
+
+
+def test_a_file_that_is_no_picture_is_refused(tmp_path: Path):
+    (tmp_path / "out.png").write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match="not a picture"):
+        read_record(tmp_path / "out.png")

@@ -1,0 +1,84 @@
+"""`janusflow ask`: a question about pictures, answered."""
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from janusflow.cli.options import (
+    Device,
+    Dtype,
+    Json,
+    MaxNewTokens,
+    Model,
+    Quantize,
+    Temperature,
+    TopP,
+)
+
+
+def command(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="[IMAGE]... QUESTION", help="Picture files, then the question."),
+    ],
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Of the draws; random without.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print words as they come.")] = False,
+    model: Model = "mini",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a question about one picture, several, or none.
+
+    Examples:
+      janusflow ask photo.jpg "What is left of the square?"
+
+      janusflow ask before.png after.png "What has changed?" --json
+    """
+    from janusflow.inference.conversing import question_message
+    from janusflow.inference.loading import load
+
+    if stream and as_json:
+        raise typer.BadParameter("leave out one of --stream and --json.")
+    *images, question = inputs
+    # Unreadable pictures are refused before seconds go into loading a model.
+    pictures = [_open(image) for image in images]
+    jf = load(model, device=device, dtype=dtype, quantize=quantize)
+    start = time.perf_counter()
+    pieces = []
+    for piece in jf.stream(
+        [question_message(pictures, question)],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    ):
+        pieces.append(piece)
+        if stream:
+            typer.echo(piece, nl=False)
+    answer = "".join(pieces).strip()
+    if stream:
+        typer.echo()
+    elif as_json:
+        report = {
+            "model": model,
+            "images": images,
+            "question": question,
+            "answer": answer,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
+    else:
+        typer.echo(answer)
+
+
+def _open(path: str):  # noqa: ANN202 (Pillow is imported late)
+    from janusflow.processing.picture_files import open_image
+
+    return open_image(path)

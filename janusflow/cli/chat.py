@@ -1,0 +1,163 @@
+"""`janusflow chat`: a conversation with pictures, both ways, in the terminal or from a pipe."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from janusflow.cli.options import (
+    Device,
+    Dtype,
+    Guidance,
+    MaxNewTokens,
+    Model,
+    Quantize,
+    Steps,
+    Temperature,
+    TopP,
+)
+from janusflow.config.errors import JanusFlowError
+
+if TYPE_CHECKING:
+    from janusflow.inference.pipeline import JanusFlow
+
+HELP = """\
+/image PATH   show a picture with your next message
+/draw PROMPT  draw a picture; it is saved and shown with your next message
+/reset        forget the conversation
+/quit         leave (or Ctrl-D)"""
+
+
+def command(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for drawn pictures.")
+    ] = Path("drawings"),
+    steps: Steps = 30,
+    guidance: Guidance = 2.0,
+    seed: Annotated[int | None, typer.Option(help="First seed; random without.")] = None,
+    max_new_tokens: MaxNewTokens = 512,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    model: Model = "mini",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+) -> None:
+    """Talk about pictures and draw them: /image PATH, /draw PROMPT, /reset, /quit.
+
+    Examples:
+      janusflow chat
+
+      janusflow chat --model mini < what-to-say.txt
+    """
+    from janusflow.inference.loading import load
+
+    is_terminal = sys.stdin.isatty()
+    session = Session(
+        load(model, device=device, dtype=dtype, quantize=quantize),
+        output=output,
+        drawing={"steps": steps, "guidance": guidance, "progress": is_terminal},
+        answering={
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+        },
+        seed=seed,
+    )
+    if is_terminal:
+        typer.echo(f"{model} is ready. /help lists what else you can type.")
+    while session.is_open:
+        if is_terminal:
+            typer.echo("> ", nl=False)
+        line = sys.stdin.readline()
+        if not line:
+            break
+        try:
+            session.take(line.strip())
+        except JanusFlowError as error:
+            # A mistake must not end a conversation.
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+
+
+class Session:
+    """One conversation: what was said, what will be shown next, and how many were drawn."""
+
+    def __init__(
+        self,
+        jf: "JanusFlow",
+        *,
+        output: Path,
+        drawing: dict[str, Any],
+        answering: dict[str, Any],
+        seed: int | None,
+    ) -> None:
+        self.jf = jf
+        self.output = output
+        self.drawing = drawing
+        self.answering = answering
+        self.seed = seed
+        self.messages: list[Any] = []
+        self.pictures: list[Any] = []
+        self.is_open = True
+
+    def take(self, line: str) -> None:
+        """Do what one line asks for."""
+        word, _, rest = line.partition(" ")
+        match word:
+            case "":
+                pass
+            case "/quit" | "/exit":
+                self.is_open = False
+            case "/help":
+                typer.echo(HELP)
+            case "/reset":
+                self.messages, self.pictures = [], []
+                typer.echo("(forgotten)")
+            case "/image":
+                self._show(rest.strip().strip("'\""))
+            case "/draw":
+                self._draw(rest.strip())
+            case _ if word.startswith("/"):
+                typer.echo(f"error: {word} is no command here.\n{HELP}", err=True)
+            case _:
+                self._answer(line)
+
+    def _show(self, path: str) -> None:
+        from janusflow.processing.picture_files import open_image
+
+        picture = open_image(path)
+        self.pictures.append(picture)
+        typer.echo(f"({picture.width} x {picture.height} pixels: ask about it)")
+
+    def _draw(self, prompt: str) -> None:
+        from janusflow.inference.metadata import save_picture
+
+        (picture,) = self.jf.generate(prompt, seed=self.seed, **self.drawing)
+        if self.seed is not None:
+            self.seed += 1
+        path = self._free_path()
+        save_picture(picture, path)
+        self.pictures.append(picture)
+        typer.echo(f"({path}: ask about it)")
+
+    def _free_path(self) -> Path:
+        """The first number that no file has yet: nothing is overwritten."""
+        number = 1
+        while (path := self.output / f"drawing-{number}.png").exists():
+            number += 1
+        return path
+
+    def _answer(self, question: str) -> None:
+        from janusflow.inference.conversing import question_message
+
+        asked = question_message(self.pictures, question)
+        pieces = []
+        for piece in self.jf.stream([*self.messages, asked], **self.answering):
+            pieces.append(piece)
+            typer.echo(piece, nl=False)
+        typer.echo()
+        answer = "".join(pieces).strip()
+        # Only now: an interrupted or refused answer leaves the conversation as it was.
+        self.messages += [asked, {"role": "assistant", "content": answer or "-"}]
+        self.pictures = []

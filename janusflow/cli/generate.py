@@ -1,0 +1,111 @@
+"""`janusflow generate`: pictures from words."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from janusflow.cli.options import (
+    Device,
+    Dtype,
+    Guidance,
+    Json,
+    Model,
+    Quantize,
+    Quiet,
+    Steps,
+    Vae,
+)
+from janusflow.config.errors import ImageError
+
+
+def command(
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to draw.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; several are numbered.")
+    ] = Path("out.png"),
+    num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="A prompt.")] = 1,
+    steps: Steps = 30,
+    guidance: Guidance = 2.0,
+    solver: Annotated[
+        Literal["euler", "midpoint", "heun", "rk4", "dopri5"], typer.Option(help="ODE solver.")
+    ] = "euler",
+    shift: Annotated[float, typer.Option(help="Above 1: more steps near noise.")] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Picture i has seed + i; random without.")
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
+    init_image: Annotated[Path | None, typer.Option(help="Picture to start from.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Share of the path walked from it: small stays close.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="White is drawn anew, black keeps --init-image.")
+    ] = None,
+    numerics: Annotated[
+        Literal["accurate", "parity"], typer.Option(help="parity: bfloat16 steps, as released.")
+    ] = "accurate",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
+    model: Model = "mini",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    vae: Vae = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw pictures. PNG files keep prompt, seed and settings: see `janusflow inspect`.
+
+    Examples:
+      janusflow generate "a red circle left of a blue square" -o out.png
+
+      janusflow generate "파란 별" "노란 하트" -n 4 --seed 1 -o pictures/shape.png
+    """
+    from janusflow.inference.loading import load
+    from janusflow.inference.metadata import check_picture_path, record_of, save_picture
+
+    try:
+        check_picture_path(output)
+    except ImageError as error:
+        raise typer.BadParameter(str(error), param_hint="--output") from error
+    jf = load(model, device=device, dtype=dtype, quantize=quantize, vae=vae)
+    start = time.perf_counter()
+    pictures = jf.generate(
+        prompts,
+        negative_prompt=negative_prompt,
+        num_images=num_images,
+        steps=steps,
+        guidance=guidance,
+        solver=solver,
+        seed=seed,
+        init_image=init_image,
+        strength=strength,
+        mask=mask,
+        shift=shift,
+        numerics=numerics,
+        progress=not quiet,
+        batch_size=batch_size,
+    )
+    seconds = time.perf_counter() - start
+    written = []
+    for picture, path in zip(pictures, numbered(output, len(pictures)), strict=True):
+        save_picture(picture, path)
+        record = record_of(picture)
+        written.append({"path": str(path), **(asdict(record) if record else {})})
+    if as_json:
+        report = {"pictures": written, "seconds": round(seconds, 3)}
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
+        return
+    for entry in written:
+        typer.echo(f"{entry['path']}  (seed {entry['seed']})")
+
+
+def numbered(output: Path, count: int) -> list[Path]:
+    """The file itself for one picture; out-1.png, out-2.png, ... for several."""
+    if count == 1:
+        return [output]
+    width = len(str(count))
+    return [output.with_stem(f"{output.stem}-{i + 1:0{width}d}") for i in range(count)]

@@ -1,0 +1,63 @@
+"""`janusflow inspect`: what a model is made of, or how a picture was drawn."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from janusflow.cli.options import Json
+
+LABEL_WIDTH = 30
+
+
+def command(
+    target: Annotated[
+        str, typer.Argument(metavar="MODEL|PICTURE", help="A model's name, or a drawn picture.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show a model's parts, sizes and token ids, or a picture's prompt, seed and settings.
+
+    Examples:
+      janusflow inspect mini
+
+      janusflow inspect out.png --json
+    """
+    facts = _picture(target) if Path(target).is_file() else _model(target)
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            typer.echo(f"{name.replace('_', ' ')}:")
+            for key, inner in value.items():
+                typer.echo(f"  {key:{LABEL_WIDTH - 2}s}{_text(inner)}")
+        else:
+            typer.echo(f"{name.replace('_', ' '):{LABEL_WIDTH}s}{_text(value)}")
+
+
+def _picture(path: str) -> dict[str, Any]:
+    from janusflow.config.errors import ImageError
+    from janusflow.inference.metadata import read_record
+
+    record = read_record(Path(path))
+    if record is None:
+        raise ImageError(
+            f"{path}: no drawing record in this file: only PNG files drawn by janusflow have one."
+        )
+    return asdict(record)
+
+
+def _model(name: str) -> dict[str, Any]:
+    from janusflow.inference.inspection import describe
+    from janusflow.inference.loading import find_model
+
+    return asdict(describe(find_model(name)))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

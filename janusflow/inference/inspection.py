@@ -1,0 +1,74 @@
+"""What a model folder holds, told without reading its weights."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from janusflow.interop.config import config_from_official, is_official
+from janusflow.interop.load import read_settings, without_memory
+from janusflow.interop.tokens import read_token_ids
+from janusflow.model.configuration import JanusFlowConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """The parts of a model, their sizes and shapes."""
+
+    folder: str
+    layout: str
+    """janusflow or official."""
+    num_parameters: int
+    parameters: dict[str, int]
+    """By part of the paper's figure."""
+    dtype: str
+    """As stored, where the config says so."""
+    llm: dict[str, Any]
+    understanding_encoder: dict[str, Any]
+    generation: dict[str, Any]
+    repa: dict[str, Any] | None
+    token_ids: dict[str, Any]
+    vae: str | None
+
+
+def describe(folder: Path) -> ModelDescription:
+    """Read a folder's config, and count what the model built from it would have."""
+    settings = read_settings(folder)
+    official = is_official(settings)
+    config = (
+        config_from_official(settings, token_ids=read_token_ids(folder))
+        if official
+        else JanusFlowConfig.from_dict(settings)
+    )
+    model = without_memory(config)
+    parameters: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        parameters[name.partition(".")[0]] += parameter.numel()
+    llm, vision = config.get_text_config(), config.vision_config
+    shape = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
+    dtype = settings.get("dtype") or settings.get("torch_dtype") or _nested_dtype(settings)
+    return ModelDescription(
+        folder=str(folder),
+        layout="official" if official else "janusflow",
+        num_parameters=sum(parameters.values()),
+        parameters=dict(parameters),
+        dtype=str(dtype or "unknown").removeprefix("torch."),
+        llm={"type": llm.model_type, "vocab_size": llm.vocab_size, **_fields(llm, shape)},
+        understanding_encoder=_fields(vision, ("image_size", "patch_size", *shape)),
+        generation={**(config.generation or {}), "num_tokens": config.flow.num_tokens},
+        repa=config.repa,
+        token_ids={
+            name: getattr(config, f"{name}_token_id")
+            for name in ("bos", "eos", "pad", "image", "image_start", "image_end")
+        },
+        vae=config.vae,
+    )
+
+
+def _fields(config: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in names}
+
+
+def _nested_dtype(settings: dict[str, Any]) -> str | None:
+    """The release says it in its language model's section only."""
+    return (settings.get("language_config") or {}).get("torch_dtype")

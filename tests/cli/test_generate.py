@@ -1,0 +1,95 @@
+"""`janusflow generate`: files, records, JSON, refusals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from janusflow.cli.generate import numbered
+from janusflow.inference.metadata import read_record
+
+Run = Callable[..., Result]
+
+
+def test_one_prompt_writes_one_file_with_its_record(run: Run, tiny_folder: Path):
+    result = run(
+        "generate", "빨간 원", "-m", tiny_folder, "--steps", 2, "--seed", 7, "-o", "new/out.png"
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "new/out.png  (seed 7)\n"
+    record = read_record(Path("new/out.png"))
+    assert record is not None
+    assert (record.prompt, record.seed, record.steps) == ("빨간 원", 7, 2)
+
+
+def test_several_pictures_are_numbered_and_described_as_json(run: Run, tiny_folder: Path):
+    result = run(
+        "generate", "one", "two", "-n", 2, "-m", tiny_folder, "--steps", 1, "--seed", 3, "--json"
+    )
+    report = json.loads(result.stdout)
+    assert [(p["path"], p["prompt"], p["seed"]) for p in report["pictures"]] == [
+        ("out-1.png", "one", 3),
+        ("out-2.png", "one", 4),
+        ("out-3.png", "two", 5),
+        ("out-4.png", "two", 6),
+    ]
+    assert all(Path(p["path"]).is_file() for p in report["pictures"])
+    assert report["seconds"] > 0
+
+
+def test_the_extension_decides_the_format(run: Run, tiny_folder: Path):
+    for name in ("a.png", "b.webp", "c.jpg"):
+        common = ("-m", tiny_folder, "--steps", 1, "--seed", 1, "--quiet")
+        assert run("generate", "x", *common, "-o", name).exit_code == 0
+        assert Path(name).read_bytes()[:4] in (b"\x89PNG", b"RIFF", b"\xff\xd8\xff\xe0")
+        with Image.open(name) as picture:
+            assert (picture.size, picture.mode) == ((64, 64), "RGB")
+
+
+def test_drawing_starts_from_a_picture_if_one_is_given(run: Run, tiny_folder: Path):
+    Image.new("RGB", (80, 60), "green").save("start.png")
+    common = ("generate", "x", "-m", tiny_folder, "--steps", 2, "--seed", 1, "-o")
+    run(*common, "free.png")
+    run(*common, "near.png", "--init-image", "start.png", "--strength", 0.2)
+    assert Path("free.png").read_bytes() != Path("near.png").read_bytes()
+    record = read_record(Path("near.png"))
+    assert record is not None
+    assert record.strength == 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("generate",), 2, "PROMPT"),
+        (("generate", "x", "-o", "out.gif"), 2, "no picture format"),
+        (("generate", "x", "--solver", "magic"), 2, "magic"),
+        (("generate", "x", "--steps", "0"), 2, "steps"),
+        (("generate", "x", "-m", "./nowhere"), 1, "nowhere"),
+        (("generate", "x", "--device", "toaster"), 1, "toaster"),
+        (("generate", "x", "--dtype", "float16"), 1, "float16"),
+    ],
+)
+def test_mistakes_are_refused_without_a_traceback(
+    run: Run, arguments: tuple[str, ...], code: int, reason: str
+):
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert reason in result.stderr
+    assert "Traceback" not in result.output
+    if code == 1:
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_strength_without_a_picture_is_refused(run: Run, tiny_folder: Path):
+    result = run("generate", "x", "-m", tiny_folder, "--strength", 0.5)
+    assert result.exit_code == 1
+    assert "init_image" in result.stderr
+    assert not Path("out.png").exists()
+
+
+def test_numbers_have_one_width_so_that_files_sort():
+    assert numbered(Path("a/b.png"), 1) == [Path("a/b.png")]
+    assert numbered(Path("a/b.png"), 10)[::9] == [Path("a/b-01.png"), Path("a/b-10.png")]
