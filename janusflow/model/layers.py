@@ -71,6 +71,10 @@ class GlobalResponseNorm(nn.Module):
         return self.bias + (self.weight * share + 1) * x
 
 
+class Modulation(nn.Linear):
+    """Time embedding to a block's scale and shift; a class of its own because it starts at zero."""
+
+
 class ConvNextBlock(nn.Module):
     """Depthwise convolution, inverted bottleneck with response norm, residual, time modulation."""
 
@@ -83,7 +87,7 @@ class ConvNextBlock(nn.Module):
         self.expand = nn.Linear(width, EXPANSION * width)
         self.response_norm = GlobalResponseNorm(EXPANSION * width)
         self.project = nn.Linear(EXPANSION * width, width)
-        self.modulation = nn.Linear(hidden_size, 2 * width)
+        self.modulation = Modulation(hidden_size, 2 * width)
 
     def forward(
         self, x: Float[Tensor, "b w y x"], time_embed: Float[Tensor, "b d"]

@@ -25,7 +25,7 @@ from janusflow.config.errors import ConfigError, PromptError
 from janusflow.config.model import RepaConfig
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.generation import GenerationDecoder, GenerationEncoder
-from janusflow.model.layers import ConvNextBlock, RMSNorm
+from janusflow.model.layers import Modulation, RMSNorm
 from janusflow.model.prompt import Prompt, PromptCache
 
 
@@ -261,15 +261,16 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Normal(0, 0.02) as LLaMA; a ConvNeXt block starts with no modulation."""
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
+        # By the module that owns the weights: transformers passes over modules that own none.
+        if isinstance(module, Modulation):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.Linear, nn.Conv2d)):
             nn.init.normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, RMSNorm):
             nn.init.ones_(module.weight)
-        elif isinstance(module, ConvNextBlock):
-            nn.init.zeros_(module.modulation.weight)
-            nn.init.zeros_(module.modulation.bias)
         elif isinstance(module, JanusFlowForConditionalGeneration):
             nn.init.normal_(module.begin_of_understanding, std=0.02)
 
