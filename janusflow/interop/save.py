@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from janusflow.interop.config import config_to_official
+from janusflow.interop.config_writing import config_to_official
 from janusflow.interop.load import shapes_of
 from janusflow.interop.names import TRAINING_ONLY, official_shapes, row_to_official, rows_of
 from janusflow.interop.weight_files import SAFETENSORS

@@ -6,7 +6,7 @@ import torch
 from check import EXACT, Check, Measure, error, mismatch
 from reference import Reference, official_state
 
-from janusflow.interop.config import config_to_official
+from janusflow.interop.config_writing import config_to_official
 from janusflow.interop.load import shapes_of
 from janusflow.interop.names import official_shapes, row_to_ours, rows_of
 from janusflow.interop.tokens import TokenIds
