@@ -24,5 +24,9 @@ class PromptError(JanusFlowError):
     """A prompt or conversation does not fit the model or its pictures."""
 
 
+class TrainingError(JanusFlowError, FloatingPointError):
+    """A loss or gradient is no number any more; the settings are too bold."""
+
+
 class DataError(JanusFlowError):
     """A data file or sample is not what the recipe asked for."""

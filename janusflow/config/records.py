@@ -17,6 +17,9 @@ from janusflow.config.errors import ConfigError
 
 Record = TypeVar("Record")
 
+WANTED = {int: "a whole number", str: "text", bool: "true or false"}
+"""What messages call a value's type."""
+
 
 def load_record(kind: type[Record], path: Path, overrides: Sequence[str] = ()) -> Record:
     """Read a YAML file into a dataclass; `overrides` are `dotted.key=value` strings.
@@ -24,20 +27,28 @@ def load_record(kind: type[Record], path: Path, overrides: Sequence[str] = ()) -
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value does not fit.
     """
-    if not path.is_file():
-        raise ConfigError(
-            f"no recipe at {path}: wanted a YAML file, e.g. recipes/mini/stage1.yaml."
-        )
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid YAML: {reason}. Mend it and try again.") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds a {type(tree).__name__}: wanted `key: value` lines.")
+    tree = read_tree(path)
     for override in overrides:
         _override(tree, override)
     return build_record(kind, tree, where=str(path))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Read a YAML file of `key: value` lines.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or holds something else.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no recipe at {path}: wanted a .yaml file or a folder of them.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text ({error.reason}): wanted YAML.") from error
+    tree = _parsed(text, where=str(path)) or {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}: wanted `key: value` lines.")
+    return typing.cast(dict[str, Any], tree)
 
 
 def build_record(kind: type[Record], tree: Mapping[str, Any], *, where: str) -> Record:
@@ -81,14 +92,22 @@ def _override(tree: dict[str, Any], override: str) -> None:
     dotted, separator, text = override.partition("=")
     if not separator or not dotted:
         raise ConfigError(
-            f"override {override!r}: wanted key=value, e.g. optimizer.learning_rate=1e-4."
+            f"override {override!r}: wanted key=value, e.g. loop.optimizer.learning_rate=1e-4."
         )
     *parents, last = dotted.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
             raise ConfigError(f"override {override!r}: {parent} is a value, not a section.")
-    tree[last] = yaml.safe_load(text)
+    tree[last] = _parsed(text, where=f"override {override!r}")
+
+
+def _parsed(text: str, *, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-99-99
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{where} is not valid YAML: {reason}. Mend it and try again.") from error
 
 
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
@@ -121,7 +140,7 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
     if hint is Any:
         return value
     exact = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
-    return _checked(value, exact, where, f"a {hint.__name__}")
+    return _checked(value, exact, where, WANTED.get(hint, hint.__name__))
 
 
 def _checked(value: Any, fits: bool, where: str, wanted: str) -> Any:

@@ -4,9 +4,15 @@ Defaults are the paper's (Table 1, stage 1); what the paper does not state says 
 """
 
 from dataclasses import dataclass, field
+from math import inf
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import require_positive
+
+
+def _require(record: object, name: str, fits: bool, wanted: str) -> None:
+    if not fits:
+        raise ConfigError(f"{name}={getattr(record, name)} must be {wanted}: change it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,14 @@ class OptimizerConfig:
     """Steps over which the rate rises linearly from 0."""
     decay_steps: int = 0
     """Last steps over which the rate falls linearly to 0; the paper has none."""
+
+    def __post_init__(self) -> None:
+        _require(self, "learning_rate", 0 < self.learning_rate < inf, "above 0")
+        _require(self, "betas", all(0 <= beta < 1 for beta in self.betas), "in [0, 1)")
+        _require(self, "weight_decay", 0 <= self.weight_decay < inf, "0 or more")
+        _require(self, "clip_norm", self.clip_norm > 0, "above 0")
+        _require(self, "warmup_steps", self.warmup_steps >= 0, "0 or more")
+        _require(self, "decay_steps", self.decay_steps >= 0, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +82,11 @@ class ObjectiveConfig:
     time_std: float = 1.0
     """Standard deviation of that normal; SD3 uses 1."""
 
+    def __post_init__(self) -> None:
+        for name in ("flow_weight", "repa_weight", "text_weight", "time_std"):
+            _require(self, name, 0 <= getattr(self, name) < inf, "0 or more")
+        _require(self, "drop_prompt", 0 <= self.drop_prompt <= 1, "in [0, 1]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
@@ -79,6 +98,11 @@ class Ratio:
     until: int | None = None
     """Used before this step; None means to the end."""
 
+    def __post_init__(self) -> None:
+        shares = (self.understanding, self.generation, self.text)
+        if not (all(0 <= share < inf for share in shares) and sum(shares) > 0):
+            raise ConfigError(f"{self}: shares must not be negative, and at least one above 0.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
@@ -86,7 +110,7 @@ class MixtureConfig:
 
     batch_size: int = 512
     """Samples per step, of all kinds together."""
-    ratios: tuple[Ratio, ...] = (Ratio(understanding=50, generation=50, text=0),)
+    ratios: tuple[Ratio, ...] = (Ratio(understanding=50.0, generation=50.0, text=0.0),)
     """One after another; the last has no `until`."""
 
     def __post_init__(self) -> None:
@@ -94,6 +118,15 @@ class MixtureConfig:
         if not self.ratios or self.ratios[-1].until is not None:
             raise ConfigError(
                 f"ratios={self.ratios}: the last must have no `until`, so that every step has one."
+            )
+        ends = [ratio.until for ratio in self.ratios[:-1]]
+        begins = [0, *ends]
+        if any(
+            end is None or end <= (begin or 0) for begin, end in zip(begins, ends, strict=False)
+        ):
+            raise ConfigError(
+                f"ratios with until={ends}: all but the last need an `until`, each above the one "
+                "before, or some would never be used."
             )
 
     def ratio_at(self, step: int) -> Ratio:
