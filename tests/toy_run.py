@@ -1,0 +1,100 @@
+"""A run of the training loop that takes milliseconds, and a program that is killed while it saves.
+
+The objective is random in its batch and in its generator, has a frozen parameter and two losses,
+so whatever a resume forgets shows in the weights.
+"""
+
+import json
+import math
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from janusflow.config.training import LoopConfig, OptimizerConfig
+from janusflow.training.checkpoint import checkpoints, load_checkpoint
+from janusflow.training.hooks import LogHook
+from janusflow.training.loop import Hook, Objective, TrainState, train
+
+SEED = 5
+CONFIG = LoopConfig(
+    steps=11,
+    seed=SEED,
+    ema=0.9,
+    log_every=2,
+    save_every=4,
+    optimizer=OptimizerConfig(learning_rate=0.05, warmup_steps=3, decay_steps=4),
+)
+
+
+class ToyObjective(Objective):
+    """Fit noisy inputs to a frozen target; may turn into NaN at a step."""
+
+    def __init__(self, *, breaks_at: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 3)
+        self.target = nn.Parameter(torch.arange(3.0), requires_grad=False)
+        self.breaks_at = breaks_at
+        self.calls = 0
+
+    def forward(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        self.calls += 1
+        noisy = batch + torch.randn(batch.shape, generator=generator)
+        fit = (self.layer(noisy) - self.target).square().mean()
+        if self.calls == self.breaks_at:
+            fit = fit * math.nan
+        return {"fit": fit, "size": 0.1 * self.layer.weight.abs().mean()}
+
+
+def toy_batches(step: int) -> Iterator[Tensor]:
+    """Two samples a step, a function of seed and step."""
+    while True:
+        yield torch.randn(2, 4, generator=torch.Generator().manual_seed(1000 * SEED + step))
+        step += 1
+
+
+def toy_train(
+    run: Path, config: LoopConfig = CONFIG, *, hooks: tuple[Hook, ...] = ()
+) -> TrainState:
+    log = LogHook(run, every=config.log_every, steps=config.steps, name="toy")
+    return train(ToyObjective(), toy_batches, config, run=run, hooks=(log, *hooks))
+
+
+def log_values(run: Path) -> list[dict[str, float]]:
+    """A run's log without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    clock = ("time", "samples_per_second")
+    return [{name: line[name] for name in line if name not in clock} for line in lines]
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    """Parameters, optimizer, average and step as they were left on disk."""
+    return load_checkpoint(checkpoints(run)[-1])
+
+
+def killed_while_saving(run: Path, *, save_number: int) -> None:
+    """Train, and be killed by the system half-way through writing a checkpoint."""
+    save, saves = torch.save, 0
+
+    def save_half(state: Any, file: Any) -> None:
+        nonlocal saves
+        saves += 1
+        if saves < save_number:
+            save(state, file)
+            return
+        file.write(b"half of a checkpoint")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = save_half
+    toy_train(run)
+
+
+if __name__ == "__main__":
+    killed_while_saving(Path(sys.argv[1]), save_number=int(sys.argv[2]))

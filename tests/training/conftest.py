@@ -1,0 +1,18 @@
+"""A tiny run's parts, built once: tests must leave them as they found them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from janusflow.mini.sources import SceneSources
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_run import make_sources
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> SceneSources:
+    """Twelve rendered scenes with latents."""
+    return make_sources(tmp_path_factory.mktemp("sources"))
