@@ -31,6 +31,7 @@ def write_scenes(
     The labels are written last, so a folder without them is an unfinished one.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / LABELS).unlink(missing_ok=True)
     shape = (num_scenes, size, size, 3)
     pictures = np.lib.format.open_memmap(folder / PICTURES, mode="w+", dtype=np.uint8, shape=shape)
     temporary = folder / (LABELS + ".writing")
