@@ -1,6 +1,6 @@
 """Which kinds a step's samples are, and where they come from. A batch is a function of the step."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -38,9 +38,18 @@ def mixed(first: Draw, second: Draw, *, share_of_second: float) -> Draw:
 
 
 def mixed_batches(
-    sources: Mapping[Kind, Draw], collate: Collator, config: MixtureConfig, *, seed: int, step: int
+    sources: Mapping[Kind, Draw],
+    collate: Collator,
+    config: MixtureConfig,
+    *,
+    seed: int,
+    step: int,
+    own_share: Callable[[Sequence[int]], Sequence[int]] = tuple,
 ) -> Iterator[TrainBatch]:
-    """Yield the batches from `step` on, each depending on (seed, step) only."""
+    """Yield the batches from `step` on: sample i of a batch depends on (seed, step, i) only.
+
+    `own_share` picks, from the batch's sample numbers, those this process is to make.
+    """
     while True:
         rng = np.random.default_rng((seed, step))
         split = counts(config.ratio_at(step), config.batch_size, rng)
@@ -50,5 +59,11 @@ def mixed_batches(
                 f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
                 "them: set that share to 0 or name a source."
             )
-        yield collate([sources[kind](rng) for kind in KINDS for _ in range(split[kind])])
+        order = [kind for kind in KINDS for _ in range(split[kind])]
+        yield collate(
+            [
+                sources[order[i]](np.random.default_rng((seed, step, i)))
+                for i in own_share(range(len(order)))
+            ]
+        )
         step += 1

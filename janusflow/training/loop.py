@@ -19,6 +19,7 @@ from janusflow.config.training import LoopConfig
 from janusflow.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from janusflow.training.ema import Ema
 from janusflow.training.optim import build_optimizer, learning_rate
+from janusflow.training.processes import average_gradients, is_first, num_processes, rank
 
 
 class Objective(nn.Module):
@@ -84,11 +85,12 @@ def train(
     source = batches(state.step)
     while state.step < config.steps:
         report = _step(state, next(source), config, parameters)
-        for hook in hooks:
+        for hook in hooks if is_first() else ():
             hook.after_step(state, report)
         if state.step % config.save_every == 0 or state.step == config.steps:
             check_finite(report)
-            save_checkpoint(run, state.step, snapshot(state), keep=config.keep)
+            if is_first():
+                save_checkpoint(run, state.step, snapshot(state), keep=config.keep)
     return state
 
 
@@ -114,19 +116,21 @@ def _step(
         group["lr"] = rate
     losses = state.objective(batch, step_generator(config.seed, state.step))
     sum(losses.values()).backward()
+    average_gradients(parameters)
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update()
     state.step += 1
-    state.samples_seen += len(batch)
+    num_samples = len(batch) * num_processes()
+    state.samples_seen += num_samples
     return StepReport(
         step=state.step,
         losses={name: loss.detach() for name, loss in losses.items()},
         grad_norm=grad_norm.detach(),
         learning_rate=rate,
-        num_samples=len(batch),
+        num_samples=num_samples,
     )
 
 
@@ -146,8 +150,8 @@ def check_finite(report: StepReport) -> None:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The randomness of one step, the same after a resume."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+    """The randomness of one step in this process, the same after a resume."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank())
 
 
 def snapshot(state: TrainState) -> dict[str, Any]:

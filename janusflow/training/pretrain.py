@@ -28,6 +28,7 @@ from janusflow.training.pretraining import (
     SiglipObjective,
     VaeObjective,
 )
+from janusflow.training.processes import is_first, own_share
 
 LATENTS = "latents.npy"
 VAE = "vae"
@@ -51,7 +52,8 @@ def train_vae(recipe: VaeRecipe) -> None:
         while True:
             rng = np.random.default_rng((recipe.loop.seed, step))
             rows = rng.integers(len(scenes), size=recipe.batch_size)
-            yield PictureBatch(pixel_values=pixel_values(scenes.pictures[np.sort(rows)]))
+            own = np.sort(own_share(rows))
+            yield PictureBatch(pixel_values=pixel_values(scenes.pictures[own]))
             step += 1
 
     state = train(
@@ -61,6 +63,8 @@ def train_vae(recipe: VaeRecipe) -> None:
         run=recipe.run,
         hooks=[log_hook(recipe.run, recipe.loop)],
     )
+    if not is_first():
+        return
     with averaged(state):
         standardise_latents(vae, encode_scenes(vae, scenes, num_scenes=CALIBRATION_SCENES))
         vae.save_pretrained(recipe.run / VAE)
@@ -141,7 +145,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
     def batches(step: int) -> Iterator[CaptionedBatch]:
         while True:
             rng = np.random.default_rng((recipe.loop.seed, step))
-            rows = np.sort(rng.integers(len(scenes), size=recipe.batch_size))
+            rows = np.sort(own_share(rng.integers(len(scenes), size=recipe.batch_size)))
             texts = [facts(scenes.scene(row), rng) for row in rows.tolist()]
             yield CaptionedBatch(
                 pixel_values=pixel_values(scenes.pictures[rows]),
@@ -156,6 +160,8 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         run=recipe.run,
         hooks=[log_hook(recipe.run, recipe.loop)],
     )
+    if not is_first():
+        return
     with averaged(state):
         siglip.vision_model.save_pretrained(recipe.run / TOWER)
 

@@ -21,6 +21,7 @@ from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
 from janusflow.training.pretrain import train_siglip, train_vae
+from janusflow.training.processes import is_first, process_group, wait_for_all
 from janusflow.training.stage import train_stage
 
 ECHO = "recipe.yaml"
@@ -44,7 +45,8 @@ def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
             f"overrides {' '.join(overrides)} for the folder {path}: give them to one recipe file."
         )
     recipes = [read_recipe(file, overrides) for file in files]
-    return [_run(recipe) for recipe in recipes]
+    with process_group():
+        return [_run(recipe) for recipe in recipes]
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
@@ -56,21 +58,34 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
 
 
 def _run(recipe: Any) -> Path:
+    """Run one recipe in every process, or in the first alone if it is no training."""
     run: Path = recipe.run
     if (run / DONE).exists():
         tqdm.write(f"{run}: finished before, skipped")
         return run
+    wait_for_all()
+    if is_first():
+        _keep_settings(recipe)
+    wait_for_all()
+    _, runner, is_shared = TASKS[recipe.task]
+    if is_shared or is_first():
+        runner(recipe)
+    wait_for_all()
+    if is_first():
+        (run / DONE).touch()
+    return run
+
+
+def _keep_settings(recipe: Any) -> None:
     settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
-    echo = run / ECHO
+    echo: Path = recipe.run / ECHO
     if echo.exists() and echo.read_text(encoding="utf-8") != settings:
         raise ConfigError(
-            f"{run} was begun with other settings ({echo}): choose another run=FOLDER or delete it."
+            f"{recipe.run} was begun with other settings ({echo}): choose another run=FOLDER or "
+            "delete it."
         )
-    run.mkdir(parents=True, exist_ok=True)
+    recipe.run.mkdir(parents=True, exist_ok=True)
     echo.write_text(settings, encoding="utf-8")
-    TASKS[recipe.task][1](recipe)
-    (run / DONE).touch()
-    return run
 
 
 def _scenes(recipe: ScenesRecipe) -> None:
@@ -96,12 +111,12 @@ def _tokenizer(recipe: TokenizerRecipe) -> None:
     ).save_pretrained(recipe.run)
 
 
-TASKS: dict[str, tuple[type, Callable[[Any], None]]] = {
-    "scenes": (ScenesRecipe, _scenes),
-    "easy_vqa": (EasyVqaRecipe, _easy_vqa),
-    "tokenizer": (TokenizerRecipe, _tokenizer),
-    "vae": (VaeRecipe, train_vae),
-    "siglip": (SiglipRecipe, train_siglip),
-    "stage": (StageRecipe, train_stage),
+TASKS: dict[str, tuple[type, Callable[[Any], None], bool]] = {
+    "scenes": (ScenesRecipe, _scenes, False),
+    "easy_vqa": (EasyVqaRecipe, _easy_vqa, False),
+    "tokenizer": (TokenizerRecipe, _tokenizer, False),
+    "vae": (VaeRecipe, train_vae, True),
+    "siglip": (SiglipRecipe, train_siglip, True),
+    "stage": (StageRecipe, train_stage, True),
 }
-"""Task name -> the record its file fills and what runs it."""
+"""Task name -> the record its file fills, what runs it, and whether every process takes part."""

@@ -33,6 +33,7 @@ from janusflow.training.pretrain import (
     log_hook,
     made_by_earlier_step,
 )
+from janusflow.training.processes import is_first, own_share
 
 MODEL = "model"
 CONFIG = "config.json"
@@ -51,7 +52,14 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     collate = Collator(processor.tokenizer.backend_tokenizer, model.config)
 
     def batches(step: int) -> Iterator[TrainBatch]:
-        return mixed_batches(sources, collate, recipe.mixture, seed=recipe.loop.seed, step=step)
+        return mixed_batches(
+            sources,
+            collate,
+            recipe.mixture,
+            seed=recipe.loop.seed,
+            step=step,
+            own_share=own_share,
+        )
 
     state = train(
         JanusFlowObjective(model, recipe.objective),
@@ -60,7 +68,8 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
         run=recipe.run,
         hooks=[log_hook(recipe.run, recipe.loop), ModelHook(recipe, processor, vae), *hooks],
     )
-    save_model(state, recipe.run, processor, vae)
+    if is_first():
+        save_model(state, recipe.run, processor, vae)
 
 
 def stage_sources(recipe: StageRecipe, vae: AutoencoderKL) -> dict[Kind, Draw]:
