@@ -88,6 +88,17 @@ class SiglipRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShipRecipe:
+    """Copy a finished run's model for giving away, its weights stored in half the bytes."""
+
+    task: str
+    run: Path
+    """Run folder; `model/` inside holds the copy."""
+    start: Path
+    """Finished run whose model is copied."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageRecipe:
     """Train JanusFlow itself: a stage of the paper or a fine-tune."""
 

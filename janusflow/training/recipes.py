@@ -11,6 +11,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import (
     EasyVqaRecipe,
     ScenesRecipe,
+    ShipRecipe,
     SiglipRecipe,
     StageRecipe,
     TokenizerRecipe,
@@ -22,7 +23,7 @@ from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
 from janusflow.training.pretrain import train_siglip, train_vae
 from janusflow.training.processes import is_first, process_group, wait_for_all
-from janusflow.training.stage import train_stage
+from janusflow.training.stage import ship, train_stage
 
 ECHO = "recipe.yaml"
 DONE = "done"
@@ -118,5 +119,6 @@ TASKS: dict[str, tuple[type, Callable[[Any], None], bool]] = {
     "vae": (VaeRecipe, train_vae, True),
     "siglip": (SiglipRecipe, train_siglip, True),
     "stage": (StageRecipe, train_stage, True),
+    "ship": (ShipRecipe, ship, False),
 }
 """Task name -> the record its file fills, what runs it, and whether every process takes part."""
