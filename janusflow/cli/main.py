@@ -7,8 +7,10 @@ need them inside `command` only. Exit codes: 0 done, 1 refused with a reason, 2 
 """
 
 import platform
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Annotated, Any
 
 import typer
@@ -54,8 +56,18 @@ def build_app(commands: dict[str, str]) -> typer.Typer:
     )
     app.callback()(_janusflow)
     for name, module in commands.items():
-        app.command(name)(import_module(module).command)
+        command = import_module(module).command
+        app.command(name, help=_help(command))(command)
     return app
+
+
+def _help(command: Callable[..., None]) -> str:
+    """A command's docstring, its examples marked so that their lines are kept as they are."""
+    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(
+        f"\b\n{text}" if text.startswith(("Example", "  janusflow")) else text
+        for text in paragraphs
+    )
 
 
 def main() -> None:
