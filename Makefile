@@ -7,9 +7,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# PyPI's torch for Linux brings several GB of CUDA packages. Machines without a GPU take the CPU
-# build from PyTorch's own index, where it can be reached.
-TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# torch on Linux usually comes with several GB of CUDA packages. On a machine without a GPU, name the
+# index of PyTorch's CPU builds (see pytorch.org, "Get started") to avoid them: make TORCH_INDEX=URL ...
+TORCH_INDEX ?=
 
 .PHONY: help demo test test-slow lint format parity clean
 
@@ -55,12 +55,10 @@ $(VENV)/.torch: constraints/cpu.txt | $(BIN)/python
 	@if command -v nvidia-smi > /dev/null; then \
 	    echo "Installing torch for the GPU"; \
 	    $(BIN)/pip install --quiet torch; \
-	elif [ "$$(uname -s)" = Linux ] && $(call reachable,$(TORCH_CPU_INDEX)/torch/); then \
-	    echo "No GPU found: installing the CPU build of torch from $(TORCH_CPU_INDEX)"; \
-	    $(BIN)/pip install --quiet -c constraints/cpu.txt --extra-index-url $(TORCH_CPU_INDEX) torch; \
 	else \
 	    echo "No GPU found: installing torch as constraints/cpu.txt says"; \
-	    $(BIN)/pip install --quiet -c constraints/cpu.txt torch; \
+	    $(BIN)/pip install --quiet -c constraints/cpu.txt \
+	        $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch; \
 	fi
 	@touch $@
 
@@ -71,5 +69,3 @@ $(BIN)/python:
 	done; \
 	echo "No Python 3.11 or newer with venv found. Install one (Debian: python3-venv), or name" \
 	    "it: make PYTHON=/path/to/python3 ..." >&2; exit 1
-
-reachable = $(BIN)/python -c 'import urllib.request as u; u.urlopen("$(1)", timeout=5)' 2> /dev/null
