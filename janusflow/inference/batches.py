@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from tqdm import tqdm
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.errors import ConfigError, PromptError
 from janusflow.flow import StepInfo, sample_noise
 from janusflow.inference.drawing import (
     ADAPTIVE,
@@ -34,6 +34,34 @@ class PictureJob:
     prompt_index: int
     """Among the prompts read."""
     seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """All pictures of one call, and what they have in common."""
+
+    prompts: tuple[str, ...]
+    negative_prompt: str | None
+    num_images: int
+    """Per prompt."""
+    first_seed: int
+    settings: DrawingSettings
+    original: Original | None
+
+    def __post_init__(self) -> None:
+        if not self.prompts or self.num_images < 1:
+            raise PromptError(
+                f"{len(self.prompts)} prompts, num_images={self.num_images}: give at least one of "
+                "each."
+            )
+
+    @property
+    def jobs(self) -> list[PictureJob]:
+        """The pictures prompt by prompt; picture i has the i-th seed."""
+        rows = [index for index in range(len(self.prompts)) for _ in range(self.num_images)]
+        return [
+            PictureJob(prompt_index=row, seed=self.first_seed + i) for i, row in enumerate(rows)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,15 @@ the ODE, batches.py splits the work, answering.py chooses tokens, conversing.py 
 import json
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
 import janusflow
-from janusflow.config.errors import CheckpointError, PromptError
+from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.inference.answering import AnsweringSettings
-from janusflow.inference.batches import Drawer, OnStep, PictureJob, draw_with_bar
+from janusflow.inference.batches import Drawer, OnStep, Order, draw_with_bar
 from janusflow.inference.conversing import (
     Message,
     PicturesPerQuestion,
@@ -26,7 +25,7 @@ from janusflow.inference.conversing import (
     question_message,
     stream_text,
 )
-from janusflow.inference.drawing import DrawingSettings, read_prompts
+from janusflow.inference.drawing import DrawingSettings, Original, read_prompts
 from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.originals import keep_pixels_outside, prepare_original
 from janusflow.inference.pictures import vae_factor
@@ -38,6 +37,8 @@ from janusflow.processing.images import Picture
 from janusflow.processing.processor import JanusFlowProcessor
 
 SEED_LIMIT = 2**32
+"""Random seeds stay below this, so that people can type them again."""
+LARGEST_SEED = 2**62
 
 
 class JanusFlow:
@@ -106,15 +107,27 @@ class JanusFlow:
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts or num_images < 1:
-            raise PromptError(
-                f"{len(prompts)} prompts, num_images={num_images}: give at least one of each."
-            )
-        settings = DrawingSettings(
-            steps=steps, guidance=guidance, solver=solver, shift=shift, numerics=numerics
+        order = Order(
+            prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
+            negative_prompt=negative_prompt,
+            num_images=num_images,
+            first_seed=chosen(seed),
+            settings=DrawingSettings(
+                steps=steps, guidance=guidance, solver=solver, shift=shift, numerics=numerics
+            ),
+            original=self._original(init_image, strength=strength, mask=mask),
         )
-        original = prepare_original(
+        pictures = draw_with_bar(
+            self._drawer(order), order.jobs, on_step=on_step, show=progress, batch_size=batch_size
+        )
+        if init_image is not None and mask is not None:
+            pictures = keep_pixels_outside(pictures, init_image, mask=mask)
+        return self._with_records(order, pictures)
+
+    def _original(
+        self, init_image: Picture | None, *, strength: float | None, mask: Picture | None
+    ) -> Original | None:
+        return prepare_original(
             init_image,
             strength=strength,
             mask=mask,
@@ -122,46 +135,43 @@ class JanusFlow:
             size=self.image_size,
             device=self.model.device,
         )
-        drawer = Drawer(
+
+    def _drawer(self, order: Order) -> Drawer:
+        """Read the order's prompts, all of them once."""
+        negative = None
+        if order.negative_prompt is not None:
+            negative = as_prompt(self.processor.prompts([order.negative_prompt]))
+        prompts = read_prompts(
+            self.model,
+            as_prompt(self.processor.prompts(order.prompts)),
+            negative=negative,
+            is_guided=order.settings.is_guided,
+        )
+        return Drawer(
             model=self.model,
             vae=self.vae,
-            prompts=read_prompts(
-                self.model,
-                as_prompt(self.processor.prompts(prompts)),
-                negative=(
-                    None
-                    if negative_prompt is None
-                    else as_prompt(self.processor.prompts([negative_prompt]))
-                ),
-                is_guided=settings.is_guided,
-            ),
-            settings=settings,
-            original=original,
+            prompts=prompts,
+            settings=order.settings,
+            original=order.original,
         )
-        first_seed = chosen(seed)
-        rows = [index for index in range(len(prompts)) for _ in range(num_images)]
-        jobs = [PictureJob(prompt_index=row, seed=first_seed + i) for i, row in enumerate(rows)]
-        pictures = draw_with_bar(
-            drawer, jobs, on_step=on_step, show=progress, batch_size=batch_size
-        )
-        if init_image is not None and mask is not None:
-            pictures = keep_pixels_outside(pictures, init_image, mask=mask)
-        record = DrawingRecord(
-            prompt="",
-            negative_prompt=negative_prompt,
-            seed=first_seed,
-            steps=steps,
-            guidance=float(guidance),
-            solver=solver,
-            shift=float(shift),
-            numerics=numerics,
-            strength=None if original is None else original.strength,
-            model=self.name,
-            version=janusflow.__version__,
-        )
+
+    def _with_records(self, order: Order, pictures: list[Image.Image]) -> list[Image.Image]:
+        settings, original = order.settings, order.original
         return [
-            replace(record, prompt=prompts[job.prompt_index], seed=job.seed).attach(picture)
-            for job, picture in zip(jobs, pictures, strict=True)
+            DrawingRecord(
+                prompt=order.prompts[job.prompt_index],
+                negative_prompt=order.negative_prompt,
+                seed=job.seed,
+                steps=settings.steps,
+                guidance=float(settings.guidance),
+                solver=settings.solver,
+                shift=float(settings.shift),
+                numerics=settings.numerics,
+                strength=None if original is None else original.strength,
+                model=self.name,
+                version=janusflow.__version__,
+            ).attach(picture)
+            for job, picture in zip(order.jobs, pictures, strict=True)
         ]
 
     # ---- seeing -------------------------------------------------------------------------------
@@ -275,7 +285,11 @@ class JanusFlow:
 
 def chosen(seed: int | None) -> int:
     """The seed given, or a random one."""
-    return secrets.randbelow(SEED_LIMIT) if seed is None else seed
+    if seed is None:
+        return secrets.randbelow(SEED_LIMIT)
+    if not 0 <= seed < LARGEST_SEED:
+        raise ConfigError(f"seed={seed} is outside 0 to {LARGEST_SEED - 1}: use a smaller one.")
+    return seed
 
 
 def as_prompt(batch: PromptBatch) -> Prompt:

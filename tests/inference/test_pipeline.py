@@ -165,6 +165,8 @@ def test_parity_steps_in_bfloat16_and_gives_another_picture(jf: JanusFlow):
         ({"mask": RED}, ConfigError),
         ({"init_image": RED, "strength": 0.0}, ConfigError),
         ({"batch_size": 0}, ConfigError),
+        ({"seed": -1}, ConfigError),
+        ({"seed": 2**64}, ConfigError),
         ({"solver": "magic"}, ConfigError),
     ],
 )
