@@ -1,0 +1,233 @@
+"""What JanusFlow minimises: which losses appear, what a hidden prompt is, what a step moves."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import draw, make_collator, run_model, run_processor
+from torch import Tensor
+
+from janusflow.config.training import ObjectiveConfig
+from janusflow.data.collate import TrainBatch
+from janusflow.flow.path import point_on_path
+from janusflow.inference.drawing import read_prompts
+from janusflow.inference.pipeline import as_prompt
+from janusflow.mini.sources import SceneSources
+from janusflow.model.modeling import FlowPrediction, JanusFlowForConditionalGeneration
+from janusflow.model.prompt import Prompt, left_padded, unconditional
+from janusflow.training.losses import response_loss
+from janusflow.training.objective import JanusFlowObjective, drop_prompts
+
+ALL_KINDS = ("understanding", "generation", "text", "generation")
+
+
+@pytest.fixture(scope="module")
+def model() -> JanusFlowForConditionalGeneration:
+    return run_model()
+
+
+def make_batch(
+    sources: SceneSources, model: JanusFlowForConditionalGeneration, *kinds: str
+) -> TrainBatch:
+    return make_collator(model)(draw(sources, *kinds))
+
+
+def losses(
+    model: JanusFlowForConditionalGeneration, batch: TrainBatch, **settings: float
+) -> dict[str, float]:
+    objective = JanusFlowObjective(model, ObjectiveConfig(**settings))
+    with torch.no_grad():
+        found = objective(batch, torch.Generator().manual_seed(3))
+    return {name: loss.item() for name, loss in found.items()}
+
+
+class Watched:
+    """Stands in for the model's `predict`: remembers what it was asked, answers zeros."""
+
+    def __init__(self) -> None:
+        self.x_t: list[Tensor] = []
+        self.t: list[Tensor] = []
+        self.prompts: list[Prompt] = []
+
+    def __call__(self, x_t: Tensor, t: Tensor, prompt: Prompt, *, align: bool) -> FlowPrediction:
+        self.x_t.append(x_t)
+        self.t.append(t)
+        self.prompts.append(prompt)
+        return FlowPrediction(torch.zeros_like(x_t), None)
+
+
+def watch(
+    sources: SceneSources, monkeypatch: pytest.MonkeyPatch, *, num_steps: int, num_rows: int
+) -> tuple[Watched, TrainBatch]:
+    model, watched = run_model(), Watched()
+    monkeypatch.setattr(model, "predict", watched)
+    batch = make_batch(sources, model, *["generation"] * num_rows)
+    objective = JanusFlowObjective(model, ObjectiveConfig())
+    for step in range(num_steps):
+        objective(batch, torch.Generator().manual_seed(step))
+    return watched, batch
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names"),
+    [
+        (("text",), {"text"}),
+        (("understanding",), {"text"}),
+        (("generation",), {"flow", "repa"}),
+        (ALL_KINDS, {"text", "flow", "repa"}),
+    ],
+)
+def test_a_loss_appears_if_its_kind_is_in_the_batch(
+    sources: SceneSources,
+    model: JanusFlowForConditionalGeneration,
+    kinds: tuple[str, ...],
+    names: set[str],
+):
+    assert set(losses(model, make_batch(sources, model, *kinds))) == names
+
+
+def test_weights_multiply_their_losses(
+    sources: SceneSources, model: JanusFlowForConditionalGeneration
+):
+    batch = make_batch(sources, model, *ALL_KINDS)
+    plain = losses(model, batch)
+    weighted = losses(model, batch, text_weight=2.0, flow_weight=3.0, repa_weight=0.5)
+    expected = {"text": 2 * plain["text"], "flow": 3 * plain["flow"], "repa": plain["repa"] / 2}
+    assert weighted == pytest.approx(expected, rel=1e-5)
+
+
+def test_at_weight_zero_the_repa_head_and_the_tower_do_not_run(sources: SceneSources):
+    model = run_model()
+    batch = make_batch(sources, model, "generation")
+
+    def must_not_run(*_: Any) -> None:
+        raise AssertionError("ran")
+
+    assert model.repa_head is not None
+    model.repa_head.register_forward_pre_hook(must_not_run)
+    model.understanding_encoder.register_forward_pre_hook(must_not_run)
+    assert set(losses(model, batch, repa_weight=0.0)) == {"flow"}
+    with pytest.raises(AssertionError, match="ran"):
+        losses(model, batch)
+
+
+def test_a_model_without_repa_head_trains_at_weight_zero(sources: SceneSources):
+    model = run_model(has_repa=False)
+    batch = make_batch(sources, model, *ALL_KINDS)
+    assert set(losses(model, batch, repa_weight=0.0)) == {"text", "flow"}
+
+
+def test_question_tokens_are_read_but_not_learnt(
+    sources: SceneSources, model: JanusFlowForConditionalGeneration
+):
+    """The gradient of the loss reaches the logits before answers and no others."""
+    rows = make_batch(sources, model, "understanding").reading
+    assert rows is not None
+    logits = torch.randn(*rows.labels.shape, 600, requires_grad=True)
+    response_loss(logits, rows.labels).backward()
+    assert logits.grad is not None
+    (learnt,) = (logits.grad[0].abs().sum(-1) > 0).nonzero(as_tuple=True)
+    decoded = run_processor().tokenizer.decode(rows.token_ids[0, learnt + 1])
+    # Every learnt run of tokens follows "Assistant:" and ends with the end token.
+    assert "User" not in decoded
+    assert "Assistant" not in decoded
+    before = [int(i) for i in learnt if int(i) - 1 not in learnt.tolist()]
+    asked = [run_processor().tokenizer.decode(rows.token_ids[0, i - 1 : i + 1]) for i in before]
+    assert asked
+    assert all(text.endswith("Assistant:"[-len(text) :]) for text in asked)
+
+
+def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
+    model: JanusFlowForConditionalGeneration,
+):
+    prompts = as_prompt(run_processor().prompts(["a red circle", "아주 긴 프롬프트와 파란 별"]))
+    read = read_prompts(model, prompts, negative=None, is_guided=True)
+    hidden = drop_prompts(prompts, torch.tensor([True, True]))
+    assert torch.equal(read.cache.attention_mask[2:], hidden.attention_mask)
+    assert torch.equal(read.cache.next_position[2:], hidden.position_ids[:, -1] + 1)
+    assert hidden.attention_mask.sum(-1).tolist() == [1, 1]
+    x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.6])
+    with torch.no_grad():
+        trained = model.velocity(x_t, t, hidden)
+        drawn = model.velocity(torch.cat([x_t, x_t]), torch.cat([t, t]), read.select([0, 1]))
+    torch.testing.assert_close(trained, drawn[2:], atol=1e-5, rtol=0)
+    assert (drawn[:2] - drawn[2:]).abs().max() > 1e-4
+
+
+def test_only_the_drawn_rows_are_hidden():
+    prompt = left_padded([[0, 7, 8, 9], [0, 7]], pad_token_id=2)
+    hidden = drop_prompts(prompt, torch.tensor([True, False]))
+    assert hidden.attention_mask.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1]]
+    assert torch.equal(hidden.token_ids, prompt.token_ids)
+    assert torch.equal(hidden.position_ids, prompt.position_ids)
+
+
+def test_one_prompt_in_ten_is_hidden(sources: SceneSources, monkeypatch: pytest.MonkeyPatch):
+    """3000 rows: standard error 0.0055."""
+    watched, batch = watch(sources, monkeypatch, num_steps=300, num_rows=10)
+    assert batch.drawing is not None
+    shown = batch.drawing.prompt.attention_mask
+    hidden = unconditional(batch.drawing.prompt).attention_mask
+    masks = torch.stack([prompt.attention_mask for prompt in watched.prompts])
+    is_hidden = (masks == hidden).all(-1)
+    assert (is_hidden ^ (masks == shown).all(-1)).all()
+    assert is_hidden.float().mean().item() == pytest.approx(0.1, abs=0.02)
+
+
+def test_times_are_logit_normal_and_points_lie_on_the_path(
+    sources: SceneSources, monkeypatch: pytest.MonkeyPatch
+):
+    """x_t = t data + (1 - t) noise: what is left of x_t without data is normal noise."""
+    watched, batch = watch(sources, monkeypatch, num_steps=200, num_rows=10)
+    assert batch.drawing is not None
+    t = torch.stack(watched.t)
+    logit = torch.log(t / (1 - t))
+    assert logit.mean().item() == pytest.approx(0, abs=0.1)
+    assert logit.std().item() == pytest.approx(1, abs=0.1)
+    scale = t[:, :, None, None, None]
+    noise = (torch.stack(watched.x_t) - scale * batch.drawing.latents) / (1 - scale)
+    assert noise.mean().item() == pytest.approx(0, abs=0.01)
+    assert noise.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_the_flow_loss_is_of_data_minus_noise(
+    sources: SceneSources, monkeypatch: pytest.MonkeyPatch
+):
+    """A model that predicts the true velocity of the point it is given has no loss."""
+    model = run_model()
+    batch = make_batch(sources, model, "generation", "generation")
+    assert batch.drawing is not None
+    data = batch.drawing.latents
+
+    def truth(x_t: Tensor, t: Tensor, prompt: Prompt, *, align: bool) -> FlowPrediction:
+        scale = t[:, None, None, None]
+        noise = (x_t - scale * data) / (1 - scale)
+        return FlowPrediction(point_on_path(data=data, noise=noise, t=t).velocity, None)
+
+    monkeypatch.setattr(model, "predict", truth)
+    assert losses(model, batch)["flow"] == pytest.approx(0, abs=1e-6)
+
+
+def test_equal_generators_give_equal_losses(
+    sources: SceneSources, model: JanusFlowForConditionalGeneration
+):
+    batch = make_batch(sources, model, *ALL_KINDS)
+    first = losses(model, batch)
+    torch.manual_seed(1234)
+    assert losses(model, batch) == first
+
+
+def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: SceneSources):
+    model = run_model()
+    batch = make_batch(sources, model, "understanding", "generation")
+    objective = JanusFlowObjective(model, ObjectiveConfig(drop_prompt=0.0))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    before = losses(model, batch, drop_prompt=0.0)
+    for _ in range(30):
+        optimizer.zero_grad()
+        sum(objective(batch, torch.Generator().manual_seed(3)).values()).backward()
+        optimizer.step()
+    after = losses(model, batch, drop_prompt=0.0)
+    assert after["text"] < 0.5 * before["text"]
+    assert after["flow"] < 0.8 * before["flow"]
+    assert after["repa"] < -0.8 < before["repa"]
