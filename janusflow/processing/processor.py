@@ -44,6 +44,7 @@ from janusflow.processing.templates import (
 from janusflow.processing.tokenizer import (
     ImageTags,
     completed,
+    id_of,
     load_tokenizer,
     write_release_tokenizer,
 )
@@ -113,7 +114,7 @@ class JanusFlowProcessor(ProcessorMixin):
             messages,
             system_prompt=default if system_prompt is None else system_prompt,
             template=self.settings.template,
-            end_of_answer=self.tokenizer.eos_token,
+            end_of_answer=str(self.tokenizer.eos_token),
         )
 
     def _batch(
@@ -170,7 +171,7 @@ class JanusFlowProcessor(ProcessorMixin):
         asked = (Message(role=USER, content=prompt), Message(role=ASSISTANT, content=""))
         token_ids = self._encode(self._format(asked, system_prompt=""))
         for tag in self.settings.tags.in_order:
-            if self.tokenizer.convert_tokens_to_ids(tag) in token_ids:
+            if id_of(self.tokenizer, tag) in token_ids:
                 raise PromptError(f"the prompt {prompt!r:.80} holds {tag}: describe in words only")
         return token_ids
 
@@ -187,37 +188,37 @@ class JanusFlowProcessor(ProcessorMixin):
     ) -> str:
         """Text of one answer's token ids."""
         ids = token_ids.tolist() if isinstance(token_ids, Tensor) else list(token_ids)
-        return self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        return str(self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens))
 
     @property
     def bos_token_id(self) -> int:
         """Begins every text."""
-        return self.tokenizer.bos_token_id
+        return id_of(self.tokenizer, str(self.tokenizer.bos_token))
 
     @property
     def eos_token_id(self) -> int:
         """Ends every answer."""
-        return self.tokenizer.eos_token_id
+        return id_of(self.tokenizer, str(self.tokenizer.eos_token))
 
     @property
     def pad_token_id(self) -> int:
         """Fills rows up; always masked."""
-        return self.tokenizer.pad_token_id
+        return id_of(self.tokenizer, str(self.tokenizer.pad_token))
 
     @property
     def image_token_id(self) -> int:
         """Stands where a patch's features go."""
-        return self.tokenizer.convert_tokens_to_ids(self.settings.tags.image)
+        return id_of(self.tokenizer, self.settings.tags.image)
 
     @property
     def image_start_token_id(self) -> int:
         """Stands where the begin-of-understanding embedding goes."""
-        return self.tokenizer.convert_tokens_to_ids(self.settings.tags.start)
+        return id_of(self.tokenizer, self.settings.tags.start)
 
     @property
     def image_end_token_id(self) -> int:
         """Follows a picture's patches."""
-        return self.tokenizer.convert_tokens_to_ids(self.settings.tags.end)
+        return id_of(self.tokenizer, self.settings.tags.end)
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

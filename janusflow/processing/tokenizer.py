@@ -60,8 +60,8 @@ def completed(tokenizer: PreTrainedTokenizerFast, tags: ImageTags) -> PreTrained
     the release, its pad tag where the vocabulary has it, else what the tokenizer names, else the
     end of sentence.
     """
-    bos = _existing(tokenizer, tokenizer.bos_token, BEGIN_OF_SENTENCE, name="bos_token")
-    eos = _existing(tokenizer, tokenizer.eos_token, END_OF_SENTENCE, name="eos_token")
+    bos = _existing(tokenizer, "bos_token", fallback=BEGIN_OF_SENTENCE)
+    eos = _existing(tokenizer, "eos_token", fallback=END_OF_SENTENCE)
     pad = PAD_TAG if is_known(tokenizer, PAD_TAG) else tokenizer.pad_token or eos
     missing = [tag for tag in tags.in_order if not is_known(tokenizer, tag)]
     wanted = {"bos_token": bos, "eos_token": eos, "pad_token": pad}
@@ -81,6 +81,13 @@ def is_known(tokenizer: PreTrainedTokenizerFast, token: str) -> bool:
     return tokenizer.backend_tokenizer.token_to_id(token) is not None
 
 
+def id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """The id of a token that the vocabulary has."""
+    token_id = tokenizer.backend_tokenizer.token_to_id(token)
+    assert token_id is not None, f"{token} was never added"
+    return token_id
+
+
 def write_release_tokenizer(
     tokenizer: PreTrainedTokenizerFast, tags: ImageTags, folder: Path
 ) -> None:
@@ -93,12 +100,12 @@ def write_release_tokenizer(
     write_json(backend, folder / "tokenizer.json")
     special: dict[str, Any] = {
         "additional_special_tokens": [_token_entry(tokenizer, tags.generation)],
-        "bos_token": _token_entry(tokenizer, tokenizer.bos_token),
-        "eos_token": _token_entry(tokenizer, tokenizer.eos_token),
+        "bos_token": _token_entry(tokenizer, str(tokenizer.bos_token)),
+        "eos_token": _token_entry(tokenizer, str(tokenizer.eos_token)),
     }
     has_pad = tokenizer.pad_token != tokenizer.eos_token
     if has_pad:
-        special["pad_token"] = _token_entry(tokenizer, tokenizer.pad_token)
+        special["pad_token"] = _token_entry(tokenizer, str(tokenizer.pad_token))
     write_json(special, folder / "special_tokens_map.json")
     config = {
         "add_bos_token": True,
@@ -127,9 +134,8 @@ def _named_tokens(folder: Path) -> dict[str, str]:
     return named
 
 
-def _existing(
-    tokenizer: PreTrainedTokenizerFast, token: str | None, fallback: str, *, name: str
-) -> str:
+def _existing(tokenizer: PreTrainedTokenizerFast, name: str, *, fallback: str) -> str:
+    token = getattr(tokenizer, name)
     chosen = token or fallback
     if not is_known(tokenizer, chosen):
         raise ConfigError(
@@ -140,7 +146,7 @@ def _existing(
 
 
 def _token_entry(tokenizer: PreTrainedTokenizerFast, content: str) -> dict[str, Any]:
-    token = tokenizer.added_tokens_decoder[tokenizer.convert_tokens_to_ids(content)]
+    token = tokenizer.added_tokens_decoder[id_of(tokenizer, content)]
     return {
         "content": content,
         "lstrip": token.lstrip,
