@@ -16,7 +16,7 @@ from PIL import Image
 from janusflow.config.errors import DataError
 from janusflow.config.records import build_record
 from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, sample_scene
+from janusflow.mini.scenes import MAX_OBJECTS, Scene, sample_scene
 
 PICTURES = "pictures.npy"
 LABELS = "scenes.jsonl"
@@ -63,6 +63,11 @@ class SceneFolder:
     def scene(self, index: int) -> Scene:
         """The exact labels of a picture."""
         return build_record(Scene, json.loads(self._labels[index]), where=f"scene {index}")
+
+    def by_count(self) -> list[np.ndarray]:
+        """The scenes of 1, 2, ... objects, by index."""
+        counts = np.array([line.count('"shape"') for line in self._labels])
+        return [np.flatnonzero(counts == count) for count in range(1, MAX_OBJECTS + 1)]
 
     def picture(self, index: int) -> Image.Image:
         """One picture, RGB."""

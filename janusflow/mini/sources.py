@@ -1,6 +1,6 @@
 """Training samples of `mini` from rendered scenes: pictures with questions, prompts, plain text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,19 @@ INDEPENDENT_SHARE = 0.85
 class SceneSources:
     """Draws samples of all three kinds from one folder of scenes and their latents."""
 
-    def __init__(self, scenes: SceneFolder, latents: Path, *, scaling_factor: float) -> None:
+    def __init__(
+        self,
+        scenes: SceneFolder,
+        latents: Path,
+        *,
+        scaling_factor: float,
+        object_shares: Sequence[float] = (),
+    ) -> None:
         if not latents.is_file():
             raise DataError(f"no latents at {latents}: run the recipe's VAE step first.")
         self.scenes = scenes
+        self.object_shares = np.array(object_shares)
+        self.by_count = scenes.by_count() if len(object_shares) else []
         self.latents = np.load(latents, mmap_mode="r")
         self.scaling_factor = scaling_factor
         if len(self.latents) != len(scenes):
@@ -50,7 +59,7 @@ class SceneSources:
 
         Mostly each on its own: earlier questions and answers would give later answers away.
         """
-        index = int(rng.integers(len(self.scenes)))
+        index = self._draw_index(rng)
         asked = ask_all(self.scenes.scene(index), rng, language=_language(rng))
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
@@ -61,7 +70,7 @@ class SceneSources:
 
     def generation(self, rng: np.random.Generator) -> GenerationSample:
         """A caption, its scene's scaled latent and pixels."""
-        index = int(rng.integers(len(self.scenes)))
+        index = self._draw_index(rng)
         latent = torch.from_numpy(self.latents[index].astype(np.float32))
         return GenerationSample(
             prompt=caption(self.scenes.scene(index), rng, language=_language(rng)),
@@ -74,6 +83,13 @@ class SceneSources:
         scene, language = sample_scene(rng), _language(rng)
         lines = [f"{q.text} {q.answer}" for q in ask_all(scene, rng, language=language)]
         return TextSample(text="\n".join([caption(scene, rng, language=language), *lines[:4]]))
+
+    def _draw_index(self, rng: np.random.Generator) -> int:
+        """Pick a scene, first its number of objects if shares are given."""
+        if not self.by_count:
+            return int(rng.integers(len(self.scenes)))
+        shares = self.object_shares / self.object_shares.sum()
+        return int(rng.choice(self.by_count[rng.choice(len(shares), p=shares)]))
 
     def _pixels(self, index: int) -> Float[Tensor, "c y x"]:
         return pixel_values(self.scenes.pictures[index][None])[0]

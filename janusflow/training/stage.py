@@ -78,6 +78,7 @@ def stage_sources(recipe: StageRecipe, vae: AutoencoderKL) -> dict[Kind, Draw]:
         SceneFolder(recipe.scenes),
         recipe.vae / LATENTS,
         scaling_factor=vae.config.scaling_factor,
+        object_shares=recipe.object_shares,
     )
     sources = dict(scenes.by_kind())
     if recipe.easy_vqa is not None:
