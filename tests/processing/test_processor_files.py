@@ -1,4 +1,4 @@
-"""The processor's files: the release's come back to the byte, ours survive, broken ones are named."""
+"""The processor's files: the release's come back to the byte, ours survive; bad ones are named."""
 
 import hashlib
 import json
