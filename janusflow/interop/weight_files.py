@@ -21,7 +21,7 @@ from janusflow.interop.names import Shape
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 INDEX_SUFFIX = ".index.json"
-REMAP_AFTER = 64 * 2**20
+REMAP_AFTER = 16 * 2**20
 """Bytes read through one mapping before the file is mapped anew."""
 
 

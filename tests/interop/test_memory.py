@@ -13,27 +13,28 @@ from janusflow.interop.load import load_model
 
 BOUND = 1.15
 
-# Peak memory is that of the whole process and never falls: what torch and transformers take is
-# measured first, in the same process, by loading nothing.
+# The peak resident memory of the process, which Linux counts from its start. (getrusage would hand
+# down the parent's, here pytest's.) What imports and first uses take is measured by loading a
+# small model first.
 MEASURE = """
-import resource, sys, torch
+import sys, torch
+from pathlib import Path
 from janusflow.interop.load import load_model
-from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
-def peak():
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def resident(which):
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(which + ":")[2].split()[0]) * 1024
 
-load_model(sys.argv[1])  # a small one: imports and first-use allocations
-before = peak()
+load_model(sys.argv[1])
+before = resident("VmRSS")
 model = load_model(sys.argv[2], dtype=getattr(torch, sys.argv[3]))
-print(peak() - before, sum(p.nbytes for p in model.parameters()))
+print(resident("VmHWM") - before, sum(p.nbytes for p in model.parameters()))
 """
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """190 M parameters, 380 MB: an embedding and a head of a fifth each, as in the release."""
+    """152 M parameters, 304 MB: an embedding and a head of a quarter each, as a hard case."""
     folder = tmp_path_factory.mktemp("large")
     settings = release_settings(llm_width=768, llm_layers=8, vocab_size=50_000)
     write_release_folder(folder / "single", settings=settings, make_weight=_ones)
@@ -47,15 +48,24 @@ def _ones(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("layout", ["single", "bin", "ours"])
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
+@pytest.mark.parametrize(
+    ("layout", "dtype"),
+    [
+        ("single", "bfloat16"),
+        ("single", "float32"),
+        ("bin", "bfloat16"),
+        ("bin", "float32"),
+        ("ours", "bfloat16"),
+    ],
+)
 def test_loading_takes_little_more_than_the_weights(
     large: Path, release: Path, layout: str, dtype: str
 ):
     command = [sys.executable, "-c", MEASURE, str(release), str(large / layout), dtype]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     grown, weights = map(int, done.stdout.split())
-    assert weights > 300e6
+    assert weights > 250e6
     assert grown <= BOUND * weights, f"{grown / weights:.3f}"
     assert grown > 0.9 * weights  # the measure itself must see the weights
 

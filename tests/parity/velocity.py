@@ -172,6 +172,7 @@ def _sensitivity_checks(drawing: Drawing, velocity: Callable[[str, bool], Tensor
     These rows fail if the mask or the positions of that branch had no effect here.
     """
     recorded = drawing.reference.meta["files"]["velocity"]["sensitivity"]
+    num_images = len(drawing.wanted["z_8"])
 
     def halves() -> tuple[Tensor, Tensor]:
         conditional, free = velocity("t333", False).chunk(2)
@@ -179,7 +180,7 @@ def _sensitivity_checks(drawing: Drawing, velocity: Callable[[str, bool], Tensor
 
     def padded(**changes: Tensor) -> Tensor:
         """The unconditional rows with pads for text, as the release feeds them."""
-        prompt = drawing.prompt(len(drawing.wanted["z_8"]))
+        prompt = drawing.prompt(num_images)
         ids = drawing.wanted["tokens_8"][:, :-1]
         mask, positions = prompt.attention_mask, prompt.position_ids
         changed = Prompt(
@@ -190,10 +191,10 @@ def _sensitivity_checks(drawing: Drawing, velocity: Callable[[str, bool], Tensor
         return drawing.velocity("t333", is_cached=False, prompt=changed).chunk(2)[1]
 
     def without_mask() -> Tensor:
-        return padded(mask=torch.ones_like(drawing.prompt(2).attention_mask))
+        return padded(mask=torch.ones_like(drawing.prompt(num_images).attention_mask))
 
     def with_mask_aware_positions() -> Tensor:
-        mask = drawing.prompt(2).attention_mask
+        mask = drawing.prompt(num_images).attention_mask
         return padded(positions=(mask.cumsum(-1) - 1).clamp(min=0))
 
     measures = {
