@@ -1,0 +1,308 @@
+"""Recipes: those that ship fit together, and a tiny set of them runs from nothing to pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from tiny_run import LLM, MODEL, NUM_IMAGE_TOKENS, VAE, VISION, VOCAB_SIZE
+from toy_run import last_checkpoint
+
+import janusflow
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.model import GenerationPathConfig
+from janusflow.config.recipes import SiglipRecipe, StageRecipe, VaeRecipe
+from janusflow.config.records import build_record, to_tree
+from janusflow.mini.dataset import SceneFolder
+from janusflow.mini.sources import pixel_values
+from janusflow.mini.tokenizer import SPECIAL_TOKENS
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.training.loop import StepReport, TrainState
+from janusflow.training.recipes import read_recipe, run_recipes
+from janusflow.training.stage import train_stage
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+FILES = sorted(RECIPES.rglob("*.yaml"))
+NUM_SCENES = 10
+
+
+def shipped() -> dict[str, Any]:
+    return {path.stem: read_recipe(path) for path in sorted((RECIPES / "mini").glob("*.yaml"))}
+
+
+# ---- the recipes that ship ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_survives_its_own_echo(path: Path):
+    recipe = read_recipe(path)
+    echo = yaml.safe_dump(to_tree(recipe))
+    assert build_record(type(recipe), yaml.safe_load(echo), where="echo") == recipe
+
+
+def test_every_step_of_mini_needs_only_what_earlier_steps_left():
+    made: set[Path] = set()
+    for recipe in shipped().values():
+        for name in ("scenes", "tokenizer", "processor", "vae", "start", "easy_vqa"):
+            needed = getattr(recipe, name, None)
+            assert needed is None or needed in made, (name, needed)
+        if isinstance(recipe, StageRecipe) and recipe.new is not None:
+            assert Path(str(recipe.new["tower"])).parent in made
+        assert recipe.run not in made
+        made.add(recipe.run)
+
+
+def test_the_sizes_of_minis_parts_fit_together():
+    steps = shipped()
+    scenes, tokenizer = steps["1-scenes"], steps["2-tokenizer"]
+    vae, siglip, language = steps["3-vae"], steps["4-siglip"], steps["5-language"]
+    assert isinstance(vae, VaeRecipe)
+    assert isinstance(siglip, SiglipRecipe)
+    new = language.new
+    flow = GenerationPathConfig(**new["generation"])
+    num_patches = (siglip.vision["image_size"] // siglip.vision["patch_size"]) ** 2
+    factor = 2 ** (len(vae.model["block_out_channels"]) - 1)
+    assert scenes.size == tokenizer.image_size == siglip.vision["image_size"]
+    assert tokenizer.num_image_tokens == num_patches == flow.num_tokens
+    assert flow.latent_size * factor == scenes.size
+    assert flow.latent_channels == vae.model["latent_channels"]
+    assert new["llm_config"]["vocab_size"] == tokenizer.vocab_size
+    names = ("bos", "eos", "pad", "image", None, "image_start", "image_end")
+    for index, name in enumerate(names[: len(SPECIAL_TOKENS)]):
+        assert name is None or new[f"{name}_token_id"] == index
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        assert new["llm_config"][name] == new[name]
+
+
+def test_shares_of_the_stages_are_the_papers():
+    """Table 1; stage 2's first share belongs to its first steps."""
+    shares = {
+        name: [(r.understanding, r.generation, r.text) for r in recipe.mixture.ratios]
+        for name, recipe in shipped().items()
+        if isinstance(recipe, StageRecipe)
+    }
+    assert shares["6-stage1"] == [(50, 50, 0)]
+    assert shares["7-stage2"] == [(30, 50, 20), (14, 80, 6)]
+    assert shares["8-stage3"] == [(21, 70, 9)]
+
+
+# ---- a tiny set of recipes ----------------------------------------------------------------------
+
+
+def tiny_recipes(root: Path) -> dict[str, dict[str, Any]]:
+    runs = {name: str(root / name) for name in ("scenes", "tokenizer", "vae", "siglip")}
+    loop = {"steps": 2, "save_every": 2, "optimizer": {"learning_rate": 0.01, "warmup_steps": 0}}
+    stage = {
+        "task": "stage",
+        "processor": runs["tokenizer"],
+        "vae": runs["vae"],
+        "scenes": runs["scenes"],
+        "loop": loop,
+    }
+    half = {"understanding": 50, "generation": 50, "text": 0}
+    return {
+        "1-scenes": {"task": "scenes", "run": runs["scenes"], "num_scenes": NUM_SCENES},
+        "2-tokenizer": {
+            "task": "tokenizer",
+            "run": runs["tokenizer"],
+            "vocab_size": VOCAB_SIZE,
+            "num_texts": 100,
+            "num_image_tokens": NUM_IMAGE_TOKENS,
+        },
+        "3-vae": {
+            "task": "vae",
+            "run": runs["vae"],
+            "scenes": runs["scenes"],
+            "model": VAE,
+            "batch_size": 2,
+            "loop": loop,
+        },
+        "4-siglip": {
+            "task": "siglip",
+            "run": runs["siglip"],
+            "scenes": runs["scenes"],
+            "tokenizer": runs["tokenizer"],
+            "vision": VISION,
+            "text": {**VISION, "max_position_embeddings": 16},
+            "batch_size": 2,
+            "loop": loop,
+        },
+        "5-language": {
+            **stage,
+            "run": str(root / "language"),
+            "new": {**MODEL, "tower": str(root / "siglip" / "tower"), "llm_config": LLM},
+            "trainable": ["llm"],
+            "mixture": {
+                "batch_size": 2,
+                "ratios": [{"understanding": 0, "generation": 0, "text": 1}],
+            },
+        },
+        "6-stage1": {
+            **stage,
+            "run": str(root / "stage1"),
+            "start": str(root / "language"),
+            "trainable": ["aligners", "generation_encoder", "generation_decoder", "repa_head"],
+            "mixture": {"batch_size": 2, "ratios": [half]},
+        },
+    }
+
+
+def write_recipes(folder: Path, recipes: dict[str, dict[str, Any]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, tree in recipes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tiny recipes have been run, in order."""
+    root = tmp_path_factory.mktemp("tiny")
+    runs = run_recipes(write_recipes(root / "recipes", tiny_recipes(root)))
+    assert [run.name for run in runs] == [
+        *["scenes", "tokenizer", "vae", "siglip", "language", "stage1"]
+    ]
+    return root
+
+
+def load(folder: Path) -> dict[str, torch.Tensor]:
+    return JanusFlowForConditionalGeneration.from_pretrained(folder).state_dict()
+
+
+def test_the_latents_are_those_of_the_vae_that_was_saved(root: Path):
+    vae = AutoencoderKL.from_pretrained(root / "vae" / "vae", low_cpu_mem_usage=False)
+    pictures = SceneFolder(root / "scenes").pictures
+    with torch.no_grad():
+        expected = vae.encode(pixel_values(pictures[:])).latent_dist.mean.numpy()
+    latents = np.load(root / "vae" / "latents.npy")
+    np.testing.assert_allclose(latents, expected, atol=5e-3)
+    assert latents.std((0, 2, 3)) == pytest.approx(np.ones(4), abs=0.01)
+
+
+def test_a_stage_leaves_the_average_of_what_it_trained_and_the_rest_as_it_was(root: Path):
+    start, end = load(root / "language" / "model"), load(root / "stage1" / "model")
+    average = last_checkpoint(root / "stage1")["ema"]
+    assert average
+    for name, value in end.items():
+        expected = average.get(f"model.{name}", start[name])
+        assert torch.equal(value, expected), name
+    assert not torch.equal(
+        end["understanding_aligner.weight"], start["understanding_aligner.weight"]
+    )
+
+
+def test_a_new_model_has_the_tower_that_was_trained(root: Path):
+    trained = last_checkpoint(root / "siglip")["ema"]
+    prefix = "siglip.vision_model."
+    tower = {name.removeprefix(prefix): v for name, v in trained.items() if name.startswith(prefix)}
+    built = load(root / "language" / "model")
+    assert tower
+    for name, value in tower.items():
+        assert torch.equal(built[f"understanding_encoder.{name}"], value), name
+
+
+def test_what_a_run_leaves_draws_and_answers(root: Path):
+    jf = janusflow.load(root / "stage1", device="cpu")
+    (picture,) = jf.generate("a red circle", steps=1, seed=0)
+    assert picture.size == (64, 64)
+    assert isinstance(jf.ask(picture, "무슨 색이에요?", max_new_tokens=2), str)
+
+
+def test_finished_runs_are_not_run_again(root: Path):
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    before = [path.stat().st_mtime_ns for path in files]
+    run_recipes(root / "recipes")
+    assert [path.stat().st_mtime_ns for path in files] == before
+
+
+def test_an_interrupted_stage_leaves_the_model_of_an_uninterrupted_one(root: Path, tmp_path: Path):
+    """From a new model on: what is not trained is made again from the seed."""
+
+    class Interrupt:
+        def after_step(self, state: TrainState, report: StepReport) -> None:
+            if report.step == 3:
+                raise KeyboardInterrupt
+
+    def recipe(run: str) -> StageRecipe:
+        tree = tiny_recipes(root)["5-language"] | {"run": str(tmp_path / run)}
+        tree["loop"] = {**tree["loop"], "steps": 4}
+        return build_record(StageRecipe, tree, where="test")
+
+    train_stage(recipe("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(recipe("broken"), (Interrupt(),))
+    train_stage(recipe("broken"))
+    weights = [(tmp_path / run / "model/model.safetensors") for run in ("whole", "broken")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    left = {path.name for path in (tmp_path / "broken").iterdir()}
+    assert left == {"checkpoints", "log.jsonl", "model"}
+
+
+def test_a_run_begun_with_other_settings_is_not_continued(root: Path, tmp_path: Path):
+    tree = tiny_recipes(root)["1-scenes"] | {"run": str(tmp_path / "run")}
+    path = write_recipes(tmp_path / "recipes", {"one": tree}) / "one.yaml"
+    run_recipes(path)
+    (tmp_path / "run" / "done").unlink()
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        run_recipes(path, ("seed=1",))
+    run_recipes(path)
+
+
+@pytest.mark.parametrize(
+    ("step", "overrides", "told"),
+    [
+        ("3-vae", "scenes=nosuch", "no rendered scenes in nosuch"),
+        ("4-siglip", "tokenizer=nosuch", "nosuch/tokenizer.json is missing"),
+        ("5-language", "new.tower=nosuch", "nosuch/config.json is missing"),
+        ("5-language", "vae=nosuch", "nosuch/vae/config.json is missing"),
+        ("5-language", "processor=nosuch", "nosuch/processor_config.json is missing"),
+        ("6-stage1", "start=nosuch", "nosuch/config.json is missing"),
+        ("6-stage1", "start=null", "neither start nor new"),
+        ("6-stage1", "trainable=[lm]", "wanted at least one of aligners"),
+    ],
+)
+def test_a_step_whose_needs_are_missing_says_so_in_one_line(
+    root: Path, tmp_path: Path, step: str, overrides: str, told: str
+):
+    path = root / "recipes" / f"{step}.yaml"
+    with pytest.raises((ConfigError, DataError), match=told) as caught:
+        run_recipes(path, (overrides, f"run={tmp_path / 'run'}"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("task: paint", "task is 'paint', wanted one of scenes"),
+        ("task: [scenes]", "wanted one of scenes"),
+        ("run: here", "task is None"),
+        ("task: [", "not valid YAML"),
+        ("task: scenes\nrun: here\nnum_scenes: 3\nsiz: 3", "did you mean size?"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path, text: str, told: str):
+    path = tmp_path / "one.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        run_recipes(path)
+    assert told in str(caught.value)
+
+
+def test_a_folder_is_refused_as_a_whole_if_one_recipe_is_wrong(tmp_path: Path):
+    """A typo in the last step must not be found after hours."""
+    scenes = {"task": "scenes", "run": str(tmp_path / "run"), "num_scenes": 1}
+    folder = write_recipes(tmp_path / "recipes", {"1": scenes, "2": scenes | {"sed": 1}})
+    with pytest.raises(ConfigError, match="did you mean seed"):
+        run_recipes(folder)
+    assert not (tmp_path / "run").exists()
+
+
+def test_overrides_need_one_recipe_and_a_folder_needs_recipes(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no recipes in"):
+        run_recipes(tmp_path)
+    folder = write_recipes(tmp_path / "recipes", {"1": {"task": "scenes"}})
+    with pytest.raises(ConfigError, match="give them to one recipe file"):
+        run_recipes(folder, ("seed=1",))
