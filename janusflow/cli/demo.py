@@ -32,7 +32,7 @@ def command(
     from janusflow.inference.loading import load
     from janusflow.inference.metadata import save_picture
     from janusflow.inference.showcase import PROMPTS, run_showcase
-    from janusflow.inference.showcase_page import build_page
+    from janusflow.inference.showcase_page import build_page, next_commands
 
     jf = load(model, device=device, dtype=dtype)
     typer.echo(f"Drawing {len(PROMPTS)} prompts, following one path, asking questions ...")
@@ -41,17 +41,13 @@ def command(
     for picture, file in zip(showcase.drawn, files, strict=True):
         save_picture(picture, file)
     program = _program()
-    named = "" if model == "mini" else f" --model {model}"
-    commands = [
-        f'{program} generate "a yellow star" -o star.png{named}',
-        f'{program} ask star.png "What shape is it?"{named}',
-        f"{program} chat{named}",
-    ]
     page = output / "index.html"
-    page.write_text(build_page(showcase, files=files, commands=commands), encoding="utf-8")
+    page.write_text(
+        build_page(showcase, files=files, program=program, model=model), encoding="utf-8"
+    )
     seconds = time.perf_counter() - start
     typer.echo(f"\nDone in {seconds:.0f} s. Open {page} in a browser.\n\nNext, type for example:")
-    for line in commands:
+    for line in next_commands(program, model):
         typer.echo(f"  {line}")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -63,14 +64,13 @@ def record_of(picture: Image.Image) -> DrawingRecord | None:
     info = {field.name: picture.info.get(field.name) for field in fields(DrawingRecord)}
     if any(info[name] is None for name in REQUIRED):
         return None
+    # Chunks are text; a record put on a fresh picture has its own types already.
     try:
-        # Chunks are text; a record put on a fresh picture has its own types already.
-        return DrawingRecord(
-            **{
-                name: None if value is None else READERS.get(name, str)(value)
-                for name, value in info.items()
-            }
-        )
+        values: dict[str, Any] = {
+            name: None if value is None else READERS.get(name, str)(value)
+            for name, value in info.items()
+        }
+        return DrawingRecord(**values)
     except ValueError as error:
         raise ImageError(
             f"the picture's drawing record is damaged ({error}): another program changed its text "
@@ -90,7 +90,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a picture in the format its extension names, with its record if that is PNG."""
     check_picture_path(path)
     kind = PICTURE_FORMATS[path.suffix.lower()]
-    options = {"pnginfo": _chunks(picture)} if kind == "PNG" else {"quality": 95}
+    options: dict[str, Any] = {"pnginfo": _chunks(picture)} if kind == "PNG" else {"quality": 95}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path, format=kind, **options)

@@ -28,7 +28,8 @@ def vae_factor(vae: AutoencoderKL) -> int:
 def decode_latents(vae: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> list[Image.Image]:
     """Decode latents to RGB pictures."""
     scale, shift = _scale_and_shift(vae)
-    decoded: Any = vae.decode(latents.to(vae.dtype) / scale + shift)
+    unscaled: Any = latents.to(vae.dtype) / scale + shift  # diffusers types it a FloatTensor
+    decoded: Any = vae.decode(unscaled)
     return to_pictures(decoded.sample)
 
 

@@ -9,19 +9,21 @@ from string import Template
 from PIL import Image
 
 import janusflow
+from janusflow.inference.loading import MINI
 from janusflow.inference.metadata import record_of
 from janusflow.inference.showcase import AnsweredQuestion, Frame, QuestionedPicture, Showcase
 
 TEMPLATE = Path(__file__).with_name("showcase.html")
 
 
-def build_page(showcase: Showcase, *, files: list[Path], commands: list[str]) -> str:
+def build_page(showcase: Showcase, *, files: list[Path], program: str, model: str) -> str:
     """Fill the template.
 
     Args:
         showcase: what is shown.
         files: where the drawn pictures were saved, in order.
-        commands: what to type next.
+        program: what to type for this program.
+        model: what to name this model.
     """
     first = record_of(showcase.path[-1].state)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -32,7 +34,7 @@ def build_page(showcase: Showcase, *, files: list[Path], commands: list[str]) ->
         seconds_drawing=f"{showcase.seconds_drawing:.1f}",
         seconds_answering=f"{showcase.seconds_answering:.1f}",
         num_questions=len(_questions(showcase.about_drawings + showcase.about_scenes)),
-        first_file=escape(files[0].name),
+        first_file=escape(str(files[0])),
         drawn="\n".join(map(_figure, showcase.drawn, files)),
         path_prompt=escape(first.prompt if first else ""),
         path=_path(showcase.path),
@@ -40,9 +42,20 @@ def build_page(showcase: Showcase, *, files: list[Path], commands: list[str]) ->
         about_scenes="\n".join(map(_asked, showcase.about_scenes)),
         score_drawings=_score(showcase.about_drawings),
         score_scenes=_score(showcase.about_scenes),
-        commands=escape("\n".join(commands)),
+        program=escape(program),
+        commands=escape("\n".join(next_commands(program, model))),
         version=janusflow.__version__,
     )
+
+
+def next_commands(program: str, model: str) -> list[str]:
+    """What to type after the demo."""
+    named = "" if model == MINI else f" --model {model}"
+    return [
+        f'{program} generate "a yellow star" -o star.png{named}',
+        f'{program} ask star.png "What shape is it?"{named}',
+        f"{program} chat{named}",
+    ]
 
 
 def _figure(picture: Image.Image, file: Path) -> str:
