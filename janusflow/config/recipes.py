@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 
@@ -58,7 +59,7 @@ class VaeRecipe:
     """Run folder; `vae/` inside holds the result, `latents.npy` every scene's latent."""
     scenes: Path
     """Folder of the scenes step."""
-    model: dict[str, object]
+    model: dict[str, Any]
     """Arguments of diffusers' AutoencoderKL."""
     batch_size: int = 16
     """Pictures per step."""
@@ -78,9 +79,9 @@ class SiglipRecipe:
     """Folder of the scenes step."""
     tokenizer: Path
     """Folder of the tokenizer step."""
-    vision: dict[str, object]
+    vision: dict[str, Any]
     """Arguments of transformers' SiglipVisionConfig."""
-    text: dict[str, object]
+    text: dict[str, Any]
     """Arguments of transformers' SiglipTextConfig, without the vocabulary's size."""
     batch_size: int = 128
     """Pairs per step; every other pair is a negative."""
@@ -119,7 +120,7 @@ class StageRecipe:
     """Share of easy-VQA among the understanding samples, where there is any."""
     start: Path | None = None
     """Model folder (or finished run) to start from; without it, `new` must say what to build."""
-    new: dict[str, object] | None = None
+    new: dict[str, Any] | None = None
     """Arguments of JanusFlowConfig for a model from scratch; `tower` names a vision tower."""
     trainable: tuple[str, ...] = ()
     """Parts that train, named as in janusflow/training/parts.py; everything else is frozen."""

@@ -98,6 +98,8 @@ class Collator:
         self.config = config
         vision = config.vision_config
         num_patches = (vision.image_size // vision.patch_size) ** 2
+        ends = config.eos_token_id
+        self.end_of_answer = ends if isinstance(ends, int) else ends[0]
         self.image_ids = [
             config.image_start_token_id,
             *[config.image_token_id] * num_patches,
@@ -126,7 +128,7 @@ class Collator:
             opens = "\n" if index == 0 or sample.are_independent else before
             segment = index + 1 if sample.are_independent else SHARED
             row.add(self._encode(opens + turn.question + after), segment=segment)
-            answer = [*self._encode(f" {turn.answer}"), self.config.eos_token_id]
+            answer = [*self._encode(f" {turn.answer}"), self.end_of_answer]
             row.add(answer, segment=segment, is_learnt=True)
         return row
 
@@ -134,7 +136,7 @@ class Collator:
         """Plain text between BOS and EOS, all of it learnt."""
         row = Row()
         row.add([self.config.bos_token_id])
-        row.add([*self._encode(sample.text), self.config.eos_token_id], is_learnt=True)
+        row.add([*self._encode(sample.text), self.end_of_answer], is_learnt=True)
         return row
 
     def _encode(self, text: str) -> list[int]:

@@ -25,7 +25,7 @@ def counts(ratio: Ratio, batch_size: int, rng: np.random.Generator) -> dict[Kind
     if left:
         rest = exact - whole
         whole[rng.choice(len(KINDS), size=left, replace=False, p=rest / rest.sum())] += 1
-    return dict(zip(KINDS, whole.tolist(), strict=True))
+    return {kind: int(count) for kind, count in zip(KINDS, whole, strict=True)}
 
 
 def mixed(first: Draw, second: Draw, *, share_of_second: float) -> Draw:
@@ -59,7 +59,7 @@ def mixed_batches(
                 f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
                 "them: set that share to 0 or name a source."
             )
-        order = [kind for kind in KINDS for _ in range(split[kind])]
+        order: list[Kind] = [kind for kind in KINDS for _ in range(split[kind])]
         yield collate(
             [
                 sources[order[i]](np.random.default_rng((seed, step, i)))

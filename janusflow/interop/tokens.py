@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.processing.processor_files import read_settings
@@ -34,11 +35,15 @@ def read_token_ids(folder: Path) -> TokenIds:
         tokenizer = completed(load_tokenizer(folder), tags)
     except ConfigError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+
+    def id_of(token: object) -> int:
+        return cast(int, tokenizer.convert_tokens_to_ids(str(token)))
+
     return TokenIds(
-        bos=tokenizer.convert_tokens_to_ids(tokenizer.bos_token),
-        eos=tokenizer.convert_tokens_to_ids(tokenizer.eos_token),
-        pad=tokenizer.convert_tokens_to_ids(tokenizer.pad_token),
-        image=tokenizer.convert_tokens_to_ids(tags.image),
-        image_start=tokenizer.convert_tokens_to_ids(tags.start),
-        image_end=tokenizer.convert_tokens_to_ids(tags.end),
+        bos=id_of(tokenizer.bos_token),
+        eos=id_of(tokenizer.eos_token),
+        pad=id_of(tokenizer.pad_token),
+        image=id_of(tags.image),
+        image_start=id_of(tags.start),
+        image_end=id_of(tags.end),
     )

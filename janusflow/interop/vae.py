@@ -1,6 +1,7 @@
 """The VAE between pictures and latents: `diffusers`' AutoencoderKL, beside the weights."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -43,7 +44,8 @@ def load_vae(
             f"{folder}: not a readable AutoencoderKL ({reason}): pass a folder in diffusers' "
             "layout (config.json, diffusion_pytorch_model.safetensors)."
         ) from error
-    return vae.to(device).eval()
+    placed: Any = vae  # diffusers decorates `to` in a way its own types do not allow
+    return placed.to(device).eval()
 
 
 def _folder(where: str | Path | None, beside: Path | None) -> Path:

@@ -30,17 +30,17 @@ class JanusFlowConfig(PreTrainedConfig):
         "vision_config": SubConfigSpec(config_class=SiglipVisionConfig),
     }
 
-    llm_config: dict | PreTrainedConfig | None = None
-    vision_config: dict | PreTrainedConfig | None = None
+    llm_config: Any = None
+    vision_config: Any = None
     generation: dict | None = None
     repa: dict | None = None
     vae: str | None = "stabilityai/sdxl-vae"
     """Folder beside the weights, or hub id, of the VAE."""
     official: dict | None = None
     """The release's own config.json, word for word, if this model came from one."""
-    bos_token_id: int | None = 100000
-    eos_token_id: int | list[int] | None = 100001
-    pad_token_id: int | None = 100001
+    bos_token_id: int = 100000
+    eos_token_id: int | list[int] = 100001
+    pad_token_id: int = 100001
     image_token_id: int = 100015
     image_start_token_id: int = 100017
     image_end_token_id: int = 100018

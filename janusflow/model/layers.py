@@ -19,11 +19,16 @@ EXPANSION = 4
 """Hidden width of a ConvNeXt block over its width."""
 
 
-class RMSNorm(nn.RMSNorm):
+class RMSNorm(nn.Module):
     """RMSNorm whose mean square is taken in float32, as LLaMA does.
 
     The result is cast back to the input's dtype before it meets the weight.
     """
+
+    def __init__(self, width: int, *, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "*shape w"]) -> Float[Tensor, "*shape w"]:
         """Normalise over the last axis."""

@@ -4,7 +4,7 @@ Seeing and drawing are separate methods. The model does not know the ODE, guidan
 `velocity` is one evaluation at one time.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -56,14 +56,15 @@ class RepaHead(nn.Sequential):
 class JanusFlowForConditionalGeneration(PreTrainedModel):
     """SigLIP tower, generation encoder and decoder around one causal LM."""
 
+    config: JanusFlowConfig
     config_class = JanusFlowConfig
     base_model_prefix = ""
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
-    _no_split_modules = ("ConvNextBlock", "SiglipEncoderLayer")
-    input_modalities = ("text", "image")
+    _no_split_modules = ["ConvNextBlock", "SiglipEncoderLayer"]  # noqa: RUF012 (transformers asks for a list)
+    input_modalities = ["text", "image"]  # noqa: RUF012
 
     def __init__(self, config: JanusFlowConfig) -> None:
         super().__init__(config)
@@ -209,7 +210,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         image_tokens = self.generation_encoder_aligner(rearrange(features, "b w y x -> b (y x) w"))
         tokens = torch.cat([time_embed[:, None], image_tokens], dim=1)
         output = self._continue(prompt, tokens, output_hidden_states=align)
-        hidden = output.last_hidden_state[:, -image_tokens.shape[1] :]
+        hidden = cast(Tensor, output.last_hidden_state)[:, -image_tokens.shape[1] :]
         hidden = self.generation_decoder_aligner(self.generation_decoder_norm(hidden))
         hidden = rearrange(hidden, "b (y x) w -> b w y x", y=grid)
         velocity = self.generation_decoder(hidden, features, time_embed)
@@ -222,7 +223,8 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
                 "this model has no REPA head (repa: null in its config.json): add one with "
                 "repa={'block': 6, 'hidden_size': 2048} or train with the REPA weight at 0."
             )
-        features = output.hidden_states[head.block][:, -self.config.flow.num_tokens :]
+        blocks = cast(tuple[Tensor, ...], output.hidden_states)
+        features = blocks[head.block][:, -self.config.flow.num_tokens :]
         return self.repa_head(features)
 
     def _continue(

@@ -115,7 +115,7 @@ def _step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     losses = state.objective(batch, step_generator(config.seed, state.step))
-    sum(losses.values()).backward()
+    torch.stack(list(losses.values())).sum().backward()
     average_gradients(parameters)
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
     state.optimizer.step()

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from tokenizers import Tokenizer
+from torch import nn
 from tqdm import tqdm
 from transformers import SiglipConfig, SiglipModel
 
@@ -99,12 +101,15 @@ def standardise_latents(vae: AutoencoderKL, latents: np.ndarray) -> None:
     per_channel = torch.from_numpy(latents.astype(np.float32)).transpose(0, 1).flatten(1)
     mean, std = per_channel.mean(1), per_channel.std(1)
     channels = len(mean)
-    encode, decode = vae.quant_conv, vae.post_quant_conv
-    encode.weight[:channels] /= std[:, None, None, None]
-    encode.bias[:channels] = (encode.bias[:channels] - mean) / std
-    encode.bias[channels:] -= 2 * std.log()
-    decode.bias += decode.weight[:, :, 0, 0] @ mean
-    decode.weight *= std[None, :, None, None]
+    # A state dict shares its tensors with the module.
+    encode = cast(nn.Module, vae.quant_conv).state_dict()
+    decode = cast(nn.Module, vae.post_quant_conv).state_dict()
+    encode["weight"][:channels] /= std[:, None, None, None]
+    encode["bias"][:channels] -= mean
+    encode["bias"][:channels] /= std
+    encode["bias"][channels:] -= 2 * std.log()
+    decode["bias"] += decode["weight"][:, :, 0, 0] @ mean
+    decode["weight"] *= std[None, :, None, None]
     vae.register_to_config(scaling_factor=1.0)
 
 
@@ -115,11 +120,14 @@ def encode_scenes(
     """The mean latents of the first (all) scenes, float16, [scene, channel, row, column]."""
     pictures = scenes.pictures[:num_scenes]
     chunks = range(0, len(pictures), ENCODE_BATCH)
+
+    def mean_latents(chunk: np.ndarray) -> np.ndarray:
+        (posterior,) = vae.encode(pixel_values(chunk), return_dict=False)
+        return posterior.mean.numpy().astype(np.float16)
+
     return np.concatenate(
         [
-            vae.encode(pixel_values(pictures[start : start + ENCODE_BATCH]))
-            .latent_dist.mean.numpy()
-            .astype(np.float16)
+            mean_latents(pictures[start : start + ENCODE_BATCH])
             for start in tqdm(chunks, desc="encode")
         ]
     )
@@ -136,7 +144,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
             text_config={**recipe.text, "vocab_size": tokenizer.get_vocab_size()},
         )
     )
-    length = siglip.config.text_config.max_position_embeddings
+    length = int(recipe.text["max_position_embeddings"])
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(
         length=length, pad_id=tokenizer.token_to_id(PAD_TAG), pad_token=PAD_TAG

@@ -4,6 +4,7 @@ The language model needs no objective of its own: it is `JanusFlowObjective` on 
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 from transformers import SiglipModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from janusflow.training.loop import Objective
 
@@ -50,9 +52,10 @@ class VaeObjective(Objective):
 
     def forward(self, batch: PictureBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Mean absolute plus squared error per pixel value, and KL in nats per latent value."""
-        posterior = self.vae.encode(batch.pixel_values).latent_dist
-        latent = posterior.sample(generator=generator)
-        error = self.vae.decode(latent).sample - batch.pixel_values
+        (posterior,) = self.vae.encode(batch.pixel_values, return_dict=False)
+        latent: Any = posterior.sample(generator=generator)
+        (decoded,) = self.vae.decode(latent, return_dict=False)
+        error = decoded - batch.pixel_values
         kl = posterior.kl().sum() / latent.numel()
         return {
             "absolute": error.abs().mean(),
@@ -72,10 +75,14 @@ class SiglipObjective(Objective):
 
     def forward(self, batch: CaptionedBatch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 (nothing is random)
         """Every picture against every caption: one is right, the others are wrong."""
-        pictures = self.siglip.get_image_features(pixel_values=batch.pixel_values).pooler_output
-        texts = self.siglip.get_text_features(input_ids=batch.token_ids).pooler_output
-        logits = normalize(texts, dim=-1) @ normalize(pictures, dim=-1).T
+        pictures = self._direction(self.siglip.vision_model(pixel_values=batch.pixel_values))
+        texts = self._direction(self.siglip.text_model(input_ids=batch.token_ids))
+        logits = texts @ pictures.T
         logits = logits * self.siglip.logit_scale.exp() + self.siglip.logit_bias
         # Captions may repeat within a batch; equal captions are no negatives of one another.
         same = (batch.token_ids[:, None] == batch.token_ids[None]).all(-1)
         return {"sigmoid": -logsigmoid(torch.where(same, logits, -logits)).sum(-1).mean()}
+
+    @staticmethod
+    def _direction(output: BaseModelOutputWithPooling) -> Float[Tensor, "n d"]:
+        return normalize(cast(Tensor, output.pooler_output), dim=-1)

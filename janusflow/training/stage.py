@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -77,7 +78,7 @@ def stage_sources(recipe: StageRecipe, vae: AutoencoderKL) -> dict[Kind, Draw]:
     scenes = SceneSources(
         SceneFolder(recipe.scenes),
         recipe.vae / LATENTS,
-        scaling_factor=vae.config.scaling_factor,
+        scaling_factor=float(vae.config["scaling_factor"]),
         object_shares=recipe.object_shares,
     )
     sources = dict(scenes.by_kind())
@@ -111,8 +112,9 @@ def save_model(
     new, old = run / f"{MODEL}.new", run / f"{MODEL}.old"
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
+    model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
     with averaged(state):
-        state.objective.get_submodule("model").save_pretrained(new)
+        model.save_pretrained(new)
     processor.save_pretrained(new)
     vae.save_pretrained(new / VAE)
     if (run / MODEL).exists():
