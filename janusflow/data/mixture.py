@@ -17,14 +17,11 @@ Draw = Callable[[np.random.Generator], Sample]
 
 
 def counts(ratio: Ratio, batch_size: int, rng: np.random.Generator) -> dict[Kind, int]:
-    """Split a batch by shares; what whole numbers leave over is drawn: right on average."""
+    """Split a batch by shares, in whole numbers that are right on average."""
     shares = np.array([getattr(ratio, kind) for kind in KINDS], dtype=float)
-    exact = batch_size * shares / shares.sum()
-    whole = np.floor(exact).astype(int)
-    left = batch_size - whole.sum()
-    if left:
-        rest = exact - whole
-        whole[rng.choice(len(KINDS), size=left, replace=False, p=rest / rest.sum())] += 1
+    edges = np.round(batch_size * np.cumsum([0.0, *shares]) / shares.sum(), 9)
+    # One offset for all kinds: the sum is exact and every kind is right on average.
+    whole = np.diff(np.floor(edges + rng.random()))
     return {kind: int(count) for kind, count in zip(KINDS, whole, strict=True)}
 
 

@@ -65,9 +65,6 @@ def test_counts_are_right_on_average(shares: tuple[float, float, float], batch_s
     assert measured == pytest.approx(exact(shares, batch_size), abs=0.05)
 
 
-@pytest.mark.xfail(
-    reason="drawn one after another without replacement, small remainders win too often"
-)
 @pytest.mark.parametrize("shares", [(14.0, 80.0, 6.0), (21.0, 70.0, 9.0)])
 def test_two_leftovers_are_right_on_average_too(shares: tuple[float, float, float]):
     assert mean_counts(shares, 32, num=2000) == pytest.approx(exact(shares, 32), abs=0.05)
