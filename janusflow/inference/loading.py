@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 import janusflow.mini
@@ -65,10 +66,12 @@ def load(
         quantize_llm(model)
     if compile:
         model.llm.base_model.compile()
+    autoencoder = load_vae(vae or model.config.vae, beside=folder, dtype=kind, device=target)
+    check_latents(model, autoencoder)
     return JanusFlow(
         model=model,
         processor=JanusFlowProcessor.from_pretrained(folder),
-        vae=load_vae(vae or model.config.vae, beside=folder, dtype=kind, device=target),
+        vae=autoencoder,
         name=str(name),
         is_quantized=quantize is not None,
     )
@@ -97,6 +100,16 @@ def find_model(name: str | Path) -> Path:
 def mini_folder() -> Path:
     """Where the embedded model's files are."""
     return Path(janusflow.mini.__path__[0]) / "assets"
+
+
+def check_latents(model: JanusFlowForConditionalGeneration, vae: AutoencoderKL) -> None:
+    """Refuse a VAE whose latents are not the model's."""
+    found, wanted = vae.config["latent_channels"], model.config.flow.latent_channels
+    if found != wanted:
+        raise CheckpointError(
+            f"the VAE has {found} latent channels, the model draws {wanted}: pass the VAE it was "
+            "trained with (vae=)."
+        )
 
 
 def choose_device(name: str) -> torch.device:

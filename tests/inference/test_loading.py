@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from release_folder import write_release_folder
+from tiny_model import tiny_vae
 from torch import nn
 
 import janusflow
@@ -12,6 +15,7 @@ from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.inference import loading
 from janusflow.inference.loading import choose_device, choose_dtype, find_model, load
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.interop.convert import convert
 
 CPU = torch.device("cpu")
 
@@ -24,6 +28,28 @@ def test_a_saved_model_draws_and_answers_as_before(jf: JanusFlow, tiny_folder: P
     assert loaded.ask(before, "What?", max_new_tokens=6) == jf.ask(
         before, "What?", max_new_tokens=6
     )
+
+
+def test_a_folder_of_the_release_draws_answers_and_converts(tmp_path: Path):
+    """The whole road for the official weights, at a size for tests."""
+    write_release_folder(tmp_path / "release")
+    tiny_vae().save_pretrained(tmp_path / "vae")
+    released = load(tmp_path / "release", vae=tmp_path / "vae", device="cpu")
+    (drawn,) = released.generate("a red circle", steps=2, seed=1)
+    assert drawn.size == (64, 64)
+    answer = released.ask(drawn, "What shape is it?", max_new_tokens=6)
+    convert(tmp_path / "release", tmp_path / "ours")
+    converted = load(tmp_path / "ours", vae=tmp_path / "vae", device="cpu")
+    (again,) = converted.generate("a red circle", steps=2, seed=1)
+    assert again.tobytes() == drawn.tobytes()
+    assert converted.ask(drawn, "What shape is it?", max_new_tokens=6) == answer
+
+
+def test_a_vae_of_another_shape_is_refused(tiny_folder: Path, tmp_path: Path):
+    vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=16)
+    vae.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="16 latent channels"):
+        load(tiny_folder, vae=tmp_path, device="cpu")
 
 
 def test_the_package_itself_gives_the_names_people_type(tiny_folder: Path):
