@@ -1,7 +1,7 @@
 """`janusflow eval`: measure a model on held-out scenes, or on easy-VQA's own test questions."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
@@ -35,8 +35,11 @@ def command(
       janusflow eval shapes --model mini --limit 300 --json scores.json
     """
     import janusflow
+    from janusflow.config.errors import ConfigError
     from janusflow.evaluation import shapes
 
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(f"--json {out}: there is no folder {out.parent}. Make it first.")
     jf = janusflow.load(model)
     if task == "easy-vqa":
         scores, items = _easy_vqa(jf, limit)
@@ -72,25 +75,25 @@ def _shapes(
             verdicts.append((f"drawing {language}", is_right))
             items.append({"prompt": prompt, "right": is_right})
     asked = shapes.score_questions(jf, limit, seed=seed, size=jf.image_size)
-    answers = _answers(tqdm(asked, total=limit, desc="ask"))
+    answers = _answers(asked, total=limit)
     detector = shapes.score_detector(limit, seed=seed, num_objects=objects, size=jf.image_size)
     answer_scores = shapes.tally([(f"question {a['kind']}", a["right"]) for a in answers])
     return [detector, *shapes.tally(verdicts)[:-1], *answer_scores], items + answers
 
 
 def _easy_vqa(jf: Any, limit: int) -> tuple[list["Score"], list[dict[str, Any]]]:
-    from tqdm import tqdm
-
     from janusflow.evaluation import shapes
     from janusflow.mini.easy_vqa import EasyVqa, fetch_easy_vqa
 
     test = EasyVqa(fetch_easy_vqa(Path("runs/mini/easy-vqa")), "test")
     items = [(test.pictures[i], shapes.plain_question(q, a)) for q, a, i in test.questions[:limit]]
-    answers = _answers(tqdm(shapes.answered(jf, items), total=len(items), desc="ask"))
+    answers = _answers(shapes.answered(jf, items), total=len(items))
     return shapes.tally([("easy-VQA test", a["right"]) for a in answers])[:1], answers
 
 
-def _answers(asked: Iterable[tuple[Any, str, bool]]) -> list[dict[str, Any]]:
+def _answers(asked: Iterator[tuple[Any, str, bool]], *, total: int) -> list[dict[str, Any]]:
+    from tqdm import tqdm
+
     return [
         {
             "kind": question.kind,
@@ -99,7 +102,7 @@ def _answers(asked: Iterable[tuple[Any, str, bool]]) -> list[dict[str, Any]]:
             "answer": answer,
             "right": is_right,
         }
-        for question, answer, is_right in asked
+        for question, answer, is_right in tqdm(asked, total=total, desc="ask")
     ]
 
 

@@ -1,5 +1,6 @@
 """Run recipe files: one YAML, or a folder of them in order. Finished steps are skipped."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _run(recipe: Any) -> Path:
     """Run one recipe in every process, or in the first alone if it is no training."""
     run: Path = recipe.run
     if (run / DONE).exists():
-        tqdm.write(f"{run}: finished before, skipped")
+        tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
         return run
     wait_for_all()
     if is_first():
