@@ -1,0 +1,90 @@
+"""`janusflow eval`: prints scores and keeps every verdict; mistakes are found before the work."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import janusflow
+from janusflow.cli.main import build_app
+from janusflow.evaluation.shapes import held_out_scenes
+from janusflow.mini.render import render
+
+SEED = 11
+
+
+class Oracle:
+    """Draws the scenes of the items; never knows an answer."""
+
+    image_size = 64
+
+    def generate(self, prompt: list[str], *, seed: int, **_: object) -> list[Image.Image]:
+        first = seed - SEED
+        scenes = held_out_scenes(first + len(prompt), seed=SEED, num_objects=1)
+        return [render(scene, size=64) for scene in scenes[first:]]
+
+    def ask(self, images: list[Image.Image], question: list[str], **_: object) -> list[str]:
+        return ["?" for _ in question]
+
+
+def evaluate(*arguments: str) -> Result:
+    app = build_app({"train": "janusflow.cli.train", "eval": "janusflow.cli.eval"})
+    return CliRunner().invoke(app, ["eval", *arguments])
+
+
+@pytest.fixture
+def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(janusflow, "load", lambda _: Oracle(), raising=False)
+
+
+@pytest.mark.usefixtures("oracle")
+def test_scores_are_printed_and_every_verdict_is_kept(tmp_path: Path):
+    out = tmp_path / "scores.json"
+    result = evaluate("shapes", "--limit", "4", "--seed", str(SEED), "--json", str(out))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("detector on true renders")
+    assert [line.split()[:2] for line in lines[1:3]] == [["drawing", "en"], ["drawing", "ko"]]
+    assert all("100.0 %  (4/4, 95%" in line for line in lines[:3])
+    assert "0.0 %  (0/4, 95% 0.0 to 49.0)" in lines[-1]
+    report = json.loads(out.read_text(encoding="utf-8"))
+    verdicts = [item["right"] for item in report["items"]]
+    assert verdicts == [True] * 8 + [False] * 4
+    assert (report["model"], report["seed"], report["steps"]) == ("mini", SEED, 30)
+    assert [score["items"] for score in report["scores"][:3]] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["paint"], [], ["shapes", "--limit", "0"], ["shapes", "--objects", "5"]]
+)
+def test_wrong_usage_exits_with_2_and_no_traceback(arguments: list[str]):
+    result = evaluate(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_task_is_answered_with_the_known_ones():
+    result = evaluate("paint")
+    assert "paint" in result.stderr
+    assert "shapes" in result.stderr
+    assert "easy-vqa" in result.stderr
+
+
+def test_an_unknown_model_is_one_line_and_exit_code_1(tmp_path: Path):
+    result = evaluate("shapes", "--model", str(tmp_path / "nosuch"))
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "nosuch" in result.stderr
+
+
+@pytest.mark.usefixtures("oracle")
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(janusflow, "load", lambda _: pytest.fail("worked"))
+    result = evaluate("shapes", "--json", str(tmp_path / "nosuch" / "scores.json"))
+    assert result.exit_code == 1
+    assert "nosuch" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,215 @@
+"""Scores mean what they say: on a model that draws true renders, and on one that lies."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import sqrt
+
+import pytest
+from PIL import Image
+
+from janusflow.evaluation.shapes import (
+    WILSON_Z,
+    DrawingSettings,
+    Score,
+    answered,
+    held_out_scenes,
+    kinds,
+    plain_question,
+    score_detector,
+    score_drawing,
+    score_questions,
+    tally,
+)
+from janusflow.mini.render import render
+from janusflow.mini.scenes import COLOURS, Scene, composition, is_held_out
+
+SEED = 11
+NUM_ITEMS = 12
+
+
+@dataclass
+class Painter:
+    """Draws the scenes it was given, one a prompt, and answers what it is told to."""
+
+    scenes: Iterator[Scene] = field(default_factory=lambda: iter(()))
+    answers: Iterator[str] = field(default_factory=lambda: iter(()))
+    drawn: list[tuple[str, int]] = field(default_factory=list)
+    asked: list[tuple[bytes, str]] = field(default_factory=list)
+    settings: set[tuple[int, float, str]] = field(default_factory=set)
+
+    def generate(
+        self, prompt: Sequence[str], *, steps: int, guidance: float, solver: str, seed: int
+    ) -> list[Image.Image]:
+        self.drawn += [(text, seed + i) for i, text in enumerate(prompt)]
+        self.settings.add((steps, guidance, solver))
+        return [render(next(self.scenes), size=64) for _ in prompt]
+
+    def ask(
+        self, images: Sequence[Image.Image], question: Sequence[str], *, max_new_tokens: int
+    ) -> list[str]:
+        self.asked += [(i.tobytes(), q) for i, q in zip(images, question, strict=True)]
+        return [next(self.answers) for _ in question]
+
+
+def other_colour(scene: Scene) -> Scene:
+    def changed(colour: str) -> str:
+        return COLOURS[(COLOURS.index(colour) + 1) % len(COLOURS)]
+
+    objects = tuple(replace(thing, colour=changed(thing.colour)) for thing in scene.objects)
+    return replace(scene, objects=objects)
+
+
+def draw(
+    painter: Painter, *, num_objects: int = 1, batch_size: int = 50
+) -> list[tuple[Scene, str, Image.Image, bool]]:
+    settings = DrawingSettings(batch_size=batch_size)
+    found = score_drawing(
+        painter, NUM_ITEMS, seed=SEED, language="en", num_objects=num_objects, settings=settings
+    )
+    return list(found)
+
+
+def verdicts_on(scenes: list[Scene], *, num_objects: int) -> list[bool]:
+    return [item[3] for item in draw(Painter(scenes=iter(scenes)), num_objects=num_objects)]
+
+
+# ---- drawing ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_objects", [1, 2])
+def test_true_renders_are_all_right_and_another_colour_is_all_wrong(num_objects: int):
+    scenes = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=num_objects)
+    assert verdicts_on(scenes, num_objects=num_objects) == [True] * NUM_ITEMS
+    wrong = [other_colour(scene) for scene in scenes]
+    assert verdicts_on(wrong, num_objects=num_objects) == [False] * NUM_ITEMS
+
+
+def test_an_object_too_few_or_too_many_is_wrong():
+    two = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=2)
+    fewer = [replace(scene, objects=scene.objects[:1]) for scene in two]
+    assert not any(verdicts_on(fewer, num_objects=2))
+    one = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=1)
+    assert not any(verdicts_on(two, num_objects=1))
+    assert len(one) == NUM_ITEMS
+
+
+def test_batching_changes_neither_prompts_nor_seeds():
+    scenes = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=1)
+    whole, parts = Painter(scenes=iter(scenes)), Painter(scenes=iter(scenes))
+    draw(whole)
+    draw(parts, batch_size=5)
+    assert whole.drawn == parts.drawn
+    assert [seed for _, seed in whole.drawn] == list(range(SEED, SEED + NUM_ITEMS))
+
+
+def test_items_are_a_function_of_the_seed_and_the_first_ones_stay():
+    assert held_out_scenes(4, seed=SEED) == held_out_scenes(9, seed=SEED)[:4]
+    assert held_out_scenes(4, seed=SEED) != held_out_scenes(4, seed=SEED + 1)
+
+
+def test_every_item_is_of_a_composition_training_never_saw():
+    assert all(is_held_out(composition(scene)) for scene in held_out_scenes(60, seed=SEED))
+
+
+def test_pictures_are_drawn_with_the_papers_settings_unless_told_otherwise():
+    painter = Painter(scenes=iter(held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=1)))
+    draw(painter)
+    assert painter.settings == {(30, 2.0, "euler")}
+
+
+def test_the_detector_itself_is_right_on_true_renders():
+    score = score_detector(40, seed=SEED, num_objects=None, size=64)
+    assert (score.num_right, score.num_items) == (40, 40)
+
+
+# ---- questions ----------------------------------------------------------------------------------
+
+
+def ask(answers: Sequence[str]) -> tuple[Painter, list[tuple[str, str, bool]]]:
+    painter = Painter(answers=iter(answers))
+    found = score_questions(painter, NUM_ITEMS, seed=SEED, size=32)
+    return painter, [(question.answer, answer, right) for question, answer, right in found]
+
+
+def test_right_answers_are_all_right_and_others_all_wrong():
+    _, blank = ask(["?"] * NUM_ITEMS)
+    wanted = [answer for answer, _, _ in blank]
+    assert [right for _, _, right in blank] == [False] * NUM_ITEMS
+    _, right = ask([f" {answer.upper()}. " for answer in wanted])
+    assert [is_right for _, _, is_right in right] == [True] * NUM_ITEMS
+    _, shifted = ask(wanted[1:] + wanted[:1])
+    expected = [
+        a.lower() == b.lower() for a, b in zip(wanted, wanted[1:] + wanted[:1], strict=True)
+    ]
+    assert [is_right for _, _, is_right in shifted] == expected
+
+
+def test_questions_are_asked_about_the_picture_of_their_scene_in_both_languages():
+    painter, _ = ask(["?"] * NUM_ITEMS)
+    scenes = held_out_scenes(NUM_ITEMS, seed=SEED)
+    pictures = [render(scene, size=32).tobytes() for scene in scenes]
+    assert [picture for picture, _ in painter.asked] == pictures
+    is_korean = [any("가" <= c <= "힣" for c in question) for _, question in painter.asked]
+    assert is_korean == [False, True] * (NUM_ITEMS // 2)
+
+
+def test_batching_changes_no_question():
+    items = [
+        (Image.new("RGB", (8, 8), (i, 0, 0)), plain_question(f"q{i}", f"a{i}")) for i in range(7)
+    ]
+    right = [f"a{i}" for i in range(7)]
+    whole, parts = Painter(answers=iter(right)), Painter(answers=iter(right))
+    first = list(answered(whole, items))
+    second = list(answered(parts, items, batch_size=3))
+    assert first == second
+    assert whole.asked == parts.asked
+    assert all(is_right for _, _, is_right in first)
+
+
+# ---- scores -------------------------------------------------------------------------------------
+
+
+def score(num_right: int, num_items: int) -> Score:
+    return Score(name="x", num_right=num_right, num_items=num_items)
+
+
+@pytest.mark.parametrize(
+    ("num_right", "num_items", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (5, 10, 0.2366, 0.7634),
+        (50, 100, 0.4038, 0.5962),
+        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, table I, method 3
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_the_interval_is_wilsons(num_right: int, num_items: int, low: float, high: float):
+    assert score(num_right, num_items).interval == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(("num_right", "num_items"), [(1, 3), (270, 300), (299, 300), (7, 50)])
+def test_the_interval_ends_where_the_share_is_just_z_deviations_away(
+    num_right: int, num_items: int
+):
+    """Its definition: |share - p| = z sqrt(p (1 - p) / n) at both ends."""
+    measured = score(num_right, num_items)
+    for end in measured.interval:
+        deviation = sqrt(end * (1 - end) / num_items)
+        assert abs(measured.share - end) == pytest.approx(WILSON_Z * deviation, rel=1e-9)
+
+
+def test_a_tally_counts_by_name_and_in_all():
+    named = [("b", True), ("a", False), ("b", False), ("a", False), ("b", True)]
+    counted = [(s.name, s.num_right, s.num_items) for s in tally(named)]
+    assert counted == [("b", 2, 3), ("a", 0, 2), ("all", 2, 5)]
+    assert [s.share for s in tally(named)] == pytest.approx([2 / 3, 0, 0.4])
+
+
+def test_kinds_ignore_order_place_and_size():
+    (scene,) = held_out_scenes(1, seed=SEED, num_objects=3)
+    moved = tuple(replace(thing, x=0.1, y=0.2, size="small") for thing in scene.objects[::-1])
+    assert kinds(scene) == kinds(moved)
+    assert kinds(scene) != kinds(other_colour(scene))

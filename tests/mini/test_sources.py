@@ -1,0 +1,135 @@
+"""Training samples of mini: true to their scenes, varied, and a function of the generator."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from janusflow.config.errors import DataError
+from janusflow.mini import sources
+from janusflow.mini.dataset import SceneFolder, write_scenes
+from janusflow.mini.detector import detect
+from janusflow.mini.questions import ask_all
+from janusflow.mini.scenes import Scene, composition, is_held_out, sample_scene
+from janusflow.mini.sources import MAX_TURNS, SceneSources, pixel_values
+
+NUM_SCENES = 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes, and latents that hold their scene's number."""
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, num_scenes=NUM_SCENES, size=64, seed=0)
+    numbers = np.arange(NUM_SCENES, dtype=np.float16)
+    np.save(folder / "latents.npy", np.tile(numbers[:, None, None, None], (1, 4, 2, 2)))
+    return folder
+
+
+def make(
+    folder: Path, *, scaling_factor: float = 1.0, object_shares: tuple[float, ...] = ()
+) -> SceneSources:
+    return SceneSources(
+        SceneFolder(folder),
+        folder / "latents.npy",
+        scaling_factor=scaling_factor,
+        object_shares=object_shares,
+    )
+
+
+def draws(folder: Path, kind: str, num: int) -> list:
+    draw, rng = make(folder).by_kind()[kind], np.random.default_rng(3)
+    return [draw(rng) for _ in range(num)]
+
+
+def is_korean(text: str) -> bool:
+    return any("가" <= letter <= "힣" for letter in text)
+
+
+def test_a_drawing_sample_holds_the_latent_pixels_and_words_of_one_scene(folder: Path):
+    scenes = SceneFolder(folder)
+    for sample in draws(folder, "generation", 20):
+        index = int(sample.latent[0, 0, 0])
+        assert torch.equal(sample.pixel_values, pixel_values(scenes.pictures[index][None])[0])
+        if not is_korean(sample.prompt):
+            colours = {thing.colour for thing in scenes.scene(index).objects}
+            assert all(colour in sample.prompt.lower() for colour in colours)
+
+
+def test_latents_are_scaled(folder: Path):
+    rngs = [np.random.default_rng(7) for _ in range(2)]
+    plain = make(folder).generation(rngs[0]).latent
+    scaled = make(folder, scaling_factor=0.5).generation(rngs[1]).latent
+    assert torch.equal(scaled, 0.5 * plain)
+    assert scaled.dtype == torch.float32
+
+
+def test_questions_are_about_the_picture_beside_them(folder: Path):
+    """How many objects there are is asked now and then; the detector counts them."""
+    checked = 0
+    for sample in draws(folder, "understanding", 60):
+        levels = ((sample.pixel_values + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
+        counted = len(detect(Image.fromarray(levels.numpy())))
+        for turn in sample.turns:
+            if turn.question in ("How many objects are there?", "How many objects do you see?"):
+                assert turn.answer == str(counted)
+                checked += 1
+    assert checked > 0
+
+
+def test_turns_are_some_of_a_scenes_questions_without_repeats(folder: Path):
+    for sample in draws(folder, "understanding", 15):
+        assert 1 <= len(sample.turns) <= MAX_TURNS
+        assert len({is_korean(turn.question) for turn in sample.turns}) == 1
+    scene = SceneFolder(folder).scene(0)
+    assert len(ask_all(scene, np.random.default_rng(0), language="en")) > 1
+
+
+def test_both_languages_are_drawn_about_equally(folder: Path):
+    """60 draws: standard error 0.065."""
+    for kind in ("generation", "text"):
+        texts = [getattr(s, "prompt", None) or s.text for s in draws(folder, kind, 60)]
+        assert np.mean([is_korean(text) for text in texts]) == pytest.approx(0.5, abs=0.2)
+
+
+def test_scenes_of_plain_text_are_training_scenes_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[Scene] = []
+
+    def remember(rng: np.random.Generator) -> Scene:
+        seen.append(sample_scene(rng))
+        return seen[-1]
+
+    monkeypatch.setattr(sources, "sample_scene", remember)
+    draws(folder, "text", 40)
+    assert len(seen) == 40
+    assert not any(is_held_out(composition(scene)) for scene in seen)
+
+
+@pytest.mark.parametrize("kind", ["understanding", "generation", "text"])
+def test_a_sample_is_a_function_of_the_generator(folder: Path, kind: str):
+    first, second = draws(folder, kind, 3), draws(folder, kind, 3)
+    assert [str(sample) for sample in first] == [str(sample) for sample in second]
+    assert len({str(sample) for sample in first}) == 3
+
+
+def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Path):
+    """200 draws: standard error 0.031."""
+    source, rng = make(folder, object_shares=(3.0, 1.0)), np.random.default_rng(0)
+    scenes = SceneFolder(folder)
+    numbers = [int(source.generation(rng).latent[0, 0, 0]) for _ in range(200)]
+    found = Counter(len(scenes.scene(number).objects) for number in numbers)
+    assert set(found) == {1, 2}
+    assert found[1] / 200 == pytest.approx(0.75, abs=0.1)
+
+
+def test_latents_that_are_missing_or_of_other_scenes_are_refused(folder: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"no latents at .*run the recipe's VAE step"):
+        SceneSources(SceneFolder(folder), tmp_path / "latents.npy", scaling_factor=1.0)
+    np.save(tmp_path / "latents.npy", np.zeros((3, 4, 2, 2)))
+    with pytest.raises(DataError, match=r"3 latents for 20 scenes"):
+        SceneSources(SceneFolder(folder), tmp_path / "latents.npy", scaling_factor=1.0)
