@@ -23,11 +23,13 @@ from janusflow.config.errors import ImageError
 
 
 def command(
-    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="What to draw.")],
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="What to draw.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; several are numbered.")
     ] = Path("out.png"),
-    num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="A prompt.")] = 1,
+    num_images: Annotated[
+        int, typer.Option("--num-images", "-n", min=1, help="Pictures of each prompt.")
+    ] = 1,
     steps: Steps = 30,
     guidance: Guidance = 2.0,
     solver: Annotated[
