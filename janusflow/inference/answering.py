@@ -67,14 +67,16 @@ def answer_tokens(
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     has_ended = [False] * len(embeds)
     for _ in range(settings.max_new_tokens):
-        logits = model.llm(
-            inputs_embeds=embeds,
-            attention_mask=attention_mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        # An answer grows with every token, so a compiled model would be compiled over and over.
+        with torch.compiler.set_stance("force_eager"):
+            logits = model.llm(
+                inputs_embeds=embeds,
+                attention_mask=attention_mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
         tokens = choose_tokens(logits, settings, generators)
         has_ended = [ended or token in ends for ended, token in zip(has_ended, tokens, strict=True)]
         if all(has_ended):

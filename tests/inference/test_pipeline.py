@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
+from tiny_model import tiny_janusflow
 
 from janusflow.config.errors import CheckpointError, ConfigError, JanusFlowError, PromptError
 from janusflow.inference.batches import DrawingStep
@@ -80,7 +81,7 @@ def test_a_picture_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
 @pytest.mark.parametrize("solver", ["euler", "heun", "dopri5"])
 def test_the_batch_size_changes_no_picture(jf: JanusFlow, solver: str):
     settings: dict[str, Any] = {"steps": 2, "seed": 3, "solver": solver}
-    prompts = ["one", "a rather longer second prompt", "세 번째"]
+    prompts = ["one", "더 긴 두 번째 prompt"]
     together = jf.generate(prompts, **settings)
     alone = jf.generate(prompts, batch_size=1, **settings)
     assert max(map(difference, together, alone)) <= 1
@@ -154,6 +155,26 @@ def test_parity_steps_in_bfloat16_and_gives_another_picture(jf: JanusFlow):
     accurate = jf.generate(PROMPT, steps=4, seed=0)[0]
     parity = jf.generate(PROMPT, steps=4, seed=0, numerics="parity")[0]
     assert difference(accurate, parity) > 0
+
+
+def test_a_compiled_model_draws_the_same_and_answers_uncompiled(jf: JanusFlow):
+    """A backend that runs what it is given counts the graphs."""
+    compiled, graphs = tiny_janusflow(), []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled.model.llm.base_model.compile(backend=count)
+    settings: dict[str, Any] = {"steps": 3, "seed": 0}
+    drawn, expected = (each.generate(PROMPT, **settings)[0] for each in (compiled, jf))
+    assert difference(drawn, expected) <= 1
+    assert graphs
+    num_graphs = len(graphs)
+    assert compiled.ask(drawn, "What?", max_new_tokens=6) == jf.ask(
+        drawn, "What?", max_new_tokens=6
+    )
+    assert len(graphs) == num_graphs
 
 
 @pytest.mark.parametrize(
