@@ -126,6 +126,7 @@ def save_model(
 def ship(recipe: ShipRecipe) -> None:
     """Store a run's weights as float16: 11 bits of mantissa lose less than bfloat16's 8."""
     source, target = recipe.start / MODEL, recipe.run / MODEL
+    made_by_earlier_step(source / CONFIG)
     shutil.copytree(source, target, dirs_exist_ok=True)
     model = JanusFlowForConditionalGeneration.from_pretrained(source, dtype=torch.float16)
     model.save_pretrained(target)
