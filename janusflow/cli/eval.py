@@ -18,7 +18,7 @@ def command(
     model: Model = "mini",
     limit: Annotated[int, typer.Option(min=1, help="Items of each kind.")] = 300,
     objects: Annotated[int, typer.Option(min=1, max=4, help="Objects in a drawn scene.")] = 1,
-    seed: Annotated[int, typer.Option(help="Decides the items.")] = 2024,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the items.")] = 2024,
     steps: Annotated[int, typer.Option(min=1, help="Solver steps.")] = 30,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 2.0,
     out: Annotated[

@@ -61,6 +61,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "log_every", "save_every", "keep")
+        _require(self, "seed", self.seed >= 0, "0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must be in [0, 1): the paper uses 0.99.")
 

@@ -57,7 +57,14 @@ def test_scores_are_printed_and_every_verdict_is_kept(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["paint"], [], ["shapes", "--limit", "0"], ["shapes", "--objects", "5"]]
+    "arguments",
+    [
+        ["paint"],
+        [],
+        ["shapes", "--limit", "0"],
+        ["shapes", "--seed", "-1"],
+        ["shapes", "--objects", "5"],
+    ],
 )
 def test_wrong_usage_exits_with_2_and_no_traceback(arguments: list[str]):
     result = evaluate(*arguments)

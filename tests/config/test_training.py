@@ -24,6 +24,7 @@ def shares(until: int | None = None, **changed: float) -> Ratio:
     ("kind", "name", "value"),
     [
         *[(LoopConfig, name, 0) for name in ("steps", "log_every", "save_every", "keep")],
+        (LoopConfig, "seed", -1),
         *[(LoopConfig, "ema", value) for value in (-0.1, 1.0, 1.5, NAN)],
         *[(OptimizerConfig, "learning_rate", value) for value in (0.0, -1e-4, NAN, INF)],
         *[(OptimizerConfig, "betas", value) for value in ((0.9, 1.0), (-0.1, 0.9))],
