@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors.torch import load_file
 from tiny_run import LLM, MODEL, NUM_IMAGE_TOKENS, VAE, VISION, VOCAB_SIZE
 from toy_run import last_checkpoint
 
@@ -147,6 +148,7 @@ def tiny_recipes(root: Path) -> dict[str, dict[str, Any]]:
             "trainable": ["aligners", "generation_encoder", "generation_decoder", "repa_head"],
             "mixture": {"batch_size": 2, "ratios": [half]},
         },
+        "7-ship": {"task": "ship", "run": str(root / "ship"), "start": str(root / "stage1")},
     }
 
 
@@ -163,7 +165,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny")
     runs = run_recipes(write_recipes(root / "recipes", tiny_recipes(root)))
     assert [run.name for run in runs] == [
-        *["scenes", "tokenizer", "vae", "siglip", "language", "stage1"]
+        *["scenes", "tokenizer", "vae", "siglip", "language", "stage1", "ship"]
     ]
     return root
 
@@ -209,6 +211,16 @@ def test_what_a_run_leaves_draws_and_answers(root: Path):
     (picture,) = jf.generate("a red circle", steps=1, seed=0)
     assert picture.size == (64, 64)
     assert isinstance(jf.ask(picture, "무슨 색이에요?", max_new_tokens=2), str)
+
+
+def test_what_ships_is_the_same_model_in_half_the_bytes(root: Path):
+    """float16 keeps 11 bits; values too small for it lose the rest."""
+    start, shipped_weights = load(root / "stage1" / "model"), root / "ship" / "model"
+    raw = load_file(shipped_weights / "model.safetensors")
+    assert {value.dtype for value in raw.values()} == {torch.float16}
+    for name, value in raw.items():
+        torch.testing.assert_close(value.float(), start[name], rtol=2**-11, atol=1e-7)
+    assert janusflow.load(root / "ship", device="cpu").image_size == 64
 
 
 def test_finished_runs_are_not_run_again(root: Path):
@@ -261,6 +273,7 @@ def test_a_run_begun_with_other_settings_is_not_continued(root: Path, tmp_path: 
         ("5-language", "processor=nosuch", "nosuch/processor_config.json is missing"),
         ("6-stage1", "start=nosuch", "nosuch/config.json is missing"),
         ("6-stage1", "start=null", "neither start nor new"),
+        ("7-ship", "start=nosuch", "nosuch/model/config.json is missing"),
         ("6-stage1", "trainable=[lm]", "wanted at least one of aligners"),
     ],
 )

@@ -1,0 +1,81 @@
+"""easy-VQA from a package file made up here: read as it is, fetched once, refused when missing."""
+
+import io
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from janusflow.config.errors import DataError
+from janusflow.mini import easy_vqa
+from janusflow.mini.easy_vqa import WHEEL, EasyVqa, fetch_easy_vqa
+from janusflow.mini.sources import MAX_TURNS
+
+QUESTIONS = {
+    "train": [[f"question {i}?", f"answer {i}", 4] for i in range(12)] + [["what?", "red", 7]],
+    "test": [["which?", "circle", 0]],
+}
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """Pictures of one grey level each: ten times their number."""
+    with zipfile.ZipFile(tmp_path / WHEEL, "w") as archive:
+        for split, rows in QUESTIONS.items():
+            archive.writestr(f"easy_vqa/data/{split}/questions.json", json.dumps(rows))
+            for index in {row[2] for row in rows}:
+                picture = io.BytesIO()
+                Image.new("RGB", (64, 64), (10 * index,) * 3).save(picture, "PNG")
+                archive.writestr(f"easy_vqa/data/{split}/images/{index}.png", picture.getvalue())
+    return tmp_path / WHEEL
+
+
+def no_download(*_: Any, **__: Any) -> subprocess.CompletedProcess:
+    return subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: no network\n")
+
+
+def test_a_split_holds_its_own_questions_and_pictures(wheel: Path):
+    test = EasyVqa(wheel, "test")
+    assert test.questions == [("which?", "circle", 0)]
+    assert set(test.pictures) == {0}
+    train = EasyVqa(wheel, "train")
+    assert len(train.questions) == 13
+    assert train.pictures[7].getpixel((0, 0)) == (70, 70, 70)
+
+
+def test_a_sample_is_a_picture_with_questions_about_it_each_on_its_own(wheel: Path):
+    train, rng = EasyVqa(wheel, "train"), np.random.default_rng(0)
+    answers = {(q, index): a for q, a, index in train.questions}
+    for sample in [train.draw(rng) for _ in range(20)]:
+        index = round((float(sample.pixel_values[0, 0, 0]) + 1) * 127.5) // 10
+        assert torch.equal(sample.pixel_values, sample.pixel_values[:1, :1, :1].expand(3, 64, 64))
+        assert [answers[turn.question, index] for turn in sample.turns] == [
+            turn.answer for turn in sample.turns
+        ]
+        assert len(set(sample.turns)) == len(sample.turns) == (MAX_TURNS if index == 4 else 1)
+        assert sample.are_independent
+
+
+def test_what_is_there_is_not_fetched_again(wheel: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(easy_vqa.subprocess, "run", no_download)
+    assert fetch_easy_vqa(wheel.parent) == wheel
+
+
+def test_a_failed_download_is_one_line_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(easy_vqa.subprocess, "run", no_download)
+    with pytest.raises(DataError, match=r"ERROR: no network\. Get easy_vqa") as caught:
+        fetch_easy_vqa(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_names_the_step_that_fetches_it(tmp_path: Path):
+    with pytest.raises(DataError, match="run the recipe's easy_vqa step"):
+        EasyVqa(tmp_path / WHEEL, "train")

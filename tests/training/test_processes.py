@@ -1,0 +1,76 @@
+"""Several processes share a step: the batch without overlap, the gradients as their mean."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from janusflow.training import processes
+from janusflow.training.processes import average_gradients, is_first, num_processes, own_share, rank
+
+PROGRAM = """
+import json, sys, torch
+import torch.distributed as dist
+from torch import nn
+from janusflow.training.processes import average_gradients, is_first, num_processes, own_share, rank
+
+number, meeting = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=number, world_size=2)
+parameters = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(4))]
+parameters[0].grad = torch.arange(6.0).view(2, 3) * (number + 1)
+if number == 0:  # in the other process nothing used this one
+    parameters[1].grad = torch.ones(4)
+average_gradients(parameters)
+print(json.dumps({
+    "gradients": [p.grad.tolist() for p in parameters],
+    "share": list(own_share(range(5))),
+    "is_first": is_first(),
+    "rank": rank(),
+    "num": num_processes(),
+}))
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_average_their_gradients_and_share_the_batch(tmp_path: Path):
+    command = [sys.executable, "-c", PROGRAM]
+    running = [
+        subprocess.Popen(
+            [*command, str(number), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True
+        )
+        for number in (0, 1)
+    ]
+    first, second = (json.loads(each.communicate(timeout=240)[0]) for each in running)
+    mean = [[[0.0, 1.5, 3.0], [4.5, 6.0, 7.5]], [0.5] * 4]
+    assert first["gradients"] == second["gradients"] == mean
+    assert (first["share"], second["share"]) == ([0, 2, 4], [1, 3])
+    assert (first["is_first"], second["is_first"]) == (True, False)
+    assert [each["rank"] for each in (first, second)] == [0, 1]
+    assert first["num"] == second["num"] == 2
+
+
+def test_a_lone_process_takes_everything_and_changes_nothing():
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, 2.0])
+    average_gradients([parameter, nn.Parameter(torch.zeros(1))])
+    assert parameter.grad.tolist() == [1.0, 2.0]
+    assert (rank(), num_processes(), is_first()) == (0, 1, True)
+    assert own_share([3, 4]) == [3, 4]
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 7])
+def test_shares_are_the_whole_batch_and_differ_by_one_at_most(
+    num: int, monkeypatch: pytest.MonkeyPatch
+):
+    items, shares = np.arange(32), []
+    monkeypatch.setattr(processes, "num_processes", lambda: num)
+    for number in range(num):
+        monkeypatch.setattr(processes, "rank", lambda number=number: number)
+        shares.append(own_share(items))
+    assert sorted(np.concatenate(shares).tolist()) == items.tolist()
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
