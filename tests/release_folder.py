@@ -66,36 +66,12 @@ def release_settings(
         "vision_gen_dec_config": {
             "cls": "ShallowUViTDecoder",
             "model_type": "vision_gen_dec",
-            "params": {
-                "block_out_channels": [width],
-                "elementwise_affine": True,
-                "hidden_size": llm_width,
-                "in_channels": width,
-                "layers_in_middle": 2,
-                "norm_eps": 1e-06,
-                "out_channels": 4,
-                "upsamples": 1,
-                "use_bias": True,
-                "use_mid_block": True,
-            },
+            "params": _decoder_settings(llm_width, width),
         },
         "vision_gen_enc_config": {
             "cls": "ShallowUViTEncoder",
             "model_type": "vision_gen_enc",
-            "params": {
-                "block_out_channels": [width],
-                "elementwize_affine": True,
-                "hidden_size": llm_width,
-                "input_channels": 4,
-                "kernel_size": 2,
-                "layers_in_middle": 2,
-                "norm_eps": 1e-06,
-                "num_extra_tensors": 5,
-                "padding": 0,
-                "stride": 2,
-                "use_bias": True,
-                "use_mid_block": True,
-            },
+            "params": _encoder_settings(llm_width, width),
         },
         "vision_und_enc_config": {
             "cls": "CLIPVisionTower",
@@ -107,6 +83,38 @@ def release_settings(
                 "select_layer": 1,
             },
         },
+    }
+
+
+def _decoder_settings(llm_width: int, width: int) -> dict[str, Any]:
+    return {
+        "block_out_channels": [width],
+        "elementwise_affine": True,
+        "hidden_size": llm_width,
+        "in_channels": width,
+        "layers_in_middle": 2,
+        "norm_eps": 1e-06,
+        "out_channels": 4,
+        "upsamples": 1,
+        "use_bias": True,
+        "use_mid_block": True,
+    }
+
+
+def _encoder_settings(llm_width: int, width: int) -> dict[str, Any]:
+    return {
+        "block_out_channels": [width],
+        "elementwize_affine": True,
+        "hidden_size": llm_width,
+        "input_channels": 4,
+        "kernel_size": 2,
+        "layers_in_middle": 2,
+        "norm_eps": 1e-06,
+        "num_extra_tensors": 5,
+        "padding": 0,
+        "stride": 2,
+        "use_bias": True,
+        "use_mid_block": True,
     }
 
 

@@ -29,7 +29,7 @@ def test_convert_writes_our_layout_and_reports_it(release: Path, tmp_path: Path)
     ours = tmp_path / "ours"
     result = RUNNER.invoke(APP, ["convert", str(release), str(ours), "--json"])
     assert result.exit_code == 0, result.output
-    report = json.loads(result.output)
+    report = json.loads(result.stdout)
     assert report["layout"] == "janusflow"
     assert report["num_parameters"] > 1e7
     assert json.loads((ours / "config.json").read_text())["model_type"] == "janusflow"

@@ -107,22 +107,25 @@ class FullSize:
 
 
 def full_size_checks(full_size: FullSize, got: dict[str, Tensor]) -> list[Check]:
-    drawn, asked = full_size.recorded["velocity"], full_size.recorded["understanding"]
-    wanted = full_size.wanted
+    return [*_drawn_checks(full_size, got), *_asked_checks(full_size, got)]
 
-    def check(quantity: str, measure: Measure, tolerance: float = FLOAT32) -> Check:
-        return Check(group="full_size", quantity=quantity, tolerance=tolerance, measure=measure)
 
-    def summaries(facts: dict[str, Any], **tensors: Tensor) -> list[Check]:
-        return [
-            check(f"{name}, whole", lambda name=name, x=x: summary_error(x, facts[name]))
-            for name, x in tensors.items()
-        ]
+def _check(quantity: str, measure: Measure, tolerance: float = FLOAT32) -> Check:
+    return Check(group="full_size", quantity=quantity, tolerance=tolerance, measure=measure)
 
-    logits = got["logits"]
+
+def _summaries(facts: dict[str, Any], **tensors: Tensor) -> list[Check]:
     return [
-        check("velocity", lambda: error(got["v"], wanted["v"])),
-        *summaries(
+        _check(f"{name}, whole", lambda name=name, x=x: summary_error(x, facts[name]))
+        for name, x in tensors.items()
+    ]
+
+
+def _drawn_checks(full_size: FullSize, got: dict[str, Tensor]) -> list[Check]:
+    drawn, wanted = full_size.recorded["velocity"], full_size.wanted
+    return [
+        _check("velocity", lambda: error(got["v"], wanted["v"])),
+        *_summaries(
             drawn,
             v=got["v"],
             v_cond=got["v"][0],
@@ -133,39 +136,45 @@ def full_size_checks(full_size: FullSize, got: dict[str, Tensor]) -> list[Check]
             llm_hidden_last_token=got["llm_hidden"][:, -1],
             dec_aligner_out=got["dec_aligner_out"],
         ),
-        check(
+        _check(
             "LLM output, crop",
             lambda: error(got["llm_hidden"][:, ::48, ::16], wanted["llm_hidden_every48_every16"]),
         ),
-        check(
+    ]
+
+
+def _asked_checks(full_size: FullSize, got: dict[str, Tensor]) -> list[Check]:
+    asked, wanted, logits = full_size.recorded["understanding"], full_size.wanted, got["logits"]
+    return [
+        _check(
             "tower, crop",
             lambda: error(got["tower"][:, ::16, ::16], wanted["tower_every16_every16"]),
         ),
-        *summaries(
+        *_summaries(
             asked,
             pixel_values=got["pixel_values"],
             tower=got["tower"],
             inputs_embeds=got["inputs_embeds"],
             logits_check=logits,
         ),
-        check(
+        _check(
             "length of the question",
             lambda: mismatch(got["inputs_embeds"].shape[1], asked["expanded_length"]),
             EXACT,
         ),
-        check(
+        _check(
             "last logits, every 16th", lambda: error(logits[::16], wanted["last_logits_every16"])
         ),
-        check(
+        _check(
             "last logits, 16 of them",
             lambda: error(logits[asked["logit_indices"]], torch.tensor(asked["logits"])),
         ),
-        check(
+        _check(
             "five likeliest tokens",
             lambda: mismatch(logits.topk(5).indices.tolist(), asked["top5_ids"]),
             EXACT,
         ),
-        check(
+        _check(
             "their logits",
             lambda: error(logits.topk(5).values, torch.tensor(asked["top5_logits"])),
         ),

@@ -1,7 +1,8 @@
 """The understanding half: the tower and its variants, then questions about pictures."""
 
 import re
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -120,38 +121,73 @@ def question_checks(reference: Reference) -> list[Check]:
 
 
 def _case_checks(reference: Reference, case: str, facts: dict[str, Any]) -> list[Check]:
-    wanted = reference.tensors("understanding")
-    ids, mask = wanted[f"{case}.input_ids"], wanted[f"{case}.attention_mask"]
-
-    def check(quantity: str, measure: Measure, tolerance: float = FLOAT32) -> Check:
-        return Check(
-            group="understanding",
-            quantity=f"{case}: {quantity}",
-            tolerance=tolerance,
-            measure=measure,
-        )
-
     @cache
     def pixels() -> Tensor:
         return _pixel_values(reference, facts)
 
-    @cache
-    def answered() -> Answered:
-        return _answer(reference, ids, mask, _only_real(pixels(), facts))
+    return [
+        *_picture_checks(reference, case, facts, pixels),
+        *_answer_checks(reference, case, facts, pixels),
+    ]
 
-    @cache
-    def is_image() -> Tensor:
-        return reference.small.is_image(ids)
 
-    visible = mask[..., None].bool()
-    checks = [
-        check("picture positions", lambda: error(is_image(), wanted[f"{case}.images_seq_mask"]), 0),
+def _case_check(case: str, quantity: str, measure: Measure, tolerance: float = FLOAT32) -> Check:
+    return Check(
+        group="understanding",
+        quantity=f"{case}: {quantity}",
+        tolerance=tolerance,
+        measure=measure,
+    )
+
+
+def _picture_checks(
+    reference: Reference, case: str, facts: dict[str, Any], pixels: Callable[[], Tensor]
+) -> list[Check]:
+    wanted, check = reference.tensors("understanding"), partial(_case_check, case)
+    ids = wanted[f"{case}.input_ids"]
+    # Of a batch only the second row's pictures are recorded: the first row's are another case's.
+    recorded = {f"{case}.pixel_values": slice(None), f"{case}.pixel_values_row1": [1]}
+    return [
+        check(
+            "picture positions",
+            lambda: error(reference.small.is_image(ids), wanted[f"{case}.images_seq_mask"]),
+            EXACT,
+        ),
         check(
             "real pictures",
             lambda: error(_is_real(facts, wanted), wanted[f"{case}.images_emb_mask"]),
             EXACT,
         ),
         check("pixel_values, whole", lambda: summary_error(pixels(), facts["pixel_values"])),
+        *[
+            check(
+                name.partition(".")[2],
+                lambda name=name, rows=rows: error(pixels()[rows], wanted[name]),
+                EXACT,
+            )
+            for name, rows in recorded.items()
+            if name in wanted
+        ],
+    ]
+
+
+def _answer_checks(
+    reference: Reference, case: str, facts: dict[str, Any], pixels: Callable[[], Tensor]
+) -> list[Check]:
+    wanted, check = reference.tensors("understanding"), partial(_case_check, case)
+    ids, mask = wanted[f"{case}.input_ids"], wanted[f"{case}.attention_mask"]
+
+    @cache
+    def answered() -> Answered:
+        return _answer(reference, ids, mask, _only_real(pixels(), facts))
+
+    def logits_error() -> float:
+        visible = mask[..., None].bool()
+        return error(
+            answered().logits.where(visible, 0.0), wanted[f"{case}.logits"].where(visible, 0.0)
+        )
+
+    return [
         check(
             "inputs_embeds",
             lambda: error(answered().embeds[..., ::8], wanted[f"{case}.inputs_embeds_every8"]),
@@ -159,12 +195,7 @@ def _case_checks(reference: Reference, case: str, facts: dict[str, Any]) -> list
         check(
             "inputs_embeds, whole", lambda: summary_error(answered().embeds, facts["inputs_embeds"])
         ),
-        check(
-            "logits",
-            lambda: error(
-                answered().logits.where(visible, 0.0), wanted[f"{case}.logits"].where(visible, 0.0)
-            ),
-        ),
+        check("logits", logits_error),
         check(
             "greedy ids",
             lambda: mismatch(answered().greedy_ids.tolist(), wanted[f"{case}.greedy_ids"].tolist()),
@@ -175,16 +206,6 @@ def _case_checks(reference: Reference, case: str, facts: dict[str, Any]) -> list
             lambda: error(answered().greedy_logits, wanted[f"{case}.greedy_step_logits"]),
         ),
     ]
-    for name, rows in ((f"{case}.pixel_values", slice(None)), (f"{case}.pixel_values_row1", [1])):
-        if name in wanted:
-            checks.append(
-                check(
-                    name.partition(".")[2],
-                    lambda name=name, rows=rows: error(pixels()[rows], wanted[name]),
-                    EXACT,
-                )
-            )
-    return checks
 
 
 def _pixel_values(reference: Reference, facts: dict[str, Any]) -> Tensor:

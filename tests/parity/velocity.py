@@ -237,7 +237,9 @@ def path_checks(reference: Reference) -> list[Check]:
                 steps = path(*path_of)
                 return error(torch.stack(steps) if is_whole else steps[-1], wanted[key])
 
-            checks.append(_check(_with_cache(key, is_cached), measure, is_slow=num_steps > 4))
+            checks.append(
+                _check(_with_cache(key, is_cached), measure, is_slow=num_steps > 4 or size > 8)
+            )
     return checks + _bfloat16_checks(drawing)
 
 
