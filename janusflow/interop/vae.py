@@ -37,7 +37,9 @@ def load_vae(
         )
     folder = _folder(where, beside)
     try:
-        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+        vae = AutoencoderKL.from_pretrained(
+            folder, torch_dtype=dtype, local_files_only=True, low_cpu_mem_usage=False
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
