@@ -59,7 +59,8 @@ def mixed_batches(
         order: list[Kind] = [kind for kind in KINDS for _ in range(split[kind])]
         yield collate(
             [
-                sources[order[i]](np.random.default_rng((seed, step, i)))
+                # numpy takes (seed, step, 0) for (seed, step), whose stream split the batch.
+                sources[order[i]](np.random.default_rng((seed, step, i + 1)))
                 for i in own_share(range(len(order)))
             ]
         )

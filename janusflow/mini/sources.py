@@ -38,6 +38,12 @@ class SceneSources:
         self.scenes = scenes
         self.object_shares = np.array(object_shares)
         self.by_count = scenes.by_count() if len(object_shares) else []
+        for count, share in enumerate(object_shares, start=1):
+            if share and (count > len(self.by_count) or not len(self.by_count[count - 1])):
+                raise DataError(
+                    f"object_shares={tuple(object_shares)}: no scene has {count} objects. Set that "
+                    "share to 0 or leave it out."
+                )
         self.latents = np.load(latents, mmap_mode="r")
         self.scaling_factor = scaling_factor
         if len(self.latents) != len(scenes):
