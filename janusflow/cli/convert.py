@@ -16,7 +16,7 @@ class Layout(StrEnum):
 
 
 def command(
-    src: Annotated[str, typer.Argument(help="A model folder in either layout, or a hub id.")],
+    src: Annotated[str, typer.Argument(help="mini, a folder in either layout, or a hub id.")],
     dst: Annotated[Path, typer.Argument(help="The new folder.")],
     to: Annotated[
         Layout, typer.Option(help="official: as the release; janusflow: as from_pretrained reads.")
@@ -30,9 +30,10 @@ def command(
 
       janusflow convert my-model for-the-authors-code --to official
     """
+    from janusflow.inference.loading import find_model
     from janusflow.interop.convert import convert
 
-    done = convert(src, dst, to=to.value)
+    done = convert(find_model(src), dst, to=to.value)
     if as_json:
         report = {
             "folder": str(done.folder),

@@ -51,3 +51,13 @@ def test_help_shows_an_example():
     result = RUNNER.invoke(APP, ["convert", "--help"])
     assert result.exit_code == 0
     assert "--to official" in result.output
+
+
+def test_mini_is_a_model_name_here_too(tmp_path: Path):
+    """Its copy in our own layout has the very same weights."""
+    from janusflow.inference.loading import mini_folder
+
+    result = RUNNER.invoke(APP, ["convert", "mini", str(tmp_path / "copy")])
+    assert result.exit_code == 0, result.output
+    weights = "model.safetensors"
+    assert (tmp_path / "copy" / weights).read_bytes() == (mini_folder() / weights).read_bytes()
