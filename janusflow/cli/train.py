@@ -19,7 +19,7 @@ def command(
     averaged model (model/), which every other command takes as --model.
 
     Examples:
-      janusflow train recipes/mini                  (all of mini, about two hours on two cores)
+      janusflow train recipes/mini
 
       janusflow train recipes/mini/8-stage3.yaml run=runs/mine loop.steps=500
     """
