@@ -15,6 +15,13 @@ from torch import Tensor
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.prompt import Prompt, left_padded
+from janusflow.processing.templates import (
+    ASSISTANT,
+    RELEASE_TEMPLATE,
+    USER,
+    Message,
+    format_conversation,
+)
 
 IGNORED = -100
 """Label of a position that is not learnt, as PyTorch's cross entropy has it."""
@@ -169,7 +176,11 @@ class Collator:
 
 def question_text(question: str) -> str:
     """One turn of the release's chat format, up to where the answer starts."""
-    return f"User: {question}\n\nAssistant:"
+    messages: list[Message] = [
+        {"role": USER, "content": question},
+        {"role": ASSISTANT, "content": ""},
+    ]
+    return format_conversation(messages, system_prompt="", template=RELEASE_TEMPLATE)
 
 
 def segment_mask(segments: Int[Tensor, "b t"]) -> Float[Tensor, "b 1 t t"]:

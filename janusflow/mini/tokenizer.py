@@ -6,6 +6,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from janusflow.data.collate import question_text
 from janusflow.mini.captions import caption
 from janusflow.mini.questions import ask_all
 from janusflow.mini.scenes import sample_scene
@@ -57,6 +58,6 @@ def texts(num_texts: int, *, seed: int) -> Iterator[str]:
         rng = np.random.default_rng((seed, index))
         scene = sample_scene(rng)
         language = "en" if index % 2 == 0 else "ko"
-        yield f"User: {caption(scene, rng, language=language)}\n\nAssistant:"
+        yield question_text(caption(scene, rng, language=language))
         for question in ask_all(scene, rng, language=language):
-            yield f"User: {question.text}\n\nAssistant: {question.answer}"
+            yield f"{question_text(question.text)} {question.answer}"

@@ -35,6 +35,7 @@ from janusflow.processing.processor_files import (
 )
 from janusflow.processing.templates import (
     ASSISTANT,
+    RELEASE_TEMPLATE,
     UNDERSTANDING_SYSTEM_PROMPT,
     USER,
     Message,
@@ -66,7 +67,7 @@ class JanusFlowProcessor(ProcessorMixin):
         *,
         tags: ImageTags | None = None,
         num_image_tokens: int = RELEASE_NUM_IMAGE_TOKENS,
-        template: str = "deepseek_old",
+        template: str = RELEASE_TEMPLATE,
         system_prompt: str = UNDERSTANDING_SYSTEM_PROMPT,
     ) -> None:
         """Join the parts; a tokenizer that lacks tags is copied and completed."""

@@ -15,7 +15,11 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.processing.json_files import read_json
-from janusflow.processing.templates import UNDERSTANDING_SYSTEM_PROMPT, find_template
+from janusflow.processing.templates import (
+    RELEASE_TEMPLATE,
+    UNDERSTANDING_SYSTEM_PROMPT,
+    find_template,
+)
 from janusflow.processing.tokenizer import ImageTags
 
 PROCESSOR_FILE = "processor_config.json"
@@ -38,7 +42,7 @@ class ProcessorSettings:
     tags: ImageTags = field(default_factory=ImageTags)
     num_image_tokens: int = RELEASE_NUM_IMAGE_TOKENS
     """Patches the understanding tower makes of a picture."""
-    template: str = "deepseek_old"
+    template: str = RELEASE_TEMPLATE
     system_prompt: str = UNDERSTANDING_SYSTEM_PROMPT
     """Default for conversations; drawing has none."""
     as_read: Mapping[str, Any] = field(default_factory=dict)

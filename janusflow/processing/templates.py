@@ -45,6 +45,8 @@ TEMPLATES: dict[str, ChatTemplate] = {
     "plain": ChatTemplate(has_roles=False, stop_strings=("</s>",)),
 }
 """By the names of `sft_format` in the release's processor_config.json."""
+RELEASE_TEMPLATE = "deepseek_old"
+"""What the released JanusFlow uses."""
 
 
 def find_template(name: str) -> ChatTemplate:
