@@ -112,8 +112,8 @@ class StageRecipe:
     """Folder of the VAE step."""
     scenes: Path
     """Folder of the scenes step."""
-    object_shares: tuple[float, ...] = ()
-    """How often a scene of 1, 2, 3 or 4 objects is taken; as often as rendered if empty."""
+    drawing_shares: tuple[float, ...] = ()
+    """How often a scene of 1, 2, 3 or 4 objects is drawn; as often as rendered if empty."""
     easy_vqa: Path | None = None
     """Folder of the easy_vqa step, if its questions are to be learnt too."""
     easy_vqa_share: float = 0.15

@@ -31,18 +31,18 @@ class SceneSources:
         latents: Path,
         *,
         scaling_factor: float,
-        object_shares: Sequence[float] = (),
+        drawing_shares: Sequence[float] = (),
     ) -> None:
         if not latents.is_file():
             raise DataError(f"no latents at {latents}: run the recipe's VAE step first.")
         self.scenes = scenes
-        self.object_shares = np.array(object_shares)
-        self.by_count = scenes.by_count() if len(object_shares) else []
-        for count, share in enumerate(object_shares, start=1):
+        self.drawing_shares = np.array(drawing_shares)
+        self.by_count = scenes.by_count() if len(drawing_shares) else []
+        for count, share in enumerate(drawing_shares, start=1):
             if share and (count > len(self.by_count) or not len(self.by_count[count - 1])):
                 raise DataError(
-                    f"object_shares={tuple(object_shares)}: no scene has {count} objects. Set that "
-                    "share to 0 or leave it out."
+                    f"drawing_shares={tuple(drawing_shares)}: no scene has {count} objects. "
+                    "Set that share to 0 or leave it out."
                 )
         self.latents = np.load(latents, mmap_mode="r")
         self.scaling_factor = scaling_factor
@@ -65,7 +65,7 @@ class SceneSources:
 
         Mostly each on its own: earlier questions and answers would give later answers away.
         """
-        index = self._draw_index(rng)
+        index = int(rng.integers(len(self.scenes)))
         asked = ask_all(self.scenes.scene(index), rng, language=_language(rng))
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
@@ -76,7 +76,7 @@ class SceneSources:
 
     def generation(self, rng: np.random.Generator) -> GenerationSample:
         """A caption, its scene's scaled latent and pixels."""
-        index = self._draw_index(rng)
+        index = self._draw_by_shares(rng)
         latent = torch.from_numpy(self.latents[index].astype(np.float32))
         return GenerationSample(
             prompt=caption(self.scenes.scene(index), rng, language=_language(rng)),
@@ -90,11 +90,11 @@ class SceneSources:
         lines = [f"{q.text} {q.answer}" for q in ask_all(scene, rng, language=language)]
         return TextSample(text="\n".join([caption(scene, rng, language=language), *lines[:4]]))
 
-    def _draw_index(self, rng: np.random.Generator) -> int:
+    def _draw_by_shares(self, rng: np.random.Generator) -> int:
         """Pick a scene, first its number of objects if shares are given."""
         if not self.by_count:
             return int(rng.integers(len(self.scenes)))
-        shares = self.object_shares / self.object_shares.sum()
+        shares = self.drawing_shares / self.drawing_shares.sum()
         return int(rng.choice(self.by_count[rng.choice(len(shares), p=shares)]))
 
     def _pixels(self, index: int) -> Float[Tensor, "c y x"]:

@@ -79,7 +79,7 @@ def stage_sources(recipe: StageRecipe, vae: AutoencoderKL) -> dict[Kind, Draw]:
         SceneFolder(recipe.scenes),
         recipe.vae / LATENTS,
         scaling_factor=float(vae.config["scaling_factor"]),
-        object_shares=recipe.object_shares,
+        drawing_shares=recipe.drawing_shares,
     )
     sources = dict(scenes.by_kind())
     if recipe.easy_vqa is not None:

@@ -30,13 +30,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(
-    folder: Path, *, scaling_factor: float = 1.0, object_shares: tuple[float, ...] = ()
+    folder: Path, *, scaling_factor: float = 1.0, drawing_shares: tuple[float, ...] = ()
 ) -> SceneSources:
     return SceneSources(
         SceneFolder(folder),
         folder / "latents.npy",
         scaling_factor=scaling_factor,
-        object_shares=object_shares,
+        drawing_shares=drawing_shares,
     )
 
 
@@ -119,7 +119,7 @@ def test_a_sample_is_a_function_of_the_generator(folder: Path, kind: str):
 
 def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Path):
     """200 draws: standard error 0.031."""
-    source, rng = make(folder, object_shares=(3.0, 1.0)), np.random.default_rng(0)
+    source, rng = make(folder, drawing_shares=(3.0, 1.0)), np.random.default_rng(0)
     scenes = SceneFolder(folder)
     numbers = [int(source.generation(rng).latent[0, 0, 0]) for _ in range(200)]
     found = Counter(len(scenes.scene(number).objects) for number in numbers)
