@@ -16,17 +16,16 @@ from transformers import SiglipConfig, SiglipModel
 from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
 from janusflow.config.training import LoopConfig
-from janusflow.mini.captions import caption
 from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.questions import ask_all
-from janusflow.mini.scenes import Scene
+from janusflow.mini.regions import NOWHERE, Region, region_of_patch, regions
 from janusflow.mini.sources import pixel_values
 from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import TrainState, train
 from janusflow.training.pretraining import (
-    CaptionedBatch,
+    NO_PHRASE,
     PictureBatch,
+    RegionBatch,
     SiglipObjective,
     VaeObjective,
 )
@@ -149,16 +148,13 @@ def train_siglip(recipe: SiglipRecipe) -> None:
     tokenizer.enable_padding(
         length=length, pad_id=tokenizer.token_to_id(PAD_TAG), pad_token=PAD_TAG
     )
+    grid = recipe.vision["image_size"] // recipe.vision["patch_size"]
 
-    def batches(step: int) -> Iterator[CaptionedBatch]:
+    def batches(step: int) -> Iterator[RegionBatch]:
         while True:
             rng = np.random.default_rng((recipe.loop.seed, step))
             rows = np.sort(own_share(rng.integers(len(scenes), size=recipe.batch_size)))
-            texts = [facts(scenes.scene(row), rng) for row in rows.tolist()]
-            yield CaptionedBatch(
-                pixel_values=pixel_values(scenes.pictures[rows]),
-                token_ids=torch.tensor([e.ids for e in tokenizer.encode_batch(texts)]),
-            )
+            yield region_batch(scenes, rows, tokenizer, rng, grid=grid)
             step += 1
 
     state = train(
@@ -174,10 +170,28 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         siglip.vision_model.save_pretrained(recipe.run / TOWER)
 
 
-def facts(scene: Scene, rng: np.random.Generator, *, num_questions: int = 3) -> str:
-    """A caption and some answered questions: text that tells more scenes apart than a caption."""
-    language = "en" if rng.random() < 0.5 else "ko"
-    asked = ask_all(scene, rng, language=language)
-    chosen = rng.permutation(len(asked))[:num_questions]
-    lines = [f"{asked[i].text} {asked[i].answer}" for i in sorted(chosen.tolist())]
-    return ". ".join([caption(scene, rng, language=language), *lines])
+def region_batch(
+    scenes: SceneFolder,
+    rows: np.ndarray,
+    tokenizer: Tokenizer,
+    rng: np.random.Generator,
+    *,
+    grid: int,
+) -> RegionBatch:
+    """Some scenes' pictures and phrases for their regions, each scene in one language."""
+    pictures = scenes.pictures[rows]
+    named: list[Region] = []
+    phrase_of_patch = []
+    for row in rows.tolist():
+        scene = scenes.scene(row)
+        owner = region_of_patch(scene, size=pictures.shape[1], grid=grid)
+        phrase_of_patch.append(np.where(owner == NOWHERE, NO_PHRASE, owner + len(named)))
+        named += regions(scene, rng, language="en" if rng.random() < 0.5 else "ko")
+    _, meaning = np.unique([region.meaning for region in named], return_inverse=True)
+    encodings = tokenizer.encode_batch([region.phrase for region in named])
+    return RegionBatch(
+        pixel_values=pixel_values(pictures),
+        phrase_of_patch=torch.from_numpy(np.stack(phrase_of_patch)),
+        token_ids=torch.tensor([encoding.ids for encoding in encodings]),
+        meaning=torch.from_numpy(meaning),
+    )

@@ -4,7 +4,7 @@ The language model needs no objective of its own: it is `JanusFlowObjective` on 
 """
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -12,9 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 from transformers import SiglipModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from janusflow.training.loop import Objective
+
+NO_PHRASE = -1
+"""Row of the phrase of a patch that nothing names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +30,17 @@ class PictureBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionedBatch:
-    """Pictures in [-1, 1] and one caption each, right padded."""
+class RegionBatch:
+    """Pictures in [-1, 1], phrases for regions of theirs, and which patches show what.
+
+    `phrase_of_patch` is the row of `token_ids` that names what a patch shows, NO_PHRASE where two
+    things share it. Phrases of one `meaning` are true of the same regions.
+    """
 
     pixel_values: Float[Tensor, "n c y x"]
-    token_ids: Int[Tensor, "n t"]
+    phrase_of_patch: Int[Tensor, "n p"]
+    token_ids: Int[Tensor, "k t"]
+    meaning: Int[Tensor, " k"]
 
     def __len__(self) -> int:
         return len(self.pixel_values)
@@ -65,7 +73,12 @@ class VaeObjective(Objective):
 
 
 class SiglipObjective(Objective):
-    """Pairwise sigmoid loss between pictures and captions (Zhai et al. 2023, SigLIP)."""
+    """Pairwise sigmoid loss (Zhai et al. 2023, SigLIP) between patches and phrases.
+
+    The pairs are regions and their names, as in RegionCLIP (Zhong et al. 2022), instead of whole
+    pictures and captions: those ask a small tower for nothing local, and its patches end up all
+    saying the same (benchmarks/notes.md).
+    """
 
     def __init__(self, siglip: SiglipModel) -> None:
         super().__init__()
@@ -73,16 +86,15 @@ class SiglipObjective(Objective):
         nn.init.constant_(siglip.logit_scale, 2.3)  # log 10, as the paper starts
         nn.init.constant_(siglip.logit_bias, -10.0)
 
-    def forward(self, batch: CaptionedBatch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 (nothing is random)
-        """Every picture against every caption: one is right, the others are wrong."""
-        pictures = self._direction(self.siglip.vision_model(pixel_values=batch.pixel_values))
-        texts = self._direction(self.siglip.text_model(input_ids=batch.token_ids))
-        logits = texts @ pictures.T
+    def forward(self, batch: RegionBatch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 (nothing is random)
+        """Every patch against every phrase, summed over phrases; each region counts alike."""
+        seen = self.siglip.vision_model(pixel_values=batch.pixel_values).last_hidden_state
+        read = self.siglip.text_model(input_ids=batch.token_ids).pooler_output
+        has_phrase = batch.phrase_of_patch != NO_PHRASE
+        phrase = batch.phrase_of_patch[has_phrase]
+        logits = normalize(seen[has_phrase], dim=-1) @ normalize(read, dim=-1).T
         logits = logits * self.siglip.logit_scale.exp() + self.siglip.logit_bias
-        # Captions may repeat within a batch; equal captions are no negatives of one another.
-        same = (batch.token_ids[:, None] == batch.token_ids[None]).all(-1)
-        return {"sigmoid": -logsigmoid(torch.where(same, logits, -logits)).sum(-1).mean()}
-
-    @staticmethod
-    def _direction(output: BaseModelOutputWithPooling) -> Float[Tensor, "n d"]:
-        return normalize(cast(Tensor, output.pooler_output), dim=-1)
+        is_right = batch.meaning[phrase][:, None] == batch.meaning
+        loss = -logsigmoid(torch.where(is_right, logits, -logits)).sum(-1)
+        weight = 1 / phrase.bincount(minlength=len(read))[phrase]
+        return {"sigmoid": (weight * loss).sum() / weight.sum()}
