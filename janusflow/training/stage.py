@@ -138,7 +138,8 @@ def start_model(recipe: StageRecipe) -> JanusFlowForConditionalGeneration:
         is_run = (recipe.start / MODEL).is_dir()
         folder = recipe.start / MODEL if is_run else recipe.start
         made_by_earlier_step(folder / CONFIG)
-        return JanusFlowForConditionalGeneration.from_pretrained(folder)
+        # Stored halves are for shipping; training moves weights by less than a half can show.
+        return JanusFlowForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     if recipe.new is None or "tower" not in recipe.new:
         raise ConfigError(
             f"{recipe.run}: neither start nor new (with its tower) is set. Name a model folder or "

@@ -23,7 +23,7 @@ from janusflow.mini.tokenizer import SPECIAL_TOKENS
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.loop import StepReport, TrainState
 from janusflow.training.recipes import read_recipe, run_recipes
-from janusflow.training.stage import train_stage
+from janusflow.training.stage import start_model, train_stage
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))
@@ -221,6 +221,14 @@ def test_what_ships_is_the_same_model_in_half_the_bytes(root: Path):
     for name, value in raw.items():
         torch.testing.assert_close(value.float(), start[name], rtol=2**-11, atol=1e-7)
     assert janusflow.load(root / "ship", device="cpu").image_size == 64
+
+
+def test_a_stage_that_starts_from_shipped_halves_trains_in_float32(root: Path):
+    recipe = read_recipe(root / "recipes" / "6-stage1.yaml", (f"start={root / 'ship'}",))
+    started = start_model(recipe).state_dict()
+    stored = load(root / "ship" / "model")
+    assert {value.dtype for value in started.values()} == {torch.float32}
+    assert all(torch.equal(value, stored[name].float()) for name, value in started.items())
 
 
 def test_finished_runs_are_not_run_again(root: Path):
