@@ -17,13 +17,13 @@ from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
 from janusflow.config.training import LoopConfig
 from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.regions import NOWHERE, Region, region_of_patch, regions
+from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
 from janusflow.mini.sources import pixel_values
 from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import TrainState, train
 from janusflow.training.pretraining import (
-    NO_PHRASE,
+    NO_REGION,
     PictureBatch,
     RegionBatch,
     SiglipObjective,
@@ -181,17 +181,16 @@ def region_batch(
     """Some scenes' pictures and phrases for their regions, each scene in one language."""
     pictures = scenes.pictures[rows]
     named: list[Region] = []
-    phrase_of_patch = []
+    region_of_patches = []
     for row in rows.tolist():
         scene = scenes.scene(row)
         owner = region_of_patch(scene, size=pictures.shape[1], grid=grid)
-        phrase_of_patch.append(np.where(owner == NOWHERE, NO_PHRASE, owner + len(named)))
+        region_of_patches.append(np.where(owner == NOWHERE, NO_REGION, owner + len(named)))
         named += regions(scene, rng, language="en" if rng.random() < 0.5 else "ko")
-    _, meaning = np.unique([region.meaning for region in named], return_inverse=True)
     encodings = tokenizer.encode_batch([region.phrase for region in named])
     return RegionBatch(
         pixel_values=pixel_values(pictures),
-        phrase_of_patch=torch.from_numpy(np.stack(phrase_of_patch)),
+        region_of_patch=torch.from_numpy(np.stack(region_of_patches)),
         token_ids=torch.tensor([encoding.ids for encoding in encodings]),
-        meaning=torch.from_numpy(meaning),
+        is_true=torch.from_numpy(is_true(named)),
     )

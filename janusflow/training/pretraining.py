@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 from transformers import SiglipModel
 
 from janusflow.training.loop import Objective
 
-NO_PHRASE = -1
-"""Row of the phrase of a patch that nothing names."""
+NO_REGION = -1
+"""Region of a patch that belongs to none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +31,16 @@ class PictureBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionBatch:
-    """Pictures in [-1, 1], phrases for regions of theirs, and which patches show what.
+    """Pictures in [-1, 1], their regions, one phrase a region, and which phrase is true of which.
 
-    `phrase_of_patch` is the row of `token_ids` that names what a patch shows, NO_PHRASE where two
-    things share it. Phrases of one `meaning` are true of the same regions.
+    `region_of_patch` is NO_REGION where two things share a patch.
     """
 
     pixel_values: Float[Tensor, "n c y x"]
-    phrase_of_patch: Int[Tensor, "n p"]
+    region_of_patch: Int[Tensor, "n p"]
     token_ids: Int[Tensor, "k t"]
-    meaning: Int[Tensor, " k"]
+    is_true: Bool[Tensor, "k k"]
+    """Phrases (rows) of regions (columns)."""
 
     def __len__(self) -> int:
         return len(self.pixel_values)
@@ -90,11 +90,10 @@ class SiglipObjective(Objective):
         """Every patch against every phrase, summed over phrases; each region counts alike."""
         seen = self.siglip.vision_model(pixel_values=batch.pixel_values).last_hidden_state
         read = self.siglip.text_model(input_ids=batch.token_ids).pooler_output
-        has_phrase = batch.phrase_of_patch != NO_PHRASE
-        phrase = batch.phrase_of_patch[has_phrase]
-        logits = normalize(seen[has_phrase], dim=-1) @ normalize(read, dim=-1).T
+        has_region = batch.region_of_patch != NO_REGION
+        region = batch.region_of_patch[has_region]
+        logits = normalize(seen[has_region], dim=-1) @ normalize(read, dim=-1).T
         logits = logits * self.siglip.logit_scale.exp() + self.siglip.logit_bias
-        is_right = batch.meaning[phrase][:, None] == batch.meaning
-        loss = -logsigmoid(torch.where(is_right, logits, -logits)).sum(-1)
-        weight = 1 / phrase.bincount(minlength=len(read))[phrase]
+        loss = -logsigmoid(torch.where(batch.is_true.T[region], logits, -logits)).sum(-1)
+        weight = 1 / region.bincount(minlength=len(read))[region]
         return {"sigmoid": (weight * loss).sum() / weight.sum()}

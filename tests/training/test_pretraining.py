@@ -13,7 +13,7 @@ from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.sources import pixel_values
 from janusflow.training.pretrain import encode_scenes, region_batch, standardise_latents
 from janusflow.training.pretraining import (
-    NO_PHRASE,
+    NO_REGION,
     PictureBatch,
     RegionBatch,
     SiglipObjective,
@@ -40,19 +40,19 @@ def siglip_objective() -> SiglipObjective:
     return SiglipObjective(SiglipModel(SiglipConfig(vision_config=VISION, text_config=text)))
 
 
-def region_batch_of(phrase_of_patch: list[list[int]], meaning: list[int]) -> RegionBatch:
-    """Random pictures whose first patches show the named phrases, the others nothing."""
+def region_batch_of(region_of_patch: list[list[int]], is_true: list[list[int]]) -> RegionBatch:
+    """Random pictures whose first patches show the regions, the others none."""
     num_patches = (VISION["image_size"] // VISION["patch_size"]) ** 2
     size = VISION["image_size"]
-    shown = torch.full((len(phrase_of_patch), num_patches), NO_PHRASE)
-    for picture, phrases in enumerate(phrase_of_patch):
-        shown[picture, : len(phrases)] = torch.tensor(phrases)
+    shown = torch.full((len(region_of_patch), num_patches), NO_REGION)
+    for picture, regions in enumerate(region_of_patch):
+        shown[picture, : len(regions)] = torch.tensor(regions)
     generator = torch.Generator().manual_seed(1)
     return RegionBatch(
         pixel_values=torch.rand(len(shown), 3, size, size, generator=generator),
-        phrase_of_patch=shown,
-        token_ids=torch.randint(20, (len(meaning), 4), generator=generator),
-        meaning=torch.tensor(meaning),
+        region_of_patch=shown,
+        token_ids=torch.randint(20, (len(is_true), 4), generator=generator),
+        is_true=torch.tensor(is_true, dtype=torch.bool),
     )
 
 
@@ -68,38 +68,34 @@ def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
         seen = siglip.vision_model(pixel_values=batch.pixel_values).last_hidden_state.double()
         read = siglip.get_text_features(input_ids=batch.token_ids).pooler_output.double()
     regions: dict[int, list[float]] = {}
-    for picture, phrases in enumerate(batch.phrase_of_patch.tolist()):
-        for patch, phrase in enumerate(phrases):
-            if phrase == NO_PHRASE:
+    for picture, shown in enumerate(batch.region_of_patch.tolist()):
+        for patch, region in enumerate(shown):
+            if region == NO_REGION:
                 continue
             loss = 0.0
-            for other, text in enumerate(read):
+            for phrase, text in enumerate(read):
                 feature = seen[picture, patch]
                 logit = 10 * float(text @ feature / text.norm() / feature.norm()) - 10
-                is_right = batch.meaning[other] == batch.meaning[phrase]
+                is_right = bool(batch.is_true[phrase, region])
                 loss += math.log1p(math.exp(-logit if is_right else logit))
-            regions.setdefault(phrase, []).append(loss)
+            regions.setdefault(region, []).append(loss)
     return sum(sum(losses) / len(losses) for losses in regions.values()) / len(regions)
 
 
-@pytest.mark.parametrize("meaning", [[0, 1, 2], [0, 1, 0]], ids=["all differ", "two alike"])
-def test_the_sigmoid_loss_is_the_papers_over_all_patches_and_phrases(meaning: list[int]):
+@pytest.mark.parametrize(
+    "is_true",
+    [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 1], [0, 1, 0], [0, 0, 1]]],
+    ids=["each of its own region", "one of another region too"],
+)
+def test_the_sigmoid_loss_is_the_papers_over_all_patches_and_phrases(is_true: list[list[int]]):
     objective = siglip_objective()
-    batch = region_batch_of([[0, 0, 0, 1], [2, NO_PHRASE, 2]], meaning)
+    batch = region_batch_of([[0, 0, 0, 1], [2, NO_REGION, 2]], is_true)
     expected = region_by_region(objective, batch)
     # log 10 is written as 2.3 in the code, as in SigLIP's.
     assert sigmoid_loss(objective, batch) == pytest.approx(expected, rel=2e-3)
 
 
-def test_phrases_of_one_meaning_are_no_negatives_of_one_another():
-    objective = siglip_objective()
-    differ = region_batch_of([[0, 1], [2]], [0, 1, 2])
-    alike = region_batch_of([[0, 1], [2]], [0, 1, 0])
-    # At the start every pair is held to be wrong (bias -10), so more right pairs cost more.
-    assert sigmoid_loss(objective, alike) > sigmoid_loss(objective, differ)
-
-
-def test_a_batch_names_every_patch_by_a_phrase_of_its_own_scene(scenes: SceneFolder):
+def test_a_batch_gives_every_patch_a_region_of_its_own_scene(scenes: SceneFolder):
     tokenizer = run_processor().tokenizer.backend_tokenizer
     tokenizer.enable_padding(length=48)
     rows = np.array([0, 3, 5])
@@ -107,10 +103,11 @@ def test_a_batch_names_every_patch_by_a_phrase_of_its_own_scene(scenes: SceneFol
     assert batch.pixel_values.shape == (3, 3, 64, 64)
     ends = np.cumsum([1 + len(scenes.scene(row).objects) for row in rows.tolist()])
     for index, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        named = batch.phrase_of_patch[index]
-        assert set(named.tolist()) <= {NO_PHRASE, *range(start, end)}
+        named = batch.region_of_patch[index]
+        assert set(named.tolist()) <= {NO_REGION, *range(start, end)}
         assert set(range(start, end)) <= set(named.tolist())
-    assert len(batch.token_ids) == len(batch.meaning) == ends[-1]
+    assert len(batch.token_ids) == len(batch.is_true) == ends[-1]
+    assert batch.is_true.diagonal().all()
 
 
 def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: AutoencoderKL):
