@@ -134,17 +134,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         attention_mask: Int[Tensor, "b t"] | Float[Tensor, "b 1 t t"],
         position_ids: Int[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t v"]:
-        """Next-token logits at every position; arguments as for `hidden_states`."""
-        hidden = self.hidden_states(embeds, attention_mask, position_ids)
-        return self.llm.get_output_embeddings()(hidden)
-
-    def hidden_states(
-        self,
-        embeds: Float[Tensor, "b t d"],
-        attention_mask: Int[Tensor, "b t"] | Float[Tensor, "b 1 t t"],
-        position_ids: Int[Tensor, "b t"] | None = None,
-    ) -> Float[Tensor, "b t d"]:
-        """What the LLM makes of every position, ready for its output embeddings.
+        """Next-token logits at every position.
 
         Args:
             embeds: what is read.
@@ -154,12 +144,12 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         """
         if position_ids is None:
             position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-        return self.llm.base_model(
+        return self.llm(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=False,
-        ).last_hidden_state
+        ).logits
 
     def forward(
         self,

@@ -4,12 +4,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
+from janusflow.data.collate import IGNORED
 
-def response_loss(
-    logits: Float[Tensor, "n v"], next_tokens: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
-    """L_AR: next-token cross entropy over the tokens to be learnt, in nats a token."""
-    return cross_entropy(logits.float(), next_tokens)
+
+def response_loss(logits: Float[Tensor, "b t v"], labels: Int[Tensor, "b t"]) -> Float[Tensor, ""]:
+    """L_AR: next-token cross entropy over the labelled tokens, in nats a token."""
+    return cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
 
 
 def velocity_loss(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import IGNORED, DrawingRows, TextRows, TrainBatch, segment_mask
+from janusflow.data.collate import DrawingRows, TextRows, TrainBatch, segment_mask
 from janusflow.flow.path import point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -33,12 +33,7 @@ class JanusFlowObjective(Objective):
     def _reading(self, rows: TextRows) -> Tensor:
         embeds = self.model.embed_conversation(rows.token_ids, rows.pixel_values)
         mask = segment_mask(rows.segments).to(embeds.dtype)
-        hidden = self.model.hidden_states(embeds, mask, rows.position_ids)
-        # Logits only where something is learnt: they are a batch's largest tensor.
-        next_tokens = rows.labels[:, 1:]
-        is_learnt = next_tokens != IGNORED
-        logits = self.model.llm.get_output_embeddings()(hidden[:, :-1][is_learnt])
-        return response_loss(logits, next_tokens[is_learnt])
+        return response_loss(self.model.logits(embeds, mask, rows.position_ids), rows.labels)
 
     def _drawing(self, rows: DrawingRows, generator: torch.Generator) -> dict[str, Tensor]:
         config = self.config

@@ -6,29 +6,50 @@ import pytest
 import torch
 from torch import Tensor
 
+from janusflow.data.collate import IGNORED
 from janusflow.training.losses import alignment_loss, response_loss, velocity_loss
 
 
 def example(seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Logits at four positions and the tokens that follow them."""
-    logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(seed)) * 3
-    return logits, torch.tensor([3, 1, 4, 2])
+    """Logits and labels of two rows, the second one padded, questions ignored."""
+    logits = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(seed)) * 3
+    labels = torch.tensor(
+        [[IGNORED, IGNORED, 3, 1, IGNORED, 4], [IGNORED, 2, 0, IGNORED, IGNORED, IGNORED]]
+    )
+    return logits, labels
 
 
 def test_the_response_loss_is_the_mean_surprise_at_every_learnt_token():
-    logits, tokens = example()
-    surprises = [
-        math.log(sum(math.exp(v) for v in row)) - row[token]
-        for row, token in zip(logits.double().tolist(), tokens.tolist(), strict=True)
-    ]
-    assert response_loss(logits, tokens).item() == pytest.approx(sum(surprises) / 4, abs=1e-5)
+    logits, labels = example()
+    surprises = []
+    for row, row_labels in zip(logits.double().tolist(), labels.tolist(), strict=True):
+        for position, label in enumerate(row_labels):
+            if label == IGNORED:
+                continue
+            before = row[position - 1]
+            surprises.append(math.log(sum(math.exp(v) for v in before)) - before[label])
+    expected = sum(surprises) / len(surprises)
+    assert response_loss(logits, labels).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_only_logits_before_learnt_tokens_are_moved():
+    logits, labels = example()
+    logits.requires_grad_()
+    response_loss(logits, labels).backward()
+    assert logits.grad is not None
+    is_moved = logits.grad.abs().sum(-1) > 0
+    assert torch.equal(is_moved[:, :-1], labels[:, 1:] != IGNORED)
+    assert not is_moved[:, -1].any()
 
 
 def test_a_sure_right_answer_costs_nothing_and_ignorance_costs_the_log_of_the_vocabulary():
-    _, tokens = example()
-    assert response_loss(torch.zeros(4, 5), tokens).item() == pytest.approx(math.log(5), abs=1e-6)
-    sure = 100.0 * torch.nn.functional.one_hot(tokens, 5)
-    assert response_loss(sure, tokens).item() == pytest.approx(0, abs=1e-6)
+    _, labels = example()
+    uniform = torch.zeros(2, 6, 5)
+    assert response_loss(uniform, labels).item() == pytest.approx(math.log(5), abs=1e-6)
+    sure = torch.zeros(2, 6, 5)
+    for b, t in (labels != IGNORED).nonzero().tolist():
+        sure[b, t - 1, labels[b, t]] = 100.0
+    assert response_loss(sure, labels).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_velocity_loss_is_zero_at_the_truth_and_else_the_mean_square():
