@@ -70,7 +70,7 @@ class VaeRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class SiglipRecipe:
-    """Train a small SigLIP on scenes and captions; its vision tower becomes f_enc."""
+    """Train a small SigLIP on patches of scenes and phrases; its vision tower becomes f_enc."""
 
     task: str
     run: Path
@@ -84,7 +84,7 @@ class SiglipRecipe:
     text: dict[str, Any]
     """Arguments of transformers' SiglipTextConfig, without the vocabulary's size."""
     batch_size: int = 128
-    """Pairs per step; every other pair is a negative."""
+    """Pictures per step; every patch meets the phrases of all of them."""
     loop: LoopConfig = field(default_factory=LoopConfig)
 
 

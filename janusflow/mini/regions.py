@@ -31,8 +31,6 @@ OBJECT_COVERAGE = 0.25
 """A patch belongs to an object that covers at least this much of it."""
 BACKGROUND_COVERAGE = 0.02
 """A patch belongs to the background if objects cover at most this much of it."""
-
-
 NAMED_PROBABILITY = 0.5
 """How often a phrase names a trait; one that names none is drawn again."""
 OBJECT: dict[Language, str] = {"en": "object", "ko": "도형"}

@@ -23,7 +23,6 @@ from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import TrainState, train
 from janusflow.training.pretraining import (
-    NO_REGION,
     PictureBatch,
     RegionBatch,
     SiglipObjective,
@@ -185,7 +184,7 @@ def region_batch(
     for row in rows.tolist():
         scene = scenes.scene(row)
         owner = region_of_patch(scene, size=pictures.shape[1], grid=grid)
-        region_of_patches.append(np.where(owner == NOWHERE, NO_REGION, owner + len(named)))
+        region_of_patches.append(np.where(owner == NOWHERE, NOWHERE, owner + len(named)))
         named += regions(scene, rng, language="en" if rng.random() < 0.5 else "ko")
     encodings = tokenizer.encode_batch([region.phrase for region in named])
     return RegionBatch(

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 from transformers import SiglipModel
 
+from janusflow.mini.regions import NOWHERE
 from janusflow.training.loop import Objective
-
-NO_REGION = -1
-"""Region of a patch that belongs to none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +31,7 @@ class PictureBatch:
 class RegionBatch:
     """Pictures in [-1, 1], their regions, one phrase a region, and which phrase is true of which.
 
-    `region_of_patch` is NO_REGION where two things share a patch.
+    `region_of_patch` is NOWHERE where two things share a patch.
     """
 
     pixel_values: Float[Tensor, "n c y x"]
@@ -90,7 +88,7 @@ class SiglipObjective(Objective):
         """Every patch against every phrase, summed over phrases; each region counts alike."""
         seen = self.siglip.vision_model(pixel_values=batch.pixel_values).last_hidden_state
         read = self.siglip.text_model(input_ids=batch.token_ids).pooler_output
-        has_region = batch.region_of_patch != NO_REGION
+        has_region = batch.region_of_patch != NOWHERE
         region = batch.region_of_patch[has_region]
         logits = normalize(seen[has_region], dim=-1) @ normalize(read, dim=-1).T
         logits = logits * self.siglip.logit_scale.exp() + self.siglip.logit_bias

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from janusflow.config.errors import DataError
 from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
-from janusflow.mini.questions import ask_all
+from janusflow.mini.questions import Question, ask_all
 from janusflow.mini.scenes import Scene, composition, is_held_out, sample_scene
 from janusflow.mini.sources import MAX_TURNS, SceneSources, pixel_values
 
@@ -125,6 +126,23 @@ def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Pa
     found = Counter(len(scenes.scene(number).objects) for number in numbers)
     assert set(found) == {1, 2}
     assert found[1] / 200 == pytest.approx(0.75, abs=0.1)
+
+
+def test_shares_of_what_is_drawn_leave_the_questions_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """40 scenes without one of several objects: less likely than 1e-6."""
+    seen: Counter[int] = Counter()
+
+    def remember(scene: Scene, *arguments: Any, **options: Any) -> list[Question]:
+        seen[len(scene.objects)] += 1
+        return ask_all(scene, *arguments, **options)
+
+    monkeypatch.setattr(sources, "ask_all", remember)
+    source, rng = make(folder, drawing_shares=(1.0,)), np.random.default_rng(0)
+    for _ in range(40):
+        source.understanding(rng)
+    assert max(seen) > 1
 
 
 def test_latents_that_are_missing_or_of_other_scenes_are_refused(folder: Path, tmp_path: Path):

@@ -10,10 +10,10 @@ from tiny_run import VAE, VISION, run_processor
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.mini.dataset import SceneFolder, write_scenes
+from janusflow.mini.regions import NOWHERE
 from janusflow.mini.sources import pixel_values
 from janusflow.training.pretrain import encode_scenes, region_batch, standardise_latents
 from janusflow.training.pretraining import (
-    NO_REGION,
     PictureBatch,
     RegionBatch,
     SiglipObjective,
@@ -44,7 +44,7 @@ def region_batch_of(region_of_patch: list[list[int]], is_true: list[list[int]]) 
     """Random pictures whose first patches show the regions, the others none."""
     num_patches = (VISION["image_size"] // VISION["patch_size"]) ** 2
     size = VISION["image_size"]
-    shown = torch.full((len(region_of_patch), num_patches), NO_REGION)
+    shown = torch.full((len(region_of_patch), num_patches), NOWHERE)
     for picture, regions in enumerate(region_of_patch):
         shown[picture, : len(regions)] = torch.tensor(regions)
     generator = torch.Generator().manual_seed(1)
@@ -70,7 +70,7 @@ def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
     regions: dict[int, list[float]] = {}
     for picture, shown in enumerate(batch.region_of_patch.tolist()):
         for patch, region in enumerate(shown):
-            if region == NO_REGION:
+            if region == NOWHERE:
                 continue
             loss = 0.0
             for phrase, text in enumerate(read):
@@ -89,7 +89,7 @@ def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
 )
 def test_the_sigmoid_loss_is_the_papers_over_all_patches_and_phrases(is_true: list[list[int]]):
     objective = siglip_objective()
-    batch = region_batch_of([[0, 0, 0, 1], [2, NO_REGION, 2]], is_true)
+    batch = region_batch_of([[0, 0, 0, 1], [2, NOWHERE, 2]], is_true)
     expected = region_by_region(objective, batch)
     # log 10 is written as 2.3 in the code, as in SigLIP's.
     assert sigmoid_loss(objective, batch) == pytest.approx(expected, rel=2e-3)
@@ -104,7 +104,7 @@ def test_a_batch_gives_every_patch_a_region_of_its_own_scene(scenes: SceneFolder
     ends = np.cumsum([1 + len(scenes.scene(row).objects) for row in rows.tolist()])
     for index, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         named = batch.region_of_patch[index]
-        assert set(named.tolist()) <= {NO_REGION, *range(start, end)}
+        assert set(named.tolist()) <= {NOWHERE, *range(start, end)}
         assert set(range(start, end)) <= set(named.tolist())
     assert len(batch.token_ids) == len(batch.is_true) == ends[-1]
     assert batch.is_true.diagonal().all()
