@@ -1,9 +1,9 @@
 """What each patch of a scene shows, in words: local supervision for the understanding tower.
 
-A region is one object or the background. Its phrase names some of what is to be seen of it:
-"small red circle, top left", but as often "circle" or "red object, left". Were everything always
-named, colour, size and place would tell nearly all phrases of a batch apart, and nothing would ask
-the tower for shapes (benchmarks/notes.md).
+A region is one object or the background. Its phrase names one thing to be seen of it: "circle",
+"red object", "small object", or "background". A phrase that names several is told from most others
+by its colour alone, which patches show at once, so that little asks the tower for shapes; and
+telling one pattern of the background from another drowns the rest (benchmarks/notes.md).
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from janusflow.mini.render import draw_shape
-from janusflow.mini.scenes import Scene, SceneObject, position
+from janusflow.mini.scenes import Scene, SceneObject
 from janusflow.mini.words import (
     ENGLISH_SIZES,
-    KOREAN_POSITIONS,
     KOREAN_SIZES,
     Language,
-    background_phrase,
     colour_name,
     pick,
     shape_name,
@@ -31,16 +29,17 @@ OBJECT_COVERAGE = 0.25
 """A patch belongs to an object that covers at least this much of it."""
 BACKGROUND_COVERAGE = 0.02
 """A patch belongs to the background if objects cover at most this much of it."""
-NAMED_PROBABILITY = 0.5
-"""How often a phrase names a trait; one that names none is drawn again."""
+BACKGROUND: dict[Language, str] = {"en": "background", "ko": "배경"}
 OBJECT: dict[Language, str] = {"en": "object", "ko": "도형"}
 
-Trait = Literal["background", "size", "colour", "shape", "place"]
+Trait = Literal["background", "size", "colour", "shape"]
+NAMED: tuple[Trait, ...] = ("size", "colour", "shape")
+"""What the phrase of an object names, each as often as the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """What is to be seen of an object or the background, and a phrase that names some of it."""
+    """What is to be seen of an object or the background, and a phrase that names one trait of it."""
 
     traits: dict[Trait, str]
     named: dict[Trait, str]
@@ -49,9 +48,8 @@ class Region:
 
 def regions(scene: Scene, rng: np.random.Generator, *, language: Language) -> list[Region]:
     """Name the background, then every object, in one language."""
-    traits: dict[Trait, str] = {"background": repr(scene.background)}
-    phrase = background_phrase(scene.background, language)
-    background = Region(traits=traits, named=traits, phrase=phrase)
+    traits: dict[Trait, str] = {"background": "yes"}
+    background = Region(traits=traits, named=traits, phrase=BACKGROUND[language])
     return [background, *(_object_region(thing, rng, language) for thing in scene.objects)]
 
 
@@ -79,23 +77,17 @@ def _object_region(thing: SceneObject, rng: np.random.Generator, language: Langu
         "colour": thing.colour,
         "shape": thing.shape,
     }
-    place = position(thing)
-    if place is not None:
-        traits["place"] = place
-    named: dict[Trait, str] = {}
-    while not named:
-        named = {key: value for key, value in traits.items() if rng.random() < NAMED_PROBABILITY}
-    words = []
-    if "size" in named:
-        english = pick(rng, ENGLISH_SIZES[thing.size])
-        words.append(english if language == "en" else KOREAN_SIZES[thing.size])
-    if "colour" in named:
-        words.append(colour_name(thing.colour, language, rng))
-    words.append(shape_name(thing.shape, language, rng) if "shape" in named else OBJECT[language])
-    phrase = " ".join(words)
-    if "place" in named:
-        phrase += f", {named['place'] if language == 'en' else KOREAN_POSITIONS[named['place']]}"
-    return Region(traits=traits, named=named, phrase=phrase)
+    trait = pick(rng, NAMED)
+    match trait:
+        case "shape":
+            phrase = shape_name(thing.shape, language, rng)
+        case "colour":
+            phrase = f"{colour_name(thing.colour, language, rng)} {OBJECT[language]}"
+        case _:
+            english = pick(rng, ENGLISH_SIZES[thing.size])
+            size = english if language == "en" else KOREAN_SIZES[thing.size]
+            phrase = f"{size} {OBJECT[language]}"
+    return Region(traits=traits, named={trait: traits[trait]}, phrase=phrase)
 
 
 def _coverage(thing: SceneObject, size: int, grid: int) -> np.ndarray:
