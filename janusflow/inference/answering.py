@@ -73,7 +73,7 @@ def answer_tokens(
                 inputs_embeds=embeds,
                 attention_mask=attention_mask,
                 position_ids=positions,
-                past_key_values=cache,
+                cache=cache,
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]

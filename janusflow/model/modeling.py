@@ -178,9 +178,9 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             input_ids=prompt.token_ids,
             attention_mask=prompt.attention_mask,
             position_ids=prompt.position_ids,
-            past_key_values=DynamicCache(config=self.config.llm_config),
+            cache=DynamicCache(config=self.config.llm_config),
             use_cache=True,
-        ).past_key_values
+        ).cache
         return PromptCache(
             cache=cache,
             attention_mask=prompt.attention_mask,
@@ -250,7 +250,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             inputs_embeds=tokens,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=prompt.cache if cached else None,
+            cache=prompt.cache if cached else None,
             use_cache=cached,
             output_hidden_states=output_hidden_states,
         )
