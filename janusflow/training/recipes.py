@@ -33,8 +33,8 @@ DONE = "done"
 def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
     """Run a recipe, or every recipe of a folder by name, and return the run folders.
 
-    A run folder keeps the settings it was made with; a finished one is not run again, an
-    interrupted one is resumed.
+    A run folder keeps the settings it was made with and refuses others; a finished one is not run
+    again, an interrupted one is resumed.
 
     Raises:
         ConfigError: a recipe does not fit, or a run folder was begun with other settings.
@@ -62,12 +62,15 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
 def _run(recipe: Any) -> Path:
     """Run one recipe in every process, or in the first alone if it is no training."""
     run: Path = recipe.run
+    settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
+    _refuse_other_settings(run, settings)
     if (run / DONE).exists():
         tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
         return run
     wait_for_all()
     if is_first():
-        _keep_settings(recipe)
+        run.mkdir(parents=True, exist_ok=True)
+        (run / ECHO).write_text(settings, encoding="utf-8")
     wait_for_all()
     _, runner, is_shared = TASKS[recipe.task]
     if is_shared or is_first():
@@ -78,16 +81,13 @@ def _run(recipe: Any) -> Path:
     return run
 
 
-def _keep_settings(recipe: Any) -> None:
-    settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
-    echo: Path = recipe.run / ECHO
+def _refuse_other_settings(run: Path, settings: str) -> None:
+    """A run folder, finished or not, is for the settings it was begun with."""
+    echo = run / ECHO
     if echo.exists() and echo.read_text(encoding="utf-8") != settings:
         raise ConfigError(
-            f"{recipe.run} was begun with other settings ({echo}): choose another run=FOLDER or "
-            "delete it."
+            f"{run} was begun with other settings ({echo}): choose another run=FOLDER or delete it."
         )
-    recipe.run.mkdir(parents=True, exist_ok=True)
-    echo.write_text(settings, encoding="utf-8")
 
 
 def _scenes(recipe: ScenesRecipe) -> None:

@@ -261,11 +261,15 @@ def test_an_interrupted_stage_leaves_the_model_of_an_uninterrupted_one(root: Pat
     assert left == {"checkpoints", "log.jsonl", "model"}
 
 
-def test_a_run_begun_with_other_settings_is_not_continued(root: Path, tmp_path: Path):
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_run_begun_with_other_settings_is_neither_continued_nor_skipped(
+    root: Path, tmp_path: Path, is_finished: bool
+):
     tree = tiny_recipes(root)["1-scenes"] | {"run": str(tmp_path / "run")}
     path = write_recipes(tmp_path / "recipes", {"one": tree}) / "one.yaml"
     run_recipes(path)
-    (tmp_path / "run" / "done").unlink()
+    if not is_finished:
+        (tmp_path / "run" / "done").unlink()
     with pytest.raises(ConfigError, match="begun with other settings"):
         run_recipes(path, ("seed=1",))
     run_recipes(path)
