@@ -262,13 +262,19 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Normal(0, 0.02) as LLaMA; a ConvNeXt block starts with no modulation."""
+        """Normal(0, 0.02) as LLaMA, convolutions by their fan-in; no modulation at first.
+
+        With 0.02 the skip would enter the decoder at a tenth of the LLM's normalised features, and
+        training would make up for it by inflating the tokens until prompts hardly count in them.
+        """
         # By the module that owns the weights: transformers passes over modules that own none.
         if isinstance(module, Modulation):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, (nn.Linear, nn.Conv2d)):
-            nn.init.normal_(module.weight, std=0.02)
+            is_linear = isinstance(module, nn.Linear)
+            std = 0.02 if is_linear else module.weight[0].numel() ** -0.5
+            nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, RMSNorm):
