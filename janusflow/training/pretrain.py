@@ -8,10 +8,11 @@ from typing import cast
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import SiglipConfig, SiglipModel
+from transformers import SiglipConfig, SiglipModel, SiglipVisionModel
 
 from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
@@ -166,7 +167,26 @@ def train_siglip(recipe: SiglipRecipe) -> None:
     if not is_first():
         return
     with averaged(state):
+        pictures = pixel_values(scenes.pictures[:CALIBRATION_SCENES])
+        standardise_features(siglip.vision_model, pictures)
         siglip.vision_model.save_pretrained(recipe.run / TOWER)
+
+
+@torch.no_grad()
+def standardise_features(tower: SiglipVisionModel, pictures: Float[Tensor, "n c y x"]) -> None:
+    """Give every feature mean 0 and variance 1 over the patches of some pictures.
+
+    What all patches share would be most of what REPA's cosine sees, and of what the LLM reads. The
+    affine map is absorbed by the tower's final norm.
+    """
+    chunks = pictures.split(ENCODE_BATCH)
+    features = torch.cat([tower(pixel_values=chunk).last_hidden_state for chunk in chunks])
+    mean, std = features.mean((0, 1)), features.std((0, 1))
+    # A state dict shares its tensors with the module.
+    norm = tower.post_layernorm.state_dict()
+    norm["weight"] /= std
+    norm["bias"] -= mean
+    norm["bias"] /= std
 
 
 def region_batch(

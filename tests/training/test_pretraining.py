@@ -12,7 +12,12 @@ from transformers import SiglipConfig, SiglipModel
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.regions import NOWHERE
 from janusflow.mini.sources import pixel_values
-from janusflow.training.pretrain import encode_scenes, region_batch, standardise_latents
+from janusflow.training.pretrain import (
+    encode_scenes,
+    region_batch,
+    standardise_features,
+    standardise_latents,
+)
 from janusflow.training.pretraining import (
     PictureBatch,
     RegionBatch,
@@ -148,6 +153,19 @@ def test_standardised_latents_have_unit_variance_and_leave_pictures_unchanged(
     spread = after.std / before.std * torch.from_numpy(raw).std((0, 2, 3))[:, None, None]
     torch.testing.assert_close(spread, torch.ones_like(spread), atol=1e-3, rtol=0)
     assert vae.config.scaling_factor == 1.0
+
+
+def test_standardised_features_are_the_same_ones_with_mean_0_and_variance_1(
+    scenes: SceneFolder,
+):
+    tower = siglip_objective().siglip.vision_model.eval()
+    pixels = pixel_values(scenes.pictures[:])
+    with torch.no_grad():
+        before = tower(pixel_values=pixels).last_hidden_state
+        standardise_features(tower, pixels)
+        after = tower(pixel_values=pixels).last_hidden_state
+    spread = before.std((0, 1))
+    torch.testing.assert_close(after, (before - before.mean((0, 1))) / spread, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("num_scenes", [None, 4, 6, 100])
