@@ -39,7 +39,7 @@ NAMED: tuple[Trait, ...] = ("size", "colour", "shape")
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """What is to be seen of an object or the background, and a phrase that names one trait of it."""
+    """What is to be seen of an object or the background, and a phrase for one trait of it."""
 
     traits: dict[Trait, str]
     named: dict[Trait, str]
