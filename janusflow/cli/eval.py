@@ -29,7 +29,10 @@ def command(
     """Measure drawing and answering, with 95% intervals.
 
     shapes: captions and questions of scenes whose composition training never saw, judged by the
-    scene generator's own detector. easy-vqa: that data set's test split (fetched on first use).
+    scene generator's own detector; a drawing is right when it has exactly the scene's objects,
+    and is counted by its colours and its shapes alone too.
+
+    easy-vqa: that data set's test split (fetched on first use).
 
     Example:
       janusflow eval shapes --model mini --limit 300 --json scores.json
@@ -71,9 +74,10 @@ def _shapes(
         drawn = shapes.score_drawing(
             jf, limit, seed=seed, language=language, num_objects=objects, settings=settings
         )
-        for _, prompt, _, is_right in tqdm(drawn, total=limit, desc=f"draw {language}"):
-            verdicts.append((f"drawing {language}", is_right))
-            items.append({"prompt": prompt, "right": is_right})
+        for each in tqdm(drawn, total=limit, desc=f"draw {language}"):
+            verdicts += [(f"drawing {language}{of}", right) for of, right in each.verdicts.items()]
+            found = [" ".join(kind) for kind in each.found.elements()]
+            items.append({"prompt": each.prompt, "found": found, "right": each.verdicts[""]})
     asked = shapes.score_questions(jf, limit, seed=seed, size=jf.image_size)
     answers = _answers(asked, total=limit)
     detector = shapes.score_detector(limit, seed=seed, num_objects=objects, size=jf.image_size)

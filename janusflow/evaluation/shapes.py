@@ -67,6 +67,29 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A picture drawn from a scene's caption, and what the detector finds in it."""
+
+    scene: Scene
+    prompt: str
+    picture: Image.Image
+    found: Counter[tuple[str, str]]
+
+    @property
+    def verdicts(self) -> dict[str, bool]:
+        """Whether the objects are right, all of them and no other; then by colours or shapes alone.
+
+        The keys are what a score's name says after the language.
+        """
+        wanted = kinds(self.scene)
+        return {
+            "": self.found == wanted,
+            " colours": _nth(self.found, 0) == _nth(wanted, 0),
+            " shapes": _nth(self.found, 1) == _nth(wanted, 1),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class DrawingSettings:
     """How pictures are drawn for a measurement; the paper's defaults."""
 
@@ -80,6 +103,10 @@ def kinds(scene: Scene | Sequence) -> Counter[tuple[str, str]]:
     """The (colour, shape) pairs of a scene or of a detector's findings, with their numbers."""
     objects = scene.objects if isinstance(scene, Scene) else scene
     return Counter((thing.colour, thing.shape) for thing in objects)
+
+
+def _nth(pairs: Counter[tuple[str, str]], n: int) -> Counter[str]:
+    return Counter(pair[n] for pair in pairs.elements())
 
 
 def held_out_scenes(num_scenes: int, *, seed: int, num_objects: int | None = None) -> list[Scene]:
@@ -105,11 +132,8 @@ def score_drawing(
     language: Language,
     num_objects: int = 1,
     settings: DrawingSettings,
-) -> Iterator[tuple[Scene, str, Image.Image, bool]]:
-    """Draw held-out scenes from their captions; yield scene, prompt, picture and verdict.
-
-    Right means: exactly the scene's objects, each with its colour and shape, and no other.
-    """
+) -> Iterator[Drawing]:
+    """Draw held-out scenes from their captions."""
     scenes = held_out_scenes(num_scenes, seed=seed, num_objects=num_objects)
     for start in range(0, num_scenes, settings.batch_size):
         chunk = scenes[start : start + settings.batch_size]
@@ -125,7 +149,8 @@ def score_drawing(
             seed=seed + start,
         )
         for scene, prompt, picture in zip(chunk, prompts, pictures, strict=True):
-            yield scene, prompt, picture, kinds(detect(picture)) == kinds(scene)
+            found = kinds(detect(picture))
+            yield Drawing(scene=scene, prompt=prompt, picture=picture, found=found)
 
 
 def score_questions(

@@ -46,8 +46,11 @@ def test_scores_are_printed_and_every_verdict_is_kept(tmp_path: Path):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].startswith("detector on true renders")
-    assert [line.split()[:2] for line in lines[1:3]] == [["drawing", "en"], ["drawing", "ko"]]
-    assert all("100.0 %  (4/4, 95%" in line for line in lines[:3])
+    names = [
+        f"drawing {language}{of}" for language in ("en", "ko") for of in ("", " colours", " shapes")
+    ]
+    assert [line[:28].strip() for line in lines[1:7]] == names
+    assert all("100.0 %  (4/4, 95%" in line for line in lines[:7])
     assert "0.0 %  (0/4, 95% 0.0 to 49.0)" in lines[-1]
     report = json.loads(out.read_text(encoding="utf-8"))
     verdicts = [item["right"] for item in report["items"]]

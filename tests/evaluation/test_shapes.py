@@ -9,6 +9,7 @@ from PIL import Image
 
 from janusflow.evaluation.shapes import (
     WILSON_Z,
+    Drawing,
     DrawingSettings,
     Score,
     answered,
@@ -21,7 +22,7 @@ from janusflow.evaluation.shapes import (
     tally,
 )
 from janusflow.mini.render import render
-from janusflow.mini.scenes import COLOURS, Scene, composition, is_held_out
+from janusflow.mini.scenes import COLOURS, SHAPES, Scene, SceneObject, composition, is_held_out
 
 SEED = 11
 NUM_ITEMS = 12
@@ -59,9 +60,7 @@ def other_colour(scene: Scene) -> Scene:
     return replace(scene, objects=objects)
 
 
-def draw(
-    painter: Painter, *, num_objects: int = 1, batch_size: int = 50
-) -> list[tuple[Scene, str, Image.Image, bool]]:
+def draw(painter: Painter, *, num_objects: int = 1, batch_size: int = 50) -> list[Drawing]:
     settings = DrawingSettings(batch_size=batch_size)
     found = score_drawing(
         painter, NUM_ITEMS, seed=SEED, language="en", num_objects=num_objects, settings=settings
@@ -69,8 +68,17 @@ def draw(
     return list(found)
 
 
+def other(thing: SceneObject, *, of: str) -> SceneObject:
+    """The object in the next colour or shape."""
+    if of == "colours":
+        return replace(thing, colour=COLOURS[(COLOURS.index(thing.colour) + 1) % len(COLOURS)])
+    return replace(thing, shape=SHAPES[(SHAPES.index(thing.shape) + 1) % len(SHAPES)])
+
+
 def verdicts_on(scenes: list[Scene], *, num_objects: int) -> list[bool]:
-    return [item[3] for item in draw(Painter(scenes=iter(scenes)), num_objects=num_objects)]
+    return [
+        item.verdicts[""] for item in draw(Painter(scenes=iter(scenes)), num_objects=num_objects)
+    ]
 
 
 # ---- drawing ------------------------------------------------------------------------------------
@@ -82,6 +90,21 @@ def test_true_renders_are_all_right_and_another_colour_is_all_wrong(num_objects:
     assert verdicts_on(scenes, num_objects=num_objects) == [True] * NUM_ITEMS
     wrong = [other_colour(scene) for scene in scenes]
     assert verdicts_on(wrong, num_objects=num_objects) == [False] * NUM_ITEMS
+
+
+@pytest.mark.parametrize("of", ["colours", "shapes"])
+def test_colours_and_shapes_are_judged_apart(of: str):
+    """Each of one trait, the other exchanged or an object missing."""
+    scenes = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=2)
+    turned = [
+        replace(scene, objects=tuple(other(thing, of=of) for thing in scene.objects))
+        for scene in scenes
+    ]
+    for each in draw(Painter(scenes=iter(turned)), num_objects=2):
+        assert each.verdicts == {"": False, " colours": of != "colours", " shapes": of != "shapes"}
+    fewer = [replace(scene, objects=scene.objects[:1]) for scene in scenes]
+    for each in draw(Painter(scenes=iter(fewer)), num_objects=2):
+        assert not any(each.verdicts.values())
 
 
 def test_an_object_too_few_or_too_many_is_wrong():

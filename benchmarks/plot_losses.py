@@ -1,0 +1,50 @@
+"""Draw the losses of runs, one after another, from their logs. Needs matplotlib.
+
+Run: python benchmarks/plot_losses.py runs/mini/stage1 runs/mini/stage2 runs/mini/stage3 -o out.png
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+LOSSES = {"text": "L_AR, nats a token", "flow": "L_RF", "repa": "L_REPA"}
+WINDOW = 5
+"""Log lines a point of a curve is the mean of."""
+
+
+def curve(log: Path, loss: str) -> tuple[list[float], list[float]]:
+    """Samples seen and the smoothed loss."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if loss in line]
+    chunks = [lines[i : i + WINDOW] for i in range(0, len(lines) - WINDOW + 1, WINDOW)]
+    samples = [chunk[-1]["samples"] for chunk in chunks]
+    return samples, [sum(line[loss] for line in chunk) / WINDOW for chunk in chunks]
+
+
+def main() -> None:
+    """Write one picture with a panel for each loss."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    figure, axes = pyplot.subplots(1, len(LOSSES), figsize=(12, 3.4), layout="constrained")
+    for axis, (loss, label) in zip(axes, LOSSES.items(), strict=True):
+        start = 0.0
+        for run in options.runs:
+            samples, values = curve(run / "log.jsonl", loss)
+            if samples:
+                axis.plot([(start + each) / 1000 for each in samples], values, label=run.name)
+                start += samples[-1]
+        axis.set_xlabel("thousand samples")
+        axis.set_title(label)
+    axes[0].legend()
+    figure.savefig(options.output, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
