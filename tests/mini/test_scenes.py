@@ -12,6 +12,8 @@ from janusflow.config.errors import DataError
 from janusflow.mini.render import draw_shape
 from janusflow.mini.scenes import (
     COLOURS,
+    LATTICE,
+    MARGIN,
     NUM_OBJECTS_PROBABILITIES,
     SHAPES,
     Background,
@@ -58,6 +60,19 @@ def test_objects_keep_a_gap_and_a_margin_in_pixels():
         for a, b in combinations(masks, 2):
             distances = np.linalg.norm(np.argwhere(a)[:, None] - np.argwhere(b)[None], axis=-1)
             assert distances.min() >= 2
+
+
+def test_centres_stand_on_the_lattice_with_their_margin():
+    for thing in (each for scene in scenes(300) for each in scene.objects):
+        for coordinate in (thing.x, thing.y):
+            assert (coordinate * LATTICE).is_integer()
+            assert thing.bound + MARGIN <= coordinate <= 1 - thing.bound - MARGIN
+
+
+def test_a_large_object_stands_alone_or_beside_a_small_one():
+    found = [sorted(each.size for each in scene.objects) for scene in scenes(400)]
+    large = [sizes for sizes in found if "large" in sizes]
+    assert {tuple(sizes) for sizes in large} == {("large",), ("large", "small")}
 
 
 def test_bounding_circles_keep_the_documented_gap():
