@@ -69,16 +69,17 @@ IN_CELL_PROBABILITY = 0.7
 """How often a lone object stands clearly inside one of the 3x3 cells."""
 BOUND = 1.12
 """No shape reaches further from its centre than this many radii."""
-LATTICE = 16
-"""Centres stand on sixteenths of the width: the VAE's latents of 64 pixels, so that an object
-looks the same to them wherever it stands, which a small model learns in far fewer pictures."""
+LATTICE = 8
+"""Centres stand on eighths of the width: corners of the patches that the tower and the LLM read of
+64 pixels, so that an object looks the same to them wherever it stands, which a small model learns
+in far fewer pictures."""
 GAP = 0.03
 """Least empty space between the bounding circles of two objects."""
 MARGIN = 0.015
 """Least empty space between a bounding circle and the picture's edge."""
 DOMINANCE = 2.0
 """A relation is clear when its axis differs this many times more than the other one."""
-CELL_MARGIN = 0.04
+CELL_MARGIN = 0.05
 """A position is clear when the centre is this far from the borders of the 3x3 cells."""
 HELD_OUT_ONE_IN = 8
 HELD_OUT_SALT = "2351: "
@@ -250,20 +251,12 @@ def _sample_kinds(
 
 
 def _sample_sizes(rng: np.random.Generator, kinds: list[tuple[Colour, Shape]]) -> list[Size]:
-    """Draw sizes that fit: small or medium from three objects on, a large one beside a small one.
+    """Draw sizes that fit: a large object stands alone.
 
     Objects alike in shape and colour share their size, so "three small red circles" is true.
     """
-    allowed: tuple[Size, ...] = SIZES if len(kinds) <= 2 else SIZES[:2]
-    by_kind: dict[tuple[Colour, Shape], Size] = {}
-    for kind in kinds:
-        if kind in by_kind:
-            continue
-        by_kind[kind] = allowed[rng.integers(len(allowed))]
-        if len(kinds) == 2:
-            allowed = {"small": SIZES, "medium": SIZES[:2], "large": SIZES[:1]}[by_kind[kind]]
-    if len(kinds) == 2 and len(by_kind) == 1 and by_kind[kinds[0]] == "large":
-        by_kind[kinds[0]] = "medium"
+    allowed = SIZES if len(kinds) == 1 else SIZES[:2]
+    by_kind = {kind: allowed[rng.integers(len(allowed))] for kind in kinds}
     return [by_kind[kind] for kind in kinds]
 
 

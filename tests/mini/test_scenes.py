@@ -16,6 +16,7 @@ from janusflow.mini.scenes import (
     MARGIN,
     NUM_OBJECTS_PROBABILITIES,
     SHAPES,
+    SIZES,
     Background,
     Colour,
     Relation,
@@ -69,10 +70,10 @@ def test_centres_stand_on_the_lattice_with_their_margin():
             assert thing.bound + MARGIN <= coordinate <= 1 - thing.bound - MARGIN
 
 
-def test_a_large_object_stands_alone_or_beside_a_small_one():
-    found = [sorted(each.size for each in scene.objects) for scene in scenes(400)]
-    large = [sizes for sizes in found if "large" in sizes]
-    assert {tuple(sizes) for sizes in large} == {("large",), ("large", "small")}
+def test_every_size_occurs_and_a_large_object_stands_alone():
+    found = [[each.size for each in scene.objects] for scene in scenes(400)]
+    assert {size for sizes in found for size in sizes} == set(SIZES)
+    assert [sizes for sizes in found if "large" in sizes and len(sizes) > 1] == []
 
 
 def test_bounding_circles_keep_the_documented_gap():
