@@ -99,6 +99,11 @@ def make_sources(folder: Path) -> SceneSources:
     write_scenes(folder, num_scenes=NUM_SCENES, size=64, seed=0)
     latents = np.random.default_rng(1).standard_normal((NUM_SCENES, *LATENT_SHAPE))
     np.save(folder / "latents.npy", latents.astype(np.float16))
+    return open_sources(folder)
+
+
+def open_sources(folder: Path) -> SceneSources:
+    """What `make_sources` left."""
     return SceneSources(SceneFolder(folder), folder / "latents.npy", scaling_factor=1.0)
 
 

@@ -1,7 +1,7 @@
 """A run of the training loop that takes milliseconds, and a program that is killed while it saves.
 
-The objective is random in its batch and in its generator, has a frozen parameter and two losses,
-so whatever a resume forgets shows in the weights.
+The objective has a frozen parameter and two losses, and every step another random batch, so
+whatever a resume forgets shows in the weights.
 """
 
 import json
@@ -33,7 +33,7 @@ CONFIG = LoopConfig(
 
 
 class ToyObjective(Objective):
-    """Fit noisy inputs to a frozen target; may turn into NaN at a step."""
+    """Fit random inputs to a frozen target; may turn into NaN at a step."""
 
     def __init__(self, *, breaks_at: int | None = None) -> None:
         super().__init__()
@@ -43,19 +43,21 @@ class ToyObjective(Objective):
         self.breaks_at = breaks_at
         self.calls = 0
 
-    def forward(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def counts(self, batch: Tensor) -> dict[str, int]:
+        return {"fit": 3 * len(batch), "size": 1}
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
         self.calls += 1
-        noisy = batch + torch.randn(batch.shape, generator=generator)
-        fit = (self.layer(noisy) - self.target).square().mean()
+        fit = (self.layer(batch) - self.target).square().sum()
         if self.calls == self.breaks_at:
             fit = fit * math.nan
         return {"fit": fit, "size": 0.1 * self.layer.weight.abs().mean()}
 
 
-def toy_batches(step: int) -> Iterator[Tensor]:
-    """Two samples a step, a function of seed and step."""
+def toy_batches(step: int) -> Iterator[list[Tensor]]:
+    """One batch of two samples a step, a function of seed and step."""
     while True:
-        yield torch.randn(2, 4, generator=torch.Generator().manual_seed(1000 * SEED + step))
+        yield [torch.randn(2, 4, generator=torch.Generator().manual_seed(1000 * SEED + step))]
         step += 1
 
 

@@ -49,6 +49,8 @@ class LoopConfig:
     """Optimizer steps in all."""
     seed: int = 0
     """Everything random in a run follows from it and from the step."""
+    accumulate: int = 1
+    """Batches a process splits its share of a step into: less memory for the same gradients."""
     ema: float = 0.99
     """Decay of the averaged weights; 0 keeps none."""
     log_every: int = 10
@@ -60,7 +62,7 @@ class LoopConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        require_positive(self, "steps", "log_every", "save_every", "keep")
+        require_positive(self, "steps", "accumulate", "log_every", "save_every", "keep")
         _require(self, "seed", self.seed >= 0, "0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must be in [0, 1): the paper uses 0.99.")

@@ -58,6 +58,7 @@ class DrawingRows:
     prompt: Prompt
     latents: Float[Tensor, "b c y x"]
     pixel_values: Float[Tensor, "b c_pixel y_pixel x_pixel"]
+    seeds: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -171,6 +172,7 @@ class Collator:
             prompt=left_padded(rows, pad_token_id=self.config.pad_token_id),
             latents=torch.stack([sample.latent for sample in samples]),
             pixel_values=torch.stack([sample.pixel_values for sample in samples]),
+            seeds=tuple(sample.seed for sample in samples),
         )
 
 

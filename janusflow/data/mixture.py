@@ -1,4 +1,4 @@
-"""Which kinds a step's samples are, and where they come from. A batch is a function of the step."""
+"""Which kinds a step's samples are, and where they come from: functions of seed and step alone."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
@@ -41,11 +41,11 @@ def mixed_batches(
     *,
     seed: int,
     step: int,
-    own_share: Callable[[Sequence[int]], Sequence[int]] = tuple,
-) -> Iterator[TrainBatch]:
-    """Yield the batches from `step` on: sample i of a batch depends on (seed, step, i) only.
+    own_parts: Callable[[Sequence[int]], Sequence[Sequence[int]]] = lambda items: [items],
+) -> Iterator[list[TrainBatch]]:
+    """Yield each step's batches from `step` on: sample i of a step depends on (seed, step, i) only.
 
-    `own_share` picks, from the batch's sample numbers, those this process is to make.
+    `own_parts` picks, of the step's sample numbers, those this process is to make, by batch.
     """
     while True:
         rng = np.random.default_rng((seed, step))
@@ -57,11 +57,14 @@ def mixed_batches(
                 "them: set that share to 0 or name a source."
             )
         order: list[Kind] = [kind for kind in KINDS for _ in range(split[kind])]
-        yield collate(
-            [
-                # numpy takes (seed, step, 0) for (seed, step), whose stream split the batch.
-                sources[order[i]](np.random.default_rng((seed, step, i + 1)))
-                for i in own_share(range(len(order)))
-            ]
-        )
+        yield [
+            collate(
+                [
+                    # numpy takes (seed, step, 0) for (seed, step), whose stream split the step.
+                    sources[order[i]](np.random.default_rng((seed, step, i + 1)))
+                    for i in part
+                ]
+            )
+            for part in own_parts(range(len(order)))
+        ]
         step += 1

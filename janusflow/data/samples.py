@@ -29,11 +29,16 @@ class UnderstandingSample:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSample:
-    """A prompt and the picture to draw: its scaled VAE latent, and its pixels for REPA."""
+    """A prompt and the picture to draw: its scaled VAE latent, and its pixels for REPA.
+
+    `seed` decides everything random about learning it: noise, time and whether the prompt is
+    hidden. So a sample is the same in whichever process and batch it is learnt.
+    """
 
     prompt: str
     latent: Float[Tensor, "c y x"]
     pixel_values: Float[Tensor, "c_pixel y_pixel x_pixel"]
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,7 @@ class SceneSources:
             prompt=caption(self.scenes.scene(index), rng, language=_language(rng)),
             latent=latent * self.scaling_factor,
             pixel_values=self._pixels(index),
+            seed=int(rng.integers(2**63)),
         )
 
     def text(self, rng: np.random.Generator) -> TextSample:

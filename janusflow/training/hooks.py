@@ -63,8 +63,9 @@ class LogHook:
             "samples": state.samples_seen,
             "time": time.time(),
         }
-        for name in last.losses:
-            line[name] = sum(float(r.losses[name]) for r in self._reports) / count
+        for name in dict.fromkeys(name for report in self._reports for name in report.losses):
+            found = [float(r.losses[name]) for r in self._reports if name in r.losses]
+            line[name] = sum(found) / len(found)
         line["grad_norm"] = sum(float(r.grad_norm) for r in self._reports) / count
         line["learning_rate"] = last.learning_rate
         line["samples_per_second"] = sum(r.num_samples for r in self._reports) / seconds

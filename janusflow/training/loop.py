@@ -1,8 +1,9 @@
 """The training loop: one for every stage, every pretraining step of `mini` and every fine-tune.
 
 It knows an objective (a module that turns a batch into named losses), an optimizer, an average
-and hooks. It does not know what is trained on, nor on what. Batch and noise are functions of
-seed and step, so a run killed at any moment resumes as if nothing had happened.
+and hooks. It does not know what is trained, nor on what. A step's batches, with all that is random
+about them, are functions of seed and step, so a run killed at any moment resumes as if nothing had
+happened, and a step split among processes and batches gives the gradients of the whole.
 """
 
 import math
@@ -19,14 +20,22 @@ from janusflow.config.training import LoopConfig
 from janusflow.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from janusflow.training.ema import Ema
 from janusflow.training.optim import build_optimizer, learning_rate
-from janusflow.training.processes import average_gradients, is_first, num_processes, rank
+from janusflow.training.processes import is_first, sum_gradients, summed
 
 
 class Objective(nn.Module):
-    """What is minimised: owns the trained modules; `forward` returns named, weighted losses."""
+    """What is minimised: owns the trained modules.
 
-    def forward(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Evaluate one batch; every random draw comes from the generator."""
+    Every loss is a mean over all of a step (its tokens, pictures and so on), however the step is
+    split into processes and batches: `forward` gives sums over a batch, `counts` what to divide by.
+    """
+
+    def counts(self, batch: Any) -> dict[str, int]:
+        """How many things each loss sums over in this batch; always every loss's name."""
+        raise NotImplementedError(type(self).__name__)
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """Named, weighted sums; a loss the batch has nothing for may be left out."""
         raise NotImplementedError(type(self).__name__)
 
 
@@ -62,8 +71,11 @@ class Hook(Protocol):
         ...
 
 
-Batches = Callable[[int], Iterator[Any]]
-"""Given a step, yields that step's batch and the following ones. A batch has a len in samples."""
+Batches = Callable[[int], Iterator[Sequence[Any]]]
+"""Given a step, yields its batches in this process, then those of the following steps.
+
+The gradients of a step's batches are added. A batch has a len in samples, and all randomness of
+learning it within."""
 
 
 def train(
@@ -109,29 +121,48 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
 
 
 def _step(
-    state: TrainState, batch: Any, config: LoopConfig, parameters: list[nn.Parameter]
+    state: TrainState, batches: Sequence[Any], config: LoopConfig, parameters: list[nn.Parameter]
 ) -> StepReport:
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    losses = state.objective(batch, step_generator(config.seed, state.step))
-    torch.stack(list(losses.values())).sum().backward()
-    average_gradients(parameters)
+    losses, num_samples = backward(state.objective, batches)
+    sum_gradients(parameters)
     grad_norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update()
     state.step += 1
-    num_samples = len(batch) * num_processes()
     state.samples_seen += num_samples
     return StepReport(
         step=state.step,
-        losses={name: loss.detach() for name, loss in losses.items()},
+        losses=losses,
         grad_norm=grad_norm.detach(),
         learning_rate=rate,
         num_samples=num_samples,
     )
+
+
+def backward(objective: Objective, batches: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
+    """Leave this process's gradients of a step, and return the step's losses and samples.
+
+    The losses are means over what all batches of all processes hold; the gradients are this
+    process's share of theirs, so that all processes' gradients add up to those of the whole.
+    """
+    own = [objective.counts(batch) for batch in batches]
+    names = list(own[0])
+    totals = [sum(map(len, batches)), *(sum(counts[name] for counts in own) for name in names)]
+    num_samples, *rest = summed(torch.tensor(totals)).tolist()
+    counts = dict(zip(names, rest, strict=True))
+    losses = dict.fromkeys(names, torch.zeros(()))
+    for batch in batches:
+        shares = {n: total / counts[n] for n, total in objective(batch).items() if counts[n]}
+        if shares:
+            torch.stack(list(shares.values())).sum().backward()
+        losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
+    means = summed(torch.stack(list(losses.values())))
+    return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, num_samples
 
 
 def check_finite(report: StepReport) -> None:
@@ -147,11 +178,6 @@ def check_finite(report: StepReport) -> None:
             f"{', '.join(bad)} is not finite at step {report.step}: start again in another "
             "run=FOLDER with a lower loop.optimizer.learning_rate."
         )
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The randomness of one step in this process, the same after a resume."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 4099 + rank())
 
 
 def snapshot(state: TrainState) -> dict[str, Any]:

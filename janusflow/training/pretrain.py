@@ -29,7 +29,7 @@ from janusflow.training.pretraining import (
     SiglipObjective,
     VaeObjective,
 )
-from janusflow.training.processes import is_first, own_share
+from janusflow.training.processes import is_first, own_parts
 
 LATENTS = "latents.npy"
 VAE = "vae"
@@ -49,12 +49,18 @@ def train_vae(recipe: VaeRecipe) -> None:
     torch.manual_seed(recipe.loop.seed)
     vae = AutoencoderKL(**recipe.model)
 
-    def batches(step: int) -> Iterator[PictureBatch]:
+    def batches(step: int) -> Iterator[list[PictureBatch]]:
         while True:
             rng = np.random.default_rng((recipe.loop.seed, step))
-            rows = rng.integers(len(scenes), size=recipe.batch_size)
-            own = np.sort(own_share(rows))
-            yield PictureBatch(pixel_values=pixel_values(scenes.pictures[own]))
+            rows = np.sort(rng.integers(len(scenes), size=recipe.batch_size))
+            seeds = rng.integers(2**63, size=recipe.batch_size)
+            yield [
+                PictureBatch(
+                    pixel_values=pixel_values(scenes.pictures[rows[part]]),
+                    seeds=tuple(seeds[part].tolist()),
+                )
+                for part in own_parts(np.arange(len(rows)), num_parts=recipe.loop.accumulate)
+            ]
             step += 1
 
     state = train(
@@ -150,11 +156,14 @@ def train_siglip(recipe: SiglipRecipe) -> None:
     )
     grid = recipe.vision["image_size"] // recipe.vision["patch_size"]
 
-    def batches(step: int) -> Iterator[RegionBatch]:
+    def batches(step: int) -> Iterator[list[RegionBatch]]:
         while True:
             rng = np.random.default_rng((recipe.loop.seed, step))
-            rows = np.sort(own_share(rng.integers(len(scenes), size=recipe.batch_size)))
-            yield region_batch(scenes, rows, tokenizer, rng, grid=grid)
+            rows = np.sort(rng.integers(len(scenes), size=recipe.batch_size))
+            yield [
+                region_batch(scenes, own, tokenizer, rng, grid=grid)
+                for own in own_parts(rows, num_parts=recipe.loop.accumulate)
+            ]
             step += 1
 
     state = train(

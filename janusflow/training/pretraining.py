@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, normalize
 from transformers import SiglipModel
 
+from janusflow.flow.noise import sample_noise
 from janusflow.mini.regions import NOWHERE
 from janusflow.training.loop import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBatch:
-    """Pictures in [-1, 1]."""
+    """Pictures in [-1, 1], and what decides each one's draw from its latent's posterior."""
 
     pixel_values: Float[Tensor, "n c y x"]
+    seeds: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.pixel_values)
@@ -56,17 +58,26 @@ class VaeObjective(Objective):
         self.vae = vae
         self.kl_weight = kl_weight
 
-    def forward(self, batch: PictureBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Mean absolute plus squared error per pixel value, and KL in nats per latent value."""
+    def counts(self, batch: PictureBatch) -> dict[str, int]:
+        """Pixel values, and latent values."""
+        num_pictures, _, rows, columns = batch.pixel_values.shape
+        config = self.vae.config
+        shrinks = 4 ** (len(config["block_out_channels"]) - 1)
+        num_latent = num_pictures * config["latent_channels"] * rows * columns // shrinks
+        num_pixel = batch.pixel_values.numel()
+        return {"absolute": num_pixel, "squared": num_pixel, "kl": num_latent}
+
+    def forward(self, batch: PictureBatch) -> dict[str, Tensor]:
+        """Absolute plus squared error of the pixels, and KL in nats."""
         (posterior,) = self.vae.encode(batch.pixel_values, return_dict=False)
-        latent: Any = posterior.sample(generator=generator)
+        noise = sample_noise(tuple(posterior.mean.shape[1:]), seeds=list(batch.seeds))
+        latent: Any = posterior.mean + posterior.std * noise
         (decoded,) = self.vae.decode(latent, return_dict=False)
         error = decoded - batch.pixel_values
-        kl = posterior.kl().sum() / latent.numel()
         return {
-            "absolute": error.abs().mean(),
-            "squared": error.square().mean(),
-            "kl": self.kl_weight * kl,
+            "absolute": error.abs().sum(),
+            "squared": error.square().sum(),
+            "kl": self.kl_weight * posterior.kl().sum(),
         }
 
 
@@ -86,8 +97,13 @@ class SiglipObjective(Objective):
         # and at this rate AdamW would take thousands of steps to come back from -10.
         nn.init.constant_(siglip.logit_bias, -3.0)
 
-    def forward(self, batch: RegionBatch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002 (nothing is random)
-        """Every patch against every phrase, summed over phrases; each region counts alike."""
+    def counts(self, batch: RegionBatch) -> dict[str, int]:
+        """Regions that patches show."""
+        shown = batch.region_of_patch.unique()
+        return {"sigmoid": int((shown != NOWHERE).sum())}
+
+    def forward(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """Every patch against every phrase of the batch, summed; each region counts alike."""
         seen = self.siglip.vision_model(pixel_values=batch.pixel_values).last_hidden_state
         read = self.siglip.text_model(input_ids=batch.token_ids).pooler_output
         has_region = batch.region_of_patch != NOWHERE
@@ -99,4 +115,4 @@ class SiglipObjective(Objective):
         logits = logits * self.siglip.logit_scale.exp() + self.siglip.logit_bias
         loss = -logsigmoid(torch.where(batch.is_true.T[region], logits, -logits)).sum(-1)
         weight = 1 / region.bincount(minlength=len(read))[region]
-        return {"sigmoid": (weight * loss).sum() / weight.sum()}
+        return {"sigmoid": (weight * loss).sum()}

@@ -1,4 +1,4 @@
-"""Several processes, one step: each takes its share of the batch and the gradients are averaged.
+"""Several processes, one step: each takes its share of the samples and the gradients are added.
 
 `torchrun --nproc-per-node N -m janusflow.cli.main train ...` starts them; alone, every function
 here does nothing. On two CPU cores, two processes of one thread each are a third faster than one
@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+
+from janusflow.config.errors import ConfigError
 
 
 @contextmanager
@@ -49,19 +51,38 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def own_share(items: Any) -> Any:
-    """Every n-th item of a sequence or array: kinds that stand in a row are spread evenly."""
-    return items[rank() :: num_processes()]
+def own_parts(items: Any, *, num_parts: int = 1) -> list[Any]:
+    """This process's share of a sequence or array, in `num_parts` batches.
+
+    Each holds every n-th item, so that kinds that stand in a row are spread evenly.
+
+    Raises:
+        ConfigError: there are fewer items than batches.
+    """
+    stride = num_processes() * num_parts
+    if len(items) < stride:
+        raise ConfigError(
+            f"{len(items)} samples a step for {num_processes()} processes with {num_parts} batches "
+            "each: raise the batch size, or lower loop.accumulate or the number of processes."
+        )
+    return [items[rank() * num_parts + part :: stride] for part in range(num_parts)]
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over the processes of a tensor each of them has."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
 
 
 @torch.no_grad()
-def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes, in one message."""
+def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over the processes, in one message."""
     if num_processes() == 1:
         return
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    parts = (flat / num_processes()).split([p.numel() for p in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
+    flat = summed(torch.cat([gradient.flatten() for gradient in gradients]))
+    for parameter, part in zip(
+        parameters, flat.split([p.numel() for p in parameters]), strict=True
+    ):
         parameter.grad = part.view_as(parameter)

@@ -7,6 +7,7 @@ run's folder, and the next stage starts from it.
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -34,7 +35,7 @@ from janusflow.training.pretrain import (
     log_hook,
     made_by_earlier_step,
 )
-from janusflow.training.processes import is_first, own_share
+from janusflow.training.processes import is_first, own_parts
 
 MODEL = "model"
 CONFIG = "config.json"
@@ -52,14 +53,14 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     sources = stage_sources(recipe, vae)
     collate = Collator(processor.tokenizer.backend_tokenizer, model.config)
 
-    def batches(step: int) -> Iterator[TrainBatch]:
+    def batches(step: int) -> Iterator[list[TrainBatch]]:
         return mixed_batches(
             sources,
             collate,
             recipe.mixture,
             seed=recipe.loop.seed,
             step=step,
-            own_share=own_share,
+            own_parts=partial(own_parts, num_parts=recipe.loop.accumulate),
         )
 
     state = train(

@@ -92,7 +92,7 @@ def test_a_batch_depends_on_seed_and_step_only(sources: SceneSources, collate: C
 
     def first(num: int, *, seed: int, step: int) -> list[list[Any]]:
         stream = mixed_batches(sources.by_kind(), collate, config, seed=seed, step=step)
-        return [rows_of(batch) for batch in islice(stream, num)]
+        return [rows_of(batch) for (batch,) in islice(stream, num)]
 
     run = first(4, seed=1, step=0)
     torch.manual_seed(99)
@@ -118,7 +118,7 @@ def named_kinds(
     """The stream of batches as lists of their samples' kinds."""
     sources = {kind: lambda _, kind=kind: TextSample(text=kind) for kind in kinds}
     stream: Any = mixed_batches(sources, Recorder(), config, seed=0, step=step)
-    return ([sample.text for sample in batch] for batch in stream)
+    return ([sample.text for sample in batch] for (batch,) in stream)
 
 
 def test_shares_switch_at_until_also_after_a_resume():
@@ -151,21 +151,21 @@ def test_mixed_draws_from_both_sources_by_share():
     assert len(found) == 2
 
 
-def test_processes_share_a_batch_without_overlap(sources: SceneSources):
-    """Sample i is the same whichever process makes it."""
+def test_parts_share_a_step_without_overlap(sources: SceneSources):
+    """Sample i is the same whichever process makes it, in whichever batch."""
     config = MixtureConfig(batch_size=5, ratios=(ratio((1.0, 2.0, 1.0)),))
 
-    def samples(first: int, every: int) -> list[str]:
+    def samples(*own: int) -> list[list[str]]:
         stream: Any = mixed_batches(
             sources.by_kind(),
             Recorder(),
             config,
             seed=3,
             step=7,
-            own_share=lambda items: items[first::every],
+            own_parts=lambda items: [items[first :: len(own)] for first in own],
         )
-        return [str(sample) for sample in next(stream)]
+        return [[str(sample) for sample in batch] for batch in next(stream)]
 
-    whole, even, odd = samples(0, 1), samples(0, 2), samples(1, 2)
-    assert (even, odd) == (whole[0::2], whole[1::2])
+    (whole,) = samples(0)
+    assert samples(0, 1) == [whole[0::2], whole[1::2]]
     assert len(set(whole)) == 5

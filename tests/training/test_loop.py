@@ -24,7 +24,7 @@ from janusflow.data.mixture import mixed_batches
 from janusflow.mini.sources import SceneSources
 from janusflow.training.checkpoint import checkpoints
 from janusflow.training.hooks import LogHook
-from janusflow.training.loop import StepReport, TrainState, step_generator, train
+from janusflow.training.loop import StepReport, TrainState, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
 
@@ -138,11 +138,12 @@ def test_the_loop_is_adamw_on_clipped_gradients(tmp_path: Path):
     parameters = list(objective.layer.parameters())
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=0.0)
     batches = toy_batches(0)
-    for step, rate in enumerate(rates):
+    for rate in rates:
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        losses = objective(next(batches), step_generator(CONFIG.seed, step))
-        (losses["fit"] + losses["size"]).backward()
+        (batch,) = next(batches)
+        losses = objective(batch)
+        (losses["fit"] / 6 + losses["size"]).backward()
         norm = torch.stack([p.grad.norm() for p in parameters]).norm()
         for parameter in parameters:
             parameter.grad *= min(1.0, 1.0 / norm.item())
@@ -150,15 +151,6 @@ def test_the_loop_is_adamw_on_clipped_gradients(tmp_path: Path):
     trained = toy_train(tmp_path).objective.get_submodule("layer")
     for ours, theirs in zip(trained.parameters(), parameters, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-
-
-def test_every_step_has_its_own_randomness_and_every_seed_too():
-    draws = {
-        (seed, step): torch.rand(1, generator=step_generator(seed, step)).item()
-        for seed in range(4)
-        for step in range(50)
-    }
-    assert len(set(draws.values())) == len(draws)
 
 
 def test_frozen_parameters_are_neither_moved_nor_saved(uninterrupted: Path):

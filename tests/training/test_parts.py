@@ -45,7 +45,7 @@ def test_one_step_moves_exactly_the_named_parts(sources: SceneSources, tmp_path:
     batch = make_collator(model)(draw(sources, *kinds))
     train(
         JanusFlowObjective(model, ObjectiveConfig()),
-        lambda _: iter([batch]),
+        lambda _: iter([[batch]]),
         LoopConfig(steps=1),
         run=tmp_path,
     )

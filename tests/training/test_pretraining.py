@@ -9,6 +9,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from tiny_run import VAE, VISION, run_processor
 from transformers import SiglipConfig, SiglipModel
 
+from janusflow.flow.noise import sample_noise
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.regions import NOWHERE
 from janusflow.mini.sources import pixel_values
@@ -63,7 +64,7 @@ def region_batch_of(region_of_patch: list[list[int]], is_true: list[list[int]]) 
 
 def sigmoid_loss(objective: SiglipObjective, batch: RegionBatch) -> float:
     with torch.no_grad():
-        return objective(batch, torch.Generator())["sigmoid"].item()
+        return objective(batch)["sigmoid"].item() / objective.counts(batch)["sigmoid"]
 
 
 def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
@@ -121,11 +122,12 @@ def test_a_batch_gives_every_patch_a_region_of_its_own_scene(scenes: SceneFolder
 def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: AutoencoderKL):
     pixels = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        losses = VaeObjective(vae, kl_weight=0.25)(
-            PictureBatch(pixel_values=pixels), torch.Generator().manual_seed(4)
-        )
+        objective = VaeObjective(vae, kl_weight=0.25)
+        batch = PictureBatch(pixel_values=pixels, seeds=(4, 9))
+        counts = objective.counts(batch)
+        losses = {name: total / counts[name] for name, total in objective(batch).items()}
         posterior = vae.encode(pixels).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(4))
+        noise = sample_noise(tuple(posterior.mean.shape[1:]), seeds=[4, 9])
         drawn = vae.decode(posterior.mean + posterior.std * noise).sample
     error = (drawn - pixels).abs().double()
     normal = torch.distributions.Normal(posterior.mean, posterior.std)

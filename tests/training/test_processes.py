@@ -1,4 +1,4 @@
-"""Several processes share a step: the batch without overlap, the gradients as their mean."""
+"""Several processes share a step: the samples without overlap, the gradients as their sum."""
 
 import json
 import subprocess
@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from janusflow.config.errors import ConfigError
 from janusflow.training import processes
-from janusflow.training.processes import average_gradients, is_first, num_processes, own_share, rank
+from janusflow.training.processes import is_first, num_processes, own_parts, rank, sum_gradients
 
 PROGRAM = """
 import json, sys, torch
 import torch.distributed as dist
 from torch import nn
-from janusflow.training.processes import average_gradients, is_first, num_processes, own_share, rank
+from janusflow.training.processes import is_first, num_processes, own_parts, rank, sum_gradients
 
 number, meeting = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=number, world_size=2)
@@ -25,10 +26,10 @@ parameters = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(4))]
 parameters[0].grad = torch.arange(6.0).view(2, 3) * (number + 1)
 if number == 0:  # in the other process nothing used this one
     parameters[1].grad = torch.ones(4)
-average_gradients(parameters)
+sum_gradients(parameters)
 print(json.dumps({
     "gradients": [p.grad.tolist() for p in parameters],
-    "share": list(own_share(range(5))),
+    "share": [list(part) for part in own_parts(range(5), num_parts=2)],
     "is_first": is_first(),
     "rank": rank(),
     "num": num_processes(),
@@ -37,7 +38,7 @@ dist.destroy_process_group()
 """
 
 
-def test_two_processes_average_their_gradients_and_share_the_batch(tmp_path: Path):
+def test_two_processes_add_their_gradients_and_share_the_samples(tmp_path: Path):
     command = [sys.executable, "-c", PROGRAM]
     running = [
         subprocess.Popen(
@@ -46,9 +47,9 @@ def test_two_processes_average_their_gradients_and_share_the_batch(tmp_path: Pat
         for number in (0, 1)
     ]
     first, second = (json.loads(each.communicate(timeout=240)[0]) for each in running)
-    mean = [[[0.0, 1.5, 3.0], [4.5, 6.0, 7.5]], [0.5] * 4]
-    assert first["gradients"] == second["gradients"] == mean
-    assert (first["share"], second["share"]) == ([0, 2, 4], [1, 3])
+    added = [[[0.0, 3.0, 6.0], [9.0, 12.0, 15.0]], [1.0] * 4]
+    assert first["gradients"] == second["gradients"] == added
+    assert (first["share"], second["share"]) == ([[0, 4], [1]], [[2], [3]])
     assert (first["is_first"], second["is_first"]) == (True, False)
     assert [each["rank"] for each in (first, second)] == [0, 1]
     assert first["num"] == second["num"] == 2
@@ -57,20 +58,26 @@ def test_two_processes_average_their_gradients_and_share_the_batch(tmp_path: Pat
 def test_a_lone_process_takes_everything_and_changes_nothing():
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([1.0, 2.0])
-    average_gradients([parameter, nn.Parameter(torch.zeros(1))])
+    sum_gradients([parameter, nn.Parameter(torch.zeros(1))])
     assert parameter.grad.tolist() == [1.0, 2.0]
     assert (rank(), num_processes(), is_first()) == (0, 1, True)
-    assert own_share([3, 4]) == [3, 4]
+    assert own_parts([3, 4]) == [[3, 4]]
 
 
-@pytest.mark.parametrize("num", [1, 2, 3, 7])
-def test_shares_are_the_whole_batch_and_differ_by_one_at_most(
-    num: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("num", "num_parts"), [(1, 1), (2, 1), (1, 3), (3, 2), (7, 4)])
+def test_parts_are_all_the_samples_and_differ_by_one_at_most(
+    num: int, num_parts: int, monkeypatch: pytest.MonkeyPatch
 ):
     items, shares = np.arange(32), []
     monkeypatch.setattr(processes, "num_processes", lambda: num)
     for number in range(num):
         monkeypatch.setattr(processes, "rank", lambda number=number: number)
-        shares.append(own_share(items))
+        shares += own_parts(items, num_parts=num_parts)
+    assert len(shares) == num * num_parts
     assert sorted(np.concatenate(shares).tolist()) == items.tolist()
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_fewer_samples_than_parts_are_refused():
+    with pytest.raises(ConfigError, match=r"3 samples a step for 1 processes with 4 .*accumulate"):
+        own_parts(range(3), num_parts=4)
