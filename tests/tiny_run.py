@@ -107,8 +107,8 @@ def open_sources(folder: Path) -> SceneSources:
     return SceneSources(SceneFolder(folder), folder / "latents.npy", scaling_factor=1.0)
 
 
-def make_collator(model: JanusFlowForConditionalGeneration) -> Collator:
-    return Collator(trained_tokenizer(), model.config)
+def make_collator(model: JanusFlowForConditionalGeneration, *, row_tokens: int = 400) -> Collator:
+    return Collator(trained_tokenizer(), model.config, row_tokens=row_tokens)
 
 
 def draw(sources: SceneSources, *kinds: str, seed: int = 0) -> list[Sample]:

@@ -113,11 +113,13 @@ class MixtureConfig:
 
     batch_size: int = 512
     """Samples per step, of all kinds together."""
+    row_tokens: int = 4096
+    """Longest row that samples are packed into, in tokens."""
     ratios: tuple[Ratio, ...] = (Ratio(understanding=50.0, generation=50.0, text=0.0),)
     """One after another; the last has no `until`."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "batch_size")
+        require_positive(self, "batch_size", "row_tokens")
         if not self.ratios or self.ratios[-1].until is not None:
             raise ConfigError(
                 f"ratios={self.ratios}: the last must have no `until`, so that every step has one."

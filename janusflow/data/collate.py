@@ -1,20 +1,18 @@
-"""Samples to batches: token rows, labels on what is to be learnt, pictures stacked.
+"""Samples to batches: token rows of all kinds packed together, labels on what is to be learnt."""
 
-Rows of conversations and texts are padded on the right with masked positions; prompts are
-padded on the left, because the time token follows their last token.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from janusflow.data.packing import pack
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.model.prompt import Prompt, left_padded
+from janusflow.model.rows import NOBODY, SHARED, Rows
 from janusflow.processing.templates import (
     ASSISTANT,
     RELEASE_TEMPLATE,
@@ -25,40 +23,22 @@ from janusflow.processing.templates import (
 
 IGNORED = -100
 """Label of a position that is not learnt, as PyTorch's cross entropy has it."""
-
-
-SHARED = 0
-"""Segment every later token of its row may look at."""
-PADDING = -1
-"""Segment of positions that hold nothing."""
+NO_PROMPT = -1
+"""Where a token belongs to no prompt that may be hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextRows:
-    """Conversations and texts for next-token prediction.
+class Drawings:
+    """The pictures to draw, in the rows' reading order.
 
-    A token sees the earlier tokens of its own segment and of segment 0. Positions count on from
-    the end of segment 0 in every segment, so a segment reads as if the others were not there.
+    `prompt_of` says of every position which picture's prompt it belongs to, the begin token left
+    out because it is never hidden; NO_PROMPT elsewhere.
     """
 
-    token_ids: Int[Tensor, "b t"]
-    labels: Int[Tensor, "b t"]
-    segments: Int[Tensor, "b t"]
-    position_ids: Int[Tensor, "b t"]
-    pixel_values: Float[Tensor, "n c y x"] | None
-
-    def __len__(self) -> int:
-        return len(self.token_ids)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrawingRows:
-    """Prompts and the pictures to draw."""
-
-    prompt: Prompt
-    latents: Float[Tensor, "b c y x"]
-    pixel_values: Float[Tensor, "b c_pixel y_pixel x_pixel"]
+    latents: Float[Tensor, "p c y x"]
+    pixel_values: Float[Tensor, "p c_pixel y_pixel x_pixel"]
     seeds: tuple[int, ...]
+    prompt_of: Int[Tensor, "b t"]
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -66,44 +46,66 @@ class DrawingRows:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainBatch:
-    """One step's samples by what the model does with them."""
+    """Samples of any kinds, packed into rows; pictures come in the rows' reading order."""
 
-    reading: TextRows | None
-    drawing: DrawingRows | None
+    rows: Rows
+    labels: Int[Tensor, "b t"]
+    pixel_values: Float[Tensor, "n c y x"] | None
+    drawings: Drawings | None
+    num_samples: int
 
     def __len__(self) -> int:
-        return len(self.reading or ()) + len(self.drawing or ())
+        return self.num_samples
 
 
 @dataclass(kw_only=True)
 class Row:
-    """One row of tokens being put together."""
+    """One sample's tokens being put together."""
 
     token_ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    segments: list[int] = field(default_factory=list)
+    branches: list[int] = field(default_factory=list)
     position_ids: list[int] = field(default_factory=list)
+    is_drawing: list[bool] = field(default_factory=list)
+    is_prompt: list[bool] = field(default_factory=list)
 
-    def add(self, ids: list[int], *, segment: int = SHARED, is_learnt: bool = False) -> None:
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def add(
+        self,
+        ids: list[int],
+        *,
+        branch: int = SHARED,
+        is_learnt: bool = False,
+        is_drawing: bool = False,
+        is_prompt: bool = False,
+    ) -> None:
         """Append tokens; positions go on from the last token they can see."""
         seen = [
             position
-            for position, other in zip(self.position_ids, self.segments, strict=True)
-            if other in (SHARED, segment)
+            for position, other in zip(self.position_ids, self.branches, strict=True)
+            if other in (SHARED, branch)
         ]
         start = seen[-1] + 1 if seen else 0
         self.token_ids += ids
         self.labels += ids if is_learnt else [IGNORED] * len(ids)
-        self.segments += [segment] * len(ids)
+        self.branches += [branch] * len(ids)
         self.position_ids += range(start, start + len(ids))
+        self.is_drawing += [is_drawing] * len(ids)
+        self.is_prompt += [is_prompt] * len(ids)
 
 
 class Collator:
-    """Turns samples into a batch with one tokenizer and one model's special ids."""
+    """Turns samples into a batch, with one tokenizer and one model's special ids.
 
-    def __init__(self, tokenizer: Tokenizer, config: JanusFlowConfig) -> None:
+    A row holds as many samples as fit into `row_tokens` (the paper packs to 4,096).
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: JanusFlowConfig, *, row_tokens: int) -> None:
         self.tokenizer = tokenizer
         self.config = config
+        self.row_tokens = row_tokens
         vision = config.vision_config
         num_patches = (vision.image_size // vision.patch_size) ** 2
         ends = config.eos_token_id
@@ -115,32 +117,73 @@ class Collator:
         ]
 
     def __call__(self, samples: Sequence[Sample]) -> TrainBatch:
-        """Group samples by kind; each group becomes one rectangle of rows."""
-        drawing = [s for s in samples if isinstance(s, GenerationSample)]
-        reading = [s for s in samples if not isinstance(s, GenerationSample)]
+        """Pack samples into rows.
+
+        Raises:
+            DataError: a sample is longer than a row may be.
+        """
+        built = [self.row(sample) for sample in samples]
+        packed = pack([len(row) for row in built], row_tokens=self.row_tokens)
+        in_order = [number for numbers in packed for number in numbers]
+        drawn = {i: s for i in in_order if isinstance(s := samples[i], GenerationSample)}
+        numbering = {i: picture for picture, i in enumerate(drawn)}
+
+        def laid_out(values: Callable[[int], list[Any]], fill: Any) -> Tensor:
+            rows = [[value for number in numbers for value in values(number)] for numbers in packed]
+            length = max(map(len, rows))
+            return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
+
+        def prompt_of(number: int) -> list[int]:
+            picture = numbering.get(number, NO_PROMPT)
+            return [picture if is_prompt else NO_PROMPT for is_prompt in built[number].is_prompt]
+
         return TrainBatch(
-            reading=self._reading(reading) if reading else None,
-            drawing=self._drawing(drawing) if drawing else None,
+            rows=Rows(
+                token_ids=laid_out(lambda i: built[i].token_ids, self.config.pad_token_id),
+                position_ids=laid_out(lambda i: built[i].position_ids, 0),
+                samples=laid_out(lambda i: [i] * len(built[i]), NOBODY),
+                branches=laid_out(lambda i: built[i].branches, SHARED),
+                is_drawing=laid_out(lambda i: built[i].is_drawing, False),
+            ),
+            labels=laid_out(lambda i: built[i].labels, IGNORED),
+            pixel_values=_pictures([samples[number] for number in in_order]),
+            drawings=_drawings(list(drawn.values()), laid_out(prompt_of, NO_PROMPT)),
+            num_samples=len(samples),
         )
 
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """The drawing prompt as the model reads it, without the begin-of-image token."""
-        return [self.config.bos_token_id, *self._encode(question_text(prompt))]
+    def row(self, sample: Sample) -> Row:
+        """One sample's tokens."""
+        match sample:
+            case GenerationSample():
+                return self.drawing(sample)
+            case UnderstandingSample():
+                return self.conversation(sample)
+            case TextSample():
+                return self.text(sample)
 
-    def conversation(self, sample: UnderstandingSample) -> "Row":
+    def drawing(self, sample: GenerationSample) -> Row:
+        """A prompt, then room for the time token and the picture's; nothing of it is a word."""
+        row = Row()
+        row.add([self.config.bos_token_id])
+        row.add(self._encode(question_text(sample.prompt)), is_prompt=True)
+        room = 1 + self.config.flow.num_tokens
+        row.add([self.config.pad_token_id] * room, is_drawing=True)
+        return row
+
+    def conversation(self, sample: UnderstandingSample) -> Row:
         """A picture and its turns; labels stand on the answers."""
         before, after = question_text("\0").split("\0")
         row = Row()
         row.add([self.config.bos_token_id, *self._encode(before), *self.image_ids])
         for index, turn in enumerate(sample.turns):
             opens = "\n" if index == 0 or sample.are_independent else before
-            segment = index + 1 if sample.are_independent else SHARED
-            row.add(self._encode(opens + turn.question + after), segment=segment)
+            branch = index + 1 if sample.are_independent else SHARED
+            row.add(self._encode(opens + turn.question + after), branch=branch)
             answer = [*self._encode(f" {turn.answer}"), self.end_of_answer]
-            row.add(answer, segment=segment, is_learnt=True)
+            row.add(answer, branch=branch, is_learnt=True)
         return row
 
-    def text(self, sample: TextSample) -> "Row":
+    def text(self, sample: TextSample) -> Row:
         """Plain text between BOS and EOS, all of it learnt."""
         row = Row()
         row.add([self.config.bos_token_id])
@@ -149,31 +192,6 @@ class Collator:
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
-
-    def _reading(self, samples: Sequence[UnderstandingSample | TextSample]) -> TextRows:
-        rows = [
-            self.text(sample) if isinstance(sample, TextSample) else self.conversation(sample)
-            for sample in samples
-        ]
-        length = max(len(row.token_ids) for row in rows)
-        pictures = [s.pixel_values for s in samples if isinstance(s, UnderstandingSample)]
-        pad = self.config.pad_token_id
-        return TextRows(
-            token_ids=_right_padded([row.token_ids for row in rows], length, pad),
-            labels=_right_padded([row.labels for row in rows], length, IGNORED),
-            segments=_right_padded([row.segments for row in rows], length, PADDING),
-            position_ids=_right_padded([row.position_ids for row in rows], length, 0),
-            pixel_values=torch.stack(pictures) if pictures else None,
-        )
-
-    def _drawing(self, samples: Sequence[GenerationSample]) -> DrawingRows:
-        rows = [self.prompt_ids(sample.prompt) for sample in samples]
-        return DrawingRows(
-            prompt=left_padded(rows, pad_token_id=self.config.pad_token_id),
-            latents=torch.stack([sample.latent for sample in samples]),
-            pixel_values=torch.stack([sample.pixel_values for sample in samples]),
-            seeds=tuple(sample.seed for sample in samples),
-        )
 
 
 def question_text(question: str) -> str:
@@ -185,15 +203,19 @@ def question_text(question: str) -> str:
     return format_conversation(messages, system_prompt="", template=RELEASE_TEMPLATE)
 
 
-def segment_mask(segments: Int[Tensor, "b t"]) -> Float[Tensor, "b 1 t t"]:
-    """Additive attention mask: 0 where a row's token sees a column's, else the lowest float."""
-    length = segments.shape[1]
-    is_earlier = torch.ones(length, length, dtype=torch.bool).tril()
-    is_same = segments[:, :, None] == segments[:, None]
-    is_seen = is_earlier & (is_same | (segments == SHARED)[:, None])
-    mask = torch.zeros(is_seen.shape).masked_fill(~is_seen, torch.finfo(torch.float32).min)
-    return mask[:, None]
+def _pictures(samples: Sequence[Sample]) -> Float[Tensor, "n c y x"] | None:
+    pictures = [each.pixel_values for each in samples if isinstance(each, UnderstandingSample)]
+    return torch.stack(pictures) if pictures else None
 
 
-def _right_padded(rows: list[list[int]], length: int, fill: int) -> Int[Tensor, "b t"]:
-    return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
+def _drawings(
+    samples: Sequence[GenerationSample], prompt_of: Int[Tensor, "b t"]
+) -> Drawings | None:
+    if not samples:
+        return None
+    return Drawings(
+        latents=torch.stack([each.latent for each in samples]),
+        pixel_values=torch.stack([each.pixel_values for each in samples]),
+        seeds=tuple(each.seed for each in samples),
+        prompt_of=prompt_of,
+    )

@@ -4,11 +4,12 @@ Seeing and drawing are separate methods. The model does not know the ODE, guidan
 `velocity` is one evaluation at one time.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -24,20 +25,22 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.config.model import RepaConfig
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.model.generation import GenerationDecoder, GenerationEncoder
+from janusflow.model.generation import EncodedLatent, GenerationDecoder, GenerationEncoder
 from janusflow.model.layers import Modulation, RMSNorm
 from janusflow.model.prompt import Prompt, PromptCache
+from janusflow.model.rows import Rows
 
 
-class FlowPrediction(NamedTuple):
-    """One evaluation of the flow half.
+class Reading(NamedTuple):
+    """What one pass of the LLM over training rows gives.
 
-    `alignment` is the REPA head's guess of the understanding features of the clean picture,
-    None unless it was asked for.
+    `logits` are those of the learnt tokens, in reading order. `velocity` is there if pictures were
+    to be drawn, `alignment` (the REPA head's guess of the clean pictures' features) if asked for.
     """
 
-    velocity: Float[Tensor, "b c y x"]
-    alignment: Float[Tensor, "b p w"] | None
+    logits: Float[Tensor, "n v"]
+    velocity: Float[Tensor, "p c y x"] | None
+    alignment: Float[Tensor, "p k w"] | None
 
 
 class RepaHead(nn.Sequential):
@@ -131,23 +134,13 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
     def logits(
         self,
         embeds: Float[Tensor, "b t d"],
-        attention_mask: Int[Tensor, "b t"] | Float[Tensor, "b 1 t t"],
-        position_ids: Int[Tensor, "b t"] | None = None,
+        attention_mask: Int[Tensor, "b t"],
     ) -> Float[Tensor, "b t v"]:
-        """Next-token logits at every position.
-
-        Args:
-            embeds: what is read.
-            attention_mask: 1 on what is there, under plain causal attention; or, for rows that
-                hold several samples, what is added to the attention scores.
-            position_ids: by default counted from each row's first position that is there.
-        """
-        if position_ids is None:
-            position_ids = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        """Next-token logits at every position, under plain causal attention."""
         return self.llm(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
-            position_ids=position_ids,
+            position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
             use_cache=False,
         ).logits
 
@@ -194,45 +187,28 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         prompt: Prompt | PromptCache,
     ) -> Float[Tensor, "b c y x"]:
         """Predict data - noise for noisy latents at time t in [0, 1], given their prompts."""
-        return self.predict(x_t, t, prompt).velocity
+        encoded = self.generation_encoder(x_t.to(self.dtype), t)
+        tokens = self._drawing_tokens(encoded)
+        output = self._continue(prompt, tokens)
+        hidden = cast(Tensor, output.last_hidden_state)[:, -tokens.shape[1] :]
+        return self._decoded(hidden, encoded)
 
-    def predict(
-        self,
-        x_t: Float[Tensor, "b c y x"],
-        t: Float[Tensor, " b"],
-        prompt: Prompt | PromptCache,
-        *,
-        align: bool = False,
-    ) -> FlowPrediction:
-        """Evaluate the flow half; `align` adds the REPA head's output, for training."""
-        grid = x_t.shape[-2] // self.config.flow.patch_size
-        features, time_embed = self.generation_encoder(x_t.to(self.dtype), t)
-        image_tokens = self.generation_encoder_aligner(rearrange(features, "b w y x -> b (y x) w"))
-        tokens = torch.cat([time_embed[:, None], image_tokens], dim=1)
-        output = self._continue(prompt, tokens, output_hidden_states=align)
-        hidden = cast(Tensor, output.last_hidden_state)[:, -image_tokens.shape[1] :]
-        hidden = self.generation_decoder_aligner(self.generation_decoder_norm(hidden))
-        hidden = rearrange(hidden, "b (y x) w -> b w y x", y=grid)
-        velocity = self.generation_decoder(hidden, features, time_embed)
-        return FlowPrediction(velocity, self._align(output) if align else None)
+    def _drawing_tokens(self, encoded: EncodedLatent) -> Float[Tensor, "b s d"]:
+        """The time token, then one token a patch of the noisy latent."""
+        patches = rearrange(encoded.features, "b w y x -> b (y x) w")
+        patches = self.generation_encoder_aligner(patches)
+        return torch.cat([encoded.time_embed[:, None], patches], dim=1)
 
-    def _align(self, output: BaseModelOutputWithPast) -> Float[Tensor, "b p w"]:
-        head = self.config.repa_head
-        if self.repa_head is None or head is None:
-            raise ConfigError(
-                "this model has no REPA head (repa: null in its config.json): add one with "
-                "repa={'block': 6, 'hidden_size': 2048} or train with the REPA weight at 0."
-            )
-        blocks = cast(tuple[Tensor, ...], output.hidden_states)
-        features = blocks[head.block][:, -self.config.flow.num_tokens :]
-        return self.repa_head(features)
+    def _decoded(
+        self, hidden: Float[Tensor, "b s d"], encoded: EncodedLatent
+    ) -> Float[Tensor, "b c y x"]:
+        """Velocity from what the LLM made of `_drawing_tokens`; the time token's is not used."""
+        hidden = self.generation_decoder_aligner(self.generation_decoder_norm(hidden[:, 1:]))
+        hidden = rearrange(hidden, "b (y x) w -> b w y x", y=encoded.features.shape[-2])
+        return self.generation_decoder(hidden, encoded.features, encoded.time_embed)
 
     def _continue(
-        self,
-        prompt: Prompt | PromptCache,
-        tokens: Float[Tensor, "b s d"],
-        *,
-        output_hidden_states: bool,
+        self, prompt: Prompt | PromptCache, tokens: Float[Tensor, "b s d"]
     ) -> BaseModelOutputWithPast:
         """Run the LLM over `tokens` after the prompt; a cache is left as it was found."""
         batch, length = tokens.shape[:2]
@@ -252,11 +228,72 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             position_ids=positions,
             cache=prompt.cache if cached else None,
             use_cache=cached,
-            output_hidden_states=output_hidden_states,
         )
         if cached:
             prompt.cache.crop(-length)
         return output
+
+    # ---- training -----------------------------------------------------------------------------
+
+    def read_rows(
+        self,
+        rows: Rows,
+        *,
+        is_learnt: Bool[Tensor, "b t"],
+        pixel_values: Float[Tensor, "n c_pixel y_pixel x_pixel"] | None = None,
+        x_t: Float[Tensor, "p c y x"] | None = None,
+        t: Float[Tensor, " p"] | None = None,
+        align: bool = False,
+    ) -> Reading:
+        """See, read and draw in one pass of the LLM.
+
+        Args:
+            rows: what is read; their picture and drawing positions are filled in reading order.
+            is_learnt: tokens whose logits are wanted, never a row's first.
+            pixel_values: the pictures that are seen.
+            x_t: noisy latents of the pictures to draw, with their times `t`.
+            align: also guess the drawn pictures' understanding features (REPA).
+
+        Raises:
+            PromptError: another number of pictures than the rows have room for.
+            ConfigError: `align` without a REPA head.
+        """
+        embeds = self.embed_conversation(rows.token_ids, pixel_values)
+        encoded = None
+        if x_t is not None and t is not None:
+            encoded = self.generation_encoder(x_t.to(self.dtype), t)
+            tokens = rearrange(self._drawing_tokens(encoded), "p s d -> (p s) d")
+            _require_room(len(tokens), rows.is_drawing)
+            embeds = embeds.masked_scatter(rows.is_drawing[..., None], tokens.to(embeds.dtype))
+        is_before = is_learnt.roll(-1, dims=1)
+        kept = is_before.any(0).nonzero()[:, 0]
+        output = self.llm(
+            inputs_embeds=embeds,
+            attention_mask=rows.attention_mask(embeds.dtype),
+            position_ids=rows.position_ids,
+            use_cache=False,
+            output_hidden_states=True,
+            logits_to_keep=kept,
+        )
+        logits = output.logits[is_before[:, kept]]
+        if encoded is None:
+            return Reading(logits, None, None)
+
+        def drawn(block: int) -> Float[Tensor, "p s d"]:
+            hidden = output.hidden_states[block][rows.is_drawing]
+            return rearrange(hidden, "(p s) d -> p s d", p=len(encoded.features))
+
+        velocity = self._decoded(drawn(-1), encoded)
+        return Reading(logits, velocity, self._aligned(drawn) if align else None)
+
+    def _aligned(self, drawn: Callable[[int], Float[Tensor, "p s d"]]) -> Float[Tensor, "p k w"]:
+        head = self.config.repa_head
+        if self.repa_head is None or head is None:
+            raise ConfigError(
+                "this model has no REPA head (repa: null in its config.json): add one with "
+                "repa={'block': 6, 'hidden_size': 2048} or train with the REPA weight at 0."
+            )
+        return self.repa_head(drawn(head.block)[:, 1:])
 
     # ---- parameters ---------------------------------------------------------------------------
 
@@ -281,6 +318,15 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             nn.init.ones_(module.weight)
         elif isinstance(module, JanusFlowForConditionalGeneration):
             nn.init.normal_(module.begin_of_understanding, std=0.02)
+
+
+def _require_room(num_tokens: int, is_drawing: Bool[Tensor, "b t"]) -> None:
+    wanted = int(is_drawing.sum())
+    if num_tokens != wanted:
+        raise PromptError(
+            f"{num_tokens} tokens of pictures to draw for {wanted} drawing positions in the rows: "
+            "pass one noisy latent for every picture."
+        )
 
 
 def _repa_head(config: JanusFlowConfig) -> RepaHead | None:

@@ -8,17 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from janusflow.data.collate import IGNORED
 
-
-def response_loss(logits: Float[Tensor, "b t v"], labels: Int[Tensor, "b t"]) -> Float[Tensor, ""]:
-    """L_AR: next-token cross entropy, in nats, summed over the labelled tokens."""
-    return cross_entropy(
-        logits[:, :-1].float().flatten(0, 1),
-        labels[:, 1:].flatten(),
-        ignore_index=IGNORED,
-        reduction="sum",
-    )
+def response_loss(logits: Float[Tensor, "n v"], labels: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """L_AR: cross entropy in nats, summed over the learnt tokens; logits are those before each."""
+    return cross_entropy(logits.float(), labels, reduction="sum")
 
 
 def velocity_loss(

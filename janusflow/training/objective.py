@@ -1,17 +1,18 @@
 """What JanusFlow minimises in every stage: L_AR on answers, L_RF and L_REPA on pictures."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import IGNORED, DrawingRows, TextRows, TrainBatch, segment_mask
+from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.flow.path import point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, unconditional
+from janusflow.model.rows import NOBODY, Rows
 from janusflow.training.loop import Objective
 from janusflow.training.losses import alignment_loss, response_loss, velocity_loss
 
@@ -26,42 +27,40 @@ class JanusFlowObjective(Objective):
 
     def counts(self, batch: TrainBatch) -> dict[str, int]:
         """Learnt tokens, latent values, patches to align."""
-        reading, drawing = batch.reading, batch.drawing
-        num_tokens = 0 if reading is None else int((reading.labels[:, 1:] != IGNORED).sum())
-        counts = {"text": num_tokens, "flow": 0 if drawing is None else drawing.latents.numel()}
+        drawings = batch.drawings
+        counts = {"text": int((batch.labels != IGNORED).sum())}
+        counts["flow"] = 0 if drawings is None else drawings.latents.numel()
         if self.config.repa_weight > 0:
-            counts["repa"] = len(drawing or ()) * self.model.config.flow.num_tokens
+            counts["repa"] = len(drawings or ()) * self.model.config.flow.num_tokens
         return counts
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
-        """Weighted losses, one entry for each kind the batch holds."""
-        losses: dict[str, Tensor] = {}
-        if batch.reading is not None:
-            losses["text"] = self.config.text_weight * self._reading(batch.reading)
-        if batch.drawing is not None:
-            losses |= self._drawing(batch.drawing)
-        return losses
-
-    def _reading(self, rows: TextRows) -> Tensor:
-        embeds = self.model.embed_conversation(rows.token_ids, rows.pixel_values)
-        mask = segment_mask(rows.segments).to(embeds.dtype)
-        return response_loss(self.model.logits(embeds, mask, rows.position_ids), rows.labels)
-
-    def _drawing(self, rows: DrawingRows) -> dict[str, Tensor]:
-        config = self.config
-        chance = sample_chance(rows, config)
-        point = point_on_path(data=rows.latents, noise=chance.noise, t=chance.t)
-        prediction = self.model.predict(
-            point.x_t,
-            point.t,
-            drop_prompts(rows.prompt, chance.is_dropped),
-            align=config.repa_weight > 0,
+        """Weighted losses, those the batch has something for."""
+        config, rows, drawings = self.config, batch.rows, batch.drawings
+        is_learnt = batch.labels != IGNORED
+        point = None
+        if drawings is not None:
+            chance = sample_chance(drawings, config)
+            point = point_on_path(data=drawings.latents, noise=chance.noise, t=chance.t)
+            rows = hide_prompts(rows, drawings.prompt_of, chance.is_dropped)
+        reading = self.model.read_rows(
+            rows,
+            is_learnt=is_learnt,
+            pixel_values=batch.pixel_values,
+            x_t=None if point is None else point.x_t,
+            t=None if point is None else point.t,
+            align=drawings is not None and config.repa_weight > 0,
         )
-        losses = {"flow": config.flow_weight * velocity_loss(prediction.velocity, point.velocity)}
-        if prediction.alignment is not None:
+        losses: dict[str, Tensor] = {}
+        if len(reading.logits):
+            loss = response_loss(reading.logits, batch.labels[is_learnt])
+            losses["text"] = config.text_weight * loss
+        if reading.velocity is not None and point is not None:
+            losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
+        if reading.alignment is not None and drawings is not None:
             with torch.no_grad():
-                features = self.model.understanding_features(rows.pixel_values)
-            losses["repa"] = config.repa_weight * alignment_loss(prediction.alignment, features)
+                features = self.model.understanding_features(drawings.pixel_values)
+            losses["repa"] = config.repa_weight * alignment_loss(reading.alignment, features)
         return losses
 
 
@@ -73,21 +72,20 @@ class Chance(NamedTuple):
     is_dropped: Bool[Tensor, " b"]
 
 
-def sample_chance(rows: DrawingRows, config: ObjectiveConfig) -> Chance:
+def sample_chance(drawings: Drawings, config: ObjectiveConfig) -> Chance:
     """Draw every picture's time, noise and prompt drop from its own seed."""
     t, noise, is_dropped = [], [], []
-    for seed in rows.seeds:
+    for seed in drawings.seeds:
         generator = torch.Generator().manual_seed(seed)
         t.append(
             sample_logit_normal(1, mean=config.time_mean, std=config.time_std, generator=generator)
         )
-        noise.append(torch.randn(rows.latents.shape[1:], generator=generator))
+        noise.append(torch.randn(drawings.latents.shape[1:], generator=generator))
         is_dropped.append(torch.rand(1, generator=generator) < config.drop_prompt)
     return Chance(torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
 
 
-def drop_prompts(prompt: Prompt, is_dropped: Tensor) -> Prompt:
-    """Hide some rows' prompts as the unconditional branch does at inference."""
-    hidden = unconditional(prompt)
-    mask = torch.where(is_dropped[:, None], hidden.attention_mask, prompt.attention_mask)
-    return Prompt(token_ids=prompt.token_ids, attention_mask=mask, position_ids=prompt.position_ids)
+def hide_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
+    """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
+    is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
+    return replace(rows, samples=rows.samples.masked_fill(is_hidden, NOBODY))

@@ -51,7 +51,9 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     made_by_earlier_step(recipe.processor / "processor_config.json")
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
     sources = stage_sources(recipe, vae)
-    collate = Collator(processor.tokenizer.backend_tokenizer, model.config)
+    collate = Collator(
+        processor.tokenizer.backend_tokenizer, model.config, row_tokens=recipe.mixture.row_tokens
+    )
 
     def batches(step: int) -> Iterator[list[TrainBatch]]:
         return mixed_batches(

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from tiny_run import NUM_IMAGE_TOKENS, draw, make_collator, run_model, run_processor
 
-from janusflow.data.collate import IGNORED, PADDING, SHARED, Collator, Row, segment_mask
+from janusflow.data.collate import IGNORED, NO_PROMPT, Collator, Row
 from janusflow.data.samples import TextSample, Turn, UnderstandingSample
 from janusflow.mini.sources import SceneSources
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.rows import NOBODY, SHARED
 from janusflow.processing.processor import MessageLike
 
 PICTURE = Image.new("RGB", (64, 64), "red")
@@ -53,9 +54,9 @@ def answer_ids(turn: Turn) -> list[int]:
     return [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
 
 
-def segment_row(row: Row, segment: int) -> tuple[list[int], list[int]]:
-    """Token ids and positions of one segment and of what it shares."""
-    kept = [i for i, other in enumerate(row.segments) if other in (SHARED, segment)]
+def branch_of(row: Row, branch: int) -> tuple[list[int], list[int]]:
+    """Token ids and positions of one branch and of what it shares."""
+    kept = [i for i, other in enumerate(row.branches) if other in (SHARED, branch)]
     return [row.token_ids[i] for i in kept], [row.position_ids[i] for i in kept]
 
 
@@ -74,7 +75,7 @@ def test_a_conversation_is_the_ids_inference_reads_with_its_answers(
             prefix = asked(turns[:num_turns]) + answer_ids(turns[num_turns - 1])
             assert row.token_ids[: len(prefix)] == prefix
         assert row.position_ids == list(range(len(row.token_ids)))
-        assert set(row.segments) == {SHARED}
+        assert set(row.branches) == {SHARED}
 
 
 def test_each_independent_question_is_the_ids_inference_reads_when_it_stands_alone(
@@ -84,7 +85,7 @@ def test_each_independent_question_is_the_ids_inference_reads_when_it_stands_alo
         sample = UnderstandingSample(pixel_values=PIXELS, turns=turns, are_independent=True)
         row = collate.conversation(sample)
         for index, turn in enumerate(turns):
-            ids, positions = segment_row(row, index + 1)
+            ids, positions = branch_of(row, index + 1)
             assert ids == asked([turn]) + answer_ids(turn)
             assert positions == list(range(len(ids)))
 
@@ -110,13 +111,15 @@ def test_of_a_text_everything_but_the_begin_token_is_learnt(collate: Collator):
 
 def test_prompts_are_what_inference_reads(collate: Collator, sources: SceneSources):
     rng = np.random.default_rng(1)
-    samples = [sources.generation(rng) for _ in range(20)]
-    batch = collate(samples).drawing
-    read = run_processor().prompts([sample.prompt for sample in samples])
-    assert batch is not None
-    assert torch.equal(batch.prompt.token_ids, read.token_ids)
-    assert torch.equal(batch.prompt.attention_mask, read.attention_mask)
-    assert torch.equal(batch.prompt.position_ids, read.position_ids)
+    for _ in range(20):
+        sample = sources.generation(rng)
+        row = collate.drawing(sample)
+        read = run_processor().prompts([sample.prompt])
+        num_read = read.token_ids.shape[1]
+        assert row.token_ids[:num_read] == read.token_ids[0].tolist()
+        assert row.position_ids == list(range(num_read + 1 + NUM_IMAGE_TOKENS))
+        assert row.is_drawing == [False] * num_read + [True] * (1 + NUM_IMAGE_TOKENS)
+        assert set(row.labels) == {IGNORED}
 
 
 def test_pictures_are_what_inference_sees(sources: SceneSources):
@@ -126,55 +129,57 @@ def test_pictures_are_what_inference_sees(sources: SceneSources):
     torch.testing.assert_close(sources._pixels(3)[None], seen, atol=1e-6, rtol=0)
 
 
-def test_a_mixed_batch_keeps_every_row_and_its_picture_in_order(
+def test_pictures_come_in_the_order_in_which_the_rows_reach_them(
     collate: Collator, sources: SceneSources
 ):
-    samples = draw(sources, "text", "understanding", "generation", "understanding", "generation")
+    kinds = ("text", "understanding", "generation", "understanding", "generation", "generation")
+    samples = draw(sources, *kinds)
     batch = collate(samples)
-    reading, drawing = batch.reading, batch.drawing
-    assert reading is not None
-    assert drawing is not None
-    assert (len(batch), len(reading), len(drawing)) == (5, 3, 2)
-    assert reading.pixel_values is not None
-    assert torch.equal(reading.pixel_values[1], samples[3].pixel_values)
-    assert torch.equal(drawing.latents[0], samples[2].latent)
-    assert torch.equal(drawing.pixel_values[1], samples[4].pixel_values)
-    image_ids = (reading.token_ids == collate.config.image_token_id).sum(-1)
-    assert image_ids.tolist() == [0, NUM_IMAGE_TOKENS, NUM_IMAGE_TOKENS]
+    rows, drawings = batch.rows, batch.drawings
+    assert drawings is not None
+    assert batch.pixel_values is not None
+    assert len(batch) == 6
+    assert len(rows.samples) > 1
+    reached = list(dict.fromkeys(rows.samples[rows.samples != NOBODY].tolist()))
+    assert sorted(reached) == list(range(6))
+    seen = [samples[i] for i in reached if kinds[i] == "understanding"]
+    drawn = [samples[i] for i in reached if kinds[i] == "generation"]
+    assert torch.equal(batch.pixel_values, torch.stack([s.pixel_values for s in seen]))
+    assert torch.equal(drawings.latents, torch.stack([s.latent for s in drawn]))
+    assert torch.equal(drawings.pixel_values, torch.stack([s.pixel_values for s in drawn]))
+    assert drawings.seeds == tuple(s.seed for s in drawn)
+
+
+def test_a_prompt_that_may_be_hidden_is_all_but_its_begin_token(
+    collate: Collator, sources: SceneSources
+):
+    samples = draw(sources, "generation", "text", "generation")
+    batch = collate(samples)
+    assert batch.drawings is not None
+    for picture, seed in enumerate(batch.drawings.seeds):
+        (sample,) = (s for s in samples if getattr(s, "seed", None) == seed)
+        tokens = batch.rows.token_ids[batch.drawings.prompt_of == picture].tolist()
+        assert tokens == run_processor().prompts([sample.prompt]).token_ids[0, 1:].tolist()
+    assert (batch.drawings.prompt_of[batch.rows.is_drawing] == NO_PROMPT).all()
 
 
 def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
     collate: Collator, sources: SceneSources
 ):
-    rows = collate(draw(sources, "text", "understanding", "text")).reading
-    assert rows is not None
-    is_padding = rows.segments == PADDING
+    batch = collate(draw(sources, "text", "understanding", "text", "understanding", "generation"))
+    is_padding = batch.rows.samples == NOBODY
     assert is_padding.any()
     assert (is_padding.long().diff(dim=-1) >= 0).all()
-    assert (rows.token_ids[is_padding] == collate.config.pad_token_id).all()
-    assert (rows.labels[is_padding] == IGNORED).all()
-    is_hidden = segment_mask(rows.segments)[:, 0] < 0
+    assert (batch.rows.token_ids[is_padding] == collate.config.pad_token_id).all()
+    assert (batch.labels[is_padding] == IGNORED).all()
+    is_hidden = batch.rows.attention_mask(torch.float32)[:, 0] < 0
     for row, padding in zip(is_hidden, is_padding, strict=True):
-        assert row[~padding][:, padding].all()
+        assert row[:, padding].all()
 
 
-def test_kinds_that_are_absent_make_no_rows(collate: Collator, sources: SceneSources):
-    assert collate(draw(sources, "generation")).reading is None
-    texts = collate(draw(sources, "text"))
-    assert texts.drawing is None
-    assert texts.reading is not None
-    assert texts.reading.pixel_values is None
-
-
-def test_a_mask_shows_what_the_plain_rule_says():
-    """Against the sentence written as loops: earlier, and of one's own segment or a shared one."""
-    segments = torch.tensor([[0, 0, 1, 1, 2, 2, 2, -1, -1], [0, 0, 0, 0, 0, 0, 0, 0, -1]])
-    mask = segment_mask(segments)
-    for b, row in enumerate(segments.tolist()):
-        for i, own in enumerate(row):
-            for j, other in enumerate(row):
-                is_seen = j <= i and other in (own, SHARED)
-                assert (mask[b, 0, i, j].item() == 0) == is_seen
+def test_kinds_that_are_absent_bring_no_pictures(collate: Collator, sources: SceneSources):
+    assert collate(draw(sources, "generation")).pixel_values is None
+    assert collate(draw(sources, "understanding", "text")).drawings is None
 
 
 @torch.no_grad()
@@ -185,12 +190,11 @@ def test_independent_questions_get_the_logits_of_conversations_of_their_own(
     assert isinstance(sample, UnderstandingSample)
 
     def logits_on_answers(turns: tuple[Turn, ...]) -> torch.Tensor:
-        shown = replace(sample, turns=turns, are_independent=True)
-        rows = collate([shown, TextSample(text="a text that is shorter")]).reading
-        assert rows is not None
-        embeds = model.embed_conversation(rows.token_ids, rows.pixel_values)
-        logits = model.logits(embeds, segment_mask(rows.segments), rows.position_ids)
-        return logits[0, :-1][rows.labels[0, 1:] != IGNORED]
+        batch = collate([replace(sample, turns=turns, are_independent=True)])
+        is_learnt = batch.labels != IGNORED
+        return model.read_rows(
+            batch.rows, is_learnt=is_learnt, pixel_values=batch.pixel_values
+        ).logits
 
     together = logits_on_answers(sample.turns)
     alone = torch.cat([logits_on_answers((turn,)) for turn in sample.turns])
@@ -204,15 +208,13 @@ def test_a_training_row_gets_the_logits_of_inference(
     """The processor's left-padded batch through the plain causal road of `ask`."""
     turn = TRICKY[2]
     sample = UnderstandingSample(pixel_values=sources._pixels(0), turns=(turn,))
-    rows = collate([sample]).reading
-    assert rows is not None
-    embeds = model.embed_conversation(rows.token_ids, rows.pixel_values)
-    trained = model.logits(embeds, segment_mask(rows.segments), rows.position_ids)
+    rows = collate([sample])
+    first = (rows.labels != IGNORED) & ((rows.labels != IGNORED).cumsum(-1) == 1)
+    trained = model.read_rows(rows.rows, is_learnt=first, pixel_values=rows.pixel_values).logits
     message = {"role": "user", "content": f"<image_placeholder>\n{turn.question}"}
     longer = {"role": "user", "content": f"<image_placeholder>\n{'more ' * 9}"}
     picture = sources.scenes.picture(0)
     batch = run_processor().conversations([[message], [longer]], [[picture], [picture]])
     embeds = model.embed_conversation(batch.token_ids, batch.pixel_values)
     read = model.logits(embeds, batch.attention_mask)
-    num_asked = int(batch.attention_mask[0].sum())
-    torch.testing.assert_close(trained[0, num_asked - 1], read[0, -1], atol=2e-5, rtol=0)
+    torch.testing.assert_close(trained[0], read[0, -1], atol=2e-5, rtol=0)

@@ -72,13 +72,11 @@ def test_two_leftovers_are_right_on_average_too(shares: tuple[float, float, floa
 
 def rows_of(batch: TrainBatch) -> list[Any]:
     """Everything in a batch, to compare."""
-    reading, drawing = batch.reading, batch.drawing
-    parts: list[Any] = [len(batch)]
-    if reading is not None:
-        parts += [reading.token_ids.tolist(), reading.labels.tolist(), reading.segments.tolist()]
-        parts += [None if reading.pixel_values is None else reading.pixel_values.tolist()]
-    if drawing is not None:
-        parts += [drawing.prompt.token_ids.tolist(), drawing.latents.tolist()]
+    parts: list[Any] = [len(batch), batch.rows.token_ids.tolist(), batch.labels.tolist()]
+    parts += [batch.rows.samples.tolist(), batch.rows.branches.tolist()]
+    parts += [None if batch.pixel_values is None else batch.pixel_values.tolist()]
+    if batch.drawings is not None:
+        parts += [batch.drawings.seeds, batch.drawings.latents.tolist()]
     return parts
 
 

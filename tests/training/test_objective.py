@@ -9,15 +9,15 @@ from tiny_run import draw, make_collator, run_model, run_processor
 from torch import Tensor
 
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import TrainBatch
+from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
+from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
 from janusflow.inference.drawing import read_prompts
 from janusflow.inference.pipeline import as_prompt
 from janusflow.mini.sources import SceneSources
-from janusflow.model.modeling import FlowPrediction, JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, left_padded, unconditional
-from janusflow.training.losses import response_loss
-from janusflow.training.objective import JanusFlowObjective, drop_prompts
+from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
+from janusflow.model.rows import NOBODY, Rows
+from janusflow.training.objective import JanusFlowObjective, hide_prompts
 
 ALL_KINDS = ("understanding", "generation", "text", "generation")
 
@@ -43,31 +43,35 @@ def losses(
 
 
 class Watched:
-    """Stands in for the model's `predict`: remembers what it was asked, answers zeros."""
+    """Stands in for the model's `read_rows`: remembers what it was asked, answers zeros."""
 
     def __init__(self) -> None:
         self.x_t: list[Tensor] = []
         self.t: list[Tensor] = []
-        self.prompts: list[Prompt] = []
+        self.rows: list[Rows] = []
 
-    def __call__(self, x_t: Tensor, t: Tensor, prompt: Prompt, *, align: bool) -> FlowPrediction:
+    def __call__(self, rows: Rows, *, x_t: Tensor, t: Tensor, **_: Any) -> Reading:
         self.x_t.append(x_t)
         self.t.append(t)
-        self.prompts.append(prompt)
-        return FlowPrediction(torch.zeros_like(x_t), None)
+        self.rows.append(rows)
+        return Reading(torch.zeros(0, 600), torch.zeros_like(x_t), None)
+
+
+def drawings_of(batch: TrainBatch) -> Drawings:
+    assert batch.drawings is not None
+    return batch.drawings
 
 
 def watch(
-    sources: SceneSources, monkeypatch: pytest.MonkeyPatch, *, num_steps: int, num_rows: int
+    sources: SceneSources, monkeypatch: pytest.MonkeyPatch, *, num_steps: int, num_pictures: int
 ) -> tuple[Watched, TrainBatch]:
     model, watched = run_model(), Watched()
-    monkeypatch.setattr(model, "predict", watched)
-    batch = make_batch(sources, model, *["generation"] * num_rows)
+    monkeypatch.setattr(model, "read_rows", watched)
+    batch = make_batch(sources, model, *["generation"] * num_pictures)
     objective = JanusFlowObjective(model, ObjectiveConfig())
-    assert batch.drawing is not None
     for step in range(num_steps):
-        seeds = tuple(range(num_rows * step, num_rows * (step + 1)))
-        objective(replace(batch, drawing=replace(batch.drawing, seeds=seeds)))
+        seeds = tuple(range(num_pictures * step, num_pictures * (step + 1)))
+        objective(replace(batch, drawings=replace(drawings_of(batch), seeds=seeds)))
     return watched, batch
 
 
@@ -123,72 +127,71 @@ def test_a_model_without_repa_head_trains_at_weight_zero(sources: SceneSources):
 def test_question_tokens_are_read_but_not_learnt(
     sources: SceneSources, model: JanusFlowForConditionalGeneration
 ):
-    """The gradient of the loss reaches the logits before answers and no others."""
-    rows = make_batch(sources, model, "understanding").reading
-    assert rows is not None
-    logits = torch.randn(*rows.labels.shape, 600, requires_grad=True)
-    response_loss(logits, rows.labels).backward()
-    assert logits.grad is not None
-    (learnt,) = (logits.grad[0].abs().sum(-1) > 0).nonzero(as_tuple=True)
-    decoded = run_processor().tokenizer.decode(rows.token_ids[0, learnt + 1])
+    batch = make_batch(sources, model, "understanding")
+    token_ids = batch.rows.token_ids[0]
+    (learnt,) = (batch.labels[0] != IGNORED).nonzero(as_tuple=True)
+    decoded = run_processor().tokenizer.decode(token_ids[learnt])
     # Every learnt run of tokens follows "Assistant:" and ends with the end token.
     assert "User" not in decoded
     assert "Assistant" not in decoded
-    before = [int(i) for i in learnt if int(i) - 1 not in learnt.tolist()]
-    asked = [run_processor().tokenizer.decode(rows.token_ids[0, i - 1 : i + 1]) for i in before]
+    firsts = [i for i in learnt.tolist() if i - 1 not in learnt.tolist()]
+    asked = [run_processor().tokenizer.decode(token_ids[i - 2 : i]) for i in firsts]
     assert asked
     assert all(text.endswith("Assistant:"[-len(text) :]) for text in asked)
 
 
 def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
-    model: JanusFlowForConditionalGeneration,
+    sources: SceneSources, model: JanusFlowForConditionalGeneration
 ):
-    prompts = as_prompt(run_processor().prompts(["a red circle", "아주 긴 프롬프트와 파란 별"]))
-    read = read_prompts(model, prompts, negative=None, is_guided=True)
-    hidden = drop_prompts(prompts, torch.tensor([True, True]))
-    assert torch.equal(read.cache.attention_mask[2:], hidden.attention_mask)
-    assert torch.equal(read.cache.next_position[2:], hidden.position_ids[:, -1] + 1)
-    assert hidden.attention_mask.sum(-1).tolist() == [1, 1]
+    samples = draw(sources, "generation", "generation")
+    batch = make_collator(model)(samples)
+    prompts = [s.prompt for s in samples if isinstance(s, GenerationSample)]
+    read = read_prompts(
+        model, as_prompt(run_processor().prompts(prompts)), negative=None, is_guided=True
+    )
     x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.6])
+
+    def trained(*is_dropped: bool) -> Tensor:
+        rows = hide_prompts(batch.rows, drawings_of(batch).prompt_of, torch.tensor(is_dropped))
+        velocity = model.read_rows(rows, is_learnt=batch.labels != IGNORED, x_t=x_t, t=t).velocity
+        assert velocity is not None
+        return velocity
+
     with torch.no_grad():
-        trained = model.velocity(x_t, t, hidden)
         drawn = model.velocity(torch.cat([x_t, x_t]), torch.cat([t, t]), read.select([0, 1]))
-    torch.testing.assert_close(trained, drawn[2:], atol=1e-5, rtol=0)
-    assert (drawn[:2] - drawn[2:]).abs().max() > 1e-4
-
-
-def test_only_the_drawn_rows_are_hidden():
-    prompt = left_padded([[0, 7, 8, 9], [0, 7]], pad_token_id=2)
-    hidden = drop_prompts(prompt, torch.tensor([True, False]))
-    assert hidden.attention_mask.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1]]
-    assert torch.equal(hidden.token_ids, prompt.token_ids)
-    assert torch.equal(hidden.position_ids, prompt.position_ids)
+        conditional, unconditional = drawn.chunk(2)
+        assert (conditional - unconditional).abs().max() > 1e-4
+        expected = torch.stack([unconditional[0], conditional[1]])
+        torch.testing.assert_close(trained(True, False), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(trained(True, True), unconditional, atol=1e-5, rtol=0)
 
 
 def test_one_prompt_in_ten_is_hidden(sources: SceneSources, monkeypatch: pytest.MonkeyPatch):
-    """3000 rows: standard error 0.0055."""
-    watched, batch = watch(sources, monkeypatch, num_steps=300, num_rows=10)
-    assert batch.drawing is not None
-    shown = batch.drawing.prompt.attention_mask
-    hidden = unconditional(batch.drawing.prompt).attention_mask
-    masks = torch.stack([prompt.attention_mask for prompt in watched.prompts])
-    is_hidden = (masks == hidden).all(-1)
-    assert (is_hidden ^ (masks == shown).all(-1)).all()
-    assert is_hidden.float().mean().item() == pytest.approx(0.1, abs=0.02)
+    """3000 pictures: standard error 0.0055."""
+    watched, batch = watch(sources, monkeypatch, num_steps=300, num_pictures=10)
+    prompt_of = drawings_of(batch).prompt_of
+    num_hidden = 0
+    for rows in watched.rows:
+        is_hidden = rows.samples != batch.rows.samples
+        assert (rows.samples[is_hidden] == NOBODY).all()
+        hidden = [picture for picture in range(10) if is_hidden[prompt_of == picture].any()]
+        assert all(is_hidden[prompt_of == picture].all() for picture in hidden)
+        assert not is_hidden[prompt_of == NO_PROMPT].any()
+        num_hidden += len(hidden)
+    assert num_hidden / 3000 == pytest.approx(0.1, abs=0.02)
 
 
 def test_times_are_logit_normal_and_points_lie_on_the_path(
     sources: SceneSources, monkeypatch: pytest.MonkeyPatch
 ):
     """x_t = t data + (1 - t) noise: what is left of x_t without data is normal noise."""
-    watched, batch = watch(sources, monkeypatch, num_steps=200, num_rows=10)
-    assert batch.drawing is not None
+    watched, batch = watch(sources, monkeypatch, num_steps=200, num_pictures=10)
     t = torch.stack(watched.t)
     logit = torch.log(t / (1 - t))
     assert logit.mean().item() == pytest.approx(0, abs=0.1)
     assert logit.std().item() == pytest.approx(1, abs=0.1)
     scale = t[:, :, None, None, None]
-    noise = (torch.stack(watched.x_t) - scale * batch.drawing.latents) / (1 - scale)
+    noise = (torch.stack(watched.x_t) - scale * drawings_of(batch).latents) / (1 - scale)
     assert noise.mean().item() == pytest.approx(0, abs=0.01)
     assert noise.std().item() == pytest.approx(1, abs=0.01)
 
@@ -199,15 +202,15 @@ def test_the_flow_loss_is_of_data_minus_noise(
     """A model that predicts the true velocity of the point it is given has no loss."""
     model = run_model()
     batch = make_batch(sources, model, "generation", "generation")
-    assert batch.drawing is not None
-    data = batch.drawing.latents
+    data = drawings_of(batch).latents
 
-    def truth(x_t: Tensor, t: Tensor, prompt: Prompt, *, align: bool) -> FlowPrediction:
+    def truth(rows: Rows, *, x_t: Tensor, t: Tensor, **_: Any) -> Reading:
         scale = t[:, None, None, None]
         noise = (x_t - scale * data) / (1 - scale)
-        return FlowPrediction(point_on_path(data=data, noise=noise, t=t).velocity, None)
+        velocity = point_on_path(data=data, noise=noise, t=t).velocity
+        return Reading(torch.zeros(0, 600), velocity, None)
 
-    monkeypatch.setattr(model, "predict", truth)
+    monkeypatch.setattr(model, "read_rows", truth)
     assert losses(model, batch)["flow"] == pytest.approx(0, abs=1e-6)
 
 
@@ -218,8 +221,7 @@ def test_losses_depend_on_the_samples_seeds_and_on_no_other_randomness(
     first = losses(model, batch)
     torch.manual_seed(1234)
     assert losses(model, batch) == first
-    assert batch.drawing is not None
-    other = replace(batch, drawing=replace(batch.drawing, seeds=(1, 2)))
+    other = replace(batch, drawings=replace(drawings_of(batch), seeds=(1, 2)))
     assert losses(model, other)["flow"] != first["flow"]
 
 

@@ -1,0 +1,193 @@
+"""Packed rows: every sample reads as if it stood alone, on both halves of the model."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny_model import tiny_config, tiny_model
+from torch import Tensor
+from transformers import Qwen3Config
+
+from janusflow.config.errors import ConfigError, PromptError
+from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import left_padded
+from janusflow.model.rows import NOBODY, SHARED, Rows
+
+BOS, PAD = 0, 2
+PROMPT = [BOS, 40, 41, 42]
+PATCHES = 16
+
+
+def with_repa(block: int = 1) -> JanusFlowConfig:
+    config = tiny_config()
+    config.repa = {"block": block, "hidden_size": 16}
+    return config
+
+
+def qwen3_model() -> JanusFlowForConditionalGeneration:
+    torch.manual_seed(1)
+    config = tiny_config()
+    config.llm_config = Qwen3Config(
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+    )
+    return JanusFlowForConditionalGeneration(config).eval()
+
+
+def seen_span(config: JanusFlowConfig) -> list[int]:
+    ids = config
+    return [ids.image_start_token_id, *[ids.image_token_id] * PATCHES, ids.image_end_token_id]
+
+
+def rows_of(*samples: list[int], drawn: tuple[int, ...] = ()) -> Rows:
+    """One row; samples numbered in `drawn` get a picture's room after their tokens."""
+    ids, positions, numbers, is_drawing = [], [], [], []
+    for number, tokens in enumerate(samples):
+        room = 1 + PATCHES if number in drawn else 0
+        ids += tokens + [PAD] * room
+        positions += range(len(tokens) + room)
+        numbers += [number] * (len(tokens) + room)
+        is_drawing += [False] * len(tokens) + [True] * room
+    return Rows(
+        token_ids=torch.tensor([ids]),
+        position_ids=torch.tensor([positions]),
+        samples=torch.tensor([numbers]),
+        branches=torch.full((1, len(ids)), SHARED),
+        is_drawing=torch.tensor([is_drawing]),
+    )
+
+
+def learnt(rows: Rows, *positions: int) -> Tensor:
+    mask = torch.zeros_like(rows.token_ids, dtype=torch.bool)
+    mask[0, list(positions)] = True
+    return mask
+
+
+def latents(num: int) -> Tensor:
+    return torch.randn(num, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_mask_shows_what_the_plain_rule_says():
+    """Against the sentence written as loops."""
+    samples = [0, 0, 0, 0, 0, 3, 3, 3, NOBODY, 5]
+    branches = [0, 0, 1, 1, 2, 0, 1, 2, 0, 0]
+    rows = Rows(
+        token_ids=torch.zeros(1, 10, dtype=torch.long),
+        position_ids=torch.zeros(1, 10, dtype=torch.long),
+        samples=torch.tensor([samples]),
+        branches=torch.tensor([branches]),
+        is_drawing=torch.zeros(1, 10, dtype=torch.bool),
+    )
+    mask = rows.attention_mask(torch.float32)
+    for i in range(10):
+        for j in range(10):
+            is_seen = (
+                j <= i
+                and samples[j] == samples[i] != NOBODY
+                and branches[j] in (branches[i], SHARED)
+            )
+            assert mask[0, 0, i, j].item() == (0 if is_seen else torch.finfo(torch.float32).min)
+
+
+@pytest.mark.parametrize("make", [tiny_model, qwen3_model], ids=["llama", "qwen3"])
+@torch.no_grad()
+def test_a_packed_row_gives_what_the_models_other_methods_give(
+    make: Callable[[], JanusFlowForConditionalGeneration],
+):
+    """A text, a picture to draw, a picture that is seen, and one more to draw."""
+    model = make()
+    text, asked = [BOS, 50, 51, 52], [BOS, *seen_span(model.config), 60, 61]
+    rows = rows_of(text, PROMPT, asked, [BOS, 45], drawn=(1, 3))
+    pixels, x_t, t = torch.randn(1, 3, 64, 64), latents(2), torch.tensor([0.2, 0.7])
+    start = len(text) + len(PROMPT) + 1 + PATCHES
+    reading = model.read_rows(
+        rows,
+        is_learnt=learnt(rows, 1, 3, start + len(asked) - 1),
+        pixel_values=pixels,
+        x_t=x_t,
+        t=t,
+    )
+    plain = model(torch.tensor([text])).logits[0]
+    seen = model(torch.tensor([asked]), pixel_values=pixels).logits[0]
+    expected = torch.stack([plain[0], plain[2], seen[-2]])
+    torch.testing.assert_close(reading.logits, expected, atol=2e-5, rtol=0)
+    prompts = left_padded([PROMPT, [BOS, 45]], pad_token_id=PAD)
+    velocity = model.velocity(x_t, t, prompts)
+    torch.testing.assert_close(reading.velocity, velocity, atol=2e-5, rtol=0)
+    assert reading.alignment is None
+
+
+def test_every_parameter_learns_from_one_loss_or_another():
+    """Seeing, drawing and alignment together reach all but what the release never runs."""
+    torch.manual_seed(0)
+    model = JanusFlowForConditionalGeneration(with_repa())
+    rows = rows_of([BOS, *seen_span(model.config), 40], PROMPT, drawn=(1,))
+    reading = model.read_rows(
+        rows,
+        is_learnt=learnt(rows, 2 + len(seen_span(model.config)) - 1),
+        pixel_values=torch.randn(1, 3, 64, 64),
+        x_t=latents(1),
+        t=torch.tensor([0.4]),
+        align=True,
+    )
+    assert reading.velocity is not None
+    assert reading.alignment is not None
+    parts = (reading.logits, reading.velocity, reading.alignment)
+    sum(part.square().mean() for part in parts).backward()
+    silent = {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    }
+    # The pooling head is stored by the release and never run. A bias of keys moves every score of
+    # a row by the same amount, which softmax ignores.
+    allowed = {name for name in silent if ".head." in name or name.endswith("k_proj.bias")}
+    # Response norms and modulations start at zero, which is a start, not an end: their own
+    # gradients are not zero.
+    assert silent - allowed == set()
+
+
+def drawing(model: JanusFlowForConditionalGeneration, num: int = 1, *, align: bool = True):
+    rows = rows_of(*[PROMPT] * num, drawn=tuple(range(num)))
+    t = torch.linspace(0.1, 0.8, num)
+    return model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(num), t=t, align=align)
+
+
+def test_alignment_is_one_guess_a_picture_token():
+    model = JanusFlowForConditionalGeneration(with_repa())
+    reading = drawing(model, 2)
+    vision_size = model.config.vision_config.hidden_size
+    assert reading.alignment is not None
+    assert reading.alignment.shape == (2, model.config.flow.num_tokens, vision_size)
+    assert reading.logits.shape == (0, 272)
+    assert drawing(model, align=False).alignment is None
+
+
+def test_alignment_reads_the_chosen_block():
+    """Blocks after the chosen one do not reach the alignment."""
+    model = JanusFlowForConditionalGeneration(with_repa(block=1))
+    alignment = drawing(model).alignment
+    assert alignment is not None
+    alignment.square().mean().backward()
+    first, second = model.llm.model.layers
+    assert first.mlp.up_proj.weight.grad is not None
+    assert second.mlp.up_proj.weight.grad is None
+
+
+def test_alignment_without_a_head_is_refused(model: JanusFlowForConditionalGeneration):
+    with pytest.raises(ConfigError, match="no REPA head"):
+        drawing(model)
+
+
+def test_another_number_of_pictures_to_draw_is_refused(model: JanusFlowForConditionalGeneration):
+    rows = rows_of(PROMPT, drawn=(0,))
+    with pytest.raises(PromptError, match=r"34 tokens .* 17 drawing positions .*one noisy latent"):
+        model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(2), t=torch.tensor([0.1, 0.2]))
