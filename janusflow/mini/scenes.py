@@ -255,8 +255,10 @@ def _sample_sizes(rng: np.random.Generator, kinds: list[tuple[Colour, Shape]]) -
 
     Objects alike in shape and colour share their size, so "three small red circles" is true.
     """
-    allowed: tuple[Size, ...] = SIZES if len(kinds) == 1 else SIZES[:2]
-    by_kind = {kind: allowed[rng.integers(len(allowed))] for kind in kinds}
+    allowed = SIZES if len(kinds) == 1 else SIZES[:2]
+    by_kind: dict[tuple[Colour, Shape], Size] = {
+        kind: allowed[rng.integers(len(allowed))] for kind in kinds
+    }
     return [by_kind[kind] for kind in kinds]
 
 
