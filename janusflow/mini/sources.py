@@ -17,7 +17,7 @@ from janusflow.mini.questions import ask_all
 from janusflow.mini.scenes import sample_scene
 from janusflow.mini.words import Language
 
-MAX_TURNS = 8
+MAX_TURNS = 16
 INDEPENDENT_SHARE = 0.85
 """Of the pictures with questions; the others are one conversation of several turns."""
 
@@ -89,7 +89,7 @@ class SceneSources:
         """Captions and answered questions of a scene nobody renders."""
         scene, language = sample_scene(rng), _language(rng)
         lines = [f"{q.text} {q.answer}" for q in ask_all(scene, rng, language=language)]
-        return TextSample(text="\n".join([caption(scene, rng, language=language), *lines[:4]]))
+        return TextSample(text="\n".join([caption(scene, rng, language=language), *lines[:1]]))
 
     def _draw_by_shares(self, rng: np.random.Generator) -> int:
         """Pick a scene, first its number of objects if shares are given."""
