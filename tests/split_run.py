@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from tiny_run import make_collator, open_sources, run_model
+from tiny_run import TinySources, make_collator, run_model
 from torch import Tensor
 
 from janusflow.config.training import MixtureConfig, ObjectiveConfig, Ratio
 from janusflow.data.mixture import mixed_batches
-from janusflow.mini.sources import SceneSources
 from janusflow.training.loop import backward
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
@@ -22,12 +21,12 @@ from janusflow.training.processes import own_parts, sum_gradients
 MIXTURE = MixtureConfig(batch_size=12, ratios=(Ratio(understanding=1.0, generation=2.0, text=1.0),))
 
 
-def step_of(sources: SceneSources, *, num_parts: int) -> dict[str, Tensor]:
+def step_of(sources: TinySources, *, num_parts: int) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
     model = run_model()
     train_only(model, list(PARTS))
     steps = mixed_batches(
-        sources.by_kind(),
+        sources.by_kind,
         make_collator(model),
         MIXTURE,
         seed=0,
@@ -50,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(1)
     meeting = f"file://{out}.meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num_processes)
-    result = step_of(open_sources(scenes), num_parts=num_parts)
+    result = step_of(TinySources(scenes), num_parts=num_parts)
     if rank == 0:
         torch.save(result, out)
     dist.destroy_process_group()

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
+from janusflow.config.data import SourceConfig
 from janusflow.data.collate import Collator
+from janusflow.data.mixture import Kind
 from janusflow.data.samples import Sample
+from janusflow.data.sources import Weighted
 from janusflow.mini.dataset import SceneFolder, write_scenes
-from janusflow.mini.sources import SceneSources
+from janusflow.mini.sources import pixel_values, scene_drawings, scene_questions, scene_texts
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -94,24 +98,44 @@ def run_model(*, seed: int = 0, has_repa: bool = True) -> JanusFlowForConditiona
     return model
 
 
-def make_sources(folder: Path) -> SceneSources:
-    """Rendered scenes and made-up latents."""
+class TinySources:
+    """A few rendered scenes with made-up latents, as the mixture takes them and one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scenes = SceneFolder(folder)
+        config = SourceConfig(format="scenes", path=str(folder))
+        drawn = SourceConfig(
+            format="scenes", path=str(folder), options={"latents": str(folder / "latents.npy")}
+        )
+        self.by_kind: dict[Kind, list[Weighted]] = {
+            "understanding": scene_questions(config),
+            "generation": scene_drawings(drawn),
+            "text": scene_texts(config),
+        }
+
+    def draw(self, kind: Kind, rng: np.random.Generator) -> Sample:
+        """A sample of any row."""
+        ((source, _),) = self.by_kind[kind]
+        return source.sample(int(rng.integers(len(source))), rng)
+
+    def pixels(self, row: int) -> Tensor:
+        return pixel_values(self.scenes.pictures[row][None])[0]
+
+
+def make_sources(folder: Path) -> TinySources:
+    """Render and open scenes."""
     write_scenes(folder, num_scenes=NUM_SCENES, size=64, seed=0)
     latents = np.random.default_rng(1).standard_normal((NUM_SCENES, *LATENT_SHAPE))
     np.save(folder / "latents.npy", latents.astype(np.float16))
-    return open_sources(folder)
-
-
-def open_sources(folder: Path) -> SceneSources:
-    """What `make_sources` left."""
-    return SceneSources(SceneFolder(folder), folder / "latents.npy", scaling_factor=1.0)
+    return TinySources(folder)
 
 
 def make_collator(model: JanusFlowForConditionalGeneration, *, row_tokens: int = 400) -> Collator:
     return Collator(trained_tokenizer(), model.config, row_tokens=row_tokens)
 
 
-def draw(sources: SceneSources, *kinds: str, seed: int = 0) -> list[Sample]:
+def draw(sources: TinySources, *kinds: Kind, seed: int = 0) -> list[Sample]:
     """One sample of each named kind."""
     rng = np.random.default_rng(seed)
-    return [getattr(sources, kind)(rng) for kind in kinds]
+    return [sources.draw(kind, rng) for kind in kinds]

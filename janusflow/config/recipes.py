@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from janusflow.config.data import DataConfig
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 
 
@@ -108,16 +109,10 @@ class StageRecipe:
     """Run folder; `model/` inside holds the averaged result, complete with processor and VAE."""
     processor: Path
     """Folder of the processor."""
-    vae: Path
-    """Folder of the VAE step."""
-    scenes: Path
-    """Folder of the scenes step."""
-    drawing_shares: tuple[float, ...] = ()
-    """How often a scene of 1, 2, 3 or 4 objects is drawn; as often as rendered if empty."""
-    easy_vqa: Path | None = None
-    """Folder of the easy_vqa step, if its questions are to be learnt too."""
-    easy_vqa_share: float = 0.15
-    """Share of easy-VQA among the understanding samples, where there is any."""
+    vae: str
+    """Folder of a VAE, or of the VAE step, or a hub id."""
+    data: DataConfig
+    """What is learnt."""
     start: Path | None = None
     """Model folder (or finished run) to start from; without it, `new` must say what to build."""
     new: dict[str, Any] | None = None

@@ -115,11 +115,14 @@ class MixtureConfig:
     """Samples per step, of all kinds together."""
     row_tokens: int = 4096
     """Longest row that samples are packed into, in tokens."""
+    max_bad_share: float = 0.01
+    """Share of rows drawn that may make no sample (say, a damaged picture); more stop the run."""
     ratios: tuple[Ratio, ...] = (Ratio(understanding=50.0, generation=50.0, text=0.0),)
     """One after another; the last has no `until`."""
 
     def __post_init__(self) -> None:
         require_positive(self, "batch_size", "row_tokens")
+        _require(self, "max_bad_share", 0 <= self.max_bad_share <= 1, "in [0, 1]")
         if not self.ratios or self.ratios[-1].until is not None:
             raise ConfigError(
                 f"ratios={self.ratios}: the last must have no `until`, so that every step has one."

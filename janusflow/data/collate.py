@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.packing import pack
-from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
+from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.rows import NOBODY, SHARED, Rows
+from janusflow.processing.batches import expanded
 from janusflow.processing.templates import (
     ASSISTANT,
     RELEASE_TEMPLATE,
@@ -35,13 +38,14 @@ class Drawings:
     out because it is never hidden; NO_PROMPT elsewhere.
     """
 
-    latents: Float[Tensor, "p c y x"]
     pixel_values: Float[Tensor, "p c_pixel y_pixel x_pixel"]
+    latents: Float[Tensor, "p c y x"] | None
+    """None unless all are known already."""
     seeds: tuple[int, ...]
     prompt_of: Int[Tensor, "b t"]
 
     def __len__(self) -> int:
-        return len(self.latents)
+        return len(self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,13 @@ class Row:
         self.is_prompt += [is_prompt] * len(ids)
 
 
+class Built(NamedTuple):
+    """A sample and its tokens."""
+
+    sample: Sample
+    row: Row
+
+
 class Collator:
     """Turns samples into a batch, with one tokenizer and one model's special ids.
 
@@ -110,6 +121,7 @@ class Collator:
         num_patches = (vision.image_size // vision.patch_size) ** 2
         ends = config.eos_token_id
         self.end_of_answer = ends if isinstance(ends, int) else ends[0]
+        self.image_tag = _token(tokenizer, config.image_token_id)
         self.image_ids = [
             config.image_start_token_id,
             *[config.image_token_id] * num_patches,
@@ -117,16 +129,36 @@ class Collator:
         ]
 
     def __call__(self, samples: Sequence[Sample]) -> TrainBatch:
-        """Pack samples into rows.
+        """Build and pack samples."""
+        return self.pack([self.build(sample) for sample in samples])
+
+    def build(self, sample: Sample) -> Built:
+        """Lay out a sample's tokens. A text that is too long is cut, a chat loses its last turns.
 
         Raises:
-            DataError: a sample is longer than a row may be.
+            DataError: tags stand where they must not, or not even the first turn fits into a row.
         """
-        built = [self.row(sample) for sample in samples]
-        packed = pack([len(row) for row in built], row_tokens=self.row_tokens)
+        match sample:
+            case GenerationSample():
+                row = self.drawing(sample)
+            case UnderstandingSample():
+                row = self.conversation(sample)
+            case TextSample():
+                row = self.text(sample)
+        if len(row) > self.row_tokens:
+            raise DataError(
+                f"a sample of {len(row)} tokens for rows of at most {self.row_tokens}: shorten it "
+                "or raise mixture.row_tokens."
+            )
+        return Built(sample, row)
+
+    def pack(self, built: Sequence[Built]) -> TrainBatch:
+        """Lay samples end to end in rows; pictures come in the order the rows have them."""
+        packed = pack([len(row) for _, row in built], row_tokens=self.row_tokens)
         in_order = [number for numbers in packed for number in numbers]
-        drawn = {i: s for i in in_order if isinstance(s := samples[i], GenerationSample)}
-        numbering = {i: picture for picture, i in enumerate(drawn)}
+        samples = [built[number].sample for number in in_order]
+        is_drawn = [isinstance(each, GenerationSample) for each in samples]
+        picture_of = dict(zip(in_order, accumulate(is_drawn), strict=True))
 
         def laid_out(values: Callable[[int], list[Any]], fill: Any) -> Tensor:
             rows = [[value for number in numbers for value in values(number)] for numbers in packed]
@@ -134,64 +166,97 @@ class Collator:
             return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
 
         def prompt_of(number: int) -> list[int]:
-            picture = numbering.get(number, NO_PROMPT)
-            return [picture if is_prompt else NO_PROMPT for is_prompt in built[number].is_prompt]
+            is_prompt = built[number].row.is_prompt
+            return [picture_of[number] - 1 if each else NO_PROMPT for each in is_prompt]
 
         return TrainBatch(
             rows=Rows(
-                token_ids=laid_out(lambda i: built[i].token_ids, self.config.pad_token_id),
-                position_ids=laid_out(lambda i: built[i].position_ids, 0),
-                samples=laid_out(lambda i: [i] * len(built[i]), NOBODY),
-                branches=laid_out(lambda i: built[i].branches, SHARED),
-                is_drawing=laid_out(lambda i: built[i].is_drawing, False),
+                token_ids=laid_out(lambda i: built[i].row.token_ids, self.config.pad_token_id),
+                position_ids=laid_out(lambda i: built[i].row.position_ids, 0),
+                samples=laid_out(lambda i: [i] * len(built[i].row), NOBODY),
+                branches=laid_out(lambda i: built[i].row.branches, SHARED),
+                is_drawing=laid_out(lambda i: built[i].row.is_drawing, False),
             ),
-            labels=laid_out(lambda i: built[i].labels, IGNORED),
-            pixel_values=_pictures([samples[number] for number in in_order]),
-            drawings=_drawings(list(drawn.values()), laid_out(prompt_of, NO_PROMPT)),
-            num_samples=len(samples),
+            labels=laid_out(lambda i: built[i].row.labels, IGNORED),
+            pixel_values=_pictures(samples),
+            drawings=_drawings(samples, laid_out(prompt_of, NO_PROMPT)),
+            num_samples=len(built),
         )
-
-    def row(self, sample: Sample) -> Row:
-        """One sample's tokens."""
-        match sample:
-            case GenerationSample():
-                return self.drawing(sample)
-            case UnderstandingSample():
-                return self.conversation(sample)
-            case TextSample():
-                return self.text(sample)
 
     def drawing(self, sample: GenerationSample) -> Row:
         """A prompt, then room for the time token and the picture's; nothing of it is a word."""
         row = Row()
         row.add([self.config.bos_token_id])
-        row.add(self._encode(question_text(sample.prompt)), is_prompt=True)
+        row.add(self._words(question_text(sample.prompt), num_pictures=0), is_prompt=True)
         room = 1 + self.config.flow.num_tokens
         row.add([self.config.pad_token_id] * room, is_drawing=True)
         return row
 
     def conversation(self, sample: UnderstandingSample) -> Row:
-        """A picture and its turns; labels stand on the answers."""
+        """Pictures and turns; labels stand on the answers."""
         before, after = question_text("\0").split("\0")
+        num_pictures = len(sample.pictures)
+        num_placed = sum(turn.question.count(self.image_tag) for turn in sample.turns)
+        if num_placed not in (0, num_pictures) or (num_placed and sample.are_independent):
+            raise DataError(
+                f"{num_placed} {self.image_tag} in the questions for {num_pictures} pictures: "
+                "place all of them, in turns that see one another, or none."
+            )
+        shown = "" if num_placed else "\n".join([self.image_tag] * num_pictures)
         row = Row()
-        row.add([self.config.bos_token_id, *self._encode(before), *self.image_ids])
+        row.add([self.config.bos_token_id])
+        if shown:
+            row.add(self._words(before + shown, num_pictures=num_pictures))
         for index, turn in enumerate(sample.turns):
-            opens = "\n" if index == 0 or sample.are_independent else before
+            opens = "\n" if shown and (index == 0 or sample.are_independent) else before
             branch = index + 1 if sample.are_independent else SHARED
-            row.add(self._encode(opens + turn.question + after), branch=branch)
-            answer = [*self._encode(f" {turn.answer}"), self.end_of_answer]
+            num_here = turn.question.count(self.image_tag)
+            asked = self._words(opens + turn.question + after, num_pictures=num_here)
+            answer = [*self._words(f" {turn.answer}", num_pictures=0), self.end_of_answer]
+            is_too_long = len(row) + len(asked) + len(answer) > self.row_tokens
+            if index and is_too_long and not any_placed(sample.turns[index:], self.image_tag):
+                break
+            row.add(asked, branch=branch)
             row.add(answer, branch=branch, is_learnt=True)
         return row
 
     def text(self, sample: TextSample) -> Row:
-        """Plain text between BOS and EOS, all of it learnt."""
+        """Plain text between BOS and EOS, all of it learnt; EOS is missing where it was cut."""
         row = Row()
         row.add([self.config.bos_token_id])
-        row.add([*self._encode(sample.text), self.end_of_answer], is_learnt=True)
+        words = [*self._words(sample.text, num_pictures=0), self.end_of_answer]
+        row.add(words[: self.row_tokens - 1], is_learnt=True)
         return row
 
-    def _encode(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+    def _words(self, text: str, *, num_pictures: int) -> list[int]:
+        """Token ids of a text, every placeholder made a picture's span.
+
+        Raises:
+            DataError: the text holds tags that would be taken for pictures.
+        """
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        config = self.config
+        if config.image_start_token_id in ids or ids.count(config.image_token_id) != num_pictures:
+            raise DataError(
+                f"{text!r:.80} holds a tag that belongs to the model: only {self.image_tag} may "
+                "stand in questions, once for each picture."
+            )
+        return expanded(ids, placeholder=config.image_token_id, span=self.image_ids)
+
+
+def _token(tokenizer: Tokenizer, token_id: int) -> str:
+    token = tokenizer.id_to_token(token_id)
+    if token is None:
+        raise ConfigError(
+            f"the tokenizer has no token {token_id}, which the model's image_token_id names: take "
+            "the processor that belongs to the model."
+        )
+    return token
+
+
+def any_placed(turns: Sequence[Turn], image_tag: str) -> bool:
+    """Tell whether a picture stands in one of these questions."""
+    return any(image_tag in turn.question for turn in turns)
 
 
 def question_text(question: str) -> str:
@@ -204,18 +269,19 @@ def question_text(question: str) -> str:
 
 
 def _pictures(samples: Sequence[Sample]) -> Float[Tensor, "n c y x"] | None:
-    pictures = [each.pixel_values for each in samples if isinstance(each, UnderstandingSample)]
+    seen = [each for each in samples if isinstance(each, UnderstandingSample)]
+    pictures = [picture for each in seen for picture in each.pictures]
     return torch.stack(pictures) if pictures else None
 
 
-def _drawings(
-    samples: Sequence[GenerationSample], prompt_of: Int[Tensor, "b t"]
-) -> Drawings | None:
-    if not samples:
+def _drawings(samples: Sequence[Sample], prompt_of: Int[Tensor, "b t"]) -> Drawings | None:
+    drawn = [each for each in samples if isinstance(each, GenerationSample)]
+    if not drawn:
         return None
+    latents = [each.latent for each in drawn if each.latent is not None]
     return Drawings(
-        latents=torch.stack([each.latent for each in samples]),
-        pixel_values=torch.stack([each.pixel_values for each in samples]),
-        seeds=tuple(each.seed for each in samples),
+        latents=torch.stack(latents) if len(latents) == len(drawn) else None,
+        pixel_values=torch.stack([each.pixel_values for each in drawn]),
+        seeds=tuple(each.seed for each in drawn),
         prompt_of=prompt_of,
     )

@@ -1,70 +1,100 @@
-"""Which kinds a step's samples are, and where they come from: functions of seed and step alone."""
+"""Which kinds a step's samples are, and which rows they come from: functions of seed and step."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.samples import Sample
+from janusflow.data.order import counts_before
+from janusflow.data.sources import BadRows, Weighted, draw
 
 Kind = Literal["understanding", "generation", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-Draw = Callable[[np.random.Generator], Sample]
-"""Draws one sample of its kind; all its choices come from the generator."""
 
 
-def counts(ratio: Ratio, batch_size: int, rng: np.random.Generator) -> dict[Kind, int]:
-    """Split a batch by shares, in whole numbers that are right on average."""
-    shares = np.array([getattr(ratio, kind) for kind in KINDS], dtype=float)
-    edges = np.round(batch_size * np.cumsum([0.0, *shares]) / shares.sum(), 9)
-    # One offset for all kinds: the sum is exact and every kind is right on average.
-    whole = np.diff(np.floor(edges + rng.random()))
-    return {kind: int(count) for kind, count in zip(KINDS, whole, strict=True)}
+class Planned(NamedTuple):
+    """One sample of a step: its kind, and how many of its kind the run had before."""
+
+    kind: Kind
+    ordinal: int
 
 
-def mixed(first: Draw, second: Draw, *, share_of_second: float) -> Draw:
-    """Draw from one of two sources of the same kind."""
-
-    def draw(rng: np.random.Generator) -> Sample:
-        return (second if rng.random() < share_of_second else first)(rng)
-
-    return draw
+def plan(config: MixtureConfig, step: int) -> list[Planned]:
+    """A step's samples by kind. Counts follow the shares as closely as whole numbers can."""
+    before, after = _drawn_before(config, step), _drawn_before(config, step + 1)
+    return [
+        Planned(kind, ordinal)
+        for kind, first, end in zip(KINDS, before, after, strict=True)
+        for ordinal in range(first, end)
+    ]
 
 
 def mixed_batches(
-    sources: Mapping[Kind, Draw],
+    sources: Mapping[Kind, Sequence[Weighted]],
     collate: Collator,
     config: MixtureConfig,
     *,
     seed: int,
     step: int,
     own_parts: Callable[[Sequence[int]], Sequence[Sequence[int]]] = lambda items: [items],
+    bad: BadRows | None = None,
 ) -> Iterator[list[TrainBatch]]:
     """Yield each step's batches from `step` on: sample i of a step depends on (seed, step, i) only.
 
-    `own_parts` picks, of the step's sample numbers, those this process is to make, by batch.
+    Args:
+        sources: where each kind comes from.
+        collate: makes a batch of samples.
+        config: shares, and how many samples a step has.
+        seed: decides the order of rows and all choices within them.
+        step: the first step.
+        own_parts: picks, of the step's sample numbers, those this process is to make, by batch.
+        bad: keeps count of rows that make no sample.
+
+    Raises:
+        ConfigError: a kind has a share but no source.
+        DataError: too many bad rows.
     """
+    bad = BadRows(max_share=config.max_bad_share) if bad is None else bad
     while True:
-        rng = np.random.default_rng((seed, step))
-        split = counts(config.ratio_at(step), config.batch_size, rng)
-        missing = [kind for kind, count in split.items() if count and kind not in sources]
+        planned = plan(config, step)
+        missing = sorted({kind for kind, _ in planned if not sources.get(kind)})
         if missing:
             raise ConfigError(
                 f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
                 "them: set that share to 0 or name a source."
             )
-        order: list[Kind] = [kind for kind in KINDS for _ in range(split[kind])]
         yield [
-            collate(
+            collate.pack(
                 [
-                    # numpy takes (seed, step, 0) for (seed, step), whose stream split the step.
-                    sources[order[i]](np.random.default_rng((seed, step, i + 1)))
+                    draw(
+                        sources[planned[i].kind],
+                        planned[i].ordinal,
+                        seed=seed,
+                        rng=np.random.default_rng((seed, step, i)),
+                        build=collate.build,
+                        bad=bad,
+                    )
                     for i in part
                 ]
             )
-            for part in own_parts(range(len(order)))
+            for part in own_parts(range(len(planned)))
         ]
         step += 1
+
+
+def _drawn_before(config: MixtureConfig, step: int) -> list[int]:
+    """How many samples of each kind the steps before this one hold."""
+    total, start = np.zeros(len(KINDS), dtype=int), 0
+    for ratio in config.ratios:
+        end = step if ratio.until is None else min(step, ratio.until)
+        if end > start:
+            total += counts_before((end - start) * config.batch_size, _shares(ratio))
+            start = end
+    return total.tolist()
+
+
+def _shares(ratio: Ratio) -> list[float]:
+    return [getattr(ratio, kind) for kind in KINDS]

@@ -16,28 +16,34 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class UnderstandingSample:
-    """A picture and what is said about it.
+    """Pictures and what is said about them.
+
+    A picture stands where its placeholder is in the questions. Pictures that no question holds
+    stand before the first, each on a line of its own.
 
     `are_independent` turns do not see one another: several conversations of one turn each that
-    share the picture's tokens, as if the picture had been read again for every one.
+    share the pictures' tokens, as if the pictures had been read again for every one.
     """
 
-    pixel_values: Float[Tensor, "c y x"]
+    pictures: tuple[Float[Tensor, "c y x"], ...]
     turns: tuple[Turn, ...]
     are_independent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSample:
-    """A prompt and the picture to draw: its scaled VAE latent, and its pixels for REPA.
+    """A prompt and the picture to draw.
+
+    `pixel_values` (in [-1, 1]) are what the VAE encodes and REPA aligns to; `latent` is their
+    scaled latent where it is known already.
 
     `seed` decides everything random about learning it: noise, time and whether the prompt is
     hidden. So a sample is the same in whichever process and batch it is learnt.
     """
 
     prompt: str
-    latent: Float[Tensor, "c y x"]
     pixel_values: Float[Tensor, "c_pixel y_pixel x_pixel"]
+    latent: Float[Tensor, "c y x"] | None
     seed: int
 
 
@@ -49,3 +55,4 @@ class TextSample:
 
 
 Sample = UnderstandingSample | GenerationSample | TextSample
+"""Several kinds share a batch."""

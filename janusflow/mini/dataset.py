@@ -48,7 +48,6 @@ class SceneFolder:
     """Random access to what `write_scenes` left."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         if not (folder / LABELS).is_file():
             raise DataError(
                 f"no rendered scenes in {folder}: run the recipe's scenes step first "

@@ -16,8 +16,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn, UnderstandingSample
+from janusflow.data.sources import Weighted
 from janusflow.mini.sources import MAX_TURNS, pixel_values
 
 PACKAGE = "easy-vqa==1.0"
@@ -45,10 +47,16 @@ def fetch_easy_vqa(folder: Path) -> Path:
     return wheel
 
 
+def easy_vqa_questions(config: SourceConfig) -> list[Weighted]:
+    """The training questions in a package file, as a recipe's source."""
+    return [Weighted(EasyVqa(Path(config.path), "train"), config.weight)]
+
+
 class EasyVqa:
-    """One split's pictures and questions, read from the package file."""
+    """One split's pictures and questions, read from the package file; a row is a picture."""
 
     def __init__(self, wheel: Path, split: Split) -> None:
+        self.name = str(wheel)
         if not wheel.is_file():
             raise DataError(f"no {wheel}: run the recipe's easy_vqa step first.")
         with zipfile.ZipFile(wheel) as archive:
@@ -67,13 +75,16 @@ class EasyVqa:
             self._by_picture[index].append(Turn(question=question, answer=answer))
         self._indices = indices
 
-    def draw(self, rng: np.random.Generator) -> UnderstandingSample:
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
         """One picture and up to MAX_TURNS of its questions, for training."""
-        index = self._indices[rng.integers(len(self._indices))]
+        index = self._indices[row]
         turns = self._by_picture[index]
         chosen = rng.permutation(len(turns))[:MAX_TURNS].tolist()
         return UnderstandingSample(
-            pixel_values=pixel_values(np.asarray(self.pictures[index])[None])[0],
+            pictures=(pixel_values(np.asarray(self.pictures[index])[None])[0],),
             turns=tuple(turns[i] for i in chosen),
             are_independent=True,
         )

@@ -1,6 +1,6 @@
 """Training samples of `mini` from rendered scenes: pictures with questions, prompts, plain text."""
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from janusflow.config.errors import DataError
-from janusflow.data.mixture import Draw, Kind
+from janusflow.config.data import SourceConfig
+from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
+from janusflow.data.sources import Weighted
 from janusflow.mini.captions import caption
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.questions import ask_all
@@ -22,90 +23,136 @@ INDEPENDENT_SHARE = 0.85
 """Of the pictures with questions; the others are one conversation of several turns."""
 
 
-class SceneSources:
-    """Draws samples of all three kinds from one folder of scenes and their latents."""
+@dataclass(frozen=True, kw_only=True)
+class SceneQuestions:
+    """Pictures with up to MAX_TURNS questions each, in one language.
 
-    def __init__(
-        self,
-        scenes: SceneFolder,
-        latents: Path,
-        *,
-        scaling_factor: float,
-        drawing_shares: Sequence[float] = (),
-    ) -> None:
-        if not latents.is_file():
-            raise DataError(f"no latents at {latents}: run the recipe's VAE step first.")
-        self.scenes = scenes
-        self.drawing_shares = np.array(drawing_shares)
-        self.by_count = scenes.by_count() if len(drawing_shares) else []
-        for count, share in enumerate(drawing_shares, start=1):
-            if share and (count > len(self.by_count) or not len(self.by_count[count - 1])):
-                raise DataError(
-                    f"drawing_shares={tuple(drawing_shares)}: no scene has {count} objects. "
-                    "Set that share to 0 or leave it out."
-                )
-        self.latents = np.load(latents, mmap_mode="r")
-        self.scaling_factor = scaling_factor
-        if len(self.latents) != len(scenes):
-            raise DataError(
-                f"{latents} has {len(self.latents)} latents for {len(scenes)} scenes: run the "
-                "recipe's VAE step again on these scenes."
-            )
+    Mostly each on its own: earlier questions and answers would give later answers away.
+    """
 
-    def by_kind(self) -> Mapping[Kind, Draw]:
-        """The draw functions the mixture asks for."""
-        return {
-            "understanding": self.understanding,
-            "generation": self.generation,
-            "text": self.text,
-        }
+    scenes: SceneFolder
+    name: str
 
-    def understanding(self, rng: np.random.Generator) -> UnderstandingSample:
-        """A scene and up to MAX_TURNS questions about it, in one language.
+    def __len__(self) -> int:
+        return len(self.scenes)
 
-        Mostly each on its own: earlier questions and answers would give later answers away.
-        """
-        index = int(rng.integers(len(self.scenes)))
-        asked = ask_all(self.scenes.scene(index), rng, language=_language(rng))
+    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
+        """One scene's questions, in words drawn anew."""
+        asked = ask_all(self.scenes.scene(row), rng, language=_language(rng))
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
-            pixel_values=self._pixels(index),
+            pictures=(_pixels(self.scenes, row),),
             turns=tuple(Turn(question=asked[i].text, answer=asked[i].answer) for i in chosen),
             are_independent=bool(rng.random() < INDEPENDENT_SHARE),
         )
 
-    def generation(self, rng: np.random.Generator) -> GenerationSample:
-        """A caption, its scene's scaled latent and pixels."""
-        index = self._draw_by_shares(rng)
-        latent = torch.from_numpy(self.latents[index].astype(np.float32))
+
+@dataclass(frozen=True, kw_only=True)
+class SceneDrawings:
+    """Captions of some scenes with the scenes' latents and pixels."""
+
+    scenes: SceneFolder
+    latents: np.ndarray
+    rows: np.ndarray
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:
+        """One scene, in words drawn anew."""
+        index = int(self.rows[row])
         return GenerationSample(
             prompt=caption(self.scenes.scene(index), rng, language=_language(rng)),
-            latent=latent * self.scaling_factor,
-            pixel_values=self._pixels(index),
+            latent=torch.from_numpy(self.latents[index].astype(np.float32)),
+            pixel_values=_pixels(self.scenes, index),
             seed=int(rng.integers(2**63)),
         )
 
-    def text(self, rng: np.random.Generator) -> TextSample:
-        """Captions and answered questions of a scene nobody renders."""
+
+@dataclass(frozen=True, kw_only=True)
+class SceneTexts:
+    """Captions and answered questions of scenes that nobody renders: each time another one."""
+
+    name: str = "scene texts"
+
+    def __len__(self) -> int:
+        return 1
+
+    def sample(self, row: int, rng: np.random.Generator) -> TextSample:  # noqa: ARG002 (no rows)
+        """A caption, and one question with its answer."""
         scene, language = sample_scene(rng), _language(rng)
-        lines = [f"{q.text} {q.answer}" for q in ask_all(scene, rng, language=language)]
-        return TextSample(text="\n".join([caption(scene, rng, language=language), *lines[:1]]))
+        first, *_ = ask_all(scene, rng, language=language)
+        words = caption(scene, rng, language=language)
+        return TextSample(text=f"{words}\n{first.text} {first.answer}")
 
-    def _draw_by_shares(self, rng: np.random.Generator) -> int:
-        """Pick a scene, first its number of objects if shares are given."""
-        if not self.by_count:
-            return int(rng.integers(len(self.scenes)))
-        shares = self.drawing_shares / self.drawing_shares.sum()
-        return int(rng.choice(self.by_count[rng.choice(len(shares), p=shares)]))
 
-    def _pixels(self, index: int) -> Float[Tensor, "c y x"]:
-        return pixel_values(self.scenes.pictures[index][None])[0]
+def scene_questions(config: SourceConfig) -> list[Weighted]:
+    """Questions about a folder of scenes."""
+    scenes = SceneFolder(Path(config.path))
+    return [Weighted(SceneQuestions(scenes=scenes, name=config.path), config.weight)]
+
+
+def scene_drawings(config: SourceConfig) -> list[Weighted]:
+    """Captions of a folder of scenes, with latents.
+
+    Options: `latents`, the file the VAE step left; `shares`, how often a scene of 1, 2, 3 or 4
+    objects is drawn (by default as often as it is there).
+
+    Raises:
+        DataError: latents are missing or of other scenes, or a share has no scene.
+        ConfigError: an unknown option.
+    """
+    unknown = set(config.options) - {"latents", "shares"}
+    if unknown or "latents" not in config.options:
+        raise ConfigError(
+            f"{config.path}: options {', '.join(config.options)} of format scenes: wanted latents "
+            "and, if you like, shares."
+        )
+    scenes = SceneFolder(Path(config.path))
+    latents = _latents(Path(config.options["latents"]), scenes)
+    shares = config.options.get("shares")
+    groups = [np.arange(len(scenes))] if shares is None else scenes.by_count()
+    weighted = []
+    for number, share in enumerate([1.0] if shares is None else shares):
+        if not share:
+            continue
+        if number >= len(groups) or not len(groups[number]):
+            raise DataError(
+                f"shares={shares}: no scene has {number + 1} objects. Set that share to 0."
+            )
+        source = SceneDrawings(
+            scenes=scenes, latents=latents, rows=groups[number], name=config.path
+        )
+        weighted.append(Weighted(source, config.weight * share / sum(shares or [1.0])))
+    return weighted
+
+
+def scene_texts(config: SourceConfig) -> list[Weighted]:
+    """Texts about scenes; the path is not read."""
+    return [Weighted(SceneTexts(), config.weight)]
+
+
+def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:
+    if not path.is_file():
+        raise DataError(f"no latents at {path}: run the recipe's VAE step first.")
+    latents = np.load(path, mmap_mode="r")
+    if len(latents) != len(scenes):
+        raise DataError(
+            f"{path} has {len(latents)} latents for {len(scenes)} scenes: run the recipe's VAE "
+            "step again on these scenes."
+        )
+    return latents
 
 
 def pixel_values(pictures: np.ndarray) -> Float[Tensor, "n c y x"]:
     """Turn uint8 pictures [n, row, column, rgb] into values in [-1, 1]."""
     pixels = torch.from_numpy(pictures.astype(np.float32)) / 127.5 - 1.0
     return pixels.permute(0, 3, 1, 2).contiguous()
+
+
+def _pixels(scenes: SceneFolder, row: int) -> Float[Tensor, "c y x"]:
+    return pixel_values(scenes.pictures[row][None])[0]
 
 
 def _language(rng: np.random.Generator) -> Language:

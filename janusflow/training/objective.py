@@ -1,12 +1,15 @@
 """What JanusFlow minimises in every stage: L_AR on answers, L_RF and L_REPA on pictures."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.flow.path import point_on_path
@@ -18,20 +21,33 @@ from janusflow.training.losses import alignment_loss, response_loss, velocity_lo
 
 
 class JanusFlowObjective(Objective):
-    """The paper's total loss over one mixed batch."""
+    """The paper's total loss over one mixed batch.
 
-    def __init__(self, model: JanusFlowForConditionalGeneration, config: ObjectiveConfig) -> None:
+    The frozen VAE encodes pictures to draw whose latents the batch does not bring.
+    """
+
+    def __init__(
+        self,
+        model: JanusFlowForConditionalGeneration,
+        config: ObjectiveConfig,
+        *,
+        vae: AutoencoderKL | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.vae = vae
+        if vae is not None:
+            vae.requires_grad_(False)
 
     def counts(self, batch: TrainBatch) -> dict[str, int]:
         """Learnt tokens, latent values, patches to align."""
         drawings = batch.drawings
         counts = {"text": int((batch.labels != IGNORED).sum())}
-        counts["flow"] = 0 if drawings is None else drawings.latents.numel()
+        flow = self.model.config.flow
+        counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
         if self.config.repa_weight > 0:
-            counts["repa"] = len(drawings or ()) * self.model.config.flow.num_tokens
+            counts["repa"] = len(drawings or ()) * flow.num_tokens
         return counts
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
@@ -40,8 +56,9 @@ class JanusFlowObjective(Objective):
         is_learnt = batch.labels != IGNORED
         point = None
         if drawings is not None:
-            chance = sample_chance(drawings, config)
-            point = point_on_path(data=drawings.latents, noise=chance.noise, t=chance.t)
+            latents = self._latents(drawings)
+            chance = sample_chance(drawings.seeds, tuple(latents.shape[1:]), config)
+            point = point_on_path(data=latents, noise=chance.noise, t=chance.t)
             rows = hide_prompts(rows, drawings.prompt_of, chance.is_dropped)
         reading = self.model.read_rows(
             rows,
@@ -63,6 +80,17 @@ class JanusFlowObjective(Objective):
             losses["repa"] = config.repa_weight * alignment_loss(reading.alignment, features)
         return losses
 
+    @torch.no_grad()
+    def _latents(self, drawings: Drawings) -> Float[Tensor, "p c y x"]:
+        if drawings.latents is not None:
+            return drawings.latents
+        if self.vae is None:
+            raise ConfigError(
+                f"{len(drawings)} pictures to draw came without latents: give the objective a VAE."
+            )
+        (posterior,) = self.vae.encode(drawings.pixel_values.to(self.vae.dtype), return_dict=False)
+        return posterior.mean.float() * float(self.vae.config["scaling_factor"])
+
 
 class Chance(NamedTuple):
     """What is random about learning to draw some pictures."""
@@ -72,15 +100,17 @@ class Chance(NamedTuple):
     is_dropped: Bool[Tensor, " b"]
 
 
-def sample_chance(drawings: Drawings, config: ObjectiveConfig) -> Chance:
+def sample_chance(
+    seeds: Sequence[int], shape_of_one: tuple[int, ...], config: ObjectiveConfig
+) -> Chance:
     """Draw every picture's time, noise and prompt drop from its own seed."""
     t, noise, is_dropped = [], [], []
-    for seed in drawings.seeds:
+    for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         t.append(
             sample_logit_normal(1, mean=config.time_mean, std=config.time_std, generator=generator)
         )
-        noise.append(torch.randn(drawings.latents.shape[1:], generator=generator))
+        noise.append(torch.randn(shape_of_one, generator=generator))
         is_dropped.append(torch.rand(1, generator=generator) < config.drop_prompt)
     return Chance(torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
 

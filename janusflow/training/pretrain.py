@@ -75,6 +75,7 @@ def train_vae(recipe: VaeRecipe) -> None:
     with averaged(state):
         standardise_latents(vae, encode_scenes(vae, scenes, num_scenes=CALIBRATION_SCENES))
         vae.save_pretrained(recipe.run / VAE)
+        # Standardised latents need no scaling: the factor is 1.
         np.save(recipe.run / LATENTS, encode_scenes(vae, scenes))
 
 

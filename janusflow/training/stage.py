@@ -6,37 +6,38 @@ run's folder, and the next stage starts from it.
 
 import json
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from tqdm import tqdm
 from transformers import SiglipVisionModel
 
+from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import Draw, Kind, mixed, mixed_batches
-from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.easy_vqa import WHEEL, EasyVqa
-from janusflow.mini.sources import SceneSources
+from janusflow.data.formats import open_source
+from janusflow.data.mixture import KINDS, Kind, mixed_batches
+from janusflow.data.prepare import Preparation
+from janusflow.data.sources import BadRows, Weighted
+from janusflow.interop.vae import load_vae
+from janusflow.mini.easy_vqa import easy_vqa_questions
+from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.loop import Hook, StepReport, TrainState, check_finite, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
-from janusflow.training.pretrain import (
-    LATENTS,
-    VAE,
-    averaged,
-    log_hook,
-    made_by_earlier_step,
-)
+from janusflow.training.pretrain import VAE, averaged, log_hook, made_by_earlier_step
 from janusflow.training.processes import is_first, own_parts
 
+BAD_ROWS = "bad-rows.jsonl"
 MODEL = "model"
 CONFIG = "config.json"
 
@@ -46,14 +47,13 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     torch.manual_seed(recipe.loop.seed)
     model = start_model(recipe)
     train_only(model, recipe.trainable)
-    made_by_earlier_step(recipe.vae / VAE / CONFIG)
-    vae = AutoencoderKL.from_pretrained(recipe.vae / VAE, low_cpu_mem_usage=False)
+    vae = load_vae(recipe.vae)
     made_by_earlier_step(recipe.processor / "processor_config.json")
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
-    sources = stage_sources(recipe, vae)
-    collate = Collator(
-        processor.tokenizer.backend_tokenizer, model.config, row_tokens=recipe.mixture.row_tokens
-    )
+    sources = open_sources(recipe.data, preparation(processor, model.config, vae))
+    tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
+    collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
+    bad = BadRows(max_share=recipe.mixture.max_bad_share)
 
     def batches(step: int) -> Iterator[list[TrainBatch]]:
         return mixed_batches(
@@ -63,34 +63,83 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
             seed=recipe.loop.seed,
             step=step,
             own_parts=partial(own_parts, num_parts=recipe.loop.accumulate),
+            bad=bad,
         )
 
     state = train(
-        JanusFlowObjective(model, recipe.objective),
+        JanusFlowObjective(model, recipe.objective, vae=vae),
         batches,
         recipe.loop,
         run=recipe.run,
-        hooks=[log_hook(recipe.run, recipe.loop), ModelHook(recipe, processor, vae), *hooks],
+        hooks=[
+            log_hook(recipe.run, recipe.loop),
+            ModelHook(recipe, processor, vae),
+            BadRowsHook(bad, recipe.run),
+            *hooks,
+        ],
     )
     if is_first():
         save_model(state, recipe.run, processor, vae)
 
 
-def stage_sources(recipe: StageRecipe, vae: AutoencoderKL) -> dict[Kind, Draw]:
-    """Where the stage's samples of each kind come from."""
-    scenes = SceneSources(
-        SceneFolder(recipe.scenes),
-        recipe.vae / LATENTS,
-        scaling_factor=float(vae.config["scaling_factor"]),
-        drawing_shares=recipe.drawing_shares,
+def preparation(
+    processor: JanusFlowProcessor, config: JanusFlowConfig, vae: AutoencoderKL
+) -> Preparation:
+    """How pictures of any size are made to fit a model."""
+    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    return Preparation(
+        image_processor=processor.image_processor,
+        drawing_size=config.flow.latent_size * factor,
+        image_tag=processor.settings.tags.image,
     )
-    sources = dict(scenes.by_kind())
-    if recipe.easy_vqa is not None:
-        others = EasyVqa(recipe.easy_vqa / WHEEL, "train")
-        sources["understanding"] = mixed(
-            scenes.understanding, others.draw, share_of_second=recipe.easy_vqa_share
-        )
-    return sources
+
+
+MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = {
+    "scenes": {
+        "understanding": scene_questions,
+        "generation": scene_drawings,
+        "text": scene_texts,
+    },
+    "easy-vqa": {"understanding": easy_vqa_questions},
+}
+"""Formats that only the recipe of `mini` needs, beside those of janusflow/data/formats.py."""
+
+
+def open_sources(data: DataConfig, prepare: Preparation) -> dict[Kind, list[Weighted]]:
+    """Open every source of a recipe.
+
+    Raises:
+        ConfigError: a format is unknown, or does not make the kind it is listed under.
+        DataError: a file is missing or is something else.
+    """
+
+    def opened(kind: Kind, config: SourceConfig) -> list[Weighted]:
+        opener = MINI_FORMATS.get(config.format, {}).get(kind)
+        return open_source(kind, config, prepare) if opener is None else opener(config)
+
+    return {
+        kind: [source for config in getattr(data, kind) for source in opened(kind, config)]
+        for kind in KINDS
+    }
+
+
+class BadRowsHook:
+    """Writes every row that made no sample to the run's `bad-rows.jsonl`, once, with the reason."""
+
+    def __init__(self, bad: BadRows, run: Path) -> None:
+        self.bad, self.path, self.num_written = bad, run / BAD_ROWS, 0
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:  # noqa: ARG002
+        """Append what is new."""
+        new = list(self.bad.found.items())[self.num_written :]
+        if not new:
+            return
+        self.num_written += len(new)
+        with self.path.open("a", encoding="utf-8") as log:
+            for (source, row), why in new:
+                line = {"source": source, "row": row, "why": why}
+                log.write(json.dumps(line, ensure_ascii=False) + "\n")
+                tqdm.write(f"bad row {row} of {source}: {why}", file=sys.stderr)
 
 
 class ModelHook:

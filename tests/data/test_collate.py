@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_run import NUM_IMAGE_TOKENS, draw, make_collator, run_model, run_processor
+from tiny_run import NUM_IMAGE_TOKENS, TinySources, draw, make_collator, run_model, run_processor
 
+from janusflow.config.errors import DataError
 from janusflow.data.collate import IGNORED, NO_PROMPT, Collator, Row
-from janusflow.data.samples import TextSample, Turn, UnderstandingSample
-from janusflow.mini.sources import SceneSources
+from janusflow.data.samples import (
+    GenerationSample,
+    Sample,
+    TextSample,
+    Turn,
+    UnderstandingSample,
+)
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import NOBODY, SHARED
 from janusflow.processing.processor import MessageLike
@@ -60,16 +66,21 @@ def branch_of(row: Row, branch: int) -> tuple[list[int], list[int]]:
     return [row.token_ids[i] for i in kept], [row.position_ids[i] for i in kept]
 
 
-def some_turns(sources: SceneSources) -> list[tuple[Turn, ...]]:
+def turns_of(sample: Sample) -> tuple[Turn, ...]:
+    assert isinstance(sample, UnderstandingSample)
+    return sample.turns
+
+
+def some_turns(sources: TinySources) -> list[tuple[Turn, ...]]:
     rng = np.random.default_rng(0)
-    return [TRICKY, *[sources.understanding(rng).turns for _ in range(12)]]
+    return [TRICKY, *[turns_of(sources.draw("understanding", rng)) for _ in range(12)]]
 
 
 def test_a_conversation_is_the_ids_inference_reads_with_its_answers(
-    collate: Collator, sources: SceneSources
+    collate: Collator, sources: TinySources
 ):
     for turns in some_turns(sources):
-        row = collate.conversation(UnderstandingSample(pixel_values=PIXELS, turns=turns))
+        row = collate.conversation(UnderstandingSample(pictures=(PIXELS,), turns=turns))
         assert row.token_ids == asked(turns) + answer_ids(turns[-1])
         for num_turns in range(1, len(turns)):
             prefix = asked(turns[:num_turns]) + answer_ids(turns[num_turns - 1])
@@ -79,10 +90,10 @@ def test_a_conversation_is_the_ids_inference_reads_with_its_answers(
 
 
 def test_each_independent_question_is_the_ids_inference_reads_when_it_stands_alone(
-    collate: Collator, sources: SceneSources
+    collate: Collator, sources: TinySources
 ):
     for turns in some_turns(sources):
-        sample = UnderstandingSample(pixel_values=PIXELS, turns=turns, are_independent=True)
+        sample = UnderstandingSample(pictures=(PIXELS,), turns=turns, are_independent=True)
         row = collate.conversation(sample)
         for index, turn in enumerate(turns):
             ids, positions = branch_of(row, index + 1)
@@ -92,7 +103,7 @@ def test_each_independent_question_is_the_ids_inference_reads_when_it_stands_alo
 
 @pytest.mark.parametrize("are_independent", [False, True])
 def test_labels_are_exactly_the_answers_and_their_ends(collate: Collator, are_independent: bool):
-    sample = UnderstandingSample(pixel_values=PIXELS, turns=TRICKY, are_independent=are_independent)
+    sample = UnderstandingSample(pictures=(PIXELS,), turns=TRICKY, are_independent=are_independent)
     row = collate.conversation(sample)
     learnt = [label for label in row.labels if label != IGNORED]
     assert learnt == [token for turn in TRICKY for token in answer_ids(turn)]
@@ -109,10 +120,11 @@ def test_of_a_text_everything_but_the_begin_token_is_learnt(collate: Collator):
     assert row.labels == [IGNORED, *row.token_ids[1:]]
 
 
-def test_prompts_are_what_inference_reads(collate: Collator, sources: SceneSources):
+def test_prompts_are_what_inference_reads(collate: Collator, sources: TinySources):
     rng = np.random.default_rng(1)
     for _ in range(20):
-        sample = sources.generation(rng)
+        sample = sources.draw("generation", rng)
+        assert isinstance(sample, GenerationSample)
         row = collate.drawing(sample)
         read = run_processor().prompts([sample.prompt])
         num_read = read.token_ids.shape[1]
@@ -122,15 +134,15 @@ def test_prompts_are_what_inference_reads(collate: Collator, sources: SceneSourc
         assert set(row.labels) == {IGNORED}
 
 
-def test_pictures_are_what_inference_sees(sources: SceneSources):
+def test_pictures_are_what_inference_sees(sources: TinySources):
     """A rendered scene needs no resizing, so both roads give the same pixels."""
     picture = sources.scenes.picture(3)
     seen = run_processor().image_processor.preprocess([picture])
-    torch.testing.assert_close(sources._pixels(3)[None], seen, atol=1e-6, rtol=0)
+    torch.testing.assert_close(sources.pixels(3)[None], seen, atol=1e-6, rtol=0)
 
 
 def test_pictures_come_in_the_order_in_which_the_rows_reach_them(
-    collate: Collator, sources: SceneSources
+    collate: Collator, sources: TinySources
 ):
     kinds = ("text", "understanding", "generation", "understanding", "generation", "generation")
     samples = draw(sources, *kinds)
@@ -144,14 +156,14 @@ def test_pictures_come_in_the_order_in_which_the_rows_reach_them(
     assert sorted(reached) == list(range(6))
     seen = [samples[i] for i in reached if kinds[i] == "understanding"]
     drawn = [samples[i] for i in reached if kinds[i] == "generation"]
-    assert torch.equal(batch.pixel_values, torch.stack([s.pixel_values for s in seen]))
+    assert torch.equal(batch.pixel_values, torch.stack([s.pictures[0] for s in seen]))
     assert torch.equal(drawings.latents, torch.stack([s.latent for s in drawn]))
     assert torch.equal(drawings.pixel_values, torch.stack([s.pixel_values for s in drawn]))
     assert drawings.seeds == tuple(s.seed for s in drawn)
 
 
 def test_a_prompt_that_may_be_hidden_is_all_but_its_begin_token(
-    collate: Collator, sources: SceneSources
+    collate: Collator, sources: TinySources
 ):
     samples = draw(sources, "generation", "text", "generation")
     batch = collate(samples)
@@ -164,7 +176,7 @@ def test_a_prompt_that_may_be_hidden_is_all_but_its_begin_token(
 
 
 def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
-    collate: Collator, sources: SceneSources
+    collate: Collator, sources: TinySources
 ):
     batch = collate(draw(sources, "text", "understanding", "text", "understanding", "generation"))
     is_padding = batch.rows.samples == NOBODY
@@ -177,14 +189,92 @@ def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
         assert row[:, padding].all()
 
 
-def test_kinds_that_are_absent_bring_no_pictures(collate: Collator, sources: SceneSources):
+def test_kinds_that_are_absent_bring_no_pictures(collate: Collator, sources: TinySources):
     assert collate(draw(sources, "generation")).pixel_values is None
     assert collate(draw(sources, "understanding", "text")).drawings is None
 
 
+TAG = "<image_placeholder>"
+
+
+def test_several_pictures_stand_where_the_questions_hold_them(collate: Collator):
+    turns = (
+        Turn(question=f"{TAG}\nWhat is this?", answer="red"),
+        Turn(question=f"And {TAG} or {TAG}?", answer="blue"),
+    )
+    sample = UnderstandingSample(pictures=(PIXELS,) * 3, turns=turns)
+    messages: list[MessageLike] = []
+    for turn in turns:
+        messages.append({"role": "user", "content": turn.question})
+        messages.append({"role": "assistant", "content": turn.answer})
+    read = run_processor().conversations([messages[:-1]], [[PICTURE] * 3])
+    row = collate.conversation(sample)
+    assert row.token_ids == read.token_ids[0].tolist() + answer_ids(turns[-1])
+
+
+def test_pictures_no_question_holds_stand_before_the_first(collate: Collator):
+    sample = UnderstandingSample(pictures=(PIXELS,) * 2, turns=TRICKY[:1])
+    message = {"role": "user", "content": f"{TAG}\n{TAG}\n{TRICKY[0].question}"}
+    read = run_processor().conversations([[message]], [[PICTURE] * 2])
+    row = collate.conversation(sample)
+    assert row.token_ids == read.token_ids[0].tolist() + answer_ids(TRICKY[0])
+
+
+def test_a_chat_without_pictures_is_what_inference_reads(collate: Collator):
+    row = collate.conversation(UnderstandingSample(pictures=(), turns=TRICKY[:1]))
+    message = {"role": "user", "content": TRICKY[0].question}
+    read = run_processor().conversations([[message]], [[]])
+    assert row.token_ids == read.token_ids[0].tolist() + answer_ids(TRICKY[0])
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        (
+            UnderstandingSample(pictures=(PIXELS,) * 2, turns=(Turn(question=TAG, answer=""),)),
+            "1 <",
+        ),
+        (TextSample(text=f"a text with {TAG}"), "holds a tag"),
+        (TextSample(text="a text with <image_beg>"), "holds a tag"),
+        (UnderstandingSample(pictures=(), turns=(Turn(question="", answer=TAG),)), "holds a tag"),
+        (
+            GenerationSample(prompt=f"draw {TAG}", pixel_values=PIXELS, latent=None, seed=0),
+            "holds a tag",
+        ),
+        (
+            UnderstandingSample(
+                pictures=(PIXELS,), turns=(Turn(question=TAG, answer=""),), are_independent=True
+            ),
+            "see one another",
+        ),
+    ],
+)
+def test_tags_where_no_picture_stands_are_refused(collate: Collator, sample: Sample, said: str):
+    with pytest.raises(DataError, match=said):
+        collate.build(sample)
+
+
+def test_a_text_that_is_too_long_is_cut_and_a_chat_loses_its_last_turns(
+    model: JanusFlowForConditionalGeneration,
+):
+    short = make_collator(model, row_tokens=60)
+    row = short.build(TextSample(text="one two three " * 40)).row
+    assert len(row) == 60
+    assert row.token_ids[-1] != short.end_of_answer
+    chat = UnderstandingSample(pictures=(), turns=TRICKY * 3)
+    whole = make_collator(model).build(chat).row
+    cut = short.build(chat).row
+    assert len(cut) <= 60 < len(whole)
+    assert cut.token_ids == whole.token_ids[: len(cut)]
+    assert cut.token_ids[-1] == short.end_of_answer
+    seen = UnderstandingSample(pictures=(PIXELS,) * 4, turns=TRICKY[:1])
+    with pytest.raises(DataError, match="tokens for rows of at most 60"):
+        short.build(seen)
+
+
 @torch.no_grad()
 def test_independent_questions_get_the_logits_of_conversations_of_their_own(
-    model: JanusFlowForConditionalGeneration, collate: Collator, sources: SceneSources
+    model: JanusFlowForConditionalGeneration, collate: Collator, sources: TinySources
 ):
     (sample,) = draw(sources, "understanding", seed=4)
     assert isinstance(sample, UnderstandingSample)
@@ -203,11 +293,11 @@ def test_independent_questions_get_the_logits_of_conversations_of_their_own(
 
 @torch.no_grad()
 def test_a_training_row_gets_the_logits_of_inference(
-    model: JanusFlowForConditionalGeneration, collate: Collator, sources: SceneSources
+    model: JanusFlowForConditionalGeneration, collate: Collator, sources: TinySources
 ):
     """The processor's left-padded batch through the plain causal road of `ask`."""
     turn = TRICKY[2]
-    sample = UnderstandingSample(pixel_values=sources._pixels(0), turns=(turn,))
+    sample = UnderstandingSample(pictures=(sources.pixels(0),), turns=(turn,))
     rows = collate([sample])
     first = (rows.labels != IGNORED) & ((rows.labels != IGNORED).cumsum(-1) == 1)
     trained = model.read_rows(rows.rows, is_learnt=first, pixel_values=rows.pixel_values).logits

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
 
@@ -10,21 +11,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_run import make_collator, run_model
+from tiny_run import TinySources, make_collator, run_model
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.errors import ConfigError, DataError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import KINDS, Kind, counts, mixed, mixed_batches
+from janusflow.data.mixture import KINDS, Kind, mixed_batches, plan
 from janusflow.data.samples import Sample, TextSample
-from janusflow.mini.sources import SceneSources
-
-PAPERS = [
-    ((50.0, 50.0, 0.0), 32),
-    ((30.0, 50.0, 20.0), 32),
-    ((50.0, 50.0, 0.0), 512),
-    ((1.0, 0.0, 0.0), 3),
-]
+from janusflow.data.sources import BadRows, Weighted
 
 
 def ratio(shares: Sequence[float], until: int | None = None) -> Ratio:
@@ -32,42 +26,40 @@ def ratio(shares: Sequence[float], until: int | None = None) -> Ratio:
     return Ratio(understanding=understanding, generation=generation, text=text, until=until)
 
 
-def exact(shares: Sequence[float], batch_size: int) -> dict[Kind, float]:
-    return {k: batch_size * s / sum(shares) for k, s in zip(KINDS, shares, strict=True)}
-
-
-def mean_counts(shares: Sequence[float], batch_size: int, *, num: int) -> dict[Kind, float]:
-    rng = np.random.default_rng(0)
-    total: Counter[Kind] = Counter()
-    for _ in range(num):
-        total.update(counts(ratio(shares), batch_size, rng))
-    return {kind: total[kind] / num for kind in KINDS}
-
-
 share = st.one_of(st.just(0.0), st.floats(0.01, 100))
 
 
 @given(st.tuples(share, share, share).filter(lambda s: sum(s) > 0), st.integers(1, 600))
-def test_counts_add_up_and_are_each_within_one_of_their_share(
+def test_a_steps_kinds_add_up_and_are_within_two_of_their_share(
     shares: tuple[float, float, float], batch_size: int
 ):
-    split = counts(ratio(shares), batch_size, np.random.default_rng(0))
-    assert sum(split.values()) == batch_size
-    for kind, wanted in exact(shares, batch_size).items():
-        assert abs(split[kind] - wanted) < 1 + 1e-6
-        assert wanted > 0 or split[kind] == 0
+    config = MixtureConfig(batch_size=batch_size, ratios=(ratio(shares),))
+    for step in (0, 1, 17):
+        split = Counter(kind for kind, _ in plan(config, step))
+        assert sum(split.values()) == batch_size
+        for kind, wanted in zip(KINDS, shares, strict=True):
+            assert abs(split[kind] - batch_size * wanted / sum(shares)) < 2 + 1e-6
+            assert wanted > 0 or split[kind] == 0
 
 
-@pytest.mark.parametrize(("shares", "batch_size"), PAPERS)
-def test_counts_are_right_on_average(shares: tuple[float, float, float], batch_size: int):
-    """2000 draws of one leftover sample: standard error at most 0.5 / 44."""
-    measured = mean_counts(shares, batch_size, num=2000)
-    assert measured == pytest.approx(exact(shares, batch_size), abs=0.05)
+@pytest.mark.parametrize("shares", [(14.0, 80.0, 6.0), (21.0, 70.0, 9.0), (50.0, 50.0, 0.0)])
+def test_the_papers_shares_hold_over_a_run(shares: tuple[float, float, float]):
+    config = MixtureConfig(batch_size=32, ratios=(ratio(shares),))
+    found = Counter(kind for step in range(500) for kind, _ in plan(config, step))
+    for kind, wanted in zip(KINDS, shares, strict=True):
+        assert abs(found[kind] - 160 * wanted) < 2
 
 
-@pytest.mark.parametrize("shares", [(14.0, 80.0, 6.0), (21.0, 70.0, 9.0)])
-def test_two_leftovers_are_right_on_average_too(shares: tuple[float, float, float]):
-    assert mean_counts(shares, 32, num=2000) == pytest.approx(exact(shares, 32), abs=0.05)
+def test_samples_of_a_kind_are_numbered_through_the_run_also_where_shares_switch():
+    config = MixtureConfig(
+        batch_size=7, ratios=(ratio((3.0, 5.0, 2.0), until=4), ratio((1.0, 1.0, 5.0)))
+    )
+    numbers: dict[Kind, list[int]] = {kind: [] for kind in KINDS}
+    for step in range(30):
+        for kind, ordinal in plan(config, step):
+            numbers[kind].append(ordinal)
+    for found in numbers.values():
+        assert found == list(range(len(found)))
 
 
 def rows_of(batch: TrainBatch) -> list[Any]:
@@ -85,11 +77,11 @@ def collate() -> Collator:
     return make_collator(run_model())
 
 
-def test_a_batch_depends_on_seed_and_step_only(sources: SceneSources, collate: Collator):
+def test_a_batch_depends_on_seed_and_step_only(sources: TinySources, collate: Collator):
     config = MixtureConfig(batch_size=4, ratios=(ratio((1.0, 1.0, 1.0)),))
 
     def first(num: int, *, seed: int, step: int) -> list[list[Any]]:
-        stream = mixed_batches(sources.by_kind(), collate, config, seed=seed, step=step)
+        stream = mixed_batches(sources.by_kind, collate, config, seed=seed, step=step)
         return [rows_of(batch) for (batch,) in islice(stream, num)]
 
     run = first(4, seed=1, step=0)
@@ -106,17 +98,85 @@ class Recorder(Collator):
     def __init__(self) -> None:
         """Needs no tokenizer."""
 
-    def __call__(self, samples: Sequence[Sample]) -> Any:
-        return list(samples)
+    def build(self, sample: Sample) -> Any:
+        return sample
+
+    def pack(self, built: Sequence[Any]) -> Any:
+        return list(built)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A source whose samples say which row they are; some rows are bad."""
+
+    name: str
+    length: int
+    bad: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def sample(self, row: int, rng: np.random.Generator) -> TextSample:
+        if row in self.bad:
+            raise DataError(f"number {row} is broken.")
+        return TextSample(text=f"{self.name} {row}")
+
+
+def texts(
+    config: MixtureConfig,
+    sources: dict[Kind, list[Weighted]],
+    num_steps: int,
+    *,
+    step: int = 0,
+    bad: BadRows | None = None,
+) -> list[list[str]]:
+    """What some steps' samples say."""
+    stream: Any = mixed_batches(sources, Recorder(), config, seed=0, step=step, bad=bad)
+    return [[sample.text for sample in batch] for (batch,) in islice(stream, num_steps)]
 
 
 def named_kinds(
     config: MixtureConfig, *, step: int = 0, kinds: Sequence[Kind] = KINDS
 ) -> Iterator[list[str]]:
     """The stream of batches as lists of their samples' kinds."""
-    sources = {kind: lambda _, kind=kind: TextSample(text=kind) for kind in kinds}
+    sources = {kind: [Weighted(Numbers(kind, 5), 1.0)] for kind in kinds}
     stream: Any = mixed_batches(sources, Recorder(), config, seed=0, step=step)
-    return ([sample.text for sample in batch] for (batch,) in stream)
+    return ([sample.text.split()[0] for sample in batch] for (batch,) in stream)
+
+
+ONLY_TEXT = MixtureConfig(batch_size=6, ratios=(ratio((0.0, 0.0, 1.0)),))
+
+
+def test_every_source_goes_through_all_its_rows_before_it_repeats_one_also_after_a_resume():
+    sources: dict[Kind, list[Weighted]] = {
+        "text": [Weighted(Numbers("a", 8), 2.0), Weighted(Numbers("b", 5), 1.0)]
+    }
+    steps = texts(ONLY_TEXT, sources, 12)
+    assert texts(ONLY_TEXT, sources, 5, step=7) == steps[7:]
+    for name, length, num_drawn in (("a", 8, 48), ("b", 5, 24)):
+        drawn = [text for batch in steps for text in batch if text.startswith(name)]
+        assert len(drawn) == num_drawn
+        for start in range(0, num_drawn - length + 1, length):
+            assert len(set(drawn[start : start + length])) == length
+        assert drawn[:length] != drawn[length : 2 * length]
+
+
+def test_a_bad_row_is_told_of_and_the_next_one_taken():
+    bad = BadRows(max_share=0.2)
+    source = Numbers("a", 10, bad=(3, 4))
+    found = texts(ONLY_TEXT, {"text": [Weighted(source, 1.0)]}, 5, bad=bad)
+    assert bad.found == {("a", 3): "number 3 is broken.", ("a", 4): "number 4 is broken."}
+    drawn = Counter(text for batch in found for text in batch)
+    assert sum(drawn.values()) == bad.num_drawn == 30
+    assert drawn["a 5"] == 9  # its own three times, and for 3 and 4
+    assert set(drawn) == {f"a {row}" for row in (0, 1, 2, 5, 6, 7, 8, 9)}
+
+
+def test_too_many_bad_rows_stop_the_run_and_name_the_last():
+    source = Numbers("shapes.jsonl", 10, bad=(3,))
+    with pytest.raises(DataError, match=r"row 3 of shapes.jsonl: number 3 .*max_bad_share") as told:
+        texts(ONLY_TEXT, {"text": [Weighted(source, 1.0)]}, 100)
+    assert "\n" not in str(told.value)
 
 
 def test_shares_switch_at_until_also_after_a_resume():
@@ -139,23 +199,13 @@ def test_a_kind_with_share_zero_needs_no_source():
     assert next(named_kinds(config, kinds=("text",))) == ["text", "text"]
 
 
-def test_mixed_draws_from_both_sources_by_share():
-    draw = mixed(
-        lambda _: TextSample(text="first"), lambda _: TextSample(text="second"), share_of_second=0.2
-    )
-    rng = np.random.default_rng(0)
-    found = Counter(str(draw(rng)) for _ in range(3000))
-    assert found[str(TextSample(text="second"))] / 3000 == pytest.approx(0.2, abs=0.03)
-    assert len(found) == 2
-
-
-def test_parts_share_a_step_without_overlap(sources: SceneSources):
+def test_parts_share_a_step_without_overlap(sources: TinySources):
     """Sample i is the same whichever process makes it, in whichever batch."""
     config = MixtureConfig(batch_size=5, ratios=(ratio((1.0, 2.0, 1.0)),))
 
     def samples(*own: int) -> list[list[str]]:
         stream: Any = mixed_batches(
-            sources.by_kind(),
+            sources.by_kind,
             Recorder(),
             config,
             seed=3,

@@ -18,7 +18,7 @@ from janusflow.mini.easy_vqa import WHEEL, EasyVqa, fetch_easy_vqa
 from janusflow.mini.sources import MAX_TURNS
 
 QUESTIONS = {
-    "train": [[f"question {i}?", f"answer {i}", 4] for i in range(12)] + [["what?", "red", 7]],
+    "train": [[f"question {i}?", f"answer {i}", 4] for i in range(20)] + [["what?", "red", 7]],
     "test": [["which?", "circle", 0]],
 }
 
@@ -45,16 +45,16 @@ def test_a_split_holds_its_own_questions_and_pictures(wheel: Path):
     assert test.questions == [("which?", "circle", 0)]
     assert set(test.pictures) == {0}
     train = EasyVqa(wheel, "train")
-    assert len(train.questions) == 13
+    assert len(train.questions) == 21
     assert train.pictures[7].getpixel((0, 0)) == (70, 70, 70)
 
 
 def test_a_sample_is_a_picture_with_questions_about_it_each_on_its_own(wheel: Path):
     train, rng = EasyVqa(wheel, "train"), np.random.default_rng(0)
     answers = {(q, index): a for q, a, index in train.questions}
-    for sample in [train.draw(rng) for _ in range(20)]:
-        index = round((float(sample.pixel_values[0, 0, 0]) + 1) * 127.5) // 10
-        assert torch.equal(sample.pixel_values, sample.pixel_values[:1, :1, :1].expand(3, 64, 64))
+    for sample in [train.sample(row, rng) for row in range(len(train))]:
+        index = round((float(sample.pictures[0][0, 0, 0]) + 1) * 127.5) // 10
+        assert torch.equal(sample.pictures[0], sample.pictures[0][:1, :1, :1].expand(3, 64, 64))
         assert [answers[turn.question, index] for turn in sample.turns] == [
             turn.answer for turn in sample.turns
         ]

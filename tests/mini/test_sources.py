@@ -1,6 +1,5 @@
 """Training samples of mini: true to their scenes, varied, and a function of the generator."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,21 @@ import pytest
 import torch
 from PIL import Image
 
-from janusflow.config.errors import DataError
+from janusflow.config.data import SourceConfig
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.data.sources import Source, Weighted
 from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
-from janusflow.mini.questions import Question, ask_all
+from janusflow.mini.questions import ask_all
 from janusflow.mini.scenes import Scene, composition, is_held_out, sample_scene
-from janusflow.mini.sources import MAX_TURNS, SceneSources, pixel_values
+from janusflow.mini.sources import (
+    MAX_TURNS,
+    pixel_values,
+    scene_drawings,
+    scene_questions,
+    scene_texts,
+)
 
 NUM_SCENES = 20
 
@@ -30,20 +37,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make(
-    folder: Path, *, scaling_factor: float = 1.0, drawing_shares: tuple[float, ...] = ()
-) -> SceneSources:
-    return SceneSources(
-        SceneFolder(folder),
-        folder / "latents.npy",
-        scaling_factor=scaling_factor,
-        drawing_shares=drawing_shares,
-    )
+def config(folder: Path, **options: Any) -> SourceConfig:
+    return SourceConfig(format="scenes", path=str(folder), options=options)
+
+
+def drawings(folder: Path, **options: Any) -> list[Weighted]:
+    return scene_drawings(config(folder, latents=str(folder / "latents.npy"), **options))
+
+
+def opened(folder: Path, kind: str) -> Source:
+    openers = {"understanding": scene_questions, "text": scene_texts}
+    found = drawings(folder) if kind == "generation" else openers[kind](config(folder))
+    ((source, _),) = found
+    return source
 
 
 def draws(folder: Path, kind: str, num: int) -> list:
-    draw, rng = make(folder).by_kind()[kind], np.random.default_rng(3)
-    return [draw(rng) for _ in range(num)]
+    source, rng = opened(folder, kind), np.random.default_rng(3)
+    return [source.sample(i % len(source), rng) for i in range(num)]
 
 
 def is_korean(text: str) -> bool:
@@ -60,19 +71,11 @@ def test_a_drawing_sample_holds_the_latent_pixels_and_words_of_one_scene(folder:
             assert all(colour in sample.prompt.lower() for colour in colours)
 
 
-def test_latents_are_scaled(folder: Path):
-    rngs = [np.random.default_rng(7) for _ in range(2)]
-    plain = make(folder).generation(rngs[0]).latent
-    scaled = make(folder, scaling_factor=0.5).generation(rngs[1]).latent
-    assert torch.equal(scaled, 0.5 * plain)
-    assert scaled.dtype == torch.float32
-
-
 def test_questions_are_about_the_picture_beside_them(folder: Path):
     """How many objects there are is asked now and then; the detector counts them."""
     checked = 0
     for sample in draws(folder, "understanding", 60):
-        levels = ((sample.pixel_values + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
+        levels = ((sample.pictures[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
         counted = len(detect(Image.fromarray(levels.numpy())))
         for turn in sample.turns:
             if turn.question in ("How many objects are there?", "How many objects do you see?"):
@@ -119,35 +122,39 @@ def test_a_sample_is_a_function_of_the_generator(folder: Path, kind: str):
 
 
 def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Path):
-    """200 draws: standard error 0.031."""
-    source, rng = make(folder, drawing_shares=(3.0, 1.0)), np.random.default_rng(0)
-    scenes = SceneFolder(folder)
-    numbers = [int(source.generation(rng).latent[0, 0, 0]) for _ in range(200)]
-    found = Counter(len(scenes.scene(number).objects) for number in numbers)
-    assert set(found) == {1, 2}
-    assert found[1] / 200 == pytest.approx(0.75, abs=0.1)
+    weighted = drawings(folder, shares=(3.0, 1.0))
+    assert [weight for _, weight in weighted] == [0.75, 0.25]
+    scenes, rng = SceneFolder(folder), np.random.default_rng(0)
+    for num_objects, (source, _) in enumerate(weighted, start=1):
+        samples = [source.sample(row, rng) for row in range(len(source))]
+        numbers = {int(sample.latent[0, 0, 0]) for sample in samples}
+        with_that_many = {
+            i for i in range(NUM_SCENES) if len(scenes.scene(i).objects) == num_objects
+        }
+        assert numbers == with_that_many
 
 
-def test_shares_of_what_is_drawn_leave_the_questions_alone(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """40 scenes without one of several objects: less likely than 1e-6."""
-    seen: Counter[int] = Counter()
+def test_without_shares_every_scene_is_drawn(folder: Path):
+    ((source, weight),) = drawings(folder)
+    assert (len(source), weight) == (NUM_SCENES, 1.0)
 
-    def remember(scene: Scene, *arguments: Any, **options: Any) -> list[Question]:
-        seen[len(scene.objects)] += 1
-        return ask_all(scene, *arguments, **options)
 
-    monkeypatch.setattr(sources, "ask_all", remember)
-    source, rng = make(folder, drawing_shares=(1.0,)), np.random.default_rng(0)
-    for _ in range(40):
-        source.understanding(rng)
-    assert max(seen) > 1
+def test_a_share_for_scenes_that_are_not_there_is_refused(folder: Path):
+    with pytest.raises(DataError, match=r"no scene has 5 objects"):
+        drawings(folder, shares=(1.0, 0.0, 0.0, 0.0, 1.0))
+
+
+def test_options_that_are_missing_or_unknown_are_refused(folder: Path):
+    with pytest.raises(ConfigError, match="wanted latents"):
+        scene_drawings(config(folder))
+    with pytest.raises(ConfigError, match="share of format scenes"):
+        drawings(folder, share=(1.0,))
 
 
 def test_latents_that_are_missing_or_of_other_scenes_are_refused(folder: Path, tmp_path: Path):
+    elsewhere = config(folder, latents=str(tmp_path / "latents.npy"))
     with pytest.raises(DataError, match=r"no latents at .*run the recipe's VAE step"):
-        SceneSources(SceneFolder(folder), tmp_path / "latents.npy", scaling_factor=1.0)
+        scene_drawings(elsewhere)
     np.save(tmp_path / "latents.npy", np.zeros((3, 4, 2, 2)))
     with pytest.raises(DataError, match=r"3 latents for 20 scenes"):
-        SceneSources(SceneFolder(folder), tmp_path / "latents.npy", scaling_factor=1.0)
+        scene_drawings(elsewhere)

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from janusflow.mini.sources import SceneSources
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_run import make_sources
+from tiny_run import TinySources, make_sources
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> SceneSources:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> TinySources:
     """Twelve rendered scenes with latents."""
     return make_sources(tmp_path_factory.mktemp("sources"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_run import TinySources
 from torch import Tensor
 from toy_run import (
     CONFIG,
@@ -21,7 +22,6 @@ from toy_run import (
 from janusflow.config.errors import CheckpointError, TrainingError
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig, Ratio
 from janusflow.data.mixture import mixed_batches
-from janusflow.mini.sources import SceneSources
 from janusflow.training.checkpoint import checkpoints
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import StepReport, TrainState, train
@@ -96,7 +96,7 @@ def test_a_run_killed_while_it_saves_ends_like_an_uninterrupted_one(
     assert not list((tmp_path / "checkpoints").glob(".writing-*"))
 
 
-def test_janusflow_itself_resumes_to_the_last_bit(sources: SceneSources, tmp_path: Path):
+def test_janusflow_itself_resumes_to_the_last_bit(sources: TinySources, tmp_path: Path):
     from tiny_run import make_collator, run_model
 
     config = LoopConfig(steps=3, save_every=2, ema=0.9)
@@ -106,7 +106,7 @@ def test_janusflow_itself_resumes_to_the_last_bit(sources: SceneSources, tmp_pat
     def run_to(run: Path, *hooks: Interrupt) -> None:
         model = run_model()
         train_only(model, list(PARTS))
-        draws, collate = sources.by_kind(), make_collator(model)
+        draws, collate = sources.by_kind, make_collator(model)
         train(
             JanusFlowObjective(model, ObjectiveConfig()),
             lambda step: mixed_batches(draws, collate, mixture, seed=0, step=step),

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import draw, make_collator, run_model, run_processor
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from tiny_run import VAE, TinySources, draw, make_collator, run_model, run_processor
 from torch import Tensor
 
+from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
 from janusflow.inference.drawing import read_prompts
 from janusflow.inference.pipeline import as_prompt
-from janusflow.mini.sources import SceneSources
 from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
 from janusflow.model.rows import NOBODY, Rows
 from janusflow.training.objective import JanusFlowObjective, hide_prompts
@@ -28,7 +29,7 @@ def model() -> JanusFlowForConditionalGeneration:
 
 
 def make_batch(
-    sources: SceneSources, model: JanusFlowForConditionalGeneration, *kinds: str
+    sources: TinySources, model: JanusFlowForConditionalGeneration, *kinds: str
 ) -> TrainBatch:
     return make_collator(model)(draw(sources, *kinds))
 
@@ -63,7 +64,7 @@ def drawings_of(batch: TrainBatch) -> Drawings:
 
 
 def watch(
-    sources: SceneSources, monkeypatch: pytest.MonkeyPatch, *, num_steps: int, num_pictures: int
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch, *, num_steps: int, num_pictures: int
 ) -> tuple[Watched, TrainBatch]:
     model, watched = run_model(), Watched()
     monkeypatch.setattr(model, "read_rows", watched)
@@ -85,7 +86,7 @@ def watch(
     ],
 )
 def test_a_loss_appears_if_its_kind_is_in_the_batch(
-    sources: SceneSources,
+    sources: TinySources,
     model: JanusFlowForConditionalGeneration,
     kinds: tuple[str, ...],
     names: set[str],
@@ -94,7 +95,7 @@ def test_a_loss_appears_if_its_kind_is_in_the_batch(
 
 
 def test_weights_multiply_their_losses(
-    sources: SceneSources, model: JanusFlowForConditionalGeneration
+    sources: TinySources, model: JanusFlowForConditionalGeneration
 ):
     batch = make_batch(sources, model, *ALL_KINDS)
     plain = losses(model, batch)
@@ -103,7 +104,7 @@ def test_weights_multiply_their_losses(
     assert weighted == pytest.approx(expected, rel=1e-5)
 
 
-def test_at_weight_zero_the_repa_head_and_the_tower_do_not_run(sources: SceneSources):
+def test_at_weight_zero_the_repa_head_and_the_tower_do_not_run(sources: TinySources):
     model = run_model()
     batch = make_batch(sources, model, "generation")
 
@@ -118,14 +119,14 @@ def test_at_weight_zero_the_repa_head_and_the_tower_do_not_run(sources: SceneSou
         losses(model, batch)
 
 
-def test_a_model_without_repa_head_trains_at_weight_zero(sources: SceneSources):
+def test_a_model_without_repa_head_trains_at_weight_zero(sources: TinySources):
     model = run_model(has_repa=False)
     batch = make_batch(sources, model, *ALL_KINDS)
     assert set(losses(model, batch, repa_weight=0.0)) == {"text", "flow"}
 
 
 def test_question_tokens_are_read_but_not_learnt(
-    sources: SceneSources, model: JanusFlowForConditionalGeneration
+    sources: TinySources, model: JanusFlowForConditionalGeneration
 ):
     batch = make_batch(sources, model, "understanding")
     token_ids = batch.rows.token_ids[0]
@@ -141,7 +142,7 @@ def test_question_tokens_are_read_but_not_learnt(
 
 
 def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
-    sources: SceneSources, model: JanusFlowForConditionalGeneration
+    sources: TinySources, model: JanusFlowForConditionalGeneration
 ):
     samples = draw(sources, "generation", "generation")
     batch = make_collator(model)(samples)
@@ -166,7 +167,7 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
         torch.testing.assert_close(trained(True, True), unconditional, atol=1e-5, rtol=0)
 
 
-def test_one_prompt_in_ten_is_hidden(sources: SceneSources, monkeypatch: pytest.MonkeyPatch):
+def test_one_prompt_in_ten_is_hidden(sources: TinySources, monkeypatch: pytest.MonkeyPatch):
     """3000 pictures: standard error 0.0055."""
     watched, batch = watch(sources, monkeypatch, num_steps=300, num_pictures=10)
     prompt_of = drawings_of(batch).prompt_of
@@ -182,7 +183,7 @@ def test_one_prompt_in_ten_is_hidden(sources: SceneSources, monkeypatch: pytest.
 
 
 def test_times_are_logit_normal_and_points_lie_on_the_path(
-    sources: SceneSources, monkeypatch: pytest.MonkeyPatch
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch
 ):
     """x_t = t data + (1 - t) noise: what is left of x_t without data is normal noise."""
     watched, batch = watch(sources, monkeypatch, num_steps=200, num_pictures=10)
@@ -197,7 +198,7 @@ def test_times_are_logit_normal_and_points_lie_on_the_path(
 
 
 def test_the_flow_loss_is_of_data_minus_noise(
-    sources: SceneSources, monkeypatch: pytest.MonkeyPatch
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch
 ):
     """A model that predicts the true velocity of the point it is given has no loss."""
     model = run_model()
@@ -215,7 +216,7 @@ def test_the_flow_loss_is_of_data_minus_noise(
 
 
 def test_losses_depend_on_the_samples_seeds_and_on_no_other_randomness(
-    sources: SceneSources, model: JanusFlowForConditionalGeneration
+    sources: TinySources, model: JanusFlowForConditionalGeneration
 ):
     batch = make_batch(sources, model, *ALL_KINDS)
     first = losses(model, batch)
@@ -225,7 +226,7 @@ def test_losses_depend_on_the_samples_seeds_and_on_no_other_randomness(
     assert losses(model, other)["flow"] != first["flow"]
 
 
-def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: SceneSources):
+def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: TinySources):
     model = run_model()
     batch = make_batch(sources, model, "understanding", "generation")
     objective = JanusFlowObjective(model, ObjectiveConfig(drop_prompt=0.0))
@@ -240,3 +241,26 @@ def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: SceneS
     assert after["text"] < 0.5 * before["text"]
     assert after["flow"] < 0.8 * before["flow"]
     assert after["repa"] < -0.8 < before["repa"]
+
+
+def test_pictures_without_latents_are_encoded_by_the_frozen_vae(
+    sources: TinySources, model: JanusFlowForConditionalGeneration
+):
+    torch.manual_seed(0)
+    vae = AutoencoderKL(**VAE, scaling_factor=0.4).eval()
+    batch = make_batch(sources, model, "generation", "generation")
+    drawings = drawings_of(batch)
+    with torch.no_grad():
+        latents = 0.4 * vae.encode(drawings.pixel_values).latent_dist.mean
+    known = replace(batch, drawings=replace(drawings, latents=latents))
+    unknown = replace(batch, drawings=replace(drawings, latents=None))
+    objective = JanusFlowObjective(model, ObjectiveConfig(), vae=vae)
+    assert not any(parameter.requires_grad for parameter in vae.parameters())
+    with torch.no_grad():
+        found, expected = objective(unknown), objective(known)
+    for name, loss in expected.items():
+        torch.testing.assert_close(found[name], loss, atol=1e-5, rtol=1e-5)
+    assert objective.counts(unknown) == objective.counts(known)
+    assert objective.counts(known)["flow"] == latents.numel()
+    with pytest.raises(ConfigError, match="give the objective a VAE"):
+        JanusFlowObjective(model, ObjectiveConfig())(unknown)

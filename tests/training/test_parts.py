@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_run import draw, make_collator, run_model
+from tiny_run import TinySources, draw, make_collator, run_model
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import LoopConfig, ObjectiveConfig
-from janusflow.mini.sources import SceneSources
 from janusflow.training.loop import train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
@@ -35,7 +34,7 @@ def test_the_parts_are_the_whole_model_and_none_is_named_twice():
 
 
 @pytest.mark.parametrize("stage", stages())
-def test_one_step_moves_exactly_the_named_parts(sources: SceneSources, tmp_path: Path, stage: str):
+def test_one_step_moves_exactly_the_named_parts(sources: TinySources, tmp_path: Path, stage: str):
     trainable = stages()[stage]
     model = run_model()
     train_only(model, trainable)

@@ -9,11 +9,12 @@ import torch
 import yaml
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors.torch import load_file
-from tiny_run import LLM, MODEL, NUM_IMAGE_TOKENS, VAE, VISION, VOCAB_SIZE
+from tiny_recipes import tiny_recipes
 from toy_run import last_checkpoint
 
 import janusflow
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.data import DataConfig, SourceConfig
+from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.config.model import GenerationPathConfig
 from janusflow.config.recipes import SiglipRecipe, StageRecipe, VaeRecipe
 from janusflow.config.records import build_record, to_tree
@@ -27,7 +28,6 @@ from janusflow.training.stage import start_model, train_stage
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))
-NUM_SCENES = 10
 
 
 def shipped() -> dict[str, Any]:
@@ -44,12 +44,20 @@ def test_every_recipe_loads_and_survives_its_own_echo(path: Path):
     assert build_record(type(recipe), yaml.safe_load(echo), where="echo") == recipe
 
 
+def sources_of(recipe: Any) -> list[SourceConfig]:
+    data = getattr(recipe, "data", DataConfig())
+    return [*data.understanding, *data.generation, *data.text]
+
+
 def test_every_step_of_mini_needs_only_what_earlier_steps_left():
     made: set[Path] = set()
     for recipe in shipped().values():
-        for name in ("scenes", "tokenizer", "processor", "vae", "start", "easy_vqa"):
+        for name in ("scenes", "tokenizer", "processor", "vae", "start"):
             needed = getattr(recipe, name, None)
-            assert needed is None or needed in made, (name, needed)
+            assert needed is None or Path(needed) in made, (name, needed)
+        for source in sources_of(recipe):
+            for path in (source.path, source.options.get("latents", source.path)):
+                assert made & {Path(path), Path(path).parent}, path
         if isinstance(recipe, StageRecipe) and recipe.new is not None:
             assert Path(str(recipe.new["tower"])).parent in made
         assert recipe.run not in made
@@ -91,65 +99,6 @@ def test_shares_of_the_stages_are_the_papers():
 
 
 # ---- a tiny set of recipes ----------------------------------------------------------------------
-
-
-def tiny_recipes(root: Path) -> dict[str, dict[str, Any]]:
-    runs = {name: str(root / name) for name in ("scenes", "tokenizer", "vae", "siglip")}
-    loop = {"steps": 2, "save_every": 2, "optimizer": {"learning_rate": 0.01, "warmup_steps": 0}}
-    stage = {
-        "task": "stage",
-        "processor": runs["tokenizer"],
-        "vae": runs["vae"],
-        "scenes": runs["scenes"],
-        "loop": loop,
-    }
-    half = {"understanding": 50, "generation": 50, "text": 0}
-    return {
-        "1-scenes": {"task": "scenes", "run": runs["scenes"], "num_scenes": NUM_SCENES},
-        "2-tokenizer": {
-            "task": "tokenizer",
-            "run": runs["tokenizer"],
-            "vocab_size": VOCAB_SIZE,
-            "num_texts": 100,
-            "num_image_tokens": NUM_IMAGE_TOKENS,
-        },
-        "3-vae": {
-            "task": "vae",
-            "run": runs["vae"],
-            "scenes": runs["scenes"],
-            "model": VAE,
-            "batch_size": 2,
-            "loop": loop,
-        },
-        "4-siglip": {
-            "task": "siglip",
-            "run": runs["siglip"],
-            "scenes": runs["scenes"],
-            "tokenizer": runs["tokenizer"],
-            "vision": VISION,
-            "text": {**VISION, "max_position_embeddings": 16},
-            "batch_size": 2,
-            "loop": loop,
-        },
-        "5-language": {
-            **stage,
-            "run": str(root / "language"),
-            "new": {**MODEL, "tower": str(root / "siglip" / "tower"), "llm_config": LLM},
-            "trainable": ["llm"],
-            "mixture": {
-                "batch_size": 2,
-                "ratios": [{"understanding": 0, "generation": 0, "text": 1}],
-            },
-        },
-        "6-stage1": {
-            **stage,
-            "run": str(root / "stage1"),
-            "start": str(root / "language"),
-            "trainable": ["aligners", "generation_encoder", "generation_decoder", "repa_head"],
-            "mixture": {"batch_size": 2, "ratios": [half]},
-        },
-        "7-ship": {"task": "ship", "run": str(root / "ship"), "start": str(root / "stage1")},
-    }
 
 
 def write_recipes(folder: Path, recipes: dict[str, dict[str, Any]]) -> Path:
@@ -288,7 +237,7 @@ def test_a_run_begun_with_other_settings_is_neither_continued_nor_skipped(
         ("3-vae", "scenes=nosuch", "no rendered scenes in nosuch"),
         ("4-siglip", "tokenizer=nosuch", "nosuch/tokenizer.json is missing"),
         ("5-language", "new.tower=nosuch", "nosuch/config.json is missing"),
-        ("5-language", "vae=nosuch", "nosuch/vae/config.json is missing"),
+        ("5-language", "vae=nosuch", "nosuch: no such folder"),
         ("5-language", "processor=nosuch", "nosuch/processor_config.json is missing"),
         ("6-stage1", "start=nosuch", "nosuch/config.json is missing"),
         ("6-stage1", "start=null", "neither start nor new"),
@@ -300,7 +249,7 @@ def test_a_step_whose_needs_are_missing_says_so_in_one_line(
     root: Path, tmp_path: Path, step: str, overrides: str, told: str
 ):
     path = root / "recipes" / f"{step}.yaml"
-    with pytest.raises((ConfigError, DataError), match=told) as caught:
+    with pytest.raises((ConfigError, DataError, CheckpointError), match=told) as caught:
         run_recipes(path, (overrides, f"run={tmp_path / 'run'}"))
     assert "\n" not in str(caught.value)
 

@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from split_run import step_of
+from tiny_run import TinySources
 from torch import Tensor
-
-from janusflow.mini.sources import SceneSources
 
 PROGRAM = Path(__file__).parents[1] / "split_run.py"
 
 
 @pytest.fixture(scope="module")
-def whole(sources: SceneSources) -> dict[str, Tensor]:
+def whole(sources: TinySources) -> dict[str, Tensor]:
     return step_of(sources, num_parts=1)
 
 
@@ -29,7 +28,7 @@ def assert_same_step(split: dict[str, Tensor], whole: dict[str, Tensor]) -> None
 
 @pytest.mark.parametrize("num_parts", [2, 5, 12])
 def test_a_step_in_several_batches_is_the_step_in_one(
-    sources: SceneSources, whole: dict[str, Tensor], num_parts: int
+    sources: TinySources, whole: dict[str, Tensor], num_parts: int
 ):
     """Twelve batches of one sample hold one kind each."""
     assert_same_step(step_of(sources, num_parts=num_parts), whole)
@@ -37,14 +36,14 @@ def test_a_step_in_several_batches_is_the_step_in_one(
 
 @pytest.mark.parametrize(("num_processes", "num_parts"), [(2, 1), (3, 2)])
 def test_a_step_in_several_processes_is_the_step_in_one(
-    sources: SceneSources,
+    sources: TinySources,
     whole: dict[str, Tensor],
     tmp_path: Path,
     num_processes: int,
     num_parts: int,
 ):
     out = tmp_path / "step.pt"
-    command = [sys.executable, str(PROGRAM), str(sources.scenes.folder), str(out)]
+    command = [sys.executable, str(PROGRAM), str(sources.folder), str(out)]
     running = [
         subprocess.Popen([*command, str(rank), str(num_processes), str(num_parts)])
         for rank in range(num_processes)

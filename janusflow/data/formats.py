@@ -1,0 +1,178 @@
+"""Layouts of training data by name, as a recipe's `format` says them, and the sources they make."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from janusflow.config.data import SourceConfig
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.data.adapters import (
+    Captioned,
+    Chat,
+    Given,
+    Row,
+    coco_captions,
+    gqa,
+    journeydb,
+    localized_narratives,
+    read_captioned,
+    read_chat,
+    read_text,
+    read_vqa,
+    vqav2,
+)
+from janusflow.data.mixture import Kind
+from janusflow.data.prepare import Preparation
+from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
+from janusflow.data.sources import Weighted
+from janusflow.data.tables import Table, open_table
+
+CAPTION_QUESTION = "Generate the caption of this picture."
+"""The paper's example (section 4.2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSource(ABC):
+    """Rows of a table, each read into what `sample` makes a sample of."""
+
+    name: str
+    table: Table
+    prepare: Preparation
+    read: Callable[[Row], Any]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @abstractmethod
+    def sample(self, row: int, rng: np.random.Generator) -> Sample:
+        """Make a row's sample."""
+
+    def record(self, row: int) -> Any:
+        """What a row holds.
+
+        Raises:
+            DataError, PromptError: it is not as its layout has it.
+        """
+        try:
+            return self.read(self.table[row])
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise DataError(f"the row is not as its format has it ({error!r}).") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chats(TableSource):
+    """Conversations about pictures."""
+
+    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
+        """One conversation."""
+        chat: Chat = self.record(row)
+        pictures = tuple(self.prepare.seen(picture) for picture in chat.pictures)
+        return UnderstandingSample(pictures=pictures, turns=chat.turns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions(TableSource):
+    """Captions to be learnt as answers."""
+
+    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
+        """One picture with one of its captions."""
+        found: Captioned = self.record(row)
+        caption = found.captions[rng.integers(len(found.captions))]
+        turns = (Turn(question=CAPTION_QUESTION, answer=caption),)
+        return UnderstandingSample(pictures=(self.prepare.seen(found.picture),), turns=turns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawings(TableSource):
+    """Captions as prompts."""
+
+    def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:
+        """One picture with one of its captions; the crop is drawn anew each time."""
+        found: Captioned = self.record(row)
+        return GenerationSample(
+            prompt=found.captions[rng.integers(len(found.captions))],
+            pixel_values=self.prepare.drawn(found.picture, rng),
+            latent=None,
+            seed=int(rng.integers(2**63)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts(TableSource):
+    """Plain texts."""
+
+    def sample(self, row: int, rng: np.random.Generator) -> TextSample:  # noqa: ARG002
+        """One text."""
+        return TextSample(text=self.record(row))
+
+
+class Layout(NamedTuple):
+    """How files of a layout are opened, how a row is read, and what sources it can be."""
+
+    table: Callable[..., Table]
+    """Takes the path and the options in `table_options`."""
+    read: Callable[[Row, Given], Any]
+    sources: dict[Kind, type[TableSource]]
+    columns: tuple[str, ...] = ()
+    """Options that name columns."""
+    table_options: tuple[str, ...] = ()
+
+
+CHATS: dict[Kind, type[TableSource]] = {"understanding": Chats, "text": Chats}
+CAPTIONED: dict[Kind, type[TableSource]] = {"understanding": Captions, "generation": Drawings}
+IMAGE_AND_CAPTION = ("image", "caption")
+
+LAYOUTS: dict[str, Layout] = {
+    "chat": Layout(open_table, read_chat, CHATS, (), ("split",)),
+    "captions": Layout(open_table, read_captioned, CAPTIONED, IMAGE_AND_CAPTION, ("split",)),
+    "vqa": Layout(open_table, read_vqa, CHATS, ("image", "question", "answer"), ("split",)),
+    "text": Layout(open_table, read_text, {"text": Texts}, ("text",), ("split",)),
+    "coco-captions": Layout(coco_captions, read_captioned, CAPTIONED),
+    "vqav2": Layout(vqav2, read_vqa, CHATS, (), ("answers", "name")),
+    "gqa": Layout(gqa, read_vqa, CHATS),
+    "journeydb": Layout(journeydb, read_captioned, CAPTIONED),
+    "localized-narratives": Layout(localized_narratives, read_captioned, CAPTIONED),
+}
+"""What a recipe's `format` may say of files; LAION-style shards and Open Images' captions are
+`captions`, C4 and OpenWebText are `text`."""
+
+
+def open_source(kind: Kind, config: SourceConfig, prepare: Preparation) -> list[Weighted]:
+    """Open a source of one kind.
+
+    Raises:
+        ConfigError: the format is unknown, does not make this kind or has no such option.
+        DataError: its file is missing or is something else.
+    """
+    layout = LAYOUTS.get(config.format)
+    if layout is None:
+        raise ConfigError(f"format {config.format!r} is unknown: use {', '.join(LAYOUTS)}.")
+    if kind not in layout.sources:
+        raise ConfigError(
+            f"{config.path}: format {config.format} makes {', '.join(layout.sources)} samples, not "
+            f"{kind}. Move it to the right section."
+        )
+    known = (*layout.table_options, *layout.columns)
+    unknown = [name for name in config.options if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{config.path}: format {config.format} has no option {', '.join(unknown)}; it knows "
+            f"{', '.join(known) or 'none'}."
+        )
+    told = {name: config.options[name] for name in layout.table_options if name in config.options}
+    given = Given(
+        folder=Path(config.path).parent if config.pictures is None else config.pictures,
+        image_tag=prepare.image_tag,
+        columns={name: config.options[name] for name in layout.columns if name in config.options},
+    )
+    source = layout.sources[kind](
+        name=config.path,
+        table=layout.table(config.path, **told),
+        prepare=prepare,
+        read=lambda row: layout.read(row, given),
+    )
+    return [Weighted(source, config.weight)]

@@ -1,0 +1,96 @@
+"""Where samples come from: a source is rows that each make one sample."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from janusflow.config.errors import DataError, ImageError, PromptError
+from janusflow.data.order import share_out, shuffled
+from janusflow.data.samples import Sample
+
+T = TypeVar("T")
+
+BAD_ROW_ERRORS = (DataError, ImageError, PromptError)
+ENOUGH_TO_JUDGE = 100
+"""Samples drawn before the share of bad rows may stop a run."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Rows of one origin and one kind."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, e.g. its file."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def sample(self, row: int, rng: np.random.Generator) -> Sample:
+        """Make the row's sample; all choices come from the generator.
+
+        Raises:
+            DataError, ImageError, PromptError: the row makes none; the message says why.
+        """
+        ...
+
+
+class Weighted(NamedTuple):
+    """A source and its share among those of its kind."""
+
+    source: Source
+    weight: float
+
+
+@dataclass(kw_only=True)
+class BadRows:
+    """Rows that made no sample: each is told of once, too many stop the run."""
+
+    max_share: float
+    found: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Source and row -> why."""
+    num_drawn: int = 0
+    num_bad: int = 0
+
+    def add(self, source: Source, row: int, why: Exception) -> None:
+        """Note a bad row.
+
+        Raises:
+            DataError: more than the allowed share of what was drawn is bad.
+        """
+        self.num_bad += 1
+        self.found.setdefault((source.name, row), str(why))
+        if self.num_bad > self.max_share * max(self.num_drawn, ENOUGH_TO_JUDGE):
+            raise DataError(
+                f"{self.num_bad} of {self.num_drawn} rows drawn are bad, the last one row {row} of "
+                f"{source.name}: {why} Mend the data (janusflow data check) or raise "
+                "mixture.max_bad_share."
+            ) from why
+
+
+def draw(
+    sources: Sequence[Weighted],
+    ordinal: int,
+    *,
+    seed: int,
+    rng: np.random.Generator,
+    build: Callable[[Sample], T],
+    bad: BadRows,
+) -> T:
+    """Make and build the sample of this number among all of its kind in a run.
+
+    Every source goes through all its rows before it repeats one. A bad row is noted, and the row
+    after it taken.
+    """
+    which, count = share_out(ordinal, [weight for _, weight in sources])
+    source = sources[which].source
+    row = shuffled(count, len(source), seed=seed + which)
+    bad.num_drawn += 1
+    while True:
+        try:
+            return build(source.sample(row, rng))
+        except BAD_ROW_ERRORS as error:
+            bad.add(source, row, error)
+            row = (row + 1) % len(source)

@@ -1,0 +1,76 @@
+"""Bad files, rows and settings of data: each one clear line; and pictures made to fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_files import BLUE, PREPARE, RED, opened, sample, write_lines
+from PIL import Image
+
+from janusflow.config.data import SourceConfig
+from janusflow.config.errors import ConfigError, DataError, ImageError
+from janusflow.data.tables import open_table
+
+
+def test_a_picture_that_is_missing_or_damaged_is_named(tmp_path: Path):
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    rows = ({"image": "a.png", "caption": "x"}, {"image": "b.png", "caption": "x"})
+    source = opened("generation", "captions", write_lines(tmp_path / "p.jsonl", *rows))
+    for row, told in enumerate((r"a\.png.* does not exist", r"b\.png.* not a picture")):
+        with pytest.raises(ImageError, match=told):
+            sample(source, row)
+
+
+@pytest.mark.parametrize("row", [{"image": "a.png"}, {"image": "a.png", "caption": " "}])
+def test_a_row_without_words_is_named(tmp_path: Path, row: dict[str, str]):
+    source = opened("generation", "captions", write_lines(tmp_path / "p.jsonl", row))
+    with pytest.raises(DataError, match=r"wanted caption or captions|no text in ' '"):
+        sample(source)
+
+
+def test_unknown_formats_options_and_misplaced_kinds_are_refused(tmp_path: Path):
+    path = write_lines(tmp_path / "p.jsonl", {"text": "x"})
+    with pytest.raises(ConfigError, match="format 'chats' is unknown: use chat, captions"):
+        opened("text", "chats", path)
+    with pytest.raises(ConfigError, match="makes text samples, not generation"):
+        opened("generation", "text", path)
+    with pytest.raises(ConfigError, match="no option colum; it knows split, text"):
+        opened("text", "text", path, options={"colum": "x"})
+    with pytest.raises(ConfigError, match="must be above 0"):
+        SourceConfig(format="text", path=path, weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("none.jsonl", None, "no file .*none.jsonl"),
+        ("x.xyz", b"?", "cannot tell what .*x.xyz is"),
+        ("x.json", b"{", "is no JSON"),
+        ("x.json", b'{"a": 1}', "holds no list of objects"),
+        ("x.json", None, "cannot read .*x.json: No such file"),
+        ("x.jsonl", b"{]", "cannot read .*x.jsonl"),
+        ("x.parquet", b"PAR", "cannot read .*x.parquet"),
+    ],
+)
+def test_a_file_that_is_no_table_is_one_clear_line(
+    tmp_path: Path, name: str, content: bytes | None, told: str
+):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=told) as caught:
+        open_table(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_drawn_pictures_keep_their_shape_and_fill_the_crop():
+    """Of a picture twice as wide as high, now one half and now the other; nothing is padded."""
+    wide = Image.new("RGB", (64, 32), RED)
+    wide.paste(BLUE, (32, 0, 64, 32))
+    crops = [PREPARE.drawn(wide, np.random.default_rng(seed)) for seed in range(40)]
+    shares = [float((crop[2] > 0).float().mean()) for crop in crops]
+    assert min(shares) < 0.15
+    assert max(shares) > 0.85
+    seen = PREPARE.seen(wide)
+    assert seen.shape == (3, 32, 32)
+    assert seen[:, 0].abs().max() < 0.01  # padded in the mean colour above and below
