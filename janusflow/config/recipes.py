@@ -107,16 +107,17 @@ class StageRecipe:
     task: str
     run: Path
     """Run folder; `model/` inside holds the averaged result, complete with processor and VAE."""
-    processor: Path
-    """Folder of the processor."""
+    processor: str
+    """Folder or hub id of the processor."""
     vae: str
     """Folder of a VAE, or of the VAE step, or a hub id."""
     data: DataConfig
     """What is learnt."""
-    start: Path | None = None
-    """Model folder (or finished run) to start from; without it, `new` must say what to build."""
+    start: str | None = None
+    """Run, model folder or hub id to start from, the release's layout or ours."""
     new: dict[str, Any] | None = None
-    """Arguments of JanusFlowConfig for a model from scratch; `tower` names a vision tower."""
+    """Without `start`, what to build: `tower` and `llm` name trained parts (folders or hub ids),
+    the rest are arguments of JanusFlowConfig. With it, only `repa`, for a model without a head."""
     trainable: tuple[str, ...] = ()
     """Parts that train, named as in janusflow/training/parts.py; everything else is frozen."""
     mixture: MixtureConfig = field(default_factory=MixtureConfig)

@@ -23,11 +23,11 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from janusflow.config.errors import ConfigError, PromptError
-from janusflow.config.model import RepaConfig
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.generation import EncodedLatent, GenerationDecoder, GenerationEncoder
 from janusflow.model.layers import Modulation, RMSNorm
 from janusflow.model.prompt import Prompt, PromptCache
+from janusflow.model.repa import build_repa_head
 from janusflow.model.rows import Rows
 
 
@@ -41,19 +41,6 @@ class Reading(NamedTuple):
     logits: Float[Tensor, "n v"]
     velocity: Float[Tensor, "p c y x"] | None
     alignment: Float[Tensor, "p k w"] | None
-
-
-class RepaHead(nn.Sequential):
-    """The 3-layer MLP h_phi, LLM features to the understanding encoder's (paper section 3.2)."""
-
-    def __init__(self, in_size: int, out_size: int, config: RepaConfig) -> None:
-        super().__init__(
-            nn.Linear(in_size, config.hidden_size),
-            nn.SiLU(),
-            nn.Linear(config.hidden_size, config.hidden_size),
-            nn.SiLU(),
-            nn.Linear(config.hidden_size, out_size),
-        )
 
 
 class JanusFlowForConditionalGeneration(PreTrainedModel):
@@ -82,7 +69,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         self.generation_decoder_norm = RMSNorm(hidden_size, eps=flow.norm_eps)
         self.generation_decoder_aligner = nn.Linear(hidden_size, flow.width)
         self.generation_decoder = GenerationDecoder(flow, hidden_size)
-        self.repa_head = _repa_head(config)
+        self.repa_head = build_repa_head(config)
         self.post_init()
 
     # ---- seeing -------------------------------------------------------------------------------
@@ -295,6 +282,13 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             )
         return self.repa_head(drawn(head.block)[:, 1:])
 
+    def add_repa_head(self, settings: dict) -> None:
+        """Give a model that has none (the release) a new REPA head, to be trained."""
+        self.config.repa = settings
+        self.repa_head = build_repa_head(self.config)
+        if self.repa_head is not None:
+            self.repa_head.apply(self._init_weights)
+
     # ---- parameters ---------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -327,18 +321,6 @@ def _require_room(num_tokens: int, is_drawing: Bool[Tensor, "b t"]) -> None:
             f"{num_tokens} tokens of pictures to draw for {wanted} drawing positions in the rows: "
             "pass one noisy latent for every picture."
         )
-
-
-def _repa_head(config: JanusFlowConfig) -> RepaHead | None:
-    head = config.repa_head
-    if head is None:
-        return None
-    num_blocks = config.get_text_config().num_hidden_layers
-    if head.block > num_blocks:
-        raise ConfigError(
-            f"repa.block={head.block} but the LLM has {num_blocks} blocks: use at most that many."
-        )
-    return RepaHead(config.hidden_size, config.vision_config.hidden_size, head)
 
 
 # Whoever imports the model can load it through transformers' own names.

@@ -15,10 +15,8 @@ from typing import cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from tqdm import tqdm
-from transformers import SiglipVisionModel
 
 from janusflow.config.data import DataConfig, SourceConfig
-from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.formats import open_source
@@ -36,20 +34,19 @@ from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
 from janusflow.training.pretrain import VAE, averaged, log_hook, made_by_earlier_step
 from janusflow.training.processes import is_first, own_parts
+from janusflow.training.starting import MODEL, start_model
 
 BAD_ROWS = "bad-rows.jsonl"
-MODEL = "model"
 CONFIG = "config.json"
 
 
 def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     """Train one stage and leave `model/` in its run folder."""
     torch.manual_seed(recipe.loop.seed)
-    model = start_model(recipe)
+    processor = JanusFlowProcessor.from_pretrained(recipe.processor)
+    model = start_model(recipe, processor)
     train_only(model, recipe.trainable)
     vae = load_vae(recipe.vae)
-    made_by_earlier_step(recipe.processor / "processor_config.json")
-    processor = JanusFlowProcessor.from_pretrained(recipe.processor)
     sources = open_sources(recipe.data, preparation(processor, model.config, vae))
     tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
     collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
@@ -177,30 +174,7 @@ def save_model(
 
 def ship(recipe: ShipRecipe) -> None:
     """Store a run's weights as float16: 11 bits of mantissa lose less than bfloat16's 8."""
-    source, target = recipe.start / MODEL, recipe.run / MODEL
-    made_by_earlier_step(source / CONFIG)
+    source, target = made_by_earlier_step(recipe.start / MODEL / CONFIG).parent, recipe.run / MODEL
     shutil.copytree(source, target, dirs_exist_ok=True)
     model = JanusFlowForConditionalGeneration.from_pretrained(source, dtype=torch.float16)
     model.save_pretrained(target)
-
-
-def start_model(recipe: StageRecipe) -> JanusFlowForConditionalGeneration:
-    """Load the model a stage starts from, or build a new one around pretrained parts."""
-    if recipe.start is not None:
-        is_run = (recipe.start / MODEL).is_dir()
-        folder = recipe.start / MODEL if is_run else recipe.start
-        made_by_earlier_step(folder / CONFIG)
-        # Stored halves are for shipping; training moves weights by less than a half can show.
-        return JanusFlowForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    if recipe.new is None or "tower" not in recipe.new:
-        raise ConfigError(
-            f"{recipe.run}: neither start nor new (with its tower) is set. Name a model folder or "
-            "build a model."
-        )
-    settings = dict(recipe.new)
-    tower = Path(str(settings.pop("tower")))
-    vision = json.loads(made_by_earlier_step(tower / CONFIG).read_text(encoding="utf-8"))
-    model = JanusFlowForConditionalGeneration(JanusFlowConfig(vision_config=vision, **settings))
-    pretrained = SiglipVisionModel.from_pretrained(tower)
-    model.understanding_encoder.load_state_dict(pretrained.state_dict())
-    return model

@@ -1,0 +1,124 @@
+"""What a stage starts from: trained parts keep their weights, whatever layout they come in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from release_folder import write_release_folder
+from tiny_run import LLM, MODEL, VISION, run_model, run_processor
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, SiglipVisionConfig, SiglipVisionModel
+
+from janusflow.config.data import DataConfig
+from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.recipes import StageRecipe
+from janusflow.interop.load import load_model
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.training.starting import start_model
+
+
+def start(**settings: Any) -> JanusFlowForConditionalGeneration:
+    recipe = StageRecipe(
+        task="stage", run=Path("run"), processor="p", vae="v", data=DataConfig(), **settings
+    )
+    return start_model(recipe, run_processor())
+
+
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tower")
+    torch.manual_seed(1)
+    SiglipVisionModel(SiglipVisionConfig(**VISION)).save_pretrained(folder)
+    return folder
+
+
+def assert_holds(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    held = module.state_dict()
+    assert list(held) == list(weights)
+    assert all(torch.equal(held[name], value) for name, value in weights.items())
+
+
+def test_a_new_model_has_the_towers_and_the_llms_weights(tower: Path, tmp_path: Path):
+    settings = {name: value for name, value in LLM.items() if name != "model_type"}
+    llm = AutoModelForCausalLM.from_config(LlamaConfig(**settings))
+    llm.save_pretrained(tmp_path / "llm")
+    own = {name: value for name, value in MODEL.items() if not name.endswith("_token_id")}
+    own.pop("llm_config")
+    model = start(new={**own, "tower": str(tower), "llm": str(tmp_path / "llm")})
+    assert_holds(model.llm, llm.state_dict())
+    trained = SiglipVisionModel.from_pretrained(tower)
+    assert_holds(model.understanding_encoder, trained.state_dict())
+    ids = ("bos", "eos", "pad", "image", "image_start", "image_end")
+    for name in ids:
+        wanted = getattr(run_processor(), f"{name}_token_id")
+        assert getattr(model.config, f"{name}_token_id") == wanted
+
+
+def test_an_llm_with_fewer_tokens_than_the_processor_gets_room_for_them(
+    tower: Path, tmp_path: Path
+):
+    settings = {name: value for name, value in LLM.items() if name != "model_type"}
+    short = AutoModelForCausalLM.from_config(LlamaConfig(**{**settings, "vocab_size": 500}))
+    short.save_pretrained(tmp_path / "llm")
+    own = {"generation": MODEL["generation"], "vae": "vae"}
+    model = start(new={**own, "tower": str(tower), "llm": str(tmp_path / "llm")})
+    embeddings = model.llm.get_input_embeddings().weight
+    assert len(embeddings) == len(run_processor().tokenizer)
+    assert torch.equal(embeddings[:500], short.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize("folder", ["", "model"])
+def test_an_earlier_run_or_a_model_folder_starts_in_float32(tmp_path: Path, folder: str):
+    """Stored halves are for shipping."""
+    model = run_model().half()
+    model.save_pretrained(tmp_path / "run" / "model")
+    started = start(start=str(tmp_path / "run" / folder)).state_dict()
+    assert {value.dtype for value in started.values()} == {torch.float32}
+    stored = model.state_dict()
+    assert all(torch.equal(value, stored[name].float()) for name, value in started.items())
+
+
+def test_the_release_starts_too_and_gets_the_repa_head_it_lacks(tmp_path: Path):
+    write_release_folder(tmp_path)
+    released = load_model(tmp_path, dtype=torch.float32).state_dict()
+    model = start(start=str(tmp_path), new={"repa": {"block": 1, "hidden_size": 8}})
+    assert model.repa_head is not None
+    assert {name for name in model.state_dict() if name not in released} == {
+        f"repa_head.{name}" for name in model.repa_head.state_dict()
+    }
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in released.items())
+    weight = model.repa_head[0].weight
+    assert weight.std().item() == pytest.approx(0.02, rel=0.3)
+
+
+def test_a_head_that_is_there_is_kept(tmp_path: Path):
+    model = run_model()
+    model.save_pretrained(tmp_path)
+    started = start(start=str(tmp_path), new={"repa": {"block": 2, "hidden_size": 8}})
+    assert_holds(started, model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "new=nothing and no start"),
+        ({"new": {"tower": "t"}}, "new=tower and no start"),
+        ({"new": {"llm_config": LLM}}, "new=llm_config and no start"),
+    ],
+)
+def test_a_recipe_that_names_too_little_is_refused(settings: dict[str, Any], told: str):
+    with pytest.raises(ConfigError, match=told):
+        start(**settings)
+
+
+def test_parts_of_a_model_that_is_there_already_are_refused(tmp_path: Path):
+    run_model().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"takes only new\.repa"):
+        start(start=str(tmp_path), new={"tower": "x"})
+
+
+def test_a_part_that_is_no_model_is_one_clear_line(tower: Path, tmp_path: Path):
+    with pytest.raises(CheckpointError, match="holds no AutoModelForCausalLM") as told:
+        start(new={"tower": str(tower), "llm": str(tmp_path)})
+    assert "\n" not in str(told.value)
