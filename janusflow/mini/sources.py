@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from janusflow.data.samples import GenerationSample, TextSample, Turn, Understan
 from janusflow.data.sources import Weighted
 from janusflow.mini.captions import caption
 from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.questions import ask_all
+from janusflow.mini.questions import Kind, ask_all
 from janusflow.mini.scenes import sample_scene
 from janusflow.mini.words import Language
 
@@ -31,17 +32,21 @@ class SceneQuestions:
     """
 
     scenes: SceneFolder
+    rows: np.ndarray
+    kinds: tuple[str, ...]
     name: str
 
     def __len__(self) -> int:
-        return len(self.scenes)
+        return len(self.rows)
 
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
         """One scene's questions, in words drawn anew."""
-        asked = ask_all(self.scenes.scene(row), rng, language=_language(rng))
+        index = int(self.rows[row])
+        every = ask_all(self.scenes.scene(index), rng, language=_language(rng))
+        asked = [question for question in every if question.kind in self.kinds]
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
-            pictures=(_pixels(self.scenes, row),),
+            pictures=(_pixels(self.scenes, index),),
             turns=tuple(Turn(question=asked[i].text, answer=asked[i].answer) for i in chosen),
             are_independent=bool(rng.random() < INDEPENDENT_SHARE),
         )
@@ -88,9 +93,22 @@ class SceneTexts:
 
 
 def scene_questions(config: SourceConfig) -> list[Weighted]:
-    """Questions about a folder of scenes."""
+    """Questions about a folder of scenes.
+
+    Options: `kinds` of question (by default all), and `shares` as of drawings.
+    """
+    options = _options(config, known=("kinds", "shares"))
+    kinds = tuple(options.get("kinds", get_args(Kind)))
+    unknown = [kind for kind in kinds if kind not in get_args(Kind)]
+    if unknown or not kinds:
+        raise ConfigError(
+            f"{config.path}: kinds={', '.join(kinds)}: wanted some of {', '.join(get_args(Kind))}."
+        )
     scenes = SceneFolder(Path(config.path))
-    return [Weighted(SceneQuestions(scenes=scenes, name=config.path), config.weight)]
+    return [
+        Weighted(SceneQuestions(scenes=scenes, rows=rows, kinds=kinds, name=config.path), weight)
+        for rows, weight in _groups(scenes, config)
+    ]
 
 
 def scene_drawings(config: SourceConfig) -> list[Weighted]:
@@ -103,29 +121,43 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
         DataError: latents are missing or of other scenes, or a share has no scene.
         ConfigError: an unknown option.
     """
-    unknown = set(config.options) - {"latents", "shares"}
-    if unknown or "latents" not in config.options:
-        raise ConfigError(
-            f"{config.path}: options {', '.join(config.options)} of format scenes: wanted latents "
-            "and, if you like, shares."
-        )
+    options = _options(config, known=("latents", "shares"), needed=("latents",))
     scenes = SceneFolder(Path(config.path))
-    latents = _latents(Path(config.options["latents"]), scenes)
-    shares = config.options.get("shares")
-    groups = [np.arange(len(scenes))] if shares is None else scenes.by_count()
-    weighted = []
-    for number, share in enumerate([1.0] if shares is None else shares):
-        if not share:
-            continue
-        if number >= len(groups) or not len(groups[number]):
-            raise DataError(
-                f"shares={shares}: no scene has {number + 1} objects. Set that share to 0."
-            )
-        source = SceneDrawings(
-            scenes=scenes, latents=latents, rows=groups[number], name=config.path
+    latents = _latents(Path(options["latents"]), scenes)
+    return [
+        Weighted(SceneDrawings(scenes=scenes, latents=latents, rows=rows, name=config.path), weight)
+        for rows, weight in _groups(scenes, config)
+    ]
+
+
+def _options(
+    config: SourceConfig, *, known: tuple[str, ...], needed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    given = set(config.options)
+    if given - set(known) or set(needed) - given:
+        raise ConfigError(
+            f"{config.path}: options {', '.join(config.options) or 'none'} of format scenes: "
+            f"wanted {', '.join(needed) or 'nothing'}, and if you like "
+            f"{', '.join(name for name in known if name not in needed)}."
         )
-        weighted.append(Weighted(source, config.weight * share / sum(shares or [1.0])))
-    return weighted
+    return config.options
+
+
+def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray, float]]:
+    """Rows by their number of objects with each number's weight; all rows if no shares are given.
+
+    Raises:
+        DataError: a share has no scene.
+    """
+    shares = config.options.get("shares")
+    if shares is None:
+        return [(np.arange(len(scenes)), config.weight)]
+    by_count = scenes.by_count()
+    for number, share in enumerate(shares, start=1):
+        if share and (number > len(by_count) or not len(by_count[number - 1])):
+            raise DataError(f"shares={shares}: no scene has {number} objects. Set that share to 0.")
+    weights = [config.weight * share / sum(shares) for share in shares]
+    return [(rows, weight) for rows, weight in zip(by_count, weights, strict=False) if weight]
 
 
 def scene_texts(config: SourceConfig) -> list[Weighted]:

@@ -1,7 +1,7 @@
 """Training samples of mini: true to their scenes, varied, and a function of the generator."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from janusflow.data.sources import Source, Weighted
 from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
-from janusflow.mini.questions import ask_all
+from janusflow.mini.questions import Kind, Question, ask_all
 from janusflow.mini.scenes import Scene, composition, is_held_out, sample_scene
 from janusflow.mini.sources import (
     MAX_TURNS,
@@ -23,6 +23,7 @@ from janusflow.mini.sources import (
     scene_questions,
     scene_texts,
 )
+from janusflow.mini.words import Language
 
 NUM_SCENES = 20
 
@@ -132,6 +133,33 @@ def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Pa
             i for i in range(NUM_SCENES) if len(scenes.scene(i).objects) == num_objects
         }
         assert numbers == with_that_many
+
+
+def test_questions_may_be_of_some_kinds_about_some_scenes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[int] = []
+
+    def ask(scene: Scene, rng: np.random.Generator, *, language: Language) -> list[Question]:
+        seen.append(len(scene.objects))
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        return [Question(kind=k, text=f"{k}?", answer=k, language=language) for k in kinds]
+
+    monkeypatch.setattr(sources, "ask_all", ask)
+    about = config(folder, shares=[0, 1], kinds=["position", "relation"])
+    ((source, weight),) = scene_questions(about)
+    assert weight == 1.0
+    for row in range(len(source)):
+        turns = source.sample(row, np.random.default_rng(row)).turns
+        assert {turn.answer for turn in turns} == {"position", "relation"}
+    scenes = SceneFolder(folder)
+    num_of_two = sum(len(scenes.scene(i).objects) == 2 for i in range(NUM_SCENES))
+    assert seen == [2] * num_of_two
+
+
+def test_unknown_kinds_of_question_are_refused(folder: Path):
+    with pytest.raises(ConfigError, match="kinds=color: wanted some of colour, shape"):
+        scene_questions(config(folder, kinds=["color"]))
 
 
 def test_without_shares_every_scene_is_drawn(folder: Path):
