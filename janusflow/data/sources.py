@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 BAD_ROW_ERRORS = (DataError, ImageError, PromptError)
 ENOUGH_TO_JUDGE = 100
-"""Samples drawn before the share of bad rows may stop a run."""
+"""Rows tried before the share of bad ones is judged by their number."""
 
 
 @runtime_checkable
@@ -51,21 +51,21 @@ class BadRows:
     max_share: float
     found: dict[tuple[str, int], str] = field(default_factory=dict)
     """Source and row -> why."""
-    num_drawn: int = 0
+    num_tried: int = 0
     num_bad: int = 0
 
     def add(self, source: Source, row: int, why: Exception) -> None:
         """Note a bad row.
 
         Raises:
-            DataError: more than the allowed share of what was drawn is bad.
+            DataError: more than the allowed share of the rows tried is bad.
         """
         self.num_bad += 1
         self.found.setdefault((source.name, row), str(why))
-        if self.num_bad > self.max_share * max(self.num_drawn, ENOUGH_TO_JUDGE):
+        if self.num_bad > self.max_share * max(self.num_tried, ENOUGH_TO_JUDGE):
             raise DataError(
-                f"{self.num_bad} of {self.num_drawn} rows drawn are bad, the last one row {row} of "
-                f"{source.name}: {why} Mend the data (janusflow data check) or raise "
+                f"{self.num_bad} of {self.num_tried} rows tried are bad, the last one row {row} of "
+                f"{source.name}: {str(why).rstrip('.')}. Mend the data or raise "
                 "mixture.max_bad_share."
             ) from why
 
@@ -87,8 +87,8 @@ def draw(
     which, count = share_out(ordinal, [weight for _, weight in sources])
     source = sources[which].source
     row = shuffled(count, len(source), seed=seed + which)
-    bad.num_drawn += 1
     while True:
+        bad.num_tried += 1
         try:
             return build(source.sample(row, rng))
         except BAD_ROW_ERRORS as error:
