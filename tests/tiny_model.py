@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, SiglipVisionConfig
+from transformers import LlamaConfig, Qwen3Config, SiglipVisionConfig
 
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.tokenizer import SPECIAL_TOKENS, mini_processor
@@ -60,6 +60,24 @@ def tiny_model(seed: int = 0) -> JanusFlowForConditionalGeneration:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return model
+
+
+def qwen3_model() -> JanusFlowForConditionalGeneration:
+    """The same around another family of LLM."""
+    torch.manual_seed(1)
+    config = tiny_config()
+    config.llm_config = Qwen3Config(
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+    )
+    return JanusFlowForConditionalGeneration(config).eval()
 
 
 def tiny_vae(seed: int = 0) -> AutoencoderKL:

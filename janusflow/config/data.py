@@ -12,7 +12,7 @@ class SourceConfig:
     """One source: what its rows look like, where they are, how much of its kind it makes."""
 
     format: str
-    """Name of the layout: see docs/training.md, or `janusflow data check --help`."""
+    """Name of the layout; docs/training.md shows a row of each."""
     path: str
     """File, pattern of files, folder, or the id of a data set on the hub."""
     pictures: Path | None = None

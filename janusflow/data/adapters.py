@@ -137,7 +137,7 @@ def read_captioned(row: Row, given: Given) -> Captioned:
 def read_vqa(row: Row, given: Given) -> Chat:
     """One question about a picture; of several answers the most frequent one."""
     picture = value(row, *given.names("image", PICTURE_COLUMNS))
-    question = value(row, *given.names("question", ("question",)))
+    (question, *_) = texts_of(value(row, *given.names("question", ("question",))))
     answers = texts_of(value(row, *given.names("answer", ("answer", "answers"))))
     turn = Turn(question=question, answer=max(answers, key=answers.count))
     return Chat((picture_of(picture, given.folder),), (turn,))
@@ -145,7 +145,7 @@ def read_vqa(row: Row, given: Given) -> Chat:
 
 def read_text(row: Row, given: Given) -> str:
     """A text column."""
-    return value(row, *given.names("text", TEXT_COLUMNS))
+    return texts_of(value(row, *given.names("text", TEXT_COLUMNS)))[0]
 
 
 def coco_captions(path: str) -> Table:

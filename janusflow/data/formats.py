@@ -141,6 +141,15 @@ LAYOUTS: dict[str, Layout] = {
 `captions`, C4 and OpenWebText are `text`."""
 
 
+def require_kind(kind: Kind, config: SourceConfig, *, makes: list[Kind]) -> None:
+    """Refuse a source that is listed under a kind it does not make."""
+    if kind not in makes:
+        raise ConfigError(
+            f"{config.path}: format {config.format} makes {', '.join(makes)} samples, not {kind}. "
+            "Move it to the right section."
+        )
+
+
 def open_source(kind: Kind, config: SourceConfig, prepare: Preparation) -> list[Weighted]:
     """Open a source of one kind.
 
@@ -151,11 +160,7 @@ def open_source(kind: Kind, config: SourceConfig, prepare: Preparation) -> list[
     layout = LAYOUTS.get(config.format)
     if layout is None:
         raise ConfigError(f"format {config.format!r} is unknown: use {', '.join(LAYOUTS)}.")
-    if kind not in layout.sources:
-        raise ConfigError(
-            f"{config.path}: format {config.format} makes {', '.join(layout.sources)} samples, not "
-            f"{kind}. Move it to the right section."
-        )
+    require_kind(kind, config, makes=list(layout.sources))
     known = (*layout.table_options, *layout.columns)
     unknown = [name for name in config.options if name not in known]
     if unknown:

@@ -4,23 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from janusflow.config.errors import DataError
-
 
 def pack(lengths: Sequence[int], *, row_tokens: int) -> list[list[int]]:
     """Share out samples to rows of nearly equal length; returns each row's sample numbers.
 
     Rows are padded to the longest of them, not to `row_tokens`. Of all numbers of rows up to twice
-    the fewest possible, the one that pads least is taken.
-
-    Raises:
-        DataError: a sample is longer than a row may be.
+    the fewest possible, the one that pads least is taken. No sample may be longer than a row.
     """
-    if max(lengths) > row_tokens:
-        raise DataError(
-            f"a sample of {max(lengths)} tokens for rows of at most {row_tokens}: raise "
-            "mixture.row_tokens or shorten the sample."
-        )
     fewest = -(-sum(lengths) // row_tokens)
     candidates = [evenly(lengths, num) for num in range(fewest, min(2 * fewest, len(lengths)) + 1)]
     fitting = [rows for rows in candidates if _longest(rows, lengths) <= row_tokens]

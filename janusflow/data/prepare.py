@@ -26,7 +26,7 @@ class Preparation:
 
     def seen(self, picture: Picture) -> Float[Tensor, "c y x"]:
         """A picture to understand: all of it, padded to a square."""
-        return self.image_processor.preprocess([open_image(picture)])[0]
+        return self.image_processor.preprocess(picture)[0]
 
     def drawn(self, picture: Picture, rng: np.random.Generator) -> Float[Tensor, "c y x"]:
         """A picture to draw: its shorter side fitted, a square cut out at random."""

@@ -1,10 +1,14 @@
 """Where samples come from: a source is rows that each make one sample."""
 
+import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from tqdm import tqdm
 
 from janusflow.config.errors import DataError, ImageError, PromptError
 from janusflow.data.order import share_out, shuffled
@@ -46,9 +50,11 @@ class Weighted(NamedTuple):
 
 @dataclass(kw_only=True)
 class BadRows:
-    """Rows that made no sample: each is told of once, too many stop the run."""
+    """Rows that made no sample: a process writes each down once, too many stop the run."""
 
     max_share: float
+    log: Path | None = None
+    """File that gets a JSON line a row; several processes may share it."""
     found: dict[tuple[str, int], str] = field(default_factory=dict)
     """Source and row -> why."""
     num_tried: int = 0
@@ -61,13 +67,21 @@ class BadRows:
             DataError: more than the allowed share of the rows tried is bad.
         """
         self.num_bad += 1
-        self.found.setdefault((source.name, row), str(why))
+        if (source.name, row) not in self.found:
+            self.found[source.name, row] = str(why)
+            self._write({"source": source.name, "row": row, "why": str(why)})
         if self.num_bad > self.max_share * max(self.num_tried, ENOUGH_TO_JUDGE):
             raise DataError(
                 f"{self.num_bad} of {self.num_tried} rows tried are bad, the last one row {row} of "
                 f"{source.name}: {str(why).rstrip('.')}. Mend the data or raise "
                 "mixture.max_bad_share."
             ) from why
+
+    def _write(self, line: dict[str, str | int]) -> None:
+        if self.log is not None:
+            with self.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line, ensure_ascii=False) + "\n")
+            tqdm.write(f"bad row {line['row']} of {line['source']}: {line['why']}", file=sys.stderr)
 
 
 def draw(
@@ -83,14 +97,20 @@ def draw(
 
     Every source goes through all its rows before it repeats one. A bad row is noted, and the row
     after it taken.
+
+    Raises:
+        DataError: too many rows are bad, or all of a source.
     """
     which, count = share_out(ordinal, [weight for _, weight in sources])
     source = sources[which].source
     row = shuffled(count, len(source), seed=seed + which)
-    while True:
+    for _ in range(len(source)):
         bad.num_tried += 1
         try:
             return build(source.sample(row, rng))
         except BAD_ROW_ERRORS as error:
             bad.add(source, row, error)
             row = (row + 1) % len(source)
+    raise DataError(
+        f"none of the {len(source)} rows of {source.name} makes a sample: mend the data."
+    )

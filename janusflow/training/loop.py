@@ -7,6 +7,7 @@ happened, and a step split among processes and batches gives the gradients of th
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,20 +24,20 @@ from janusflow.training.optim import build_optimizer, learning_rate
 from janusflow.training.processes import is_first, sum_gradients, summed
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """What is minimised: owns the trained modules.
 
     Every loss is a mean over all of a step (its tokens, pictures and so on), however the step is
     split into processes and batches: `forward` gives sums over a batch, `counts` what to divide by.
     """
 
+    @abstractmethod
     def counts(self, batch: Any) -> dict[str, int]:
         """How many things each loss sums over in this batch; always every loss's name."""
-        raise NotImplementedError(type(self).__name__)
 
+    @abstractmethod
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """Named, weighted sums; a loss the batch has nothing for may be left out."""
-        raise NotImplementedError(type(self).__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

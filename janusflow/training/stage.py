@@ -4,9 +4,7 @@ The `model/` folder a stage leaves is complete (weights, processor, VAE): `janus
 run's folder, and the next stage starts from it.
 """
 
-import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,12 +12,11 @@ from typing import cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from tqdm import tqdm
 
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.formats import open_source
+from janusflow.data.formats import open_source, require_kind
 from janusflow.data.mixture import KINDS, Kind, mixed_batches
 from janusflow.data.prepare import Preparation
 from janusflow.data.sources import BadRows, Weighted
@@ -50,7 +47,7 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
     sources = open_sources(recipe.data, preparation(processor, model.config, vae))
     tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
     collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
-    bad = BadRows(max_share=recipe.mixture.max_bad_share)
+    bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
 
     def batches(step: int) -> Iterator[list[TrainBatch]]:
         return mixed_batches(
@@ -71,7 +68,6 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
         hooks=[
             log_hook(recipe.run, recipe.loop),
             ModelHook(recipe, processor, vae),
-            BadRowsHook(bad, recipe.run),
             *hooks,
         ],
     )
@@ -111,32 +107,16 @@ def open_sources(data: DataConfig, prepare: Preparation) -> dict[Kind, list[Weig
     """
 
     def opened(kind: Kind, config: SourceConfig) -> list[Weighted]:
-        opener = MINI_FORMATS.get(config.format, {}).get(kind)
-        return open_source(kind, config, prepare) if opener is None else opener(config)
+        openers = MINI_FORMATS.get(config.format)
+        if openers is None:
+            return open_source(kind, config, prepare)
+        require_kind(kind, config, makes=list(openers))
+        return openers[kind](config)
 
     return {
         kind: [source for config in getattr(data, kind) for source in opened(kind, config)]
         for kind in KINDS
     }
-
-
-class BadRowsHook:
-    """Writes every row that made no sample to the run's `bad-rows.jsonl`, once, with the reason."""
-
-    def __init__(self, bad: BadRows, run: Path) -> None:
-        self.bad, self.path, self.num_written = bad, run / BAD_ROWS, 0
-
-    def after_step(self, state: TrainState, report: StepReport) -> None:  # noqa: ARG002
-        """Append what is new."""
-        new = list(self.bad.found.items())[self.num_written :]
-        if not new:
-            return
-        self.num_written += len(new)
-        with self.path.open("a", encoding="utf-8") as log:
-            for (source, row), why in new:
-                line = {"source": source, "row": row, "why": why}
-                log.write(json.dumps(line, ensure_ascii=False) + "\n")
-                tqdm.write(f"bad row {row} of {source}: {why}", file=sys.stderr)
 
 
 class ModelHook:

@@ -1,9 +1,11 @@
 """A batch is a function of seed and step, and holds its kinds in the shares it was told."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,6 +163,16 @@ def test_every_source_goes_through_all_its_rows_before_it_repeats_one_also_after
         assert drawn[:length] != drawn[length : 2 * length]
 
 
+def test_sources_of_one_length_have_orders_of_their_own():
+    pair: dict[Kind, list[Weighted]] = {
+        "text": [Weighted(Numbers(name, 20), 1.0) for name in ("a", "b")]
+    }
+    drawn = [text.split() for batch in texts(ONLY_TEXT, pair, 6) for text in batch]
+    first, second = ([row for name, row in drawn if name == wanted] for wanted in ("a", "b"))
+    assert len(first) == len(second) == 18
+    assert first != second
+
+
 def test_a_bad_row_is_told_of_and_the_next_one_taken():
     bad = BadRows(max_share=0.2)
     source = Numbers("a", 10, bad=(3, 4))
@@ -170,6 +182,36 @@ def test_a_bad_row_is_told_of_and_the_next_one_taken():
     assert sum(drawn.values()) == 30 == bad.num_tried - bad.num_bad
     assert drawn["a 5"] == 9  # its own three times, and for 3 and 4
     assert set(drawn) == {f"a {row}" for row in (0, 1, 2, 5, 6, 7, 8, 9)}
+
+
+@pytest.mark.timeout(20)
+def test_a_source_without_a_good_row_ends_even_if_all_may_be_bad():
+    source = Numbers("none.jsonl", 3, bad=(0, 1, 2))
+    with pytest.raises(DataError, match=r"none of the 3 rows of none\.jsonl makes a sample"):
+        texts(ONLY_TEXT, {"text": [Weighted(source, 1.0)]}, 1, bad=BadRows(max_share=1.0))
+
+
+def test_every_process_writes_its_bad_rows_down_once_even_the_one_that_stops_the_run(
+    tmp_path: Path,
+):
+    """Two processes share the file; hooks would run in the first alone, after the step."""
+    log = tmp_path / "bad.jsonl"
+    source = Numbers("a", 10, bad=(3, 4))
+    for first in (0, 1):
+        stream: Any = mixed_batches(
+            {"text": [Weighted(source, 1.0)]},
+            Recorder(),
+            ONLY_TEXT,
+            seed=0,
+            step=0,
+            own_parts=lambda items, first=first: [items[first::2]],
+            bad=BadRows(max_share=0.02, log=log),
+        )
+        with pytest.raises(DataError, match="max_bad_share"):
+            list(islice(stream, 20))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sorted(line["row"] for line in lines) == [3, 3, 4, 4]
+    assert lines[0]["why"] == f"number {lines[0]['row']} is broken."
 
 
 def test_too_many_bad_rows_stop_the_run_and_name_the_last():

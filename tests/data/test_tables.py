@@ -21,6 +21,16 @@ def test_a_picture_that_is_missing_or_damaged_is_named(tmp_path: Path):
             sample(source, row)
 
 
+def test_words_that_are_no_text_are_a_bad_row(tmp_path: Path):
+    source = opened("text", "text", write_lines(tmp_path / "t.jsonl", {"text": 5}))
+    with pytest.raises(DataError, match="not as its format has it"):
+        sample(source)
+    asked = {"image": "a.png", "question": 7, "answer": "x"}
+    source = opened("understanding", "vqa", write_lines(tmp_path / "q.jsonl", asked))
+    with pytest.raises(DataError, match="not as its format has it"):
+        sample(source)
+
+
 @pytest.mark.parametrize("row", [{"image": "a.png"}, {"image": "a.png", "caption": " "}])
 def test_a_row_without_words_is_named(tmp_path: Path, row: dict[str, str]):
     source = opened("generation", "captions", write_lines(tmp_path / "p.jsonl", row))

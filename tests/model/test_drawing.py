@@ -5,9 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny_model import tiny_config, tiny_model
+from tiny_model import qwen3_model, tiny_config, tiny_model
 from torch import Tensor, nn
-from transformers import Qwen3Config
 
 from janusflow.config.errors import ConfigError
 from janusflow.model.configuration import JanusFlowConfig
@@ -16,23 +15,6 @@ from janusflow.model.prompt import Prompt, left_padded, stack, unconditional
 
 BOS, PAD = 0, 2
 ROWS = [[BOS, 40, 41, 42, 43], [BOS, 44, 45]]
-
-
-def qwen3_model() -> JanusFlowForConditionalGeneration:
-    torch.manual_seed(1)
-    config = tiny_config()
-    config.llm_config = Qwen3Config(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-    )
-    return JanusFlowForConditionalGeneration(config).eval()
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen3"])

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny_model import tiny_config, tiny_model
+from tiny_model import qwen3_model, tiny_config, tiny_model
 from torch import Tensor
-from transformers import Qwen3Config
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.configuration import JanusFlowConfig
@@ -23,23 +22,6 @@ def with_repa(block: int = 1) -> JanusFlowConfig:
     config = tiny_config()
     config.repa = {"block": block, "hidden_size": 16}
     return config
-
-
-def qwen3_model() -> JanusFlowForConditionalGeneration:
-    torch.manual_seed(1)
-    config = tiny_config()
-    config.llm_config = Qwen3Config(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-    )
-    return JanusFlowForConditionalGeneration(config).eval()
 
 
 def seen_span(config: JanusFlowConfig) -> list[int]:

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
+from data_files import PREPARE
 from PIL import Image
 from tiny_recipes import tiny_recipes
 
 import janusflow
-from janusflow.config.errors import DataError
+from janusflow.config.data import DataConfig, SourceConfig
+from janusflow.config.errors import ConfigError, DataError
 from janusflow.training.recipes import run_recipes
+from janusflow.training.stage import open_sources
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 
@@ -61,6 +64,12 @@ def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Pat
     assert not (run / "bad-rows.jsonl").exists()
     picture = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
     assert picture.size == (64, 64)
+
+
+def test_minis_own_format_under_a_kind_it_does_not_make_is_refused():
+    config = SourceConfig(format="easy-vqa", path="x.whl")
+    with pytest.raises(ConfigError, match="easy-vqa makes understanding samples, not generation"):
+        open_sources(DataConfig(generation=(config,)), PREPARE)
 
 
 def test_a_damaged_picture_is_written_down_and_passed_over(root: Path, tmp_path: Path):
