@@ -7,7 +7,8 @@ drawn. Training compositions only (see scenes.py).
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from PIL import Image
 from janusflow.config.errors import DataError
 from janusflow.config.records import build_record
 from janusflow.mini.render import render
-from janusflow.mini.scenes import MAX_OBJECTS, Scene, sample_scene
+from janusflow.mini.scenes import MAX_OBJECTS, SHAPES, Scene, sample_scene
 
 PICTURES = "pictures.npy"
 LABELS = "scenes.jsonl"
+SHAPE_IN_LABEL = re.compile(r'"shape": "(\w+)"')
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -64,9 +66,10 @@ class SceneFolder:
         """The exact labels of a picture."""
         return build_record(Scene, json.loads(self._labels[index]), where=f"scene {index}")
 
-    def by_count(self) -> list[np.ndarray]:
-        """The scenes of 1, 2, ... objects, by index."""
-        counts = np.array([line.count('"shape"') for line in self._labels])
+    def by_count(self, shapes: Collection[str] = SHAPES) -> list[np.ndarray]:
+        """The scenes of 1, 2, ... objects of these shapes and no others, by index."""
+        found = [SHAPE_IN_LABEL.findall(line) for line in self._labels]
+        counts = np.array([len(names) if set(names) <= set(shapes) else 0 for names in found])
         return [np.flatnonzero(counts == count) for count in range(1, MAX_OBJECTS + 1)]
 
     def picture(self, index: int) -> Image.Image:

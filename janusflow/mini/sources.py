@@ -16,7 +16,7 @@ from janusflow.data.sources import Weighted
 from janusflow.mini.captions import caption
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.questions import Kind, ask_all
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.scenes import SHAPES, sample_scene
 from janusflow.mini.words import Language
 
 MAX_TURNS = 16
@@ -95,15 +95,10 @@ class SceneTexts:
 def scene_questions(config: SourceConfig) -> list[Weighted]:
     """Questions about a folder of scenes.
 
-    Options: `kinds` of question (by default all), and `shares` as of drawings.
+    Options: `kinds` of question (by default all), and `shares` and `shapes` as of drawings.
     """
-    options = _options(config, known=("kinds", "shares"))
-    kinds = tuple(options.get("kinds", get_args(Kind)))
-    unknown = [kind for kind in kinds if kind not in get_args(Kind)]
-    if unknown or not kinds:
-        raise ConfigError(
-            f"{config.path}: kinds={', '.join(kinds)}: wanted some of {', '.join(get_args(Kind))}."
-        )
+    _options(config, known=("kinds", "shares", "shapes"))
+    kinds = _some_of(get_args(Kind), "kinds", config)
     scenes = SceneFolder(Path(config.path))
     return [
         Weighted(SceneQuestions(scenes=scenes, rows=rows, kinds=kinds, name=config.path), weight)
@@ -115,13 +110,13 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
     """Captions of a folder of scenes, with latents.
 
     Options: `latents`, the file the VAE step left; `shares`, how often a scene of 1, 2, 3 or 4
-    objects is drawn (by default as often as it is there).
+    objects is drawn (by default as often as it is there); `shapes`, the only ones that occur.
 
     Raises:
         DataError: latents are missing or of other scenes, or a share has no scene.
         ConfigError: an unknown option.
     """
-    options = _options(config, known=("latents", "shares"), needed=("latents",))
+    options = _options(config, known=("latents", "shares", "shapes"), needed=("latents",))
     scenes = SceneFolder(Path(config.path))
     latents = _latents(Path(options["latents"]), scenes)
     return [
@@ -143,19 +138,36 @@ def _options(
     return config.options
 
 
+def _some_of(choices: tuple[str, ...], option: str, config: SourceConfig) -> tuple[str, ...]:
+    """An option that lists some of several choices; all of them if it is not given."""
+    chosen = tuple(config.options.get(option, choices))
+    if not chosen or set(chosen) - set(choices):
+        raise ConfigError(
+            f"{config.path}: {option}={', '.join(chosen)}: wanted some of {', '.join(choices)}."
+        )
+    return chosen
+
+
 def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray, float]]:
-    """Rows by their number of objects with each number's weight; all rows if no shares are given.
+    """Rows by their number of objects with each number's weight; in one if no shares are given.
 
     Raises:
-        DataError: a share has no scene.
+        DataError: a share has no scene, or no scene is left.
     """
     shares = config.options.get("shares")
+    shapes = _some_of(SHAPES, "shapes", config)
+    by_count = scenes.by_count(shapes)
     if shares is None:
-        return [(np.arange(len(scenes)), config.weight)]
-    by_count = scenes.by_count()
+        rows = np.sort(np.concatenate(by_count))
+        if not len(rows):
+            raise DataError(f"{config.path}: no scene has only {', '.join(shapes)}. Name more.")
+        return [(rows, config.weight)]
     for number, share in enumerate(shares, start=1):
         if share and (number > len(by_count) or not len(by_count[number - 1])):
-            raise DataError(f"shares={shares}: no scene has {number} objects. Set that share to 0.")
+            raise DataError(
+                f"shares={shares}: no scene has {number} objects, all of them {', '.join(shapes)}. "
+                "Set that share to 0."
+            )
     weights = [config.weight * share / sum(shares) for share in shares]
     return [(rows, weight) for rows, weight in zip(by_count, weights, strict=False) if weight]
 

@@ -73,3 +73,14 @@ def test_scenes_are_sorted_by_their_number_of_objects(tmp_path: Path):
     assert sorted(np.concatenate(groups).tolist()) == list(range(30))
     for count, group in enumerate(groups, start=1):
         assert all(len(folder.scene(index).objects) == count for index in group.tolist())
+
+
+def test_scenes_may_be_those_of_some_shapes_alone(tmp_path: Path):
+    """Pairs of two shapes out of nine are few; a third shape beside them shuts a scene out."""
+    write_scenes(tmp_path, num_scenes=60, size=16, seed=SEED)
+    folder = SceneFolder(tmp_path)
+    wanted = {"circle", "star", "ring", "heart"}
+    kept = np.concatenate(folder.by_count(tuple(wanted))).tolist()
+    shapes = [{thing.shape for thing in folder.scene(index).objects} for index in range(60)]
+    assert sorted(kept) == [index for index in range(60) if shapes[index] <= wanted]
+    assert any(shapes[index] & wanted and not shapes[index] <= wanted for index in range(60))

@@ -162,6 +162,27 @@ def test_unknown_kinds_of_question_are_refused(folder: Path):
         scene_questions(config(folder, kinds=["color"]))
 
 
+def test_unknown_shapes_and_shapes_nobody_drew_are_refused(folder: Path):
+    with pytest.raises(ConfigError, match="shapes=hexagon: wanted some of circle, square"):
+        scene_questions(config(folder, shapes=["hexagon"]))
+    with pytest.raises(DataError, match="no scene has 4 objects, all of them ring"):
+        drawings(folder, shapes=["ring"], shares=(0.0, 0.0, 0.0, 1.0))
+
+
+def test_shapes_choose_scenes_with_and_without_shares(folder: Path):
+    scenes, shapes = SceneFolder(folder), ["circle", "square", "triangle", "star", "heart"]
+    for options in ({}, {"shares": [1, 1]}):
+        rows = [
+            row
+            for weighted in scene_questions(config(folder, shapes=shapes, **options))
+            for row in weighted.source.rows.tolist()
+        ]
+        found = {thing.shape for row in rows for thing in scenes.scene(row).objects}
+        assert rows
+        assert found <= set(shapes)
+        assert len(rows) < len(scenes)
+
+
 def test_without_shares_every_scene_is_drawn(folder: Path):
     ((source, weight),) = drawings(folder)
     assert (len(source), weight) == (NUM_SCENES, 1.0)
