@@ -1,9 +1,14 @@
-"""A step of JanusFlow's training, split among processes and batches; its gradients go to a file.
+"""Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
-Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES NUM_PARTS
+Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES {gradients|STEPS} NUM_PARTS SCALE
 """
 
+import json
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,48 +16,118 @@ import torch.distributed as dist
 from tiny_run import TinySources, make_collator, run_model
 from torch import Tensor
 
-from janusflow.config.training import MixtureConfig, ObjectiveConfig, Ratio
+from janusflow.config.training import (
+    LoopConfig,
+    MixtureConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    Ratio,
+    ScaleConfig,
+)
+from janusflow.data.collate import TrainBatch
 from janusflow.data.mixture import mixed_batches
-from janusflow.training.loop import backward
+from janusflow.training.loop import StepReport, TrainState, backward, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
-from janusflow.training.processes import own_parts, sum_gradients
+from janusflow.training.processes import own_parts
+from janusflow.training.scale import distribute, whole, whole_state
 
 MIXTURE = MixtureConfig(batch_size=12, ratios=(Ratio(understanding=1.0, generation=2.0, text=1.0),))
 
 
-def step_of(sources: TinySources, *, num_parts: int) -> dict[str, Tensor]:
+def step_of(
+    sources: TinySources, *, num_parts: int = 1, scale: ScaleConfig | None = None
+) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
-    model = run_model()
-    train_only(model, list(PARTS))
-    steps = mixed_batches(
-        sources.by_kind,
-        make_collator(model),
-        MIXTURE,
-        seed=0,
-        step=5,
-        own_parts=lambda items: own_parts(items, num_parts=num_parts),
-    )
-    objective = JanusFlowObjective(model, ObjectiveConfig())
-    losses, num_samples = backward(objective, next(steps))
+    objective = new_objective()
+    distribute(objective, scale or ScaleConfig())
+    losses, num_samples = backward(objective, next(batches_of(sources, 5, num_parts)))
     assert num_samples == MIXTURE.batch_size
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    sum_gradients(list(trained.values()))
-    gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
+    trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
+    gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
+    assert all(
+        p.dtype == p.grad.dtype == torch.float32 for p in trained.values() if p.grad is not None
+    )
     return gradients | losses
 
 
+def run_of(
+    sources: TinySources,
+    run: Path,
+    *,
+    steps: int,
+    num_parts: int = 1,
+    scale: ScaleConfig | None = None,
+) -> dict[str, Tensor]:
+    """Weights, average and losses after some steps of a run, which goes on where it was."""
+    scale = scale or ScaleConfig()
+    optimizer = OptimizerConfig(learning_rate=0.01, warmup_steps=0)
+    config = LoopConfig(steps=steps, save_every=2, ema=0.5, scale=scale, optimizer=optimizer)
+    losses: dict[str, Tensor] = {}
+
+    class Collect:
+        def after_step(self, state: TrainState, report: StepReport) -> None:
+            losses.update({f"{name} {report.step}": v for name, v in report.losses.items()})
+
+    batches = partial(batches_of, sources, num_parts=num_parts)
+    state = train(new_objective(), batches, config, run=run, hooks=[Collect()])
+    assert state.ema is not None
+    weights = whole_state(state.objective.get_submodule("model"))
+    with state.ema.swapped_in():
+        average = whole_state(state.objective.get_submodule("model"))
+    return weights | {f"average of {name}": value for name, value in average.items()} | losses
+
+
+def new_objective() -> JanusFlowObjective:
+    """A tiny model that trains all its parts."""
+    model = run_model()
+    train_only(model, list(PARTS))
+    return JanusFlowObjective(model, ObjectiveConfig())
+
+
+def batches_of(sources: TinySources, step: int, num_parts: int) -> Iterator[list[TrainBatch]]:
+    """This process's share of every step."""
+    return mixed_batches(
+        sources.by_kind,
+        make_collator(run_model()),
+        MIXTURE,
+        seed=0,
+        step=step,
+        own_parts=lambda items: own_parts(items, num_parts=num_parts),
+    )
+
+
+def in_processes(num: int, out: Path, sources: TinySources, *arguments: str) -> dict[str, Tensor]:
+    """Run this program in so many processes; returns what the first one left."""
+    out.unlink(missing_ok=True)
+    command = [sys.executable, str(Path(__file__)), str(sources.folder), str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([*command, str(rank), str(num), *arguments], env=environment)
+        for rank in range(num)
+    ]
+    assert [each.wait(timeout=240) for each in running] == [0] * num
+    return torch.load(out)
+
+
 def main() -> None:
-    """Take part in a step as one of several processes."""
+    """Take part as one of several processes."""
     scenes, out = Path(sys.argv[1]), Path(sys.argv[2])
-    rank, num_processes, num_parts = map(int, sys.argv[3:])
-    torch.set_num_threads(1)
+    rank, num_processes, num_parts = int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[6])
+    scale = ScaleConfig(**json.loads(sys.argv[7]))
     meeting = f"file://{out}.meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num_processes)
-    result = step_of(TinySources(scenes), num_parts=num_parts)
+    sources = TinySources(scenes)
+    if sys.argv[5] == "gradients":
+        result = step_of(sources, num_parts=num_parts, scale=scale)
+    else:
+        run, steps = out.parent / "run", int(sys.argv[5])
+        result = run_of(sources, run, steps=steps, num_parts=num_parts, scale=scale)
     if rank == 0:
         torch.save(result, out)
+    dist.barrier()
     dist.destroy_process_group()
+    Path(f"{out}.meeting").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""`janusflow convert`: a model folder in the other layout."""
+"""`janusflow convert`: a model folder, or a run's checkpoint, in either layout."""
 
 import json
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -16,24 +17,42 @@ class Layout(StrEnum):
 
 
 def command(
-    src: Annotated[str, typer.Argument(help="mini, a folder in either layout, or a hub id.")],
+    src: Annotated[
+        str,
+        typer.Argument(help="mini, a folder in either layout, a hub id, or a run's checkpoint."),
+    ],
     dst: Annotated[Path, typer.Argument(help="The new folder.")],
     to: Annotated[
         Layout, typer.Option(help="official: as the release; janusflow: as from_pretrained reads.")
     ] = Layout.janusflow,
+    live: Annotated[
+        bool, typer.Option("--live", help="Of a checkpoint, its own weights, not their average.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Write a model in the other layout; weights keep their stored dtype, bit for bit.
+    """Write a model in another layout; weights keep their stored dtype, bit for bit.
 
     Examples:
       janusflow convert JanusFlow-1.3B my-model
 
       janusflow convert my-model for-the-authors-code --to official
+
+      janusflow convert runs/mine/checkpoints/00010000 step-10000 --live
     """
+    from janusflow.config.errors import ConfigError
     from janusflow.inference.loading import find_model
     from janusflow.interop.convert import convert
+    from janusflow.training.export import export_checkpoint, is_checkpoint
 
-    done = convert(find_model(src), dst, to=to.value)
+    if is_checkpoint(Path(src)):
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".janusflow-", dir=dst.parent) as folder:
+            export_checkpoint(Path(src), Path(folder) / "model", is_live=live)
+            done = convert(Path(folder) / "model", dst, to=to.value)
+    elif live:
+        raise ConfigError(f"--live with {src}: only a run's checkpoint holds live weights.")
+    else:
+        done = convert(find_model(src), dst, to=to.value)
     if as_json:
         report = {
             "folder": str(done.folder),

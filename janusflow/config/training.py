@@ -5,6 +5,7 @@ Defaults are the paper's (Table 1, stage 1); what the paper does not state says 
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Literal, get_args
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import require_positive
@@ -41,6 +42,27 @@ class OptimizerConfig:
         _require(self, "decay_steps", self.decay_steps >= 0, "0 or more")
 
 
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleConfig:
+    """How a step is spread over processes and memory. Only `precision` changes what is learnt."""
+
+    precision: Precision = "fp32"
+    """What blocks compute in; weights, averages and sums of gradients are float32 anyway."""
+    shard: int = 0
+    """Processes that hold one copy of everything between them; 0 is all of them."""
+    recompute: bool = False
+    """Activations within a block of the LLM are computed again for its gradients, not kept."""
+    compile: bool = False
+    """Blocks of the LLM run through torch.compile."""
+
+    def __post_init__(self) -> None:
+        _require(self, "precision", self.precision in get_args(Precision), "fp32 or bf16")
+        _require(self, "shard", self.shard >= 0, "0 or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """How long, how often, from which seed."""
@@ -60,6 +82,7 @@ class LoopConfig:
     keep: int = 2
     """Checkpoints kept; older ones are deleted."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "accumulate", "log_every", "save_every", "keep")

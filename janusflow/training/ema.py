@@ -5,10 +5,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Ema:
-    """Float32 shadows of a module's trainable parameters; frozen ones need none."""
+    """Float32 shadows of a module's trainable parameters; frozen ones need none.
+
+    Of sharded parameters every process averages the shards it holds.
+    """
 
     def __init__(self, module: nn.Module, *, decay: float) -> None:
         self.decay = decay
@@ -23,8 +27,8 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Move every shadow towards its parameter by 1 - decay."""
-        shadows = list(self.shadow.values())
-        live = [parameter.float() for _, parameter in self._trained()]
+        shadows = [local(shadow) for shadow in self.shadow.values()]
+        live = [local(parameter).float() for _, parameter in self._trained()]
         torch._foreach_lerp_(shadows, live, 1.0 - self.decay)
 
     @contextmanager
@@ -40,4 +44,9 @@ class Ema:
     @torch.no_grad()
     def _copy_in(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self._trained():
-            parameter.copy_(values[name])
+            local(parameter).copy_(local(values[name]))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: its shards, or all of it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

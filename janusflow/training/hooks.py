@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from janusflow.training.loop import StepReport, TrainState, check_finite
+from janusflow.training.processes import is_first
 
 LOG = "log.jsonl"
 
@@ -26,11 +27,13 @@ class LogHook:
         self._bar: tqdm | None = None
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
-        """Collect; write when due.
+        """Collect; write when due. The first process writes for all.
 
         Raises:
             TrainingError: a loss since the last line is not finite.
         """
+        if not is_first():
+            return
         if self._bar is None:
             self._drop_lines_from(report.step)
             self._bar = tqdm(total=self.steps, initial=report.step - 1, desc=self.name, unit="step")

@@ -7,7 +7,6 @@ happened, and a step split among processes and batches gives the gradients of th
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,26 +17,12 @@ from torch import Tensor, nn
 
 from janusflow.config.errors import TrainingError
 from janusflow.config.training import LoopConfig
-from janusflow.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from janusflow.training.base import Objective
+from janusflow.training.checkpoint import Checkpointer, checkpoints, load_into
 from janusflow.training.ema import Ema
-from janusflow.training.optim import build_optimizer, learning_rate
-from janusflow.training.processes import is_first, sum_gradients, summed
-
-
-class Objective(nn.Module, ABC):
-    """What is minimised: owns the trained modules.
-
-    Every loss is a mean over all of a step (its tokens, pictures and so on), however the step is
-    split into processes and batches: `forward` gives sums over a batch, `counts` what to divide by.
-    """
-
-    @abstractmethod
-    def counts(self, batch: Any) -> dict[str, int]:
-        """How many things each loss sums over in this batch; always every loss's name."""
-
-    @abstractmethod
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        """Named, weighted sums; a loss the batch has nothing for may be left out."""
+from janusflow.training.optim import build_optimizer, learning_rate, new_moments
+from janusflow.training.processes import device, summed
+from janusflow.training.scale import distribute, moved, untouched, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,21 +79,21 @@ def train(
         TrainingError: a loss is not finite; the message names step and loss.
     """
     state = start(objective, config, run=run)
-    parameters = [p for p in objective.parameters() if p.requires_grad]
     source = batches(state.step)
-    while state.step < config.steps:
-        report = _step(state, next(source), config, parameters)
-        for hook in hooks if is_first() else ():
-            hook.after_step(state, report)
-        if state.step % config.save_every == 0 or state.step == config.steps:
-            check_finite(report)
-            if is_first():
-                save_checkpoint(run, state.step, snapshot(state), keep=config.keep)
+    with Checkpointer(run, keep=config.keep) as checkpointer:
+        while state.step < config.steps:
+            report = _step(state, next(source), config)
+            for hook in hooks:
+                hook.after_step(state, report)
+            if state.step % config.save_every == 0 or state.step == config.steps:
+                check_finite(report)
+                checkpointer.save(state.step, snapshot(state))
     return state
 
 
 def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     """Make a run's state, restored from its newest checkpoint if there is one."""
+    distribute(objective, config.scale)
     state = TrainState(
         objective=objective,
         optimizer=build_optimizer(objective.parameters(), config.optimizer),
@@ -117,19 +102,17 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     )
     saved = checkpoints(run)
     if saved:
-        _restore(state, load_checkpoint(saved[-1]))
+        restore(state, saved[-1])
     return state
 
 
-def _step(
-    state: TrainState, batches: Sequence[Any], config: LoopConfig, parameters: list[nn.Parameter]
-) -> StepReport:
+def _step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     losses, num_samples = backward(state.objective, batches)
-    sum_gradients(parameters)
-    grad_norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
+    trained = [p for p in state.objective.parameters() if p.requires_grad]
+    grad_norm = whole(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm))
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
@@ -146,21 +129,21 @@ def _step(
 
 
 def backward(objective: Objective, batches: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
-    """Leave this process's gradients of a step, and return the step's losses and samples.
+    """Leave the gradients of a step, and return the step's losses and samples.
 
-    The losses are means over what all batches of all processes hold; the gradients are this
-    process's share of theirs, so that all processes' gradients add up to those of the whole.
+    Losses are means over what all batches of all processes hold, and so are the gradients, which
+    sharded modules add up among the processes as they are made.
     """
     own = [objective.counts(batch) for batch in batches]
     names = list(own[0])
     totals = [sum(map(len, batches)), *(sum(counts[name] for counts in own) for name in names)]
     num_samples, *rest = summed(torch.tensor(totals)).tolist()
     counts = dict(zip(names, rest, strict=True))
-    losses = dict.fromkeys(names, torch.zeros(()))
+    losses = dict.fromkeys(names, torch.zeros((), device=device()))
     for batch in batches:
-        shares = {n: total / counts[n] for n, total in objective(batch).items() if counts[n]}
-        if shares:
-            torch.stack(list(shares.values())).sum().backward()
+        totals_here = objective(moved(batch, device()))
+        shares = {name: total / max(counts[name], 1) for name, total in totals_here.items()}
+        torch.stack([*shares.values(), untouched(objective)]).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
     means = summed(torch.stack(list(losses.values())))
     return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, num_samples
@@ -181,27 +164,31 @@ def check_finite(report: StepReport) -> None:
         )
 
 
-def snapshot(state: TrainState) -> dict[str, Any]:
-    """Everything a resume needs."""
+def snapshot(state: TrainState) -> dict[str, Tensor]:
+    """Everything a resume needs, by names that say what it is."""
+    trained = {n: p for n, p in state.objective.named_parameters() if p.requires_grad}
+    moments = {
+        f"optimizer.{name}.{kind}": value
+        for name, parameter in trained.items()
+        for kind, value in state.optimizer.state[parameter].items()
+    }
+    shadows = {} if state.ema is None else state.ema.shadow
     return {
-        "step": state.step,
-        "samples_seen": state.samples_seen,
-        "parameters": {
-            name: parameter.detach()
-            for name, parameter in state.objective.named_parameters()
-            if parameter.requires_grad
-        },
-        "optimizer": state.optimizer.state_dict(),
-        "ema": state.ema.shadow if state.ema is not None else None,
+        "step": torch.tensor(state.step),
+        "samples_seen": torch.tensor(state.samples_seen),
+        **{f"parameters.{name}": parameter.detach() for name, parameter in trained.items()},
+        **{f"ema.{name}": shadow for name, shadow in shadows.items()},
+        **moments,
     }
 
 
-@torch.no_grad()
-def _restore(state: TrainState, saved: dict[str, Any]) -> None:
-    trained = {n: p for n, p in state.objective.named_parameters() if p.requires_grad}
-    for name, parameter in trained.items():
-        parameter.copy_(saved["parameters"][name])
-    state.optimizer.load_state_dict(saved["optimizer"])
-    if state.ema is not None and saved["ema"] is not None:
-        state.ema.shadow = saved["ema"]
-    state.step, state.samples_seen = saved["step"], saved["samples_seen"]
+def restore(state: TrainState, path: Path) -> None:
+    """Put a checkpoint's values into a state, each process its own shards.
+
+    Raises:
+        CheckpointError: it is damaged, or of another run.
+    """
+    new_moments(state.optimizer)
+    saved = snapshot(state)
+    load_into(path, saved)
+    state.step, state.samples_seen = int(saved["step"]), int(saved["samples_seen"])

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
@@ -16,7 +16,7 @@ from janusflow.flow.path import point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import NOBODY, Rows
-from janusflow.training.loop import Objective
+from janusflow.training.base import Objective
 from janusflow.training.losses import alignment_loss, response_loss, velocity_loss
 
 
@@ -57,7 +57,9 @@ class JanusFlowObjective(Objective):
         point = None
         if drawings is not None:
             latents = self._latents(drawings)
-            chance = sample_chance(drawings.seeds, tuple(latents.shape[1:]), config)
+            chance = sample_chance(
+                drawings.seeds, tuple(latents.shape[1:]), config, device=latents.device
+            )
             point = point_on_path(data=latents, noise=chance.noise, t=chance.t)
             rows = hide_prompts(rows, drawings.prompt_of, chance.is_dropped)
         reading = self.model.read_rows(
@@ -80,6 +82,14 @@ class JanusFlowObjective(Objective):
             losses["repa"] = config.repa_weight * alignment_loss(reading.alignment, features)
         return losses
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """The LLM's layers."""
+        return list(cast(nn.ModuleList, self.model.llm.base_model.layers))
+
+    def frozen(self) -> Sequence[nn.Module]:
+        """The VAE."""
+        return () if self.vae is None else (self.vae,)
+
     @torch.no_grad()
     def _latents(self, drawings: Drawings) -> Float[Tensor, "p c y x"]:
         if drawings.latents is not None:
@@ -101,9 +111,13 @@ class Chance(NamedTuple):
 
 
 def sample_chance(
-    seeds: Sequence[int], shape_of_one: tuple[int, ...], config: ObjectiveConfig
+    seeds: Sequence[int],
+    shape_of_one: tuple[int, ...],
+    config: ObjectiveConfig,
+    *,
+    device: torch.device,
 ) -> Chance:
-    """Draw every picture's time, noise and prompt drop from its own seed."""
+    """Draw every picture's time, noise and prompt drop from its own seed, alike on all devices."""
     t, noise, is_dropped = [], [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -112,7 +126,8 @@ def sample_chance(
         )
         noise.append(torch.randn(shape_of_one, generator=generator))
         is_dropped.append(torch.rand(1, generator=generator) < config.drop_prompt)
-    return Chance(torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
+    drawn = (torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
+    return Chance(*(values.to(device) for values in drawn))
 
 
 def hide_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:

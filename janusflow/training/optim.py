@@ -26,3 +26,13 @@ def learning_rate(step: int, *, config: OptimizerConfig, num_steps: int) -> floa
     warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     decay = min(1.0, (num_steps - step) / config.decay_steps) if config.decay_steps else 1.0
     return config.learning_rate * min(warmup, decay)
+
+
+def new_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimizer that has made no step hold what it will hold, without moving a weight."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

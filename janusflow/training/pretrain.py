@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import SiglipConfig, SiglipModel, SiglipVisionModel
+from transformers import SiglipConfig, SiglipModel, SiglipVisionConfig, SiglipVisionModel
 
 from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
@@ -30,6 +30,9 @@ from janusflow.training.pretraining import (
     VaeObjective,
 )
 from janusflow.training.processes import is_first, own_parts
+from janusflow.training.scale import whole_state
+
+M = TypeVar("M", bound=nn.Module)
 
 LATENTS = "latents.npy"
 VAE = "vae"
@@ -70,13 +73,13 @@ def train_vae(recipe: VaeRecipe) -> None:
         run=recipe.run,
         hooks=[log_hook(recipe.run, recipe.loop)],
     )
+    vae = averaged_copy(state, "vae", AutoencoderKL(**recipe.model))
     if not is_first():
         return
-    with averaged(state):
-        standardise_latents(vae, encode_scenes(vae, scenes, num_scenes=CALIBRATION_SCENES))
-        vae.save_pretrained(recipe.run / VAE)
-        # Standardised latents need no scaling: the factor is 1.
-        np.save(recipe.run / LATENTS, encode_scenes(vae, scenes))
+    standardise_latents(vae, encode_scenes(vae, scenes, num_scenes=CALIBRATION_SCENES))
+    vae.save_pretrained(recipe.run / VAE)
+    # Standardised latents need no scaling: the factor is 1.
+    np.save(recipe.run / LATENTS, encode_scenes(vae, scenes))
 
 
 def made_by_earlier_step(path: Path) -> Path:
@@ -95,6 +98,16 @@ def made_by_earlier_step(path: Path) -> Path:
 def averaged(state: TrainState) -> AbstractContextManager[None]:
     """The run's averaged weights (its own if it keeps no average), inside a with block."""
     return nullcontext() if state.ema is None else state.ema.swapped_in()
+
+
+def averaged_copy(state: TrainState, name: str, new: M) -> M:
+    """Fill a new module with the averaged weights of the run's module of that name.
+
+    Every process gives its shards of it.
+    """
+    with averaged(state):
+        new.load_state_dict(whole_state(state.objective.get_submodule(name)))
+    return new
 
 
 @torch.no_grad()
@@ -174,12 +187,12 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         run=recipe.run,
         hooks=[log_hook(recipe.run, recipe.loop)],
     )
+    new = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
+    tower = averaged_copy(state, "siglip.vision_model", new)
     if not is_first():
         return
-    with averaged(state):
-        pictures = pixel_values(scenes.pictures[:CALIBRATION_SCENES])
-        standardise_features(siglip.vision_model, pictures)
-        siglip.vision_model.save_pretrained(recipe.run / TOWER)
+    standardise_features(tower, pixel_values(scenes.pictures[:CALIBRATION_SCENES]))
+    tower.save_pretrained(recipe.run / TOWER)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from transformers import SiglipModel
 
 from janusflow.flow.noise import sample_noise
 from janusflow.mini.regions import NOWHERE
-from janusflow.training.loop import Objective
+from janusflow.training.base import Objective
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,33 +1,47 @@
-"""Several processes, one step: each takes its share of the samples and the gradients are added.
+"""Several processes, one step: each takes its share of the samples.
 
-`torchrun --nproc-per-node N -m janusflow.cli.main train ...` starts them; alone, every function
-here does nothing. On two CPU cores, two processes of one thread each are a third faster than one
-process of two threads (benchmarks/notes.md).
+`torchrun --nproc-per-node N -m janusflow.cli.main train ...` starts them, one for every GPU. On two
+CPU cores, two processes of one thread each are a third faster than one process of two threads
+(benchmarks/notes.md).
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from janusflow.config.errors import ConfigError
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes torchrun started, if it did, for the length of a block."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    """Join the processes torchrun started, or be a group of one, for the length of a block."""
+    if dist.is_initialized():
         yield
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(device())
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def device() -> torch.device:
+    """Where this process computes: its own GPU, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def rank() -> int:
@@ -47,7 +61,7 @@ def is_first() -> bool:
 
 def wait_for_all() -> None:
     """Return when every process has come here."""
-    if dist.is_initialized():
+    if num_processes() > 1:
         dist.barrier()
 
 
@@ -70,19 +84,6 @@ def own_parts(items: Any, *, num_parts: int = 1) -> list[Any]:
 
 def summed(values: Tensor) -> Tensor:
     """The sum over the processes of a tensor each of them has."""
-    if dist.is_initialized():
+    if num_processes() > 1:
         dist.all_reduce(values)
     return values
-
-
-@torch.no_grad()
-def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace every gradient by its sum over the processes, in one message."""
-    if num_processes() == 1:
-        return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = summed(torch.cat([gradient.flatten() for gradient in gradients]))
-    for parameter, part in zip(
-        parameters, flat.split([p.numel() for p in parameters]), strict=True
-    ):
-        parameter.grad = part.view_as(parameter)

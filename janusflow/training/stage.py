@@ -31,6 +31,7 @@ from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
 from janusflow.training.pretrain import VAE, averaged, log_hook, made_by_earlier_step
 from janusflow.training.processes import is_first, own_parts
+from janusflow.training.scale import whole_state
 from janusflow.training.starting import MODEL, start_model
 
 BAD_ROWS = "bad-rows.jsonl"
@@ -71,8 +72,7 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
             *hooks,
         ],
     )
-    if is_first():
-        save_model(state, recipe.run, processor, vae)
+    save_model(state, recipe.run, processor, vae)
 
 
 def preparation(
@@ -137,13 +137,19 @@ class ModelHook:
 def save_model(
     state: TrainState, run: Path, processor: JanusFlowProcessor, vae: AutoencoderKL
 ) -> None:
-    """Write the averaged model, complete, beside `model/`, then put it in its place."""
+    """Write the averaged model, complete, beside `model/`, then put it in its place.
+
+    Every process gives its shards, the first one writes.
+    """
+    model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
+    with averaged(state):
+        weights = whole_state(model)
+    if not is_first():
+        return
     new, old = run / f"{MODEL}.new", run / f"{MODEL}.old"
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
-    with averaged(state):
-        model.save_pretrained(new)
+    model.save_pretrained(new, state_dict=weights)
     processor.save_pretrained(new)
     vae.save_pretrained(new / VAE)
     if (run / MODEL).exists():

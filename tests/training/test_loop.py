@@ -1,5 +1,6 @@
 """The loop: an interrupted run ends exactly as one that was never interrupted."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,14 +87,13 @@ def test_a_run_killed_while_it_saves_ends_like_an_uninterrupted_one(
         [sys.executable, str(TOY_RUN), str(tmp_path), "2"], capture_output=True, text=True
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert [path.name for path in checkpoints(tmp_path)] == ["00000004.pt"]
-    assert [path.read_bytes() for path in (tmp_path / "checkpoints").glob(".writing-*")] == [
-        b"half of a checkpoint"
-    ]
+    assert [path.name for path in checkpoints(tmp_path)] == ["00000004"]
+    assert [path.name for path in (tmp_path / "checkpoints/00000008").iterdir()] == ["__0_0.distcp"]
     toy_train(tmp_path)
     assert_same(last_checkpoint(tmp_path), last_checkpoint(uninterrupted))
     assert log_values(tmp_path) == log_values(uninterrupted)
-    assert not list((tmp_path / "checkpoints").glob(".writing-*"))
+    left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert left == ["00000008", "00000011"]
 
 
 def test_janusflow_itself_resumes_to_the_last_bit(sources: TinySources, tmp_path: Path):
@@ -155,29 +155,32 @@ def test_the_loop_is_adamw_on_clipped_gradients(tmp_path: Path):
 
 def test_frozen_parameters_are_neither_moved_nor_saved(uninterrupted: Path):
     saved = last_checkpoint(uninterrupted)
-    assert set(saved["parameters"]) == set(saved["ema"]) == {"layer.weight", "layer.bias"}
+    trained = {"layer.weight", "layer.bias"}
+    moments = {f"optimizer.{n}.{m}" for n in trained for m in ("step", "exp_avg", "exp_avg_sq")}
+    weights = {f"{kind}.{name}" for name in trained for kind in ("parameters", "ema")}
+    assert set(saved) == {"step", "samples_seen"} | weights | moments
 
 
 def test_only_the_newest_checkpoints_are_kept(uninterrupted: Path):
-    assert [p.name for p in checkpoints(uninterrupted)] == ["00000008.pt", "00000011.pt"]
+    assert [p.name for p in checkpoints(uninterrupted)] == ["00000008", "00000011"]
 
 
+@pytest.mark.parametrize("file", [".metadata", "__0_0.distcp"])
 @pytest.mark.parametrize(
     "damage", [b"", b"not a checkpoint", bytes(64), None], ids=["empty", "text", "zeros", "short"]
 )
 def test_a_damaged_newest_checkpoint_is_one_clear_line(
-    uninterrupted: Path, tmp_path: Path, damage: bytes | None
+    uninterrupted: Path, tmp_path: Path, damage: bytes | None, file: str
 ):
     with pytest.raises(KeyboardInterrupt):
-        toy_train(tmp_path, hooks=(Interrupt(10),))
+        toy_train(tmp_path, hooks=(Interrupt(11),))
     newest = checkpoints(tmp_path)[-1]
-    newest.write_bytes(newest.read_bytes()[:-100] if damage is None else damage)
-    with pytest.raises(
-        CheckpointError, match=r"00000008\.pt is not a readable .*delete it"
-    ) as told:
+    whole = (newest / file).read_bytes()
+    (newest / file).write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    with pytest.raises(CheckpointError, match=r"00000008 is not a checkpoint .*delete it") as told:
         toy_train(tmp_path)
     assert "\n" not in str(told.value)
-    newest.unlink()
+    shutil.rmtree(newest)
     toy_train(tmp_path)
     assert_same(last_checkpoint(tmp_path), last_checkpoint(uninterrupted))
 

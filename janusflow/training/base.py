@@ -1,0 +1,34 @@
+"""What the loop minimises, whatever it is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Objective(nn.Module, ABC):
+    """What is minimised: owns the trained modules.
+
+    Every loss is a mean over all of a step (its tokens, pictures and so on), however the step is
+    split into processes and batches: `forward` gives sums over a batch, `counts` what to divide by.
+    """
+
+    @abstractmethod
+    def counts(self, batch: Any) -> dict[str, int]:
+        """How many things each loss sums over in this batch; always every loss's name."""
+
+    @abstractmethod
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """Named, weighted sums; a loss the batch has nothing for may be left out."""
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Large modules that every batch runs through, one after another.
+
+        Each is sharded, recomputed and compiled by itself.
+        """
+        return ()
+
+    def frozen(self) -> Sequence[nn.Module]:
+        """Frozen modules that stay whole and in their own precision, e.g. the VAE."""
+        return ()
