@@ -1,0 +1,123 @@
+"""What a training step of `mini` costs beside the bare forward and backward pass, and what packing saves.
+
+Run: OMP_NUM_THREADS=2 python benchmarks/training_step.py [--steps 10] [--batch 32]
+
+Stage 3's mixture of freshly rendered scenes with made-up latents, on one process. Every step is done
+in each way in turn; printed are medians of seconds and of the ratios within a step.
+
+bare      forward and backward of the packed rows, nothing else
+step      as the loop does it: clipping, AdamW, average, counts
+data      the step, and drawing, tokenising and packing its samples before it
+padded    forward and backward of the same samples, one to a row
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+import janusflow
+from janusflow.config.data import SourceConfig
+from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig, Ratio
+from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.mixture import Kind, mixed_batches
+from janusflow.data.sources import Weighted
+from janusflow.mini.dataset import write_scenes
+from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
+from janusflow.model.rows import NOBODY
+from janusflow.training.loop import backward, make_step, start
+from janusflow.training.objective import JanusFlowObjective
+from janusflow.training.parts import PARTS, train_only
+
+STAGE_3 = (Ratio(understanding=21, generation=70, text=9),)
+NUM_SCENES = 400
+
+
+def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[Weighted]]:
+    """Render scenes, and make latents up: their values cost nothing."""
+    write_scenes(folder, num_scenes=NUM_SCENES, size=64, seed=0)
+    latents = np.random.default_rng(0).standard_normal((NUM_SCENES, *latent_shape))
+    np.save(folder / "latents.npy", latents.astype(np.float16))
+    plain = SourceConfig(format="scenes", path=str(folder))
+    drawn = SourceConfig(
+        format="scenes", path=str(folder), options={"latents": str(folder / "latents.npy")}
+    )
+    return {
+        "understanding": scene_questions(plain),
+        "generation": scene_drawings(drawn),
+        "text": scene_texts(plain),
+    }
+
+
+def one_to_a_row(lengths: list[int], *, row_tokens: int) -> list[list[int]]:
+    """No packing: every sample has a row, padded to the longest."""
+    del row_tokens
+    return [[number] for number in range(len(lengths))]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def padding(batch: TrainBatch) -> float:
+    """Share of a batch's positions that hold nothing."""
+    return float((batch.rows.samples == NOBODY).float().mean())
+
+
+def main() -> None:
+    """Time every way of every step, and print what they take and waste."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=32)
+    options = parser.parse_args()
+    jf = janusflow.load("mini", dtype="float32")
+    model, flow = jf.model, jf.model.config.flow
+    train_only(model, list(PARTS))
+    objective = JanusFlowObjective(model, ObjectiveConfig())
+    mixture = MixtureConfig(batch_size=options.batch, row_tokens=416, ratios=STAGE_3)
+    loop = LoopConfig(steps=10_000)
+    tokenizer = jf.processor.tokenizer.backend_tokenizer
+    took: dict[str, list[float]] = {name: [] for name in ("bare", "step", "data", "padded")}
+    waste: dict[str, list[float]] = {"packed": [], "padded": []}
+    with tempfile.TemporaryDirectory() as folder:
+        shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
+        sources = sources_in(Path(folder) / "scenes", shape)
+        state = start(objective, loop, run=Path(folder) / "run")
+        collate = Collator(tokenizer, model.config, row_tokens=416)
+        batches = {
+            name: mixed_batches(sources, collate, mixture, seed=0, step=0)
+            for name in ("packed", "padded")
+        }
+        for number in range(options.steps + 1):
+            drawn: dict[str, list[TrainBatch]] = {}
+            data = seconds(lambda: drawn.update(packed=next(batches["packed"])))
+            with patch("janusflow.data.collate.pack", one_to_a_row):
+                drawn["padded"] = next(batches["padded"])
+            times = {
+                "bare": seconds(lambda: backward(objective, drawn["packed"])),
+                "padded": seconds(lambda: backward(objective, drawn["padded"])),
+            }
+            state.optimizer.zero_grad(set_to_none=True)
+            times["step"] = seconds(lambda: make_step(state, drawn["packed"], loop))
+            times["data"] = times["step"] + data
+            for name in took if number else ():  # the first step warms up
+                took[name].append(times[name])
+            for name, found in waste.items():
+                found.append(padding(drawn[name][0]))
+    for name, values in took.items():
+        ratios = [value / bare for value, bare in zip(values, took["bare"], strict=True)]
+        print(f"{name:7} {statistics.median(values):.3f} s, x{statistics.median(ratios):.3f}")
+    for name, found in waste.items():
+        print(f"padding {name}: {100 * statistics.mean(found):.1f}%")
+
+
+if __name__ == "__main__":
+    main()
