@@ -1,9 +1,9 @@
-"""What a training step of `mini` costs beside the bare forward and backward pass, and what packing saves.
+"""What a training step of `mini` costs beside forward and backward, and what packing saves.
 
 Run: OMP_NUM_THREADS=2 python benchmarks/training_step.py [--steps 10] [--batch 32]
 
-Stage 3's mixture of freshly rendered scenes with made-up latents, on one process. Every step is done
-in each way in turn; printed are medians of seconds and of the ratios within a step.
+Stage 3's mixture of freshly rendered scenes with made-up latents, in one process. Every step is
+done in each way in turn; printed are medians of seconds and of the ratios within a step.
 
 bare      forward and backward of the packed rows, nothing else
 step      as the loop does it: clipping, AdamW, average, counts
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -33,6 +34,8 @@ from janusflow.model.rows import NOBODY
 from janusflow.training.loop import backward, make_step, start
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
+
+T = TypeVar("T")
 
 STAGE_3 = (Ratio(understanding=21, generation=70, text=9),)
 NUM_SCENES = 400
@@ -60,11 +63,11 @@ def one_to_a_row(lengths: list[int], *, row_tokens: int) -> list[list[int]]:
     return [[number] for number in range(len(lengths))]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
+def timed(work: Callable[..., T], *arguments: Any) -> tuple[T, float]:
+    """What a call returns, and the seconds it takes."""
     begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
+    result = work(*arguments)
+    return result, time.perf_counter() - begin
 
 
 def padding(batch: TrainBatch) -> float:
@@ -97,21 +100,20 @@ def main() -> None:
             for name in ("packed", "padded")
         }
         for number in range(options.steps + 1):
-            drawn: dict[str, list[TrainBatch]] = {}
-            data = seconds(lambda: drawn.update(packed=next(batches["packed"])))
+            packed, data = timed(next, batches["packed"])
             with patch("janusflow.data.collate.pack", one_to_a_row):
-                drawn["padded"] = next(batches["padded"])
+                padded = next(batches["padded"])
             times = {
-                "bare": seconds(lambda: backward(objective, drawn["packed"])),
-                "padded": seconds(lambda: backward(objective, drawn["padded"])),
+                "bare": timed(backward, objective, packed)[1],
+                "padded": timed(backward, objective, padded)[1],
             }
             state.optimizer.zero_grad(set_to_none=True)
-            times["step"] = seconds(lambda: make_step(state, drawn["packed"], loop))
+            times["step"] = timed(make_step, state, packed, loop)[1]
             times["data"] = times["step"] + data
             for name in took if number else ():  # the first step warms up
                 took[name].append(times[name])
-            for name, found in waste.items():
-                found.append(padding(drawn[name][0]))
+            waste["packed"].append(padding(packed[0]))
+            waste["padded"].append(padding(padded[0]))
     for name, values in took.items():
         ratios = [value / bare for value, bare in zip(values, took["bare"], strict=True)]
         print(f"{name:7} {statistics.median(values):.3f} s, x{statistics.median(ratios):.3f}")

@@ -82,7 +82,7 @@ def train(
     source = batches(state.step)
     with Checkpointer(run, keep=config.keep) as checkpointer:
         while state.step < config.steps:
-            report = _step(state, next(source), config)
+            report = make_step(state, next(source), config)
             for hook in hooks:
                 hook.after_step(state, report)
             if state.step % config.save_every == 0 or state.step == config.steps:
@@ -106,7 +106,8 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     return state
 
 
-def _step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
+def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
+    """Learn one step's batches of this process: gradients, clipping, AdamW, average."""
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate

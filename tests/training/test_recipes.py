@@ -92,6 +92,7 @@ def test_shares_of_the_stages_are_the_papers():
     assert shares["6-stage1"] == [(50, 50, 0)]
     assert shares["7-stage2"] == [(30, 50, 20), (14, 80, 6)]
     assert shares["8-stage3"] == shares["8-stage3b"] == [(21, 70, 9)]
+    assert shares["8-stage3e"] == [(25, 70, 5)]
 
 
 # ---- a tiny set of recipes ----------------------------------------------------------------------
