@@ -34,8 +34,8 @@ def step_of(sources: TinySources, *, num_parts: int) -> dict[str, Tensor]:
         own_parts=lambda items: own_parts(items, num_parts=num_parts),
     )
     objective = JanusFlowObjective(model, ObjectiveConfig())
-    losses, num_samples = backward(objective, next(steps))
-    assert num_samples == MIXTURE.batch_size
+    losses, tally = backward(objective, next(steps))
+    assert tally["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     sum_gradients(list(trained.values()))
     gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}

@@ -6,20 +6,20 @@ about them, are functions of seed and step, so a run killed at any moment resume
 happened, and a step split among processes and batches gives the gradients of the whole.
 """
 
-import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from janusflow.config.errors import TrainingError
-from janusflow.config.training import LoopConfig
+from janusflow.config.training import GuardConfig, LoopConfig
 from janusflow.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from janusflow.training.ema import Ema
+from janusflow.training.guard import Guard, RowsOf
 from janusflow.training.optim import build_optimizer, learning_rate
 from janusflow.training.processes import is_first, sum_gradients, summed
 
@@ -35,6 +35,10 @@ class Objective(nn.Module, ABC):
     def counts(self, batch: Any) -> dict[str, int]:
         """How many things each loss sums over in this batch; always every loss's name."""
 
+    def tally(self, batch: Any) -> dict[str, int]:  # noqa: ARG002
+        """What else the log adds up over a step's batches; always the same names."""
+        return {}
+
     @abstractmethod
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """Named, weighted sums; a loss the batch has nothing for may be left out."""
@@ -48,7 +52,10 @@ class StepReport:
     losses: dict[str, Tensor]
     grad_norm: Tensor
     learning_rate: float
-    num_samples: int
+    tally: dict[str, int]
+    """Of all processes: `samples`, and what the objective's `tally` counts."""
+    seconds_waiting: float = 0.0
+    """How long this process waited for its batches."""
 
 
 @dataclass(kw_only=True)
@@ -59,6 +66,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     ema: Ema | None
     run: Path
+    guard: Guard = field(default_factory=lambda: Guard(GuardConfig()))
     step: int = 0
     samples_seen: int = 0
 
@@ -86,24 +94,37 @@ def train(
     *,
     run: Path,
     hooks: Sequence[Hook] = (),
+    rows_of: RowsOf | None = None,
 ) -> TrainState:
     """Train to `config.steps`, from the run's newest checkpoint if it has one.
 
+    Args:
+        objective: what is minimised.
+        batches: what it is minimised on.
+        config: how long, how often.
+        run: folder of the run.
+        hooks: called after every step, in the first process.
+        rows_of: names the rows of a step, for the message about one that went wrong.
+
     Raises:
         CheckpointError: the newest checkpoint is unreadable, or a new one cannot be written.
-        TrainingError: a loss is not finite; the message names step and loss.
+        TrainingError: a loss is not finite; the message names step, loss and rows.
     """
     state = start(objective, config, run=run)
     parameters = [p for p in objective.parameters() if p.requires_grad]
     source = batches(state.step)
     while state.step < config.steps:
-        report = _step(state, next(source), config, parameters)
+        began = time.perf_counter()
+        own = next(source)
+        waited = time.perf_counter() - began
+        report = replace(_step(state, own, config, parameters), seconds_waiting=waited)
         for hook in hooks if is_first() else ():
             hook.after_step(state, report)
-        if state.step % config.save_every == 0 or state.step == config.steps:
-            check_finite(report)
-            if is_first():
-                save_checkpoint(run, state.step, snapshot(state), keep=config.keep)
+        is_saved = state.step % config.save_every == 0 or state.step == config.steps
+        if is_saved or state.step % config.log_every == 0:
+            state.guard.check(run, rows_of)
+        if is_saved and is_first():
+            save_checkpoint(run, state.step, snapshot(state), keep=config.keep)
     return state
 
 
@@ -114,6 +135,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
         optimizer=build_optimizer(objective.parameters(), config.optimizer),
         ema=Ema(objective, decay=config.ema) if config.ema else None,
         run=run,
+        guard=Guard(config.guard),
     )
     saved = checkpoints(run)
     if saved:
@@ -127,35 +149,43 @@ def _step(
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    losses, num_samples = backward(state.objective, batches)
+    losses, tally = backward(state.objective, batches)
     sum_gradients(parameters)
-    grad_norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm)
+    grad_norm = nn.utils.clip_grad_norm_(parameters, config.optimizer.clip_norm).detach()
+    # A fused optimizer leaves everything as it is where this is 1; the host need not know.
+    is_skipped = state.guard.judge(state.step + 1, losses, grad_norm)
+    state.optimizer.found_inf = is_skipped  # pyright: ignore[reportAttributeAccessIssue]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update()
     state.step += 1
-    state.samples_seen += num_samples
+    state.samples_seen += tally["samples"]
     return StepReport(
         step=state.step,
         losses=losses,
-        grad_norm=grad_norm.detach(),
+        grad_norm=grad_norm,
         learning_rate=rate,
-        num_samples=num_samples,
+        tally=tally,
     )
 
 
-def backward(objective: Objective, batches: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
-    """Leave this process's gradients of a step, and return the step's losses and samples.
+def backward(
+    objective: Objective, batches: Sequence[Any]
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Leave this process's gradients of a step, and return the step's losses and tally.
 
     The losses are means over what all batches of all processes hold; the gradients are this
     process's share of theirs, so that all processes' gradients add up to those of the whole.
     """
-    own = [objective.counts(batch) for batch in batches]
-    names = list(own[0])
-    totals = [sum(map(len, batches)), *(sum(counts[name] for counts in own) for name in names)]
-    num_samples, *rest = summed(torch.tensor(totals)).tolist()
-    counts = dict(zip(names, rest, strict=True))
+    counted = [objective.counts(batch) for batch in batches]
+    tallied = [{"samples": len(batch)} | objective.tally(batch) for batch in batches]
+    names, seen = list(counted[0]), list(tallied[0])
+    own = [sum(c[name] for c in counted) for name in names]
+    own += [sum(t[name] for t in tallied) for name in seen]
+    totals = summed(torch.tensor(own)).tolist()
+    counts = dict(zip(names, totals[: len(names)], strict=True))
+    tally = dict(zip(seen, totals[len(names) :], strict=True))
     losses = dict.fromkeys(names, torch.zeros(()))
     for batch in batches:
         shares = {n: total / counts[n] for n, total in objective(batch).items() if counts[n]}
@@ -163,22 +193,7 @@ def backward(objective: Objective, batches: Sequence[Any]) -> tuple[dict[str, Te
             torch.stack(list(shares.values())).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
     means = summed(torch.stack(list(losses.values())))
-    return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, num_samples
-
-
-def check_finite(report: StepReport) -> None:
-    """Refuse a step that broke the weights. Waits for the device, so not for every step.
-
-    Raises:
-        TrainingError: a loss or the gradient is not finite.
-    """
-    values = report.losses | {"grad_norm": report.grad_norm}
-    bad = [name for name, value in values.items() if not math.isfinite(float(value))]
-    if bad:
-        raise TrainingError(
-            f"{', '.join(bad)} is not finite at step {report.step}: start again in another "
-            "run=FOLDER with a lower loop.optimizer.learning_rate."
-        )
+    return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, tally
 
 
 def snapshot(state: TrainState) -> dict[str, Any]:
@@ -193,6 +208,7 @@ def snapshot(state: TrainState) -> dict[str, Any]:
         },
         "optimizer": state.optimizer.state_dict(),
         "ema": state.ema.shadow if state.ema is not None else None,
+        "norms": state.guard.norms,
     }
 
 
@@ -204,4 +220,5 @@ def _restore(state: TrainState, saved: dict[str, Any]) -> None:
     state.optimizer.load_state_dict(saved["optimizer"])
     if state.ema is not None and saved["ema"] is not None:
         state.ema.shadow = saved["ema"]
+    state.guard.resume(saved.get("norms"))
     state.step, state.samples_seen = saved["step"], saved["samples_seen"]

@@ -16,7 +16,6 @@ from transformers import SiglipConfig, SiglipModel, SiglipVisionModel
 
 from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
-from janusflow.config.training import LoopConfig
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
 from janusflow.mini.sources import pixel_values
@@ -36,11 +35,6 @@ VAE = "vae"
 TOWER = "tower"
 ENCODE_BATCH = 128
 CALIBRATION_SCENES = 2048
-
-
-def log_hook(run: Path, loop: LoopConfig) -> LogHook:
-    """The hook every task logs with."""
-    return LogHook(run, every=loop.log_every, steps=loop.steps, name=run.name)
 
 
 def train_vae(recipe: VaeRecipe) -> None:
@@ -68,7 +62,7 @@ def train_vae(recipe: VaeRecipe) -> None:
         batches,
         recipe.loop,
         run=recipe.run,
-        hooks=[log_hook(recipe.run, recipe.loop)],
+        hooks=[LogHook(recipe.run, recipe.loop)],
     )
     if not is_first():
         return
@@ -172,7 +166,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         batches,
         recipe.loop,
         run=recipe.run,
-        hooks=[log_hook(recipe.run, recipe.loop)],
+        hooks=[LogHook(recipe.run, recipe.loop)],
     )
     if not is_first():
         return
