@@ -39,7 +39,9 @@ def step_of(sources: TinySources, *, num_parts: int) -> dict[str, Tensor]:
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     sum_gradients(list(trained.values()))
     gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
-    return gradients | losses
+    # Padding depends on what shares a batch.
+    counted = [number for name, number in tally.items() if name != "positions"]
+    return gradients | losses | {"tally": torch.tensor(counted)}
 
 
 def main() -> None:
