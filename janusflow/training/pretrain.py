@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import cast
 
@@ -12,10 +13,17 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import SiglipConfig, SiglipModel, SiglipVisionModel
+from transformers import (
+    SiglipConfig,
+    SiglipModel,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
+from janusflow.config.records import refuse_unknown
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
 from janusflow.mini.sources import pixel_values
@@ -29,6 +37,7 @@ from janusflow.training.pretraining import (
     VaeObjective,
 )
 from janusflow.training.processes import is_first, own_parts
+from janusflow.training.starting import refuse_unknown_settings
 
 LATENTS = "latents.npy"
 VAE = "vae"
@@ -40,6 +49,8 @@ CALIBRATION_SCENES = 2048
 def train_vae(recipe: VaeRecipe) -> None:
     """Train the VAE, save its average, and encode every scene with it."""
     scenes = SceneFolder(recipe.scenes)
+    known = list(signature(AutoencoderKL.__init__).parameters)[1:]
+    refuse_unknown(recipe.model, known, where=f"{recipe.run}: model")
     torch.manual_seed(recipe.loop.seed)
     vae = AutoencoderKL(**recipe.model)
 
@@ -136,6 +147,8 @@ def encode_scenes(
 def train_siglip(recipe: SiglipRecipe) -> None:
     """Train picture and text towers together and save the picture tower."""
     scenes = SceneFolder(recipe.scenes)
+    for name, kind in (("vision", SiglipVisionConfig), ("text", SiglipTextConfig)):
+        refuse_unknown_settings(getattr(recipe, name), kind, where=f"{recipe.run}: {name}")
     tokenizer = Tokenizer.from_file(str(made_by_earlier_step(recipe.tokenizer / "tokenizer.json")))
     torch.manual_seed(recipe.loop.seed)
     siglip = SiglipModel(
