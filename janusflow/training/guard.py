@@ -88,11 +88,8 @@ class Guard:
         if not self._has_begun and is_first():
             drop_lines_from(run / BAD_STEPS, step=unread[0].step)
         self._has_begun = True
-        for judged, (is_finite, is_spike) in zip(
-            unread,
-            torch.stack([torch.stack((j.is_finite, j.is_spike)) for j in unread]).tolist(),
-            strict=True,
-        ):
+        verdicts = torch.stack([torch.stack((j.is_finite, j.is_spike)) for j in unread]).tolist()
+        for judged, (is_finite, is_spike) in zip(unread, verdicts, strict=True):
             if is_finite and not is_spike:
                 self._num_skipped = 0
                 continue
@@ -112,7 +109,7 @@ class Guard:
         if action == "stop":
             option = "spike" if is_finite else "not_finite"
             raise TrainingError(
-                f"{told}. The weights are those before it. Look at its rows ({run / BAD_STEPS}), "
+                f"{told}. It did not move the weights. Look at its rows ({run / BAD_STEPS}), "
                 "start again in another run=FOLDER with a lower loop.optimizer.learning_rate, or "
                 f"go on without the step by loop.guard.{option}=skip."
             )
@@ -129,8 +126,7 @@ class Guard:
 
 def _what(values: Mapping[str, float], *, median: float, is_finite: bool) -> str:
     if is_finite:
-        norm = values["grad_norm"]
-        return f"grad_norm={norm:.3g} is {norm / median:.0f} times its median"
+        return f"grad_norm={values['grad_norm']:.3g} is a spike (its median is {median:.3g})"
     return f"{', '.join(n for n, v in values.items() if not math.isfinite(v))} is not finite"
 
 
