@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from janusflow.data.mixture import KINDS
 from janusflow.training.loop import StepReport
 from janusflow.training.utilisation import Utilisation
 
-KINDS = ("understanding", "generation", "text")
 GIB = 2**30
 
 
@@ -69,7 +69,7 @@ def peak_memory() -> int:
 
 
 def in_words(line: Mapping[str, float], *, losses: Sequence[str]) -> str:
-    """A log line for people, e.g. `flow 0.512, grad 0.83, rate 1e-04, 12.3k tokens/s`."""
+    """A log line for people, e.g. `flow 0.512, grad norm 0.83, ..., 12,300 tokens/s`."""
     told = [f"{name} {line[name]:.3f}" for name in losses if name in line]
     shares = [f"{line[f'{kind}_share']:.0%} {kind}" for kind in KINDS if f"{kind}_share" in line]
     for name, form in {

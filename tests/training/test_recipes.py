@@ -214,9 +214,32 @@ def test_a_run_begun_with_other_settings_is_neither_continued_nor_skipped(
     run_recipes(path)
     if not is_finished:
         (tmp_path / "run" / "done").unlink()
-    with pytest.raises(ConfigError, match="begun with other settings"):
+    with pytest.raises(ConfigError, match=r"begun with other settings .* seed=1 \(was 0\)"):
         run_recipes(path, ("seed=1",))
     run_recipes(path)
+
+
+def test_an_option_that_came_after_a_run_was_begun_is_at_its_default_there(
+    root: Path, tmp_path: Path
+):
+    tree = tiny_recipes(root)["1-scenes"] | {"run": str(tmp_path / "run")}
+    path = write_recipes(tmp_path / "recipes", {"one": tree}) / "one.yaml"
+    run_recipes(path)
+    echo = tmp_path / "run" / "recipe.yaml"
+    settings = yaml.safe_load(echo.read_text())
+    assert settings.pop("seed") == 0
+    echo.write_text(yaml.safe_dump(settings))
+    run_recipes(path)
+    with pytest.raises(ConfigError, match=r"seed=1 \(was 0\)"):
+        run_recipes(path, ("seed=1",))
+
+
+def test_a_run_folder_of_another_task_is_refused(root: Path, tmp_path: Path):
+    trees = {name: tiny_recipes(root)[name] for name in ("1-scenes", "2-tokenizer")}
+    folder = {"run": str(tmp_path / "run")}
+    recipes = write_recipes(tmp_path / "recipes", {n: t | folder for n, t in trees.items()})
+    with pytest.raises(ConfigError, match=r"other settings .* task=tokenizer \(was scenes\)"):
+        run_recipes(recipes)
 
 
 @pytest.mark.parametrize(
