@@ -31,7 +31,7 @@ class LogConfig:
     samples_every: int = 0
     """Steps between sample pictures and answers; 0 for none."""
     prompts: tuple[str, ...] = ()
-    """What is drawn, picture i always from seed i."""
+    """What is drawn, picture i always from seed i; by default what the run first learns to draw."""
     questions: tuple[SampleQuestion, ...] = ()
     """What is asked."""
     peak_tflops: float | None = None
@@ -40,10 +40,5 @@ class LogConfig:
     def __post_init__(self) -> None:
         if self.samples_every < 0:
             raise ConfigError(f"samples_every={self.samples_every} must be 0 or more: change it.")
-        if self.samples_every and not (self.prompts or self.questions):
-            raise ConfigError(
-                f"samples_every={self.samples_every} without log.prompts or log.questions: name "
-                "what to draw or to ask."
-            )
         if self.peak_tflops is not None and not 0 < self.peak_tflops < inf:
             raise ConfigError(f"peak_tflops={self.peak_tflops} must be above 0: change it.")

@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
+from janusflow.config.errors import ConfigError
 from janusflow.config.log import LogConfig
+from janusflow.data.samples import GenerationSample
+from janusflow.data.sources import BadRows, Weighted, draw
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.picture_files import open_image
 from janusflow.processing.processor import JanusFlowProcessor
@@ -22,6 +26,8 @@ from janusflow.training.trackers import Tracker
 
 FOLDER = "samples"
 SAMPLES = "samples.jsonl"
+NUM_PROMPTS = 4
+"""Prompts taken from the sources where the recipe names none."""
 
 
 Sampler = Callable[
@@ -35,6 +41,7 @@ class SampleHook:
     """Every `log.samples_every` steps: `samples/<step>.png`, a line of samples.jsonl, trackers.
 
     Raises:
+        ConfigError: there is neither a prompt nor a question.
         ImageError: a picture that is asked about is missing or damaged.
     """
 
@@ -47,6 +54,11 @@ class SampleHook:
         vae: AutoencoderKL,
         trackers: Sequence[Tracker] = (),
     ) -> None:
+        if not (config.prompts or config.questions):
+            raise ConfigError(
+                f"log.samples_every={config.samples_every} without anything to draw or to ask: "
+                "name log.prompts or log.questions."
+            )
         self.config, self.sampler, self.trackers = config, sampler, trackers
         self.processor, self.vae = processor, vae
         self.pictures = [open_image(asked.picture) for asked in config.questions]
@@ -84,6 +96,23 @@ class SampleHook:
             for number, told in enumerate(answered):
                 caption = f"{told['question']} {told['answer']}"
                 tracker.show(step, f"answer {number}", self.pictures[number], caption=caption)
+
+
+def first_prompts(sources: Sequence[Weighted], *, seed: int) -> tuple[str, ...]:
+    """The prompts of the first pictures that a run learns to draw."""
+    prompts = []
+    for ordinal in range(NUM_PROMPTS if sources else 0):
+        sample = draw(
+            sources,
+            ordinal,
+            seed=seed,
+            rng=np.random.default_rng((seed, ordinal)),
+            build=lambda sample: sample,
+            bad=BadRows(max_share=1.0),
+        )
+        if isinstance(sample, GenerationSample):
+            prompts.append(sample.prompt)
+    return tuple(prompts)
 
 
 def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:

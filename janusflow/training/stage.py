@@ -6,6 +6,7 @@ run's folder, and the next stage starts from it.
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +34,7 @@ from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
 from janusflow.training.pretrain import VAE, averaged, made_by_earlier_step
 from janusflow.training.processes import is_first, own_parts
-from janusflow.training.samples import SampleHook, Sampler
+from janusflow.training.samples import SampleHook, Sampler, first_prompts
 from janusflow.training.starting import MODEL, start_model
 from janusflow.training.trackers import open_trackers
 from janusflow.training.utilisation import Utilisation, llm_flops, utilisation_of
@@ -81,8 +82,12 @@ def train_stage(
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=_utilisation(recipe, model))
         shown: list[Hook] = []
         if sampler is not None and recipe.log.samples_every:
+            prompts = recipe.log.prompts or first_prompts(
+                sources["generation"], seed=recipe.loop.seed
+            )
+            config = replace(recipe.log, prompts=prompts)
             shown.append(
-                SampleHook(recipe.log, sampler, processor=processor, vae=vae, trackers=trackers)
+                SampleHook(config, sampler, processor=processor, vae=vae, trackers=trackers)
             )
         state = train(
             JanusFlowObjective(model, recipe.objective, vae=vae),

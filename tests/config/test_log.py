@@ -1,12 +1,11 @@
 """Settings of the log: what makes no sense is refused by name."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.log import LogConfig, SampleQuestion
+from janusflow.config.log import LogConfig
 from janusflow.config.records import build_record
 
 
@@ -17,7 +16,6 @@ from janusflow.config.records import build_record
         ({"to": "wandb"}, "wanted a list"),
         ({"samples_evry": 3}, "did you mean samples_every?"),
         ({"samples_every": -1}, "samples_every=-1 must be 0 or more"),
-        ({"samples_every": 5}, "samples_every=5 without log.prompts or log.questions"),
         ({"peak_tflops": 0}, "peak_tflops=0.0 must be above 0"),
         ({"peak_tflops": float("inf")}, "peak_tflops=inf must be above 0"),
         ({"questions": [{"picture": "a.png"}]}, "lacks question"),
@@ -28,10 +26,3 @@ def test_a_setting_that_does_not_fit_is_refused(tree: dict[str, Any], told: str)
     with pytest.raises(ConfigError) as caught:
         build_record(LogConfig, tree, where="log")
     assert told in str(caught.value)
-
-
-def test_samples_need_prompts_or_questions_but_not_both():
-    asked = SampleQuestion(picture=Path("a.png"), question="What?")
-    LogConfig(samples_every=1, prompts=("a cat",))
-    LogConfig(samples_every=1, questions=(asked,))
-    LogConfig(prompts=("a cat",))

@@ -8,16 +8,16 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
-from tiny_run import VAE, run_model, run_processor
+from tiny_run import VAE, TinySources, run_model, run_processor
 
-from janusflow.config.errors import ImageError
+from janusflow.config.errors import ConfigError, ImageError
 from janusflow.config.log import LogConfig, SampleQuestion
 from janusflow.config.training import LoopConfig, ObjectiveConfig
 from janusflow.inference.sampling import draw_and_answer
 from janusflow.training.ema import Ema
 from janusflow.training.loop import StepReport, TrainState, start
 from janusflow.training.objective import JanusFlowObjective
-from janusflow.training.samples import SampleHook, contact_sheet
+from janusflow.training.samples import SampleHook, contact_sheet, first_prompts
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
@@ -117,6 +117,21 @@ def test_a_missing_picture_is_named_before_anything_is_trained(vae: AutoencoderK
     config = LogConfig(samples_every=1, questions=(asked,))
     with pytest.raises(ImageError, match=r"nosuch\.png"):
         SampleHook(config, draw_and_answer, processor=run_processor(), vae=vae)
+
+
+def test_samples_need_something_to_draw_or_to_ask(vae: AutoencoderKL):
+    config = LogConfig(samples_every=3)
+    with pytest.raises(ConfigError, match="samples_every=3 without anything to draw or to ask"):
+        SampleHook(config, draw_and_answer, processor=run_processor(), vae=vae)
+
+
+def test_by_default_the_first_prompts_of_the_run_are_drawn(sources: TinySources):
+    """Twelve scenes in an endless shuffle: the first four of it, the same every time."""
+    by_kind = sources.by_kind["generation"]
+    prompts = first_prompts(by_kind, seed=3)
+    assert prompts == first_prompts(by_kind, seed=3) != first_prompts(by_kind, seed=4)
+    assert len(set(prompts)) == len(prompts) == 4
+    assert first_prompts([], seed=3) == ()
 
 
 def test_the_same_weights_draw_and_answer_the_same_whatever_the_random_state(
