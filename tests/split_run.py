@@ -41,14 +41,14 @@ def step_of(
     """Gradients and losses of one step, by name."""
     objective = new_objective()
     distribute(objective, scale or ScaleConfig())
-    losses, num_samples = backward(objective, next(batches_of(sources, 5, num_parts)))
-    assert num_samples == MIXTURE.batch_size
+    losses, tally = backward(objective, next(batches_of(sources, 5, num_parts)))
+    assert tally["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
-    assert all(
-        p.dtype == p.grad.dtype == torch.float32 for p in trained.values() if p.grad is not None
-    )
-    return gradients | losses
+    assert {each.dtype for each in [*trained.values(), *gradients.values()]} == {torch.float32}
+    # Padding depends on what shares a batch.
+    counted = [number for name, number in tally.items() if name != "positions"]
+    return gradients | losses | {"tally": torch.tensor(counted)}
 
 
 def run_of(

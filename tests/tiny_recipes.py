@@ -6,6 +6,8 @@ from typing import Any
 from tiny_run import LLM, MODEL, NUM_IMAGE_TOKENS, VAE, VISION, VOCAB_SIZE
 
 NUM_SCENES = 10
+PICTURE = ("image_size", "patch_size")
+TEXT = {n: VISION[n] for n in VISION if n not in PICTURE} | {"max_position_embeddings": 16}
 LOOP = {"steps": 2, "save_every": 2, "optimizer": {"learning_rate": 0.01, "warmup_steps": 0}}
 
 
@@ -40,7 +42,7 @@ def parts(runs: dict[str, str]) -> dict[str, dict[str, Any]]:
             "scenes": runs["scenes"],
             "tokenizer": runs["tokenizer"],
             "vision": VISION,
-            "text": {**VISION, "max_position_embeddings": 16},
+            "text": TEXT,
             "batch_size": 2,
             "loop": LOOP,
         },

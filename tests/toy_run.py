@@ -1,4 +1,4 @@
-"""A run of the training loop that takes milliseconds, and a program that is killed while it saves.
+"""A run of the training loop that takes milliseconds; as a program, killed or one of two.
 
 The objective has a frozen parameter and two losses, and every step another random batch, so
 whatever a resume forgets shows in the weights.
@@ -10,12 +10,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from janusflow.config.training import LoopConfig, OptimizerConfig
+from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig
 from janusflow.training.base import Objective
 from janusflow.training.checkpoint import checkpoints, read_checkpoint
 from janusflow.training.hooks import LogHook
@@ -33,14 +35,17 @@ CONFIG = LoopConfig(
 
 
 class ToyObjective(Objective):
-    """Fit random inputs to a frozen target; may turn into NaN at a step."""
+    """Fit random inputs to a frozen target; at a step its loss is NaN, or so many times as large.
 
-    def __init__(self, *, breaks_at: int | None = None) -> None:
+    Steps are calls: with one batch a step and no resume.
+    """
+
+    def __init__(self, *, breaks_at: int | None = None, times: float = math.nan) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Linear(4, 3)
         self.target = nn.Parameter(torch.arange(3.0), requires_grad=False)
-        self.breaks_at = breaks_at
+        self.breaks_at, self.times = breaks_at, times
         self.calls = 0
 
     def counts(self, batch: Tensor) -> dict[str, int]:
@@ -50,7 +55,7 @@ class ToyObjective(Objective):
         self.calls += 1
         fit = (self.layer(batch) - self.target).square().sum()
         if self.calls == self.breaks_at:
-            fit = fit * math.nan
+            fit = fit * self.times
         return {"fit": fit, "size": 0.1 * self.layer.weight.abs().mean()}
 
 
@@ -64,14 +69,14 @@ def toy_batches(step: int) -> Iterator[list[Tensor]]:
 def toy_train(
     run: Path, config: LoopConfig = CONFIG, *, hooks: tuple[Hook, ...] = ()
 ) -> TrainState:
-    log = LogHook(run, every=config.log_every, steps=config.steps, name="toy")
+    log = LogHook(run, config)
     return train(ToyObjective(), toy_batches, config, run=run, hooks=(log, *hooks))
 
 
 def log_values(run: Path) -> list[dict[str, float]]:
     """A run's log without what depends on the clock."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    clock = ("time", "samples_per_second")
+    clock = ("time", "samples_per_second", "waiting_share", "memory_gib")
     return [{name: line[name] for name in line if name not in clock} for line in lines]
 
 
@@ -103,5 +108,21 @@ def killed_while_saving(run: Path, *, save_number: int) -> None:
     toy_train(run)
 
 
+def one_of_two(folder: Path, *, rank: int, action: str) -> None:
+    """Train as one of two processes; the second's batch of step 5 is no number."""
+    config = replace(CONFIG, guard=GuardConfig(not_finite=action))
+    torch.set_num_threads(1)
+    meeting = f"file://{folder / 'meeting'}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    objective = ToyObjective(breaks_at=5 if rank else None)
+    train(objective, toy_batches, config, run=folder / "run")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 if __name__ == "__main__":
-    killed_while_saving(Path(sys.argv[1]), save_number=int(sys.argv[2]))
+    match sys.argv[1:]:
+        case ["killed", run, save_number]:
+            killed_while_saving(Path(run), save_number=int(save_number))
+        case ["pair", folder, rank, action]:
+            one_of_two(Path(folder), rank=int(rank), action=action)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from janusflow.config.data import DataConfig
+from janusflow.config.log import LogConfig
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 
 
@@ -123,3 +124,4 @@ class StageRecipe:
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    log: LogConfig = field(default_factory=LogConfig)

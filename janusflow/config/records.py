@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,11 +55,7 @@ def build_record(kind: type[Record], tree: Mapping[str, Any], *, where: str) -> 
     """Fill a dataclass from nested mappings, refusing unknown keys and wrong types."""
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
-    for key in tree:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}."
-            raise ConfigError(f"unknown key {key!r} in {where}: {hint}")
+    refuse_unknown(tree, fields, where=where)
     missing = [
         name
         for name, field in fields.items()
@@ -73,6 +69,19 @@ def build_record(kind: type[Record], tree: Mapping[str, Any], *, where: str) -> 
         key: _convert(hints[key], value, where=f"{where}: {key}") for key, value in tree.items()
     }
     return kind(**values)
+
+
+def refuse_unknown(keys: Iterable[Any], known: Collection[str], *, where: str) -> None:
+    """Refuse keys that nobody reads, each with the nearest name that somebody does.
+
+    Raises:
+        ConfigError: a key is unknown.
+    """
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
+            raise ConfigError(f"unknown key {key!r} in {where}: {hint}")
 
 
 def to_tree(record: Any) -> dict[str, Any]:

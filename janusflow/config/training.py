@@ -64,6 +64,29 @@ class ScaleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """What happens at a step whose gradient is no number, or far larger than usual.
+
+    A gradient that is no number never moves the weights, whatever is set here.
+    """
+
+    not_finite: Literal["stop", "skip"] = "stop"
+    """Where a loss or the gradient is no number: stop the run, or go on without the step."""
+    spike: Literal["report", "skip", "stop"] = "report"
+    """Where the gradient's norm is a spike: take the step all the same, skip it, or stop."""
+    spike_times: float = 10.0
+    """A norm is a spike above this many times the median of the last `window` norms."""
+    window: int = 100
+    """Norms the median is over; until there are half as many, nothing is a spike."""
+    max_skips: int = 10
+    """Steps skipped one after another before the run stops."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "window", "max_skips")
+        _require(self, "spike_times", self.spike_times > 1, "above 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """How long, how often, from which seed."""
 
@@ -83,6 +106,7 @@ class LoopConfig:
     """Checkpoints kept; older ones are deleted."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "accumulate", "log_every", "save_every", "keep")

@@ -57,6 +57,8 @@ class TrainBatch:
     pixel_values: Float[Tensor, "n c y x"] | None
     drawings: Drawings | None
     num_samples: int
+    tally: dict[str, int]
+    """What the log adds up: samples by kind, tokens, positions (tokens and padding), pictures."""
 
     def __len__(self) -> int:
         return self.num_samples
@@ -169,9 +171,11 @@ class Collator:
             is_prompt = built[number].row.is_prompt
             return [picture_of[number] - 1 if each else NO_PROMPT for each in is_prompt]
 
+        token_ids = laid_out(lambda i: built[i].row.token_ids, self.config.pad_token_id)
+        num_tokens = sum(len(row) for _, row in built)
         return TrainBatch(
             rows=Rows(
-                token_ids=laid_out(lambda i: built[i].row.token_ids, self.config.pad_token_id),
+                token_ids=token_ids,
                 position_ids=laid_out(lambda i: built[i].row.position_ids, 0),
                 samples=laid_out(lambda i: [i] * len(built[i].row), NOBODY),
                 branches=laid_out(lambda i: built[i].row.branches, SHARED),
@@ -181,6 +185,7 @@ class Collator:
             pixel_values=_pictures(samples),
             drawings=_drawings(samples, laid_out(prompt_of, NO_PROMPT)),
             num_samples=len(built),
+            tally=_tally(samples) | {"tokens": num_tokens, "positions": token_ids.numel()},
         )
 
     def drawing(self, sample: GenerationSample) -> Row:
@@ -266,6 +271,20 @@ def question_text(question: str) -> str:
         {"role": ASSISTANT, "content": ""},
     ]
     return format_conversation(messages, system_prompt="", template=RELEASE_TEMPLATE)
+
+
+def _tally(samples: Sequence[Sample]) -> dict[str, int]:
+    """Samples by kind (a conversation without pictures is text), and their pictures."""
+    num_seen = [len(s.pictures) for s in samples if isinstance(s, UnderstandingSample)]
+    num_drawn = sum(isinstance(each, GenerationSample) for each in samples)
+    num_understanding = sum(num > 0 for num in num_seen)
+    return {
+        "understanding": num_understanding,
+        "generation": num_drawn,
+        "text": len(samples) - num_understanding - num_drawn,
+        "pictures_seen": sum(num_seen),
+        "pictures_drawn": num_drawn,
+    }
 
 
 def _pictures(samples: Sequence[Sample]) -> Float[Tensor, "n c y x"] | None:

@@ -9,7 +9,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.order import counts_before
-from janusflow.data.sources import BadRows, Weighted, draw
+from janusflow.data.sources import BadRows, Weighted, draw, planned_row
 
 Kind = Literal["understanding", "generation", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -30,6 +30,33 @@ def plan(config: MixtureConfig, step: int) -> list[Planned]:
         for kind, first, end in zip(KINDS, before, after, strict=True)
         for ordinal in range(first, end)
     ]
+
+
+class Origin(NamedTuple):
+    """Where a sample of a step came from."""
+
+    kind: Kind
+    source: str
+    row: int
+
+
+def rows_of_step(
+    sources: Mapping[Kind, Sequence[Weighted]],
+    config: MixtureConfig,
+    *,
+    seed: int,
+    step: int,
+    bad: BadRows,
+) -> list[Origin]:
+    """The rows of a step's samples in all processes, in the step's order; nothing is read."""
+    bad.reread()
+    origins = []
+    for kind, ordinal in plan(config, step):
+        source, row = planned_row(sources[kind], ordinal, seed=seed)
+        while (source.name, row) in bad.found:
+            row = (row + 1) % len(source)
+        origins.append(Origin(kind, source.name, row))
+    return origins
 
 
 def mixed_batches(

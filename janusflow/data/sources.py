@@ -50,7 +50,10 @@ class Weighted(NamedTuple):
 
 @dataclass(kw_only=True)
 class BadRows:
-    """Rows that made no sample: a process writes each down once, too many stop the run."""
+    """Rows that made no sample: each is written down once, too many stop the run.
+
+    A row that an earlier start or another process wrote down is not written again.
+    """
 
     max_share: float
     log: Path | None = None
@@ -59,6 +62,23 @@ class BadRows:
     """Source and row -> why."""
     num_tried: int = 0
     num_bad: int = 0
+    num_read: int = 0
+    """Bytes of the log that were taken over already."""
+
+    def __post_init__(self) -> None:
+        self.reread()
+
+    def reread(self) -> None:
+        """Take over what all processes wrote down; a line being written is left for later."""
+        if self.log is None or not self.log.exists():
+            return
+        with self.log.open("rb") as log:
+            log.seek(self.num_read)
+            for line in log:
+                if line.endswith(b"\n"):
+                    told = json.loads(line)
+                    self.found[told["source"], told["row"]] = told["why"]
+                    self.num_read += len(line)
 
     def add(self, source: Source, row: int, why: Exception) -> None:
         """Note a bad row.
@@ -67,6 +87,8 @@ class BadRows:
             DataError: more than the allowed share of the rows tried is bad.
         """
         self.num_bad += 1
+        if (source.name, row) not in self.found:
+            self.reread()
         if (source.name, row) not in self.found:
             self.found[source.name, row] = str(why)
             self._write({"source": source.name, "row": row, "why": str(why)})
@@ -84,6 +106,16 @@ class BadRows:
             tqdm.write(f"bad row {line['row']} of {line['source']}: {line['why']}", file=sys.stderr)
 
 
+def planned_row(sources: Sequence[Weighted], ordinal: int, *, seed: int) -> tuple[Source, int]:
+    """The source and row of the sample of this number among all of its kind in a run.
+
+    Every source goes through all its rows before it repeats one.
+    """
+    which, count = share_out(ordinal, [weight for _, weight in sources])
+    source = sources[which].source
+    return source, shuffled(count, len(source), seed=seed + which)
+
+
 def draw(
     sources: Sequence[Weighted],
     ordinal: int,
@@ -95,15 +127,12 @@ def draw(
 ) -> T:
     """Make and build the sample of this number among all of its kind in a run.
 
-    Every source goes through all its rows before it repeats one. A bad row is noted, and the row
-    after it taken.
+    A bad row is noted, and the row after it taken.
 
     Raises:
         DataError: too many rows are bad, or all of a source.
     """
-    which, count = share_out(ordinal, [weight for _, weight in sources])
-    source = sources[which].source
-    row = shuffled(count, len(source), seed=seed + which)
+    source, row = planned_row(sources, ordinal, seed=seed)
     for _ in range(len(source)):
         bad.num_tried += 1
         try:

@@ -5,8 +5,9 @@ its place by itself, the largest first, so that what is in flight never tops the
 our own layout too: `from_pretrained` keeps whole files mapped, 1.5 times for bfloat16 to float32.)
 """
 
+import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -127,6 +128,15 @@ def without_memory(config: JanusFlowConfig) -> JanusFlowForConditionalGeneration
     """A model of names and shapes alone (meta device)."""
     with torch.device("meta"):
         return JanusFlowForConditionalGeneration(config)
+
+
+def filled_model(
+    config: JanusFlowConfig, weights: Mapping[str, Tensor], *, device: torch.device | str
+) -> JanusFlowForConditionalGeneration:
+    """A model of its own with copies of some weights."""
+    model = without_memory(copy.deepcopy(config))
+    _fill(model, iter(weights.items()), None, device)
+    return model
 
 
 def _expected_shapes(model: JanusFlowForConditionalGeneration) -> dict[str, Shape]:

@@ -18,6 +18,10 @@ class Objective(nn.Module, ABC):
     def counts(self, batch: Any) -> dict[str, int]:
         """How many things each loss sums over in this batch; always every loss's name."""
 
+    def tally(self, batch: Any) -> dict[str, int]:  # noqa: ARG002
+        """What else the log adds up over a step's batches; always the same names."""
+        return {}
+
     @abstractmethod
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """Named, weighted sums; a loss the batch has nothing for may be left out."""

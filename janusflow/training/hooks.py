@@ -1,75 +1,64 @@
 """Hooks of the loop: a log line and a progress bar every few steps."""
 
-import json
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from janusflow.training.loop import StepReport, TrainState, check_finite
+from janusflow.config.training import LoopConfig
+from janusflow.training.loop import StepReport, TrainState
 from janusflow.training.processes import is_first
+from janusflow.training.run_files import append_line, drop_lines_from
+from janusflow.training.summary import in_words, summarise
+from janusflow.training.trackers import Tracker
+from janusflow.training.utilisation import Utilisation
 
 LOG = "log.jsonl"
 
 
 class LogHook:
-    """Appends one JSON line every `every` steps to the run's log and moves a progress bar.
+    """A line every `loop.log_every` steps, to the run's log, the console and trackers.
 
-    Only here are losses read from the device, averaged over the steps since the last line.
+    Below it a progress bar moves. Only with a line are losses read from the device, averaged over
+    the steps since the last one.
     """
 
-    def __init__(self, run: Path, *, every: int, steps: int, name: str) -> None:
+    def __init__(
+        self,
+        run: Path,
+        loop: LoopConfig,
+        *,
+        trackers: Sequence[Tracker] = (),
+        mfu: Utilisation | None = None,
+    ) -> None:
         run.mkdir(parents=True, exist_ok=True)
         self.path = run / LOG
-        self.every, self.steps, self.name = every, steps, name
+        self.every, self.steps = loop.log_every, loop.steps
+        self.trackers, self.mfu = trackers, mfu
         self._reports: list[StepReport] = []
         self._since = time.perf_counter()
         self._bar: tqdm | None = None
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
-        """Collect; write when due. The first process writes for all.
-
-        Raises:
-            TrainingError: a loss since the last line is not finite.
-        """
+        """Collect; write when due. The first process writes for all."""
         if not is_first():
             return
         if self._bar is None:
-            self._drop_lines_from(report.step)
-            self._bar = tqdm(total=self.steps, initial=report.step - 1, desc=self.name, unit="step")
+            drop_lines_from(self.path, step=report.step)
+            name = self.path.parent.name
+            self._bar = tqdm(total=self.steps, initial=report.step - 1, desc=name, unit="step")
         self._bar.update()
         self._reports.append(report)
         if report.step % self.every and report.step != self.steps:
             return
-        line = self._line(state)
-        with self.path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-        self._bar.set_postfix({name: f"{line[name]:.3f}" for name in report.losses})
-        for each in self._reports:
-            check_finite(each)
-        self._reports, self._since = [], time.perf_counter()
-
-    def _drop_lines_from(self, step: int) -> None:
-        """A resumed run repeats the steps after its checkpoint: their old lines go."""
-        if not self.path.exists():
-            return
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
-        self.path.write_text("".join(kept), encoding="utf-8")
-
-    def _line(self, state: TrainState) -> dict[str, float | int]:
-        last = self._reports[-1]
-        count = len(self._reports)
-        seconds = time.perf_counter() - self._since
-        line: dict[str, float | int] = {
-            "step": last.step,
-            "samples": state.samples_seen,
-            "time": time.time(),
-        }
-        for name in dict.fromkeys(name for report in self._reports for name in report.losses):
-            found = [float(r.losses[name]) for r in self._reports if name in r.losses]
-            line[name] = sum(found) / len(found)
-        line["grad_norm"] = sum(float(r.grad_norm) for r in self._reports) / count
-        line["learning_rate"] = last.learning_rate
-        line["samples_per_second"] = sum(r.num_samples for r in self._reports) / seconds
-        return line
+        now = time.perf_counter()
+        values = summarise(self._reports, seconds=now - self._since, mfu=self.mfu)
+        place = {"step": report.step, "samples": state.samples_seen, "time": time.time()}
+        append_line(self.path, place | values)
+        told = in_words(values, losses=list(report.losses))
+        tqdm.write(f"step {report.step}: {told}", file=sys.stderr)
+        for tracker in self.trackers:
+            tracker.log(report.step, values)
+        self._reports, self._since = [], now

@@ -6,20 +6,20 @@ about them, are functions of seed and step, so a run killed at any moment resume
 happened, and a step split among processes and batches gives the gradients of the whole.
 """
 
-import math
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from janusflow.config.errors import TrainingError
-from janusflow.config.training import LoopConfig
+from janusflow.config.training import GuardConfig, LoopConfig
 from janusflow.training.base import Objective
 from janusflow.training.checkpoint import Checkpointer, checkpoints, load_into
 from janusflow.training.ema import Ema
+from janusflow.training.guard import Guard, RowsOf
 from janusflow.training.optim import build_optimizer, learning_rate, new_moments
 from janusflow.training.processes import device, summed
 from janusflow.training.scale import distribute, moved, untouched, whole
@@ -33,7 +33,10 @@ class StepReport:
     losses: dict[str, Tensor]
     grad_norm: Tensor
     learning_rate: float
-    num_samples: int
+    tally: dict[str, int]
+    """Of all processes: `samples`, and what the objective's `tally` counts."""
+    seconds_waiting: float = 0.0
+    """How long this process waited for its batches."""
 
 
 @dataclass(kw_only=True)
@@ -44,6 +47,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     ema: Ema | None
     run: Path
+    guard: Guard = field(default_factory=lambda: Guard(GuardConfig()))
     step: int = 0
     samples_seen: int = 0
 
@@ -71,22 +75,36 @@ def train(
     *,
     run: Path,
     hooks: Sequence[Hook] = (),
+    rows_of: RowsOf | None = None,
 ) -> TrainState:
     """Train to `config.steps`, from the run's newest checkpoint if it has one.
 
+    Args:
+        objective: what is minimised.
+        batches: what it is minimised on.
+        config: how long, how often.
+        run: folder of the run.
+        hooks: called after every step, in every process.
+        rows_of: names the rows of a step, for the message about one that went wrong.
+
     Raises:
         CheckpointError: the newest checkpoint is unreadable, or a new one cannot be written.
-        TrainingError: a loss is not finite; the message names step and loss.
+        TrainingError: a loss is not finite; the message names step, loss and rows.
     """
     state = start(objective, config, run=run)
     source = batches(state.step)
     with Checkpointer(run, keep=config.keep) as checkpointer:
         while state.step < config.steps:
-            report = make_step(state, next(source), config)
+            began = time.perf_counter()
+            own = next(source)
+            waited = time.perf_counter() - began
+            report = replace(make_step(state, own, config), seconds_waiting=waited)
             for hook in hooks:
                 hook.after_step(state, report)
-            if state.step % config.save_every == 0 or state.step == config.steps:
-                check_finite(report)
+            is_saved = state.step % config.save_every == 0 or state.step == config.steps
+            if is_saved or state.step % config.log_every == 0:
+                state.guard.check(run, rows_of)
+            if is_saved:
                 checkpointer.save(state.step, snapshot(state))
     return state
 
@@ -99,6 +117,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
         optimizer=build_optimizer(objective.parameters(), config.optimizer),
         ema=Ema(objective, decay=config.ema) if config.ema else None,
         run=run,
+        guard=Guard(config.guard),
     )
     saved = checkpoints(run)
     if saved:
@@ -111,35 +130,43 @@ def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> 
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    losses, num_samples = backward(state.objective, batches)
+    losses, tally = backward(state.objective, batches)
     trained = [p for p in state.objective.parameters() if p.requires_grad]
-    grad_norm = whole(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm))
+    grad_norm = whole(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)).detach()
+    # A fused optimizer leaves everything as it is where this is 1; the host need not know.
+    is_skipped = state.guard.judge(state.step + 1, losses, grad_norm)
+    state.optimizer.found_inf = is_skipped  # pyright: ignore[reportAttributeAccessIssue]
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
         state.ema.update()
     state.step += 1
-    state.samples_seen += num_samples
+    state.samples_seen += tally["samples"]
     return StepReport(
         step=state.step,
         losses=losses,
-        grad_norm=grad_norm.detach(),
+        grad_norm=grad_norm,
         learning_rate=rate,
-        num_samples=num_samples,
+        tally=tally,
     )
 
 
-def backward(objective: Objective, batches: Sequence[Any]) -> tuple[dict[str, Tensor], int]:
-    """Leave the gradients of a step, and return the step's losses and samples.
+def backward(
+    objective: Objective, batches: Sequence[Any]
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Leave the gradients of a step, and return the step's losses and tally.
 
     Losses are means over what all batches of all processes hold, and so are the gradients, which
     sharded modules add up among the processes as they are made.
     """
-    own = [objective.counts(batch) for batch in batches]
-    names = list(own[0])
-    totals = [sum(map(len, batches)), *(sum(counts[name] for counts in own) for name in names)]
-    num_samples, *rest = summed(torch.tensor(totals)).tolist()
-    counts = dict(zip(names, rest, strict=True))
+    counted = [objective.counts(batch) for batch in batches]
+    tallied = [{"samples": len(batch)} | objective.tally(batch) for batch in batches]
+    names, seen = list(counted[0]), list(tallied[0])
+    own = [sum(c[name] for c in counted) for name in names]
+    own += [sum(t[name] for t in tallied) for name in seen]
+    totals = summed(torch.tensor(own)).tolist()
+    counts = dict(zip(names, totals[: len(names)], strict=True))
+    tally = dict(zip(seen, totals[len(names) :], strict=True))
     losses = dict.fromkeys(names, torch.zeros((), device=device()))
     for batch in batches:
         totals_here = objective(moved(batch, device()))
@@ -147,22 +174,7 @@ def backward(objective: Objective, batches: Sequence[Any]) -> tuple[dict[str, Te
         torch.stack([*shares.values(), untouched(objective)]).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
     means = summed(torch.stack(list(losses.values())))
-    return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, num_samples
-
-
-def check_finite(report: StepReport) -> None:
-    """Refuse a step that broke the weights. Waits for the device, so not for every step.
-
-    Raises:
-        TrainingError: a loss or the gradient is not finite.
-    """
-    values = report.losses | {"grad_norm": report.grad_norm}
-    bad = [name for name, value in values.items() if not math.isfinite(float(value))]
-    if bad:
-        raise TrainingError(
-            f"{', '.join(bad)} is not finite at step {report.step}: start again in another "
-            "run=FOLDER with a lower loop.optimizer.learning_rate."
-        )
+    return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, tally
 
 
 def snapshot(state: TrainState) -> dict[str, Tensor]:
@@ -180,6 +192,7 @@ def snapshot(state: TrainState) -> dict[str, Tensor]:
         **{f"parameters.{name}": parameter.detach() for name, parameter in trained.items()},
         **{f"ema.{name}": shadow for name, shadow in shadows.items()},
         **moments,
+        "guard.norms": state.guard.norms,
     }
 
 

@@ -50,6 +50,10 @@ class JanusFlowObjective(Objective):
             counts["repa"] = len(drawings or ()) * flow.num_tokens
         return counts
 
+    def tally(self, batch: TrainBatch) -> dict[str, int]:
+        """Samples by kind, tokens, positions and pictures."""
+        return batch.tally
+
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -12,11 +13,17 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import SiglipConfig, SiglipModel, SiglipVisionConfig, SiglipVisionModel
+from transformers import (
+    SiglipConfig,
+    SiglipModel,
+    SiglipTextConfig,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
-from janusflow.config.training import LoopConfig
+from janusflow.config.records import refuse_unknown
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
 from janusflow.mini.sources import pixel_values
@@ -31,6 +38,7 @@ from janusflow.training.pretraining import (
 )
 from janusflow.training.processes import is_first, own_parts
 from janusflow.training.scale import whole_state
+from janusflow.training.starting import refuse_unknown_settings
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -41,14 +49,11 @@ ENCODE_BATCH = 128
 CALIBRATION_SCENES = 2048
 
 
-def log_hook(run: Path, loop: LoopConfig) -> LogHook:
-    """The hook every task logs with."""
-    return LogHook(run, every=loop.log_every, steps=loop.steps, name=run.name)
-
-
 def train_vae(recipe: VaeRecipe) -> None:
     """Train the VAE, save its average, and encode every scene with it."""
     scenes = SceneFolder(recipe.scenes)
+    known = list(signature(AutoencoderKL.__init__).parameters)[1:]
+    refuse_unknown(recipe.model, known, where=f"{recipe.run}: model")
     torch.manual_seed(recipe.loop.seed)
     vae = AutoencoderKL(**recipe.model)
 
@@ -71,7 +76,7 @@ def train_vae(recipe: VaeRecipe) -> None:
         batches,
         recipe.loop,
         run=recipe.run,
-        hooks=[log_hook(recipe.run, recipe.loop)],
+        hooks=[LogHook(recipe.run, recipe.loop)],
     )
     vae = averaged_copy(state, "vae", AutoencoderKL(**recipe.model))
     if not is_first():
@@ -155,6 +160,8 @@ def encode_scenes(
 def train_siglip(recipe: SiglipRecipe) -> None:
     """Train picture and text towers together and save the picture tower."""
     scenes = SceneFolder(recipe.scenes)
+    for name, kind in (("vision", SiglipVisionConfig), ("text", SiglipTextConfig)):
+        refuse_unknown_settings(getattr(recipe, name), kind, where=f"{recipe.run}: {name}")
     tokenizer = Tokenizer.from_file(str(made_by_earlier_step(recipe.tokenizer / "tokenizer.json")))
     torch.manual_seed(recipe.loop.seed)
     siglip = SiglipModel(
@@ -185,7 +192,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         batches,
         recipe.loop,
         run=recipe.run,
-        hooks=[log_hook(recipe.run, recipe.loop)],
+        hooks=[LogHook(recipe.run, recipe.loop)],
     )
     new = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
     tower = averaged_copy(state, "siglip.vision_model", new)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,33 @@ from janusflow.config.records import load_record, read_tree, to_tree
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
+from janusflow.training.environment import record_environment
 from janusflow.training.pretrain import train_siglip, train_vae
 from janusflow.training.processes import is_first, process_group, wait_for_all
+from janusflow.training.samples import Sampler
 from janusflow.training.stage import ship, train_stage
 
 ECHO = "recipe.yaml"
 DONE = "done"
+FREE = ("log", "loop.guard")
+"""Sections that may change from one start of a run to the next."""
+SHOWN = 3
+"""Changed settings that a refusal shows."""
 
 
-def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
+def run_recipes(
+    path: Path, overrides: tuple[str, ...] = (), *, sampler: Sampler | None = None
+) -> list[Path]:
     """Run a recipe, or every recipe of a folder by name, and return the run folders.
 
-    A run folder keeps the settings it was made with and refuses others; a finished one is not run
-    again, an interrupted one is resumed.
+    A run folder keeps the settings it was made with and refuses others, but for those that change
+    nothing learnt and those of the guard; a finished one is not run again, an interrupted one is
+    resumed.
+
+    Args:
+        path: a recipe file or a folder of them.
+        overrides: settings to change, as dotted.key=value.
+        sampler: draws and answers for stages that show samples.
 
     Raises:
         ConfigError: a recipe does not fit, or a run folder was begun with other settings.
@@ -48,7 +63,7 @@ def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
         )
     recipes = [read_recipe(file, overrides) for file in files]
     with process_group():
-        return [_run(recipe) for recipe in recipes]
+        return [_run(recipe, sampler) for recipe in recipes]
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
@@ -59,20 +74,23 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
     return load_record(TASKS[task][0], path, overrides)
 
 
-def _run(recipe: Any) -> Path:
+def _run(recipe: Any, sampler: Sampler | None) -> Path:
     """Run one recipe in every process, or in the first alone if it is no training."""
     run: Path = recipe.run
-    settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
-    _refuse_other_settings(run, settings)
+    _refuse_other_settings(recipe)
     if (run / DONE).exists():
         tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
         return run
     wait_for_all()
     if is_first():
         run.mkdir(parents=True, exist_ok=True)
+        settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
         (run / ECHO).write_text(settings, encoding="utf-8")
+        record_environment(run)
     wait_for_all()
     _, runner, is_shared = TASKS[recipe.task]
+    if runner is train_stage:
+        runner = partial(train_stage, sampler=sampler)
     if is_shared or is_first():
         runner(recipe)
     wait_for_all()
@@ -81,13 +99,34 @@ def _run(recipe: Any) -> Path:
     return run
 
 
-def _refuse_other_settings(run: Path, settings: str) -> None:
+def _refuse_other_settings(recipe: Any) -> None:
     """A run folder, finished or not, is for the settings it was begun with."""
-    echo = run / ECHO
-    if echo.exists() and echo.read_text(encoding="utf-8") != settings:
+    echo = recipe.run / ECHO
+    if not echo.exists():
+        return
+    try:
+        before = _fixed(to_tree(load_record(type(recipe), echo)))
+    except ConfigError:  # of another task, or written before an option had its present name
+        before = _fixed(read_tree(echo))
+    now = _fixed(to_tree(recipe))
+    changed = [name for name in before | now if before.get(name) != now.get(name)]
+    if changed:
+        told = ", ".join(f"{n}={now.get(n)} (was {before.get(n)})" for n in changed[:SHOWN])
         raise ConfigError(
-            f"{run} was begun with other settings ({echo}): choose another run=FOLDER or delete it."
+            f"{recipe.run} was begun with other settings ({echo}), now {told}: choose another "
+            "run=FOLDER or delete it."
         )
+
+
+def _fixed(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings that a run keeps to its end, by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name in FREE:
+            continue
+        flat |= _fixed(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return flat
 
 
 def _scenes(recipe: ScenesRecipe) -> None:

@@ -6,18 +6,20 @@ run's folder, and the next stage starts from it.
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
+from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.formats import open_source, require_kind
-from janusflow.data.mixture import KINDS, Kind, mixed_batches
+from janusflow.data.mixture import KINDS, Kind, mixed_batches, rows_of_step
 from janusflow.data.prepare import Preparation
 from janusflow.data.sources import BadRows, Weighted
 from janusflow.interop.vae import load_vae
@@ -26,20 +28,32 @@ from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.loop import Hook, StepReport, TrainState, check_finite, train
+from janusflow.training.hooks import LogHook
+from janusflow.training.loop import Hook, StepReport, TrainState, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
-from janusflow.training.pretrain import VAE, averaged, log_hook, made_by_earlier_step
+from janusflow.training.pretrain import VAE, averaged, made_by_earlier_step
 from janusflow.training.processes import is_first, own_parts
+from janusflow.training.samples import SampleHook, Sampler, first_prompts
 from janusflow.training.scale import whole_state
 from janusflow.training.starting import MODEL, start_model
+from janusflow.training.trackers import open_trackers
+from janusflow.training.utilisation import Utilisation, llm_flops, utilisation_of
 
 BAD_ROWS = "bad-rows.jsonl"
 CONFIG = "config.json"
 
 
-def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
-    """Train one stage and leave `model/` in its run folder."""
+def train_stage(
+    recipe: StageRecipe, hooks: tuple[Hook, ...] = (), *, sampler: Sampler | None = None
+) -> None:
+    """Train one stage and leave `model/` in its run folder.
+
+    Args:
+        recipe: what is trained, on what.
+        hooks: called after every step, after the stage's own.
+        sampler: draws and answers for `log.samples_every`.
+    """
     torch.manual_seed(recipe.loop.seed)
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
     model = start_model(recipe, processor)
@@ -61,18 +75,38 @@ def train_stage(recipe: StageRecipe, hooks: tuple[Hook, ...] = ()) -> None:
             bad=bad,
         )
 
-    state = train(
-        JanusFlowObjective(model, recipe.objective, vae=vae),
-        batches,
-        recipe.loop,
-        run=recipe.run,
-        hooks=[
-            log_hook(recipe.run, recipe.loop),
-            ModelHook(recipe, processor, vae),
-            *hooks,
-        ],
-    )
+    def rows_of(step: int) -> list[dict[str, Any]]:
+        rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
+        return [row._asdict() for row in rows]
+
+    with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=_utilisation(recipe, model))
+        shown: list[Hook] = []
+        if sampler is not None and recipe.log.samples_every:
+            prompts = recipe.log.prompts or first_prompts(
+                sources["generation"], seed=recipe.loop.seed
+            )
+            config = replace(recipe.log, prompts=prompts)
+            shown.append(
+                SampleHook(config, sampler, processor=processor, vae=vae, trackers=trackers)
+            )
+        state = train(
+            JanusFlowObjective(model, recipe.objective, vae=vae),
+            batches,
+            recipe.loop,
+            run=recipe.run,
+            hooks=[log, *shown, ModelHook(recipe, processor, vae), *hooks],
+            rows_of=rows_of,
+        )
     save_model(state, recipe.run, processor, vae)
+
+
+def _utilisation(
+    recipe: StageRecipe, model: JanusFlowForConditionalGeneration
+) -> Utilisation | None:
+    """MFU for the log, if the recipe says what the device could do."""
+    peak = recipe.log.peak_tflops
+    return None if peak is None else utilisation_of(llm_flops(model), peak_tflops=peak)
 
 
 def preparation(
@@ -130,7 +164,6 @@ class ModelHook:
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Save when due."""
         if report.step % self.every == 0:
-            check_finite(report)
             save_model(state, state.run, self.processor, self.vae)
 
 

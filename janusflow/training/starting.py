@@ -1,19 +1,30 @@
 """The model a stage starts from: an earlier one, the release, or a new one around trained parts."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, SiglipVisionModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SiglipVisionModel,
+)
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
+from janusflow.config.records import refuse_unknown
 from janusflow.interop.hub import find_folder
 from janusflow.interop.load import load_model
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 
+READ_BESIDES = ("model_type", "rope_theta", "rope_scaling")
+"""What transformers' configurations read though it is no field of theirs."""
 MODEL = "model"
 """Folder inside a run that holds its model."""
 
@@ -62,12 +73,17 @@ def new_model(
             f"{where}: new={', '.join(settings) or 'nothing'} and no start: name a model to start "
             "from, or new.tower with new.llm or new.llm_config."
         )
+    unsettable = ("model_type", "sub_configs_defaults", "vision_config", "official")
+    known = [n for n in JanusFlowConfig.__annotations__ if n not in unsettable]
+    refuse_unknown(settings, ["tower", "llm", *known], where=f"{where}: new")
     tower = _pretrained(SiglipVisionModel, settings.pop("tower"))
     llm = _pretrained(AutoModelForCausalLM, settings.pop("llm")) if "llm" in settings else None
     if llm is not None:
         if llm.config.vocab_size < len(processor.tokenizer):
             llm.resize_token_embeddings(len(processor.tokenizer))
         settings["llm_config"] = llm.config
+    elif isinstance(settings["llm_config"], dict):
+        refuse_unknown_llm(settings["llm_config"], where=f"{where}: new.llm_config")
     settings = _special_tokens(processor) | settings
     config = JanusFlowConfig(vision_config=tower.config, **settings)
     model = JanusFlowForConditionalGeneration(config)
@@ -75,6 +91,21 @@ def new_model(
     if llm is not None:
         model.llm.load_state_dict(llm.state_dict())
     return model
+
+
+def refuse_unknown_settings(
+    settings: Iterable[str], kind: type[PreTrainedConfig], *, where: str
+) -> None:
+    """Refuse names that a configuration of transformers would keep without ever reading them."""
+    own = [field.name for field in fields(cast(Any, kind))]
+    refuse_unknown(settings, [*own, *kind.attribute_map, *READ_BESIDES], where=where)
+
+
+def refuse_unknown_llm(settings: Mapping[str, Any], *, where: str) -> None:
+    """The same for any language model, by its model_type."""
+    model_type = str(settings.get("model_type"))
+    if model_type in CONFIG_MAPPING:  # JanusFlowConfig refuses others
+        refuse_unknown_settings(settings, CONFIG_MAPPING[model_type], where=where)
 
 
 def _pretrained(kind: Any, where: str) -> PreTrainedModel:

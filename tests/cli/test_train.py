@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from janusflow.cli.main import build_app
+from janusflow.inference.sampling import draw_and_answer
 from janusflow.mini.dataset import SceneFolder
+from janusflow.training import recipes
 
 SCENES = "task: scenes\nrun: {run}\nnum_scenes: 2\nsize: 32\n"
 
@@ -62,6 +64,14 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     assert told in result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_samples_are_drawn_by_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Training itself does not know how."""
+    given = []
+    monkeypatch.setattr(recipes, "run_recipes", lambda *_, sampler: given.append(sampler) or [])
+    assert train(recipe(tmp_path)).exit_code == 0
+    assert given == [draw_and_answer]
 
 
 def test_a_missing_file_is_named(tmp_path: Path):

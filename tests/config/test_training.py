@@ -6,6 +6,7 @@ import pytest
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import (
+    GuardConfig,
     LoopConfig,
     MixtureConfig,
     ObjectiveConfig,
@@ -38,6 +39,8 @@ def shares(until: int | None = None, **changed: float) -> Ratio:
             for value in (-0.1, NAN)
         ],
         (MixtureConfig, "batch_size", 0),
+        *[(GuardConfig, name, 0) for name in ("window", "max_skips")],
+        *[(GuardConfig, "spike_times", value) for value in (1.0, 0.0, NAN)],
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(kind: Any, name: str, value: Any):

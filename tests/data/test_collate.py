@@ -189,6 +189,27 @@ def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
         assert row[:, padding].all()
 
 
+def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_pictures(
+    collate: Collator, sources: TinySources
+):
+    chat = UnderstandingSample(pictures=(), turns=TRICKY)  # text, for all its turns
+    pair = UnderstandingSample(pictures=(PIXELS, PIXELS), turns=TRICKY)
+    drawn = draw(sources, "text", "understanding", "text", "generation", "generation")
+    batch = collate([*drawn, chat, pair])
+    (num_seen, *_), num_drawn = batch.pixel_values.shape, len(batch.drawings)
+    assert batch.tally == {
+        "understanding": 2,
+        "generation": num_drawn,
+        "text": 3,
+        "pictures_seen": num_seen,
+        "pictures_drawn": num_drawn,
+        "tokens": int((batch.rows.samples != NOBODY).sum()),
+        "positions": batch.rows.token_ids.numel(),
+    }
+    assert (num_seen, num_drawn, len(batch)) == (3, 2, 7)
+    assert batch.tally["tokens"] < batch.tally["positions"]
+
+
 def test_kinds_that_are_absent_bring_no_pictures(collate: Collator, sources: TinySources):
     assert collate(draw(sources, "generation")).pixel_values is None
     assert collate(draw(sources, "understanding", "text")).drawings is None

@@ -18,7 +18,7 @@ from tiny_run import TinySources, make_collator, run_model
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import KINDS, Kind, mixed_batches, plan
+from janusflow.data.mixture import KINDS, Kind, mixed_batches, plan, rows_of_step
 from janusflow.data.samples import Sample, TextSample
 from janusflow.data.sources import BadRows, Weighted
 
@@ -191,13 +191,13 @@ def test_a_source_without_a_good_row_ends_even_if_all_may_be_bad():
         texts(ONLY_TEXT, {"text": [Weighted(source, 1.0)]}, 1, bad=BadRows(max_share=1.0))
 
 
-def test_every_process_writes_its_bad_rows_down_once_even_the_one_that_stops_the_run(
+def test_a_bad_row_is_written_down_once_for_all_processes_and_starts_even_if_it_stops_the_run(
     tmp_path: Path,
 ):
-    """Two processes share the file; hooks would run in the first alone, after the step."""
+    """Hooks would run in the first process alone, after the step."""
     log = tmp_path / "bad.jsonl"
     source = Numbers("a", 10, bad=(3, 4))
-    for first in (0, 1):
+    for first in (0, 1, 0, 1):
         stream: Any = mixed_batches(
             {"text": [Weighted(source, 1.0)]},
             Recorder(),
@@ -210,8 +210,34 @@ def test_every_process_writes_its_bad_rows_down_once_even_the_one_that_stops_the
         with pytest.raises(DataError, match="max_bad_share"):
             list(islice(stream, 20))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert sorted(line["row"] for line in lines) == [3, 3, 4, 4]
+    assert sorted(line["row"] for line in lines) == [3, 4]
     assert lines[0]["why"] == f"number {lines[0]['row']} is broken."
+
+
+def test_a_bad_row_that_another_process_wrote_down_meanwhile_is_not_written_again(tmp_path: Path):
+    log = tmp_path / "bad.jsonl"
+    source = Numbers("a", 10)
+    pair = [BadRows(max_share=1.0, log=log) for _ in range(2)]
+    for row, first in ((3, 0), (3, 1), (4, 1), (4, 0), (3, 0)):
+        pair[first].add(source, row, DataError(f"number {row} is broken."))
+    log.write_text(log.read_text() + '{"source": "a", "ro')  # being written
+    third = BadRows(max_share=1.0, log=log)
+    assert list(third.found) == [("a", 3), ("a", 4)]
+    assert log.read_text().count("\n") == 2
+    assert [bad.num_bad for bad in pair] == [3, 2]
+
+
+def test_the_rows_of_a_step_are_named_without_reading_them_past_bad_ones_too(tmp_path: Path):
+    sources: dict[Kind, list[Weighted]] = {
+        "text": [Weighted(Numbers("a", 8, bad=(2, 3)), 2.0), Weighted(Numbers("b", 5), 1.0)]
+    }
+    bad = BadRows(max_share=1.0, log=tmp_path / "bad.jsonl")
+    drawn = texts(ONLY_TEXT, sources, 12, bad=bad)
+    fresh = BadRows(max_share=1.0, log=tmp_path / "bad.jsonl")
+    for step, found in enumerate(drawn):
+        named = rows_of_step(sources, ONLY_TEXT, seed=0, step=step, bad=fresh)
+        assert [f"{source} {row}" for _, source, row in named] == found
+        assert {kind for kind, _, _ in named} == {"text"}
 
 
 def test_too_many_bad_rows_stop_the_run_and_name_the_last():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy_run import ToyObjective, toy_train
 
+from janusflow.config.training import LoopConfig
 from janusflow.training import hooks
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import StepReport, TrainState
@@ -18,7 +19,7 @@ def report(step: int, loss: float) -> StepReport:
         losses={"fit": torch.tensor(loss)},
         grad_norm=torch.tensor(2 * loss),
         learning_rate=step / 10,
-        num_samples=6,
+        tally={"samples": 6},
     )
 
 
@@ -27,13 +28,13 @@ def lines_after(hook: LogHook, run: Path, reports: list[StepReport]) -> list[dic
     optimizer = torch.optim.AdamW(objective.parameters())
     state = TrainState(objective=objective, optimizer=optimizer, ema=None, run=run)
     for each in reports:
-        state.samples_seen += each.num_samples
+        state.samples_seen += each.tally["samples"]
         hook.after_step(state, each)
     return [json.loads(line) for line in hook.path.read_text().splitlines()]
 
 
 def test_a_line_is_the_mean_since_the_last_one_and_the_last_step_is_never_lost(tmp_path: Path):
-    hook = LogHook(tmp_path, every=2, steps=5, name="run")
+    hook = LogHook(tmp_path, LoopConfig(log_every=2, steps=5))
     lines = lines_after(hook, tmp_path, [report(step, float(step)) for step in range(1, 6)])
     assert [line["step"] for line in lines] == [2, 4, 5]
     assert [line["fit"] for line in lines] == [1.5, 3.5, 5.0]
@@ -44,9 +45,9 @@ def test_a_line_is_the_mean_since_the_last_one_and_the_last_step_is_never_lost(t
 
 def test_the_rate_is_samples_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Two steps of six samples in four seconds."""
-    clock = iter([100.0, 104.0, 104.0, 106.0, 106.0])
+    clock = iter([100.0, 104.0, 106.0])
     monkeypatch.setattr(hooks.time, "perf_counter", lambda: next(clock))
-    hook = LogHook(tmp_path, every=2, steps=4, name="run")
+    hook = LogHook(tmp_path, LoopConfig(log_every=2, steps=4))
     monkeypatch.setattr(hook, "_bar", NoBar())
     lines = lines_after(hook, tmp_path, [report(step, 1.0) for step in range(1, 5)])
     assert [line["samples_per_second"] for line in lines] == [3.0, 6.0]
@@ -57,15 +58,13 @@ class NoBar:
 
     def update(self) -> None: ...
 
-    def set_postfix(self, _: object) -> None: ...
-
 
 def test_a_resumed_run_replaces_the_lines_after_its_checkpoint(tmp_path: Path):
-    hook = LogHook(tmp_path, every=1, steps=9, name="run")
+    hook = LogHook(tmp_path, LoopConfig(log_every=1, steps=9))
     lines_after(hook, tmp_path, [report(step, 1.0) for step in range(1, 6)])
     with hook.path.open("a") as log:
         log.write('{"step": 6, "fi')  # killed in the middle of a line
-    again = LogHook(tmp_path, every=1, steps=9, name="run")
+    again = LogHook(tmp_path, LoopConfig(log_every=1, steps=9))
     lines = lines_after(again, tmp_path, [report(step, 2.0) for step in range(4, 8)])
     assert [(line["step"], line["fit"]) for line in lines] == [
         *[(step, 1.0) for step in (1, 2, 3)],

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,9 @@ def test_a_run_killed_while_it_saves_ends_like_an_uninterrupted_one(
     uninterrupted: Path, tmp_path: Path
 ):
     done = subprocess.run(
-        [sys.executable, str(TOY_RUN), str(tmp_path), "2"], capture_output=True, text=True
+        [sys.executable, str(TOY_RUN), "killed", str(tmp_path), "2"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert [path.name for path in checkpoints(tmp_path)] == ["00000004"]
@@ -158,7 +161,7 @@ def test_frozen_parameters_are_neither_moved_nor_saved(uninterrupted: Path):
     trained = {"layer.weight", "layer.bias"}
     moments = {f"optimizer.{n}.{m}" for n in trained for m in ("step", "exp_avg", "exp_avg_sq")}
     weights = {f"{kind}.{name}" for name in trained for kind in ("parameters", "ema")}
-    assert set(saved) == {"step", "samples_seen"} | weights | moments
+    assert set(saved) == {"step", "samples_seen", "guard.norms"} | weights | moments
 
 
 def test_only_the_newest_checkpoints_are_kept(uninterrupted: Path):
@@ -190,14 +193,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_never_saved(
     tmp_path: Path, log_every: int, save_every: int
 ):
     config = LoopConfig(steps=11, log_every=log_every, save_every=save_every)
-    log = LogHook(tmp_path, every=log_every, steps=11, name="toy")
+    log = LogHook(tmp_path, config)
     with pytest.raises(TrainingError, match=r"fit.* not finite at step \d+: .*learning_rate"):
         train(ToyObjective(breaks_at=3), toy_batches, config, run=tmp_path, hooks=(log,))
     assert checkpoints(tmp_path) == []
 
 
 @pytest.mark.parametrize("log_every", [1, 2, 4])
-def test_the_log_names_the_first_step_that_broke(tmp_path: Path, log_every: int):
-    log = LogHook(tmp_path, every=log_every, steps=11, name="toy")
+def test_the_first_step_that_broke_is_named(tmp_path: Path, log_every: int):
+    config = replace(CONFIG, log_every=log_every)
     with pytest.raises(TrainingError, match="fit, grad_norm is not finite at step 3:"):
-        train(ToyObjective(breaks_at=3), toy_batches, CONFIG, run=tmp_path, hooks=(log,))
+        train(ToyObjective(breaks_at=3), toy_batches, config, run=tmp_path)

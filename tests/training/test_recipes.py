@@ -215,9 +215,32 @@ def test_a_run_begun_with_other_settings_is_neither_continued_nor_skipped(
     run_recipes(path)
     if not is_finished:
         (tmp_path / "run" / "done").unlink()
-    with pytest.raises(ConfigError, match="begun with other settings"):
+    with pytest.raises(ConfigError, match=r"begun with other settings .* seed=1 \(was 0\)"):
         run_recipes(path, ("seed=1",))
     run_recipes(path)
+
+
+def test_an_option_that_came_after_a_run_was_begun_is_at_its_default_there(
+    root: Path, tmp_path: Path
+):
+    tree = tiny_recipes(root)["1-scenes"] | {"run": str(tmp_path / "run")}
+    path = write_recipes(tmp_path / "recipes", {"one": tree}) / "one.yaml"
+    run_recipes(path)
+    echo = tmp_path / "run" / "recipe.yaml"
+    settings = yaml.safe_load(echo.read_text())
+    assert settings.pop("seed") == 0
+    echo.write_text(yaml.safe_dump(settings))
+    run_recipes(path)
+    with pytest.raises(ConfigError, match=r"seed=1 \(was 0\)"):
+        run_recipes(path, ("seed=1",))
+
+
+def test_a_run_folder_of_another_task_is_refused(root: Path, tmp_path: Path):
+    trees = {name: tiny_recipes(root)[name] for name in ("1-scenes", "2-tokenizer")}
+    folder = {"run": str(tmp_path / "run")}
+    recipes = write_recipes(tmp_path / "recipes", {n: t | folder for n, t in trees.items()})
+    with pytest.raises(ConfigError, match=r"other settings .* task=tokenizer \(was scenes\)"):
+        run_recipes(recipes)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +255,17 @@ def test_a_run_begun_with_other_settings_is_neither_continued_nor_skipped(
         ("6-stage1", "start=null", "new=nothing and no start"),
         ("7-ship", "start=nosuch", "nosuch/model/config.json is missing"),
         ("6-stage1", "trainable=[lm]", "wanted at least one of aligners"),
+        ("3-vae", "model.latent_chanels=4", "in .*: model: did you mean latent_channels"),
+        ("4-siglip", "vision.hidden_sise=4", "in .*: vision: did you mean hidden_size"),
+        ("4-siglip", "text.num_layer=4", "in .*: text: did you mean num_hidden_layers"),
+        ("5-language", "new.genaration.width=4", "in .*: new: did you mean generation"),
+        ("5-language", "new.generation.widht=4", "unknown GenerationPathConfig keys widht"),
+        ("5-language", "new.llm_config.hiden_size=4", "in .*llm_config: did you mean hidden_size"),
+        ("6-stage1", "data.text=[{fromat: scenes, path: x}]", "did you mean format"),
+        ("6-stage1", "loop.guard.spike_time=3", "did you mean spike_times"),
+        ("6-stage1", "log.sample_every=3", "did you mean samples_every"),
+        ("6-stage1", "objective.time_men=3", "did you mean time_mean"),
+        ("6-stage1", "mixture.ratios=[{txet: 1}]", "did you mean text"),
     ],
 )
 def test_a_step_whose_needs_are_missing_says_so_in_one_line(

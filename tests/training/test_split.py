@@ -24,7 +24,7 @@ def assert_same_step(
     assert list(split) == list(whole)
     for name in whole:
         torch.testing.assert_close(split[name], whole[name], atol=atol, rtol=0, msg=name)
-    largest = max(float(whole[name].abs().max()) for name in whole)
+    largest = max(float(whole[name].abs().max()) for name in whole if name != "tally")
     assert largest > 0.1  # the tolerance is far below what is compared
 
 
@@ -74,6 +74,7 @@ def test_bf16_differs_by_its_rounding_alone(
     assert not torch.equal(split["flow"], whole["flow"])
     for name in ("text", "flow", "repa"):
         torch.testing.assert_close(split[name], whole[name], atol=0, rtol=0.02)
-    total = torch.stack([whole[name].norm() for name in whole]).norm()
-    off = torch.stack([(split[name] - whole[name]).norm() for name in whole]).norm()
+    gradients = [name for name in whole if name.startswith("model.")]
+    total = torch.stack([whole[name].norm() for name in gradients]).norm()
+    off = torch.stack([(split[name] - whole[name]).norm() for name in gradients]).norm()
     assert 1e-5 * total < off < 0.05 * total

@@ -1,6 +1,7 @@
 """A stage learns from files of pictures and words, and says which of their rows were bad."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from tiny_recipes import tiny_recipes
 
 import janusflow
 from janusflow.config.data import DataConfig, SourceConfig
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, TrainingError
+from janusflow.data.mixture import KINDS
+from janusflow.inference.sampling import draw_and_answer
+from janusflow.training import loop
+from janusflow.training.loop import backward
 from janusflow.training.recipes import run_recipes
 from janusflow.training.stage import open_sources
 
@@ -64,6 +69,81 @@ def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Pat
     assert not (run / "bad-rows.jsonl").exists()
     picture = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
     assert picture.size == (64, 64)
+
+
+def run_stage(root: Path, run: Path, *overrides: str) -> Path:
+    (done,) = run_recipes(recipe(root, run), overrides, sampler=draw_and_answer)
+    return done
+
+
+def test_reports_and_samples_change_nothing_that_is_learnt(root: Path, tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    shown = run_stage(
+        root,
+        tmp_path / "shown",
+        *("log.samples_every=2", "log.prompts=[all red]", "log.to=[tensorboard]"),
+        f"log.questions=[{{picture: {root}/own/red.png, question: 'Which colour?'}}]",
+        *("log.peak_tflops=1", "loop.log_every=1"),
+    )
+    silent = run_stage(root, tmp_path / "silent", "loop.log_every=1")
+    weights = "model/model.safetensors"
+    assert (shown / weights).read_bytes() == (silent / weights).read_bytes()
+    assert {path.name for path in shown.iterdir()} - {path.name for path in silent.iterdir()} == {
+        *("samples", "samples.jsonl", "tensorboard"),
+    }
+    assert [path.name for path in (shown / "samples").iterdir()] == ["00000002.png"]
+    for line in map(json.loads, (shown / "log.jsonl").read_text().splitlines()):
+        assert line["understanding_share"] == line["generation_share"] == pytest.approx(1 / 3)
+        assert 0 <= line["padding_share"] < 0.5
+        assert line["mfu"] > 0
+
+
+def test_seed_and_accumulation_reach_the_steps(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lengths: list[list[int]] = []
+
+    def spy(objective: Any, batches: Any) -> Any:
+        lengths.append([len(batch) for batch in batches])
+        return backward(objective, batches)
+
+    monkeypatch.setattr(loop, "backward", spy)
+    first, other, again = (
+        (run_stage(root, tmp_path / name, change) / "model/model.safetensors").read_bytes()
+        for name, change in (
+            ("seed", "loop.seed=1"),
+            ("split", "loop.accumulate=3"),
+            ("again", "loop.seed=1"),
+        )
+    )
+    assert first == again != other
+    assert lengths == [[6]] * 2 + [[2, 2, 2]] * 2 + [[6]] * 2
+
+
+def test_a_step_that_breaks_names_the_rows_of_the_files(root: Path, tmp_path: Path):
+    """At a rate of 1e30 the second step finds no number any more."""
+    with pytest.raises(TrainingError, match=r"not finite at step 2: .*chats\.json rows \d") as told:
+        run_stage(root, tmp_path / "run", "loop.optimizer.learning_rate=1e30")
+    assert all(name in str(told.value) for name in ("pairs.jsonl rows", "words.txt rows"))
+    (line,) = map(json.loads, (tmp_path / "run" / "bad-steps.jsonl").read_text().splitlines())
+    assert Counter(row["kind"] for row in line["rows"]) == dict.fromkeys(KINDS, 2)
+    assert not list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+def test_settings_of_log_and_guard_may_change_from_start_to_start_and_no_others(
+    root: Path, tmp_path: Path
+):
+    broken = "loop.optimizer.learning_rate=1e30"
+    with pytest.raises(TrainingError, match=r"loop\.guard\.not_finite=skip"):
+        run_stage(root, tmp_path / "run", broken)
+    told = r"begun with other settings .*, now loop\.seed=1 \(was 0\): choose another run=FOLDER"
+    with pytest.raises(ConfigError, match=told):
+        run_stage(root, tmp_path / "run", broken, "loop.seed=1")
+    run = run_stage(root, tmp_path / "run", broken, "loop.guard.not_finite=skip", "log.project=a")
+    (line,) = map(json.loads, (run / "bad-steps.jsonl").read_text().splitlines())
+    assert (line["step"], line["action"]) == (2, "skip")
+    starts = [json.loads(line) for line in (run / "environment.jsonl").read_text().splitlines()]
+    assert len(starts) == 2
 
 
 def test_minis_own_format_under_a_kind_it_does_not_make_is_refused():

@@ -1,0 +1,28 @@
+"""Files of a run that grow by a line of JSON at a time, each about a step or a start."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line; the folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def drop_lines_from(path: Path, *, step: int) -> None:
+    """Take away lines of this step and later ones, which a resumed run will write again.
+
+    A line that a killed run left unfinished goes too.
+    """
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
+    new = path.with_name(f"{path.name}.new")
+    new.write_text("".join(kept), encoding="utf-8")
+    os.replace(new, path)

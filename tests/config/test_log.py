@@ -1,0 +1,28 @@
+"""Settings of the log: what makes no sense is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.log import LogConfig
+from janusflow.config.records import build_record
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({"to": ["wand"]}, "log: to is 'wand': wanted one of tensorboard, wandb, trackio"),
+        ({"to": "wandb"}, "wanted a list"),
+        ({"samples_evry": 3}, "did you mean samples_every?"),
+        ({"samples_every": -1}, "samples_every=-1 must be 0 or more"),
+        ({"peak_tflops": 0}, "peak_tflops=0.0 must be above 0"),
+        ({"peak_tflops": float("inf")}, "peak_tflops=inf must be above 0"),
+        ({"questions": [{"picture": "a.png"}]}, "lacks question"),
+        ({"questions": [{"picture": "a.png", "questoin": "What?"}]}, "did you mean question?"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused(tree: dict[str, Any], told: str):
+    with pytest.raises(ConfigError) as caught:
+        build_record(LogConfig, tree, where="log")
+    assert told in str(caught.value)
