@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from janusflow.inference.estimate import InferenceCost
     from janusflow.training.dry_run import StageCost
     from janusflow.training.simulation import Memory, Phase
 
 LABEL_WIDTH = 34
+MILLISECONDS = 1e3
+"""Of a second."""
 
 
 def print_stages(stages: "Sequence[StageCost]", *, as_json: bool) -> None:
@@ -86,8 +89,9 @@ def _print_memory(memory: "Memory", stage: "StageCost") -> None:
     otherwise = rows.pop("activations_otherwise")
     rows["activations"] += f" ({otherwise.strip()} {switched} activation checkpointing)"
     has = 1e9 * find_gpu(stage.config.gpu).memory_gb
-    fits = "fits" if memory.total <= has else "DOES NOT FIT"
-    rows["together"] = f"{_bytes(memory.total)} of {_bytes(has).strip()}: {fits}"
+    rows["together"] = (
+        f"{_bytes(memory.total)} of {_bytes(has).strip()}: {_fits(memory.total, has)}"
+    )
     _lines(rows)
 
 
@@ -110,3 +114,55 @@ def _bytes(number: float | int) -> str:
 
 def _days(days: float) -> str:
     return f"{days:,.2f} GPU-days"
+
+
+def print_inference(found: "Sequence[InferenceCost]", *, as_json: bool) -> None:
+    """Print what one workload takes in each dtype."""
+    if as_json:
+        trees = [asdict(cost) | {"memory": cost.memory, **_rates(cost)} for cost in found]
+        typer.echo(json.dumps(trees, ensure_ascii=False, indent=1))
+        return
+    for cost in found:
+        _print_inference(cost)
+    typer.echo("  assumed")
+    for note in found[0].notes:
+        typer.echo(f"    - {note}")
+
+
+def _print_inference(cost: "InferenceCost") -> None:
+    from janusflow.config.gpus import find_gpu
+
+    workload = cost.workload
+    typer.echo(f"{cost.model}, {workload.task}, batch {workload.batch}, {workload.dtype}")
+    has = 1e9 * find_gpu(workload.gpu).memory_gb
+    sizes = {"weights": cost.weights, "cache": cost.cache, "activations": cost.activations}
+    rows = {name: _bytes(number) for name, number in sizes.items()}
+    rows["memory"] = f"{_bytes(cost.memory)} of {_bytes(has).strip()}: {_fits(cost.memory, has)}"
+    for name, work in cost.work.items():
+        times = f", {work.times} times" if work.times > 1 else ""
+        rows[name] = f"{_flops(work.flops)}, at least {MILLISECONDS * work.seconds:,.3f} ms{times}"
+    _lines(rows)
+    labels = {
+        "seconds_per_picture": "at least, s a picture",
+        "pictures_per_second": "at most, pictures/s",
+        "seconds_to_first_token": "at least, s to the first token",
+        "tokens_per_second": "at most, tokens/s",
+    }
+    _lines({labels[name]: f"{value:10,.4g}" for name, value in _rates(cost).items()})
+
+
+def _rates(cost: "InferenceCost") -> dict[str, float]:
+    """What people compare: a picture's time, or an answer's."""
+    batch = cost.workload.batch
+    if cost.workload.task == "generate":
+        each = cost.seconds / batch
+        return {"seconds_per_picture": each, "pictures_per_second": 1 / each}
+    first, rest = cost.work.values()
+    return {
+        "seconds_to_first_token": first.seconds,
+        "tokens_per_second": batch / rest.seconds,
+    }
+
+
+def _fits(needed: int, has: float) -> str:
+    return "fits" if needed <= has else "DOES NOT FIT"

@@ -3,6 +3,9 @@
 What the release's config.json says, and its tokenizer's ids (tokens.py); no weights.
 """
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -11,6 +14,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from janusflow.config.model import RepaConfig
 from janusflow.interop.config import OFFICIAL_MODEL_TYPE, config_from_official
 from janusflow.interop.tokens import TokenIds
+from janusflow.interop.vae import SUBFOLDER
 from janusflow.model.configuration import JanusFlowConfig
 
 RELEASE = "janusflow-1.3b"
@@ -71,6 +75,18 @@ def release_config(*, repa: RepaConfig | None = None) -> JanusFlowConfig:
     if repa is not None:
         config.repa = {"block": repa.block, "hidden_size": repa.hidden_size}
     return config
+
+
+def vae_at_hand(folders: Sequence[Path | None]) -> AutoencoderKL | None:
+    """The first VAE whose configuration is in one of the folders or its `vae/`, without memory."""
+    for folder in folders:
+        for candidate in (folder / SUBFOLDER, folder) if folder is not None else ():
+            path = candidate / "config.json"
+            if path.is_file():
+                settings = json.loads(path.read_text(encoding="utf-8"))
+                if "block_out_channels" in settings:
+                    return vae_without_memory(settings)
+    return None
 
 
 def vae_without_memory(settings: dict[str, Any] | None = None) -> AutoencoderKL:

@@ -66,6 +66,7 @@ class Meter(TorchDispatchMode):
         self.flops_by_part: Counter[str] = Counter()
         self.calls_by_part: Counter[str] = Counter()
         self.peak_bytes = 0.0
+        self.touched: set[int] = set()
         self.gradient_share = gradient_share
         self._live: dict[int, int] = {}
         self._live_bytes = 0
@@ -81,6 +82,7 @@ class Meter(TorchDispatchMode):
         """Run one operator and count it."""
         kwargs = kwargs or {}
         before = {_key(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
+        self.touched |= before
         result = func(*args, **kwargs)
         formula = FORMULAS.get(getattr(func, "overloadpacket", None))
         if formula is not None:
@@ -102,6 +104,10 @@ class Meter(TorchDispatchMode):
                     handle = parameter.register_post_accumulate_grad_hook(self._note_gradient)
                     stack.callback(handle.remove)
             yield
+
+    def bytes_read_of(self, module: nn.Module) -> int:
+        """Bytes of the module's weights that any operator took."""
+        return sum(p.nbytes for p in module.parameters() if _key(p) in self.touched)
 
     def _follow(self, name: str, part: nn.Module) -> tuple[Any, Any]:
         started: list[int] = []

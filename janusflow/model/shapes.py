@@ -23,7 +23,10 @@ LARGEST_INDEX = 2**20
 
 
 class WithoutMemory(TorchDispatchMode):
-    """Lets tensors without memory meet real ones; the result has none."""
+    """Lets tensors without memory meet real ones; the result has none.
+
+    Indices that are moved to the model's device stay real.
+    """
 
     def __torch_dispatch__(
         self,
@@ -36,6 +39,8 @@ class WithoutMemory(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
         num_meta = sum(each.is_meta for each in tensors)
+        if func is aten._to_copy.default and _is_index_to_meta(args[0], kwargs):
+            return func(*args, **(kwargs | {"device": args[0].device}))
         if num_meta == len(tensors) or (num_meta == 0 and not _is_large(func, tensors)):
             return func(*args, **kwargs)
         if func in INDEXING:
@@ -88,6 +93,12 @@ def _fused(
 
 def _shape_of(value: Any) -> Any:
     return value.to("meta") if isinstance(value, Tensor) and not value.is_meta else value
+
+
+def _is_index_to_meta(tensor: Tensor, kwargs: dict[str, Any]) -> bool:
+    target = kwargs.get("device")
+    is_to_meta = target is not None and torch.device(target).type == "meta"
+    return is_to_meta and not tensor.is_meta and not tensor.is_floating_point()
 
 
 def _is_large(func: Any, tensors: list[Tensor]) -> bool:

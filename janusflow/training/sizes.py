@@ -4,7 +4,6 @@ Nothing is downloaded. Where a recipe for the release's processor names a model 
 hand, the release's sizes stand for it, and a note says so.
 """
 
-import json
 from typing import Any, NamedTuple
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -15,12 +14,11 @@ from janusflow.config.model import RepaConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.interop.hub import OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand
 from janusflow.interop.load import read_config, without_memory
-from janusflow.interop.release import release_config, vae_without_memory
+from janusflow.interop.release import release_config, vae_at_hand, vae_without_memory
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.parts import train_only
-from janusflow.training.pretrain import VAE
 from janusflow.training.starting import MODEL, special_tokens
 
 CONFIG = "config.json"
@@ -93,11 +91,9 @@ def _new(
 
 
 def _vae(recipe: StageRecipe, notes: list[str]) -> AutoencoderKL:
-    folder = folder_at_hand(recipe.vae)
-    for candidate in (folder / VAE, folder) if folder is not None else ():
-        if (candidate / CONFIG).is_file():
-            settings = json.loads((candidate / CONFIG).read_text(encoding="utf-8"))
-            return vae_without_memory(settings)
+    vae = vae_at_hand([folder_at_hand(recipe.vae)])
+    if vae is not None:
+        return vae
     if recipe.vae != OFFICIAL_VAE:
         _require_release(recipe, recipe.vae)
     notes.append(f"vae={recipe.vae} is not at hand: sizes of {OFFICIAL_VAE} are assumed.")
