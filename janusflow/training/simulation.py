@@ -71,7 +71,7 @@ class Memory:
     optimizer: int
     average: int
     batch: int
-    """Pixels and tokens of a batch."""
+    """Pixels and tokens of all of a step's batches, which are made before the first is learnt."""
     activations: int
     """What forward and backward hold beside the gradients, when all of it together is largest."""
     activations_otherwise: int
@@ -235,7 +235,7 @@ class Simulation:
             gradients=trained,
             optimizer=ADAM_MOMENTS * trained,
             average=trained if self.recipe.loop.ema else 0,
-            batch=num_bytes(batch),
+            batch=self.recipe.loop.accumulate * num_bytes(batch),
             activations=activation_bytes,
             activations_otherwise=otherwise,
         )
