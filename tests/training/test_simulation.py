@@ -35,9 +35,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cost(root: Path, config: DryRunConfig = ONE, **changes: Any) -> StageCost:
     """Of a stage of four samples a step, two of them drawn."""
-    return dry_run(
-        stage_recipe(root, **({"data": no_data(root), "mixture": MIXTURE} | changes)), config
-    )
+    settings = {"data": no_data(root), "mixture": MIXTURE} | changes
+    return dry_run(stage_recipe(root, **settings), config)
 
 
 def no_data(root: Path) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def test_a_step_is_the_same_work_however_it_is_split(root: Path):
 
 
 def test_a_step_needs_a_sample_for_every_batch(root: Path):
-    with pytest.raises(ConfigError, match="8 samples a step for 4 GPUs with 3 batches each"):
+    with pytest.raises(ConfigError, match="4 samples a step for 4 GPUs with 3 batches each"):
         cost(root, replace(ONE, gpus=4), loop={"steps": 10, "accumulate": 3})
 
 
