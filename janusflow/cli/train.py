@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from janusflow.cli.options import Gpu, Json
+from janusflow.config.errors import ConfigError
 
 ONLY_DRY = "with --dry-run"
 
@@ -56,15 +57,7 @@ def command(
 
       janusflow train recipes/janusflow-1.3b --dry-run --gpu h100 --gpus 64 --shard 8
     """
-    if not dry_run:
-        from janusflow.training.recipes import run_recipes
-
-        for run in run_recipes(recipe, tuple(overrides or ())):
-            typer.echo(run)
-        return
-    from janusflow.cli.costs import print_stages
     from janusflow.config.dry_run import DryRunConfig, TypicalLengths
-    from janusflow.training.dry_run import dry_run_recipes
 
     config = DryRunConfig(
         gpu=gpu,
@@ -80,4 +73,19 @@ def command(
             text_tokens=text_tokens,
         ),
     )
-    print_stages(dry_run_recipes(recipe, tuple(overrides or ()), config), as_json=as_json)
+    settings = tuple(overrides or ())
+    if dry_run:
+        from janusflow.cli.costs import print_stages
+        from janusflow.training.dry_run import dry_run_recipes
+
+        print_stages(dry_run_recipes(recipe, settings, config), as_json=as_json)
+        return
+    if as_json or config != DryRunConfig():
+        raise ConfigError(
+            f"--json or settings of a dry run ({config}) without --dry-run: a run takes its "
+            "settings from the recipe, or as key=value."
+        )
+    from janusflow.training.recipes import run_recipes
+
+    for run in run_recipes(recipe, settings):
+        typer.echo(run)

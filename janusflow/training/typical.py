@@ -73,7 +73,7 @@ class Typical:
                 for ordinal in range(ROWS_READ)
             ]
         except (JanusFlowError, ImportError) as error:
-            self.notes.append(f"{kind}: its sources cannot be read ({error})")
+            self.notes.append(f"{kind}: its sources cannot be read ({error}).")
             return []
         self._note(kind, built, f"{ROWS_READ} rows read of its sources")
         return [Built(without_pixels(sample), row) for sample, row in built]

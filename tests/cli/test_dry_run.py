@@ -47,6 +47,16 @@ def test_json_holds_what_the_text_tells(recipe: Path):
     assert found["gpu_days"] == pytest.approx(stage["gpu_days"])
 
 
+@pytest.mark.parametrize("options", [["--precision", "fp32"], ["--json"], ["--text-tokens", "9"]])
+def test_options_of_a_dry_run_are_refused_where_they_would_change_nothing(
+    recipe: Path, options: list[str]
+):
+    result = train(recipe, *options)
+    assert result.exit_code == 1
+    assert "without --dry-run" in result.stderr
+    assert not (recipe.parent / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
