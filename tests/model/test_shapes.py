@@ -76,3 +76,10 @@ def test_pytorchs_own_attention_is_back_after_the_block():
     with fused_attention():
         assert functional.scaled_dot_product_attention is not before
     assert functional.scaled_dot_product_attention is before
+
+
+def test_indices_moved_to_the_models_device_stay_real_and_values_do_not():
+    with WithoutMemory():
+        assert not torch.tensor([1]).to("meta").is_meta
+        assert not MASK.to("meta").is_meta
+        assert torch.ones(1).to("meta").is_meta
