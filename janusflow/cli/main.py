@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "janusflow.cli.inspect",
     "convert": "janusflow.cli.convert",
     "train": "janusflow.cli.train",
+    "estimate": "janusflow.cli.estimate",
     "eval": "janusflow.cli.eval",
 }
 """Name of each subcommand, in the order help shows them, and the module of its `command`."""

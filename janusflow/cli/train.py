@@ -1,9 +1,14 @@
-"""`janusflow train`: run a recipe file, or a folder of them in order."""
+"""`janusflow train`: run a recipe file, or a folder of them in order; or tell what it takes."""
 
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+from janusflow.cli.options import Gpu, Json
+from janusflow.config.errors import ConfigError
+
+ONLY_DRY = "with --dry-run"
 
 
 def command(
@@ -12,6 +17,21 @@ def command(
         Optional[list[str]],  # noqa: UP045 (typer)
         typer.Argument(help="Settings to change, as dotted.key=value."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Train nothing: print sizes, memory and GPU-days.")
+    ] = False,
+    gpu: Gpu = "a100",
+    gpus: Annotated[int, typer.Option(help=f"Processes, one a GPU; {ONLY_DRY}.")] = 8,
+    mfu: Annotated[
+        float, typer.Option(help=f"Share of the GPU's peak that is reached; {ONLY_DRY}.")
+    ] = 0.4,
+    prompt_tokens: Annotated[
+        int, typer.Option(help="Tokens of a prompt, where no rows can be read.")
+    ] = 64,
+    question_tokens: Annotated[int, typer.Option(help="Likewise, of a question.")] = 16,
+    answer_tokens: Annotated[int, typer.Option(help="Likewise, of an answer or caption.")] = 64,
+    text_tokens: Annotated[int, typer.Option(help="Likewise, of a plain text.")] = 512,
+    as_json: Json = False,
 ) -> None:
     """Train by a recipe; an interrupted run goes on where it stopped.
 
@@ -25,9 +45,36 @@ def command(
       janusflow train recipes/mini/8-stage3.yaml run=runs/mine loop.steps=500
 
       janusflow train recipe.yaml "log.to=[tensorboard]"
+
+      janusflow train recipes/janusflow-1.3b --dry-run --gpu h100 --gpus 64
     """
+    from janusflow.config.dry_run import DryRunConfig, TypicalLengths
+
+    config = DryRunConfig(
+        gpu=gpu,
+        gpus=gpus,
+        mfu=mfu,
+        lengths=TypicalLengths(
+            prompt_tokens=prompt_tokens,
+            question_tokens=question_tokens,
+            answer_tokens=answer_tokens,
+            text_tokens=text_tokens,
+        ),
+    )
+    settings = tuple(overrides or ())
+    if dry_run:
+        from janusflow.cli.costs import print_stages
+        from janusflow.training.dry_run import dry_run_recipes
+
+        print_stages(dry_run_recipes(recipe, settings, config), as_json=as_json)
+        return
+    if as_json or config != DryRunConfig():
+        raise ConfigError(
+            f"--json or settings of a dry run ({config}) without --dry-run: a run takes its "
+            "settings from the recipe, or as key=value."
+        )
     from janusflow.inference.sampling import draw_and_answer
     from janusflow.training.recipes import run_recipes
 
-    for run in run_recipes(recipe, tuple(overrides or ()), sampler=draw_and_answer):
+    for run in run_recipes(recipe, settings, sampler=draw_and_answer):
         typer.echo(run)

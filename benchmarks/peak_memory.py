@@ -1,0 +1,158 @@
+"""Peak memory of real training steps of `mini` on the CPU, against what the dry run says.
+
+Run: python benchmarks/peak_memory.py [--accumulate 1] [--batch-size 32] [--checkpointing]
+Rendered scenes, the shipped weights, steps of the real loop. Measured are the allocator's bytes, as
+torch.profiler records them from the second step on, and how far the process's resident memory
+(Linux) rises above what it was before the stage; the latter holds libraries loaded since, what
+kernels and numpy take, and what the system's allocator keeps.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+import yaml
+from torch.profiler import ProfilerActivity, profile
+
+import janusflow.mini
+from janusflow.config.dry_run import DryRunConfig
+from janusflow.config.recipes import StageRecipe
+from janusflow.mini.dataset import write_scenes
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.training.dry_run import dry_run
+from janusflow.training.loop import StepReport, TrainState
+from janusflow.training.recipes import read_recipe
+from janusflow.training.stage import train_stage
+
+ASSETS = Path(janusflow.mini.__path__[0]) / "assets"
+STEPS = 4
+
+
+class MemoryHook:
+    """Measures the steps after the first, when the optimizer has its state."""
+
+    def __init__(self, root: Path, *, checkpointing: bool) -> None:
+        self.trace, self.checkpointing = root / "trace.json", checkpointing
+        self.state_bytes = self.peak_bytes = self.highest_resident = 0
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:
+        """Begin after the first step, end after the last."""
+        if report.step == 1:
+            if self.checkpointing:
+                model = state.objective.get_submodule("model")
+                assert isinstance(model, JanusFlowForConditionalGeneration)
+                state.objective.train()
+                model.activation_checkpointing_enable()
+            self.state_bytes = state_bytes(state)
+            self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+            self.profiler.start()
+        if report.step == STEPS:
+            self.profiler.stop()
+            self.highest_resident = resident("VmHWM")
+            self.profiler.export_chrome_trace(str(self.trace))
+            self.peak_bytes = self.state_bytes + allocated_at_most(self.trace)
+
+
+def state_bytes(state: TrainState) -> int:
+    """Weights, optimizer and average."""
+    tensors = [*state.objective.parameters(), *(state.ema.shadow.values() if state.ema else ())]
+    tensors += [
+        value
+        for moments in state.optimizer.state.values()
+        for value in moments.values()
+        if isinstance(value, torch.Tensor)
+    ]
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def resident(name: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"no {name} in /proc/self/status: this needs Linux")
+
+
+def allocated_at_most(trace: Path) -> int:
+    """The highest sum of allocations less releases."""
+    events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    memory = sorted(
+        (event for event in events if event.get("name") == "[memory]"),
+        key=lambda event: event["ts"],
+    )
+    total = highest = 0
+    for event in memory:
+        total += event["args"]["Bytes"]
+        highest = max(highest, total)
+    return highest
+
+
+def recipe_in(root: Path, *, batch_size: int, accumulate: int) -> StageRecipe:
+    """Stage 2 of mini from the shipped weights, on a few scenes; pictures go through the VAE."""
+    write_scenes(root / "scenes", num_scenes=64, size=64, seed=0)
+    scenes = {"format": "scenes", "path": str(root / "scenes")}
+    drawn = {"format": "captions", "path": str(root / "pairs.jsonl")}
+    pictures(root)
+    tree = {
+        "task": "stage",
+        "run": str(root / "run"),
+        "start": str(ASSETS),
+        "processor": str(ASSETS),
+        "vae": str(ASSETS / "vae"),
+        "data": {"understanding": [scenes], "generation": [drawn], "text": [scenes]},
+        "trainable": ["aligners", "generation_encoder", "generation_decoder", "repa_head", "llm"],
+        "mixture": {
+            "batch_size": batch_size,
+            "row_tokens": 416,
+            "ratios": [{"understanding": 14, "generation": 80, "text": 6}],
+        },
+        "loop": {"steps": STEPS, "accumulate": accumulate, "save_every": 1000},
+    }
+    path = root / "stage.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return read_recipe(path)
+
+
+def pictures(root: Path) -> None:
+    """The scenes as files with captions, so that the VAE encodes them."""
+    from PIL import Image
+
+    from janusflow.mini.dataset import SceneFolder
+
+    with (root / "pairs.jsonl").open("w", encoding="utf-8") as file:
+        for number, picture in enumerate(SceneFolder(root / "scenes").pictures):
+            name = root / f"{number}.png"
+            Image.fromarray(picture).save(name)
+            file.write(json.dumps({"image": str(name), "caption": "a red circle"}) + "\n")
+
+
+def main() -> None:
+    """Print what was measured and what was estimated."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--checkpointing", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        recipe = recipe_in(root, batch_size=options.batch_size, accumulate=options.accumulate)
+        hook = MemoryHook(root, checkpointing=options.checkpointing)
+        config = DryRunConfig(
+            gpus=1, precision="fp32", activation_checkpointing=options.checkpointing
+        )
+        memory = dry_run(recipe, config).memory
+        before = resident("VmRSS")
+        train_stage(recipe, (hook,))
+    estimated, measured = memory.total, hook.peak_bytes
+    state = hook.state_bytes
+    print(f"batch {options.batch_size} in {options.accumulate}, {torch.__version__}")
+    print(f"estimated              {estimated / 1e6:9.1f} MB: {memory}")
+    print(f"measured, allocator    {measured / 1e6:9.1f} MB, of it state {state / 1e6:.1f} MB")
+    print(f"measured, resident     {(hook.highest_resident - before) / 1e6:9.1f} MB")
+    print(f"estimated / measured   {estimated / measured:9.3f} of the allocator's")
+
+
+if __name__ == "__main__":
+    main()
