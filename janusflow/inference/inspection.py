@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from janusflow.interop.config import config_from_official, is_official
-from janusflow.interop.load import read_settings, without_memory
-from janusflow.interop.tokens import read_token_ids
-from janusflow.model.configuration import JanusFlowConfig
+from janusflow.interop.config import is_official
+from janusflow.interop.load import read_config, read_settings, without_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +32,7 @@ class ModelDescription:
 def describe(folder: Path) -> ModelDescription:
     """Read a folder's config, and count what the model built from it would have."""
     settings = read_settings(folder)
-    official = is_official(settings)
-    config = (
-        config_from_official(settings, token_ids=read_token_ids(folder))
-        if official
-        else JanusFlowConfig.from_dict(settings)
-    )
+    config = read_config(folder)
     model = without_memory(config)
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
@@ -49,7 +42,7 @@ def describe(folder: Path) -> ModelDescription:
     dtype = settings.get("dtype") or settings.get("torch_dtype") or _nested_dtype(settings)
     return ModelDescription(
         folder=str(folder),
-        layout="official" if official else "janusflow",
+        layout="official" if is_official(settings) else "janusflow",
         num_parameters=sum(parameters.values()),
         parameters=dict(parameters),
         dtype=str(dtype or "unknown").removeprefix("torch."),

@@ -38,3 +38,14 @@ def find_folder(where: str | Path, *, files: tuple[str, ...] = MODEL_FILES) -> P
             f"`hf download {OFFICIAL_MODEL}` and `hf download {OFFICIAL_VAE}`; then pass their "
             "folders (model, vae=)."
         ) from error
+
+
+def folder_at_hand(where: str | Path) -> Path | None:
+    """The folder that is meant, if it is here already; nothing is downloaded."""
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(str(where), local_files_only=True))
+    except (HfHubHTTPError, HFValidationError, OSError):
+        return None

@@ -118,6 +118,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
+def read_config(folder: Path) -> JanusFlowConfig:
+    """The configuration of the model in a folder, the release's layout or ours."""
+    settings = read_settings(folder)
+    if is_official(settings):
+        return config_from_official(settings, token_ids=read_token_ids(folder))
+    return JanusFlowConfig.from_dict(settings)
+
+
 def shapes_of(model: nn.Module) -> dict[str, Shape]:
     """Shapes of all weights by name."""
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -39,6 +39,17 @@ def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
     Raises:
         ConfigError: a recipe does not fit, or a run folder was begun with other settings.
     """
+    recipes = read_recipes(path, overrides)
+    with process_group():
+        return [_run(recipe) for recipe in recipes]
+
+
+def read_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Any]:
+    """Read a recipe file, or all of a folder by name, into the records of their tasks.
+
+    Raises:
+        ConfigError: there are none, or one does not fit.
+    """
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
     if not files:
         raise ConfigError(f"no recipes in {path}: wanted .yaml files, e.g. recipes/mini.")
@@ -46,9 +57,7 @@ def run_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Path]:
         raise ConfigError(
             f"overrides {' '.join(overrides)} for the folder {path}: give them to one recipe file."
         )
-    recipes = [read_recipe(file, overrides) for file in files]
-    with process_group():
-        return [_run(recipe) for recipe in recipes]
+    return [read_recipe(file, overrides) for file in files]
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:

@@ -68,7 +68,7 @@ def new_model(
         if llm.config.vocab_size < len(processor.tokenizer):
             llm.resize_token_embeddings(len(processor.tokenizer))
         settings["llm_config"] = llm.config
-    settings = _special_tokens(processor) | settings
+    settings = special_tokens(processor) | settings
     config = JanusFlowConfig(vision_config=tower.config, **settings)
     model = JanusFlowForConditionalGeneration(config)
     model.understanding_encoder.load_state_dict(tower.state_dict())
@@ -88,6 +88,7 @@ def _pretrained(kind: Any, where: str) -> PreTrainedModel:
         ) from error
 
 
-def _special_tokens(processor: JanusFlowProcessor) -> dict[str, Any]:
+def special_tokens(processor: JanusFlowProcessor) -> dict[str, Any]:
+    """A processor's special tokens, as JanusFlowConfig's arguments."""
     names = ("bos", "eos", "pad", "image", "image_start", "image_end")
     return {f"{name}_token_id": getattr(processor, f"{name}_token_id") for name in names}

@@ -1,0 +1,96 @@
+"""Run a model that has shapes but no memory (meta device) on a batch whose indices are real.
+
+Which positions are pictures decides shapes, so masks and token ids must have values; everything
+computed from weights needs none. PyTorch's own FakeTensorMode refuses such indices.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+aten = torch.ops.aten
+
+INDEXING = (aten.index.Tensor, aten.index_put.default, aten._index_put_impl_.default)
+"""Operators whose second argument is a list of indices."""
+LARGEST_INDEX = 2**20
+"""Real tensors that would grow beyond this many values (attention masks) keep their shape alone."""
+
+
+class WithoutMemory(TorchDispatchMode):
+    """Lets tensors without memory meet real ones; the result has none."""
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operator, on shapes alone where an argument has no memory."""
+        kwargs = kwargs or {}
+        tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        num_meta = sum(each.is_meta for each in tensors)
+        if num_meta == len(tensors) or (num_meta == 0 and not _is_large(func, tensors)):
+            return func(*args, **kwargs)
+        if func in INDEXING:
+            source, indices, *rest = args
+            return func(_shape_of(source), indices, *map(_shape_of, rest), **kwargs)
+        if func is aten.masked_select.default:
+            source, mask = args
+            return source.new_empty(int(mask.expand(source.shape).sum()), device="meta")
+        return func(*tree_map(_shape_of, args), **tree_map(_shape_of, kwargs))
+
+
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Within the block, attention without memory is one operator that stores no scores.
+
+    PyTorch takes the unfused way for tensors without memory, which no processor would. A
+    TorchFunctionMode would be tidier, but it is off during backward, where blocks are run again.
+    """
+    original = functional.scaled_dot_product_attention
+
+    def attention(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return (_fused if query.is_meta else original)(query, *args, **kwargs)
+
+    setattr(functional, original.__name__, attention)
+    try:
+        yield
+    finally:
+        setattr(functional, original.__name__, original)
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    groups = query.shape[-3] // key.shape[-3] if enable_gqa else 1
+    if groups > 1:
+        key, value = (each.repeat_interleave(groups, dim=-3) for each in (key, value))
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = attn_mask.to(query.dtype)
+    return aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
+    )[0]
+
+
+def _shape_of(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) and not value.is_meta else value
+
+
+def _is_large(func: Any, tensors: list[Tensor]) -> bool:
+    if torch.Tag.pointwise not in func.tags:
+        return False
+    return torch.broadcast_shapes(*(each.shape for each in tensors)).numel() > LARGEST_INDEX

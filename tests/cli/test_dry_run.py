@@ -1,0 +1,64 @@
+"""`janusflow train --dry-run`: costs as text and as JSON; nothing is trained or written."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_stage import stage_tree, write_parts
+from typer.testing import CliRunner, Result
+
+from janusflow.cli.main import build_app
+
+NOWHERE = [{"format": "captions", "path": "no/where.jsonl"}]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = write_parts(tmp_path_factory.mktemp("parts"))
+    data = {"understanding": NOWHERE, "generation": NOWHERE, "text": NOWHERE}
+    path = root / "stage.yaml"
+    path.write_text(yaml.safe_dump(stage_tree(root, data=data)), encoding="utf-8")
+    return path
+
+
+def train(*arguments: str | Path) -> Result:
+    # Two commands: typer drops the name of a lone one.
+    app = build_app({"train": "janusflow.cli.train", "eval": "janusflow.cli.eval"})
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def test_costs_are_printed_and_nothing_is_written(recipe: Path):
+    before = sorted(recipe.parent.rglob("*"))
+    result = train(recipe, "loop.steps=7", "--dry-run", "--gpu", "h100", "--gpus", 2)
+    assert result.exit_code == 0, result.output
+    for told in ("2 x h100", "a step, 7 times", "backward", "optimizer", "fits", "GPU-days"):
+        assert told in result.stdout
+    assert "assumed" in result.stdout
+    assert sorted(recipe.parent.rglob("*")) == before
+
+
+def test_json_holds_what_the_text_tells(recipe: Path):
+    found = json.loads(train(recipe, "--dry-run", "--json", "--gpus", 2, "--shard", 2).stdout)
+    (stage,) = found["stages"]
+    assert stage["config"]["shard"] == 2
+    assert stage["memory"]["total"] > stage["memory"]["activations"] > 0
+    assert stage["flops"] == 10 * stage["phases"][0]["step_flops"]
+    assert found["gpu_days"] == pytest.approx(stage["gpu_days"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--gpu", "h1000"], "did you mean h100"),
+        (["--gpus", "4", "--shard", "3"], "shard=3 does not divide"),
+        (["--mfu", "2"], "mfu=2.0"),
+        (["--prompt-tokens", "0"], "prompt_tokens=0"),
+        (["--gpus", "9"], "8 samples a step for 9 GPUs"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(recipe: Path, options: list[str], told: str):
+    result = train(recipe, "--dry-run", *options)
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
