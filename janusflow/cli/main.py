@@ -26,9 +26,13 @@ COMMANDS: dict[str, str] = {
     "inspect": "janusflow.cli.inspect",
     "convert": "janusflow.cli.convert",
     "train": "janusflow.cli.train",
+    "data check": "janusflow.cli.data_check",
     "eval": "janusflow.cli.eval",
 }
 """Name of each subcommand, in the order help shows them, and the module of its `command`."""
+
+GROUPS = {"data": "Check training data, and look at it as the model will."}
+"""First words of subcommands of two words, and what help says of them."""
 
 
 class _Commands(TyperGroup):
@@ -55,10 +59,22 @@ def build_app(commands: dict[str, str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_janusflow)
+    groups = {"": app}
     for name, module in commands.items():
         command = import_module(module).command
-        app.command(name, help=_help(command))(command)
+        group, _, word = name.rpartition(" ")
+        if group not in groups:
+            groups[group] = _group(group)
+            app.add_typer(groups[group])
+        groups[group].command(word, help=_help(command))(command)
     return app
+
+
+def _group(name: str) -> typer.Typer:
+    """Subcommands of two words that share the first; help stays in the order of COMMANDS."""
+    group = typer.Typer(name=name, help=GROUPS[name], no_args_is_help=True, rich_markup_mode=None)
+    group.callback()(lambda: None)  # otherwise a lone command would lose its name
+    return group
 
 
 def _help(command: Callable[..., None]) -> str:
