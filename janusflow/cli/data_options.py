@@ -48,7 +48,7 @@ def open_data(
 ) -> "Inputs":
     """Open what a `data` command was given; notes go to stderr."""
     from janusflow.config.errors import ConfigError
-    from janusflow.inference.loading import find_model, mini_folder
+    from janusflow.inference.loading import find_model
     from janusflow.training.inputs import FileOptions, open_inputs
 
     options = [pair.partition("=") for pair in option or []]
@@ -61,13 +61,16 @@ def open_data(
         pictures=pictures,
         options={name: value for name, _, value in options},
     )
-    inputs = open_inputs(
-        target,
-        file,
-        model=None if model is None else find_model(model),
-        mini=mini_folder(),
-        overrides=tuple(overrides or ()),
-    )
+    name = stand_in(target, model)
+    folder = None if name is None else find_model(name)
+    inputs = open_inputs(target, file, model=folder, overrides=tuple(overrides or ()))
     for note in inputs.notes:
         typer.echo(f"note: {note}", err=True)
     return inputs
+
+
+def stand_in(target: str, model: str | None) -> str | None:
+    """The model whose tokenizer and sizes are used; None for a recipe's own."""
+    from janusflow.data.guess import is_recipe
+
+    return model if model is not None or is_recipe(target) else "mini"

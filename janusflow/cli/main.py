@@ -1,6 +1,7 @@
 """The `janusflow` command: finds the subcommands, and turns a user's mistake into one line.
 
-A subcommand is a file of this folder with a function `command`, listed in COMMANDS. These files
+A subcommand is a file of this folder with a function `command`, listed in COMMANDS; two that share
+the first of two words (`data check`, `data show`) are a group of their own. These files
 are imported to show any help, so they import torch, transformers and the parts of janusflow that
 need them inside `command` only. Exit codes: 0 done, 1 refused with a reason, 2 wrong usage,
 130 interrupted.
@@ -27,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "convert": "janusflow.cli.convert",
     "train": "janusflow.cli.train",
     "data check": "janusflow.cli.data_check",
+    "data show": "janusflow.cli.data_show",
     "eval": "janusflow.cli.eval",
 }
 """Name of each subcommand, in the order help shows them, and the module of its `command`."""

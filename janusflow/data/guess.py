@@ -36,7 +36,8 @@ def guess_format(path: str) -> str:
 
 def kinds_of(format_name: str) -> list[Kind]:
     """One kind for every way a format's rows are read: captions are asked for and drawn from."""
-    return list({way: kind for kind, way in LAYOUTS[format_name].sources.items()}.values())
+    kinds: dict[type, Kind] = {way: kind for kind, way in LAYOUTS[format_name].sources.items()}
+    return list(kinds.values())
 
 
 def _format_of_row(names: Collection[str]) -> str | None:

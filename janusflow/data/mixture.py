@@ -60,12 +60,7 @@ def mixed_batches(
     bad = BadRows(max_share=config.max_bad_share) if bad is None else bad
     while True:
         planned = plan(config, step)
-        missing = sorted({kind for kind, _ in planned if not sources.get(kind)})
-        if missing:
-            raise ConfigError(
-                f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
-                "them: set that share to 0 or name a source."
-            )
+        require_sources(sources, planned)
         yield [
             collate.pack(
                 [
@@ -83,6 +78,20 @@ def mixed_batches(
             for part in own_parts(range(len(planned)))
         ]
         step += 1
+
+
+def require_sources(sources: Mapping[Kind, Sequence[Weighted]], planned: Sequence[Planned]) -> None:
+    """Refuse a plan for kinds that nothing makes.
+
+    Raises:
+        ConfigError: a kind has a share but no source.
+    """
+    missing = sorted({kind for kind, _ in planned if not sources.get(kind)})
+    if missing:
+        raise ConfigError(
+            f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
+            "them: set that share to 0 or name a source."
+        )
 
 
 def _drawn_before(config: MixtureConfig, step: int) -> list[int]:

@@ -39,15 +39,15 @@ class FileOptions(NamedTuple):
 
 
 def open_inputs(
-    path: str, file: FileOptions, *, model: Path | None, mini: Path, overrides: tuple[str, ...]
+    path: str, file: FileOptions, *, model: Path | None, overrides: tuple[str, ...]
 ) -> Inputs:
     """What makes the samples of a recipe, or of a data file, folder or hub data set.
 
     Args:
         path: the recipe or the data.
         file: how to read data without a recipe.
-        model: folder of a model whose tokenizer and sizes stand for the recipe's.
-        mini: the model that does so for data without a recipe.
+        model: folder of a model whose tokenizer and sizes stand for the recipe's; without a
+            recipe, the one to use.
         overrides: changes to the recipe, as `dotted.key=value`.
 
     Raises:
@@ -60,7 +60,9 @@ def open_inputs(
         return inputs_of(recipe if model is None else _with_model(recipe, model))
     if overrides:
         raise ConfigError(f"{' '.join(overrides)}: settings to change need a recipe, not {path}.")
-    return inputs_of(_with_model(_recipe_around(path, file), model or mini))
+    if model is None:
+        raise ConfigError(f"{path}: no recipe and no model: say whose tokenizer and sizes to use.")
+    return inputs_of(_with_model(_recipe_around(path, file), model))
 
 
 def inputs_of(recipe: StageRecipe) -> Inputs:
@@ -120,7 +122,8 @@ def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
     source = SourceConfig(
         format=name, path=path, pictures=file.pictures, options=dict(file.options)
     )
-    shares = {kind: float(kind in wanted) for kind in KINDS}
+    understanding, generation, text = (float(kind in wanted) for kind in KINDS)
+    ratio = Ratio(understanding=understanding, generation=generation, text=text)
     return StageRecipe(
         task="stage",
         run=Path(path),
@@ -128,5 +131,5 @@ def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
         vae="",
         data=DataConfig(**dict.fromkeys(wanted, (source,))),
         trainable=("llm",),
-        mixture=MixtureConfig(ratios=(Ratio(**shares),)),
+        mixture=MixtureConfig(ratios=(ratio,)),
     )
