@@ -1,7 +1,6 @@
 """`janusflow data check`: what is wrong with training data, row by row."""
 
 import json
-import sys
 from typing import Any
 
 import typer
@@ -71,7 +70,7 @@ def command(
     elif refused:
         typer.echo(f"{len(refused)} of {len(found)} sources must be mended: {', '.join(refused)}")
     if refused:
-        sys.exit(1)
+        raise typer.Exit(1)
 
 
 def _lines(facts: dict[str, Any], row_tokens: int) -> list[str]:

@@ -7,7 +7,7 @@ sample.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import Any
 
@@ -32,6 +32,11 @@ class MeasuringPreparation(Preparation):
 
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """Columns and rows of every picture opened since the list was last emptied."""
+
+    @classmethod
+    def of(cls, prepare: Preparation) -> "MeasuringPreparation":
+        """The same preparation, measuring."""
+        return cls(**{each.name: getattr(prepare, each.name) for each in fields(prepare)})
 
     def seen(self, picture: Picture) -> Float[Tensor, "c y x"]:
         """A picture to understand."""

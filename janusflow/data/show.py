@@ -53,7 +53,7 @@ def draw_samples(
         ConfigError: a kind has a share but no source.
     """
     planned = plan(replace(config, batch_size=number), step=0)
-    require_sources(sources, planned)
+    require_sources(sources, [kind for kind, _ in planned])
     return [
         draw(
             sources[kind],

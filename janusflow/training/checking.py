@@ -1,14 +1,12 @@
 """Check every source of a recipe; one that cannot be opened does not hide what the others hold."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
 from typing import Any
 
-from janusflow.config.data import DataConfig
+from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.check import MeasuringPreparation, SourceReport, check_source, chosen_rows
-from janusflow.data.mixture import KINDS
-from janusflow.data.prepare import Preparation
+from janusflow.data.mixture import KINDS, Kind, require_sources
 from janusflow.training.inputs import Inputs
 from janusflow.training.stage import open_sources
 
@@ -24,14 +22,19 @@ def check_data(
         inputs: recipe, preparation and collator.
         limit: rows of each source to check, spread at random; None for all.
         progress: wraps the rows of a source; tqdm fits.
+
+    Raises:
+        ConfigError: a kind has a share, be it at a later step, but no source.
     """
-    prepare = _measuring(inputs.prepare)
-    for kind in KINDS:
-        for config in getattr(inputs.recipe.data, kind):
-            told: dict[str, Any] = {
-                "kind": kind,
-                "max_bad_share": inputs.recipe.mixture.max_bad_share,
-            }
+    data, mixture = inputs.recipe.data, inputs.recipe.mixture
+    configs: dict[Kind, tuple[SourceConfig, ...]] = {kind: getattr(data, kind) for kind in KINDS}
+    require_sources(
+        configs, [kind for kind in KINDS for ratio in mixture.ratios if getattr(ratio, kind)]
+    )
+    prepare = MeasuringPreparation.of(inputs.prepare)
+    for kind, listed in configs.items():
+        told: dict[str, Any] = {"kind": kind, "max_bad_share": mixture.max_bad_share}
+        for config in listed:
             try:
                 opened = open_sources(DataConfig(**{kind: (config,)}), prepare)[kind]
             except (ConfigError, DataError) as error:
@@ -42,8 +45,3 @@ def check_data(
                 rows = progress(chosen_rows(len(source), limit), desc=f"{kind} {source.name}")
                 check_source(source, rows, inputs.collate, report, prepare.sizes)
                 yield report
-
-
-def _measuring(prepare: Preparation) -> MeasuringPreparation:
-    given = {field.name: getattr(prepare, field.name) for field in fields(prepare)}
-    return MeasuringPreparation(**given)

@@ -47,11 +47,22 @@ def test_a_good_recipe_is_told_source_by_source(tmp_path: Path, root: Path):
 def test_a_source_that_is_not_there_does_not_hide_the_others(tmp_path: Path, root: Path):
     scenes = {"format": "scenes", "path": str(root / "scenes")}
     gone = {"format": "chat", "path": "no/where.json"}
-    result = check(recipe(tmp_path, root, data={"understanding": [gone, scenes]}))
+    mixture = {"ratios": [{"understanding": 1, "generation": 0, "text": 0}]}
+    data = {"understanding": [gone, scenes]}
+    result = check(recipe(tmp_path, root, data=data, mixture=mixture))
     assert result.exit_code == 1
     assert "not opened  cannot read no/where.json" in result.stdout
     assert "12 good" in result.stdout
     assert "1 of 2 sources must be mended: no/where.json" in result.stdout
+
+
+def test_a_share_without_a_source_is_refused_also_if_it_begins_late(tmp_path: Path, root: Path):
+    early = {"understanding": 1, "generation": 0, "text": 0, "until": 5}
+    late = {"understanding": 1, "generation": 0, "text": 1}
+    data = {"understanding": [{"format": "scenes", "path": str(root / "scenes")}]}
+    result = check(recipe(tmp_path, root, data=data, mixture={"ratios": [early, late]}))
+    assert result.exit_code == 1
+    assert "wants text samples" in result.stderr
 
 
 def test_settings_can_be_changed(tmp_path: Path, root: Path):

@@ -1,6 +1,5 @@
 """A check calls bad what training calls bad, measures files and not tensors, and finds doubles."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ def collate() -> Collator:
 
 
 def opened(kind: Kind, format_name: str, path: str) -> tuple[Source, MeasuringPreparation]:
-    given = {field.name: getattr(PREPARE, field.name) for field in fields(PREPARE)}
-    prepare = MeasuringPreparation(**given)
+    prepare = MeasuringPreparation.of(PREPARE)
     ((source, _),) = open_source(kind, SourceConfig(format=format_name, path=path), prepare)
     return source, prepare
 
