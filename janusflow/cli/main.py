@@ -1,6 +1,7 @@
 """The `janusflow` command: finds the subcommands, and turns a user's mistake into one line.
 
-A subcommand is a file of this folder with a function `command`, listed in COMMANDS. These files
+A subcommand is a file of this folder with a function `command`, listed in COMMANDS; two that share
+the first of two words (`data check`, `data show`) are a group of their own. These files
 are imported to show any help, so they import torch, transformers and the parts of janusflow that
 need them inside `command` only. Exit codes: 0 done, 1 refused with a reason, 2 wrong usage,
 130 interrupted.
@@ -27,9 +28,14 @@ COMMANDS: dict[str, str] = {
     "convert": "janusflow.cli.convert",
     "train": "janusflow.cli.train",
     "estimate": "janusflow.cli.estimate",
+    "data check": "janusflow.cli.data_check",
+    "data show": "janusflow.cli.data_show",
     "eval": "janusflow.cli.eval",
 }
 """Name of each subcommand, in the order help shows them, and the module of its `command`."""
+
+GROUPS = {"data": "Check training data, and look at it as the model will."}
+"""First words of subcommands of two words, and what help says of them."""
 
 
 class _Commands(TyperGroup):
@@ -56,10 +62,22 @@ def build_app(commands: dict[str, str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_janusflow)
+    groups = {"": app}
     for name, module in commands.items():
         command = import_module(module).command
-        app.command(name, help=_help(command))(command)
+        group, _, word = name.rpartition(" ")
+        if group not in groups:
+            groups[group] = _group(group)
+            app.add_typer(groups[group])
+        groups[group].command(word, help=_help(command))(command)
     return app
+
+
+def _group(name: str) -> typer.Typer:
+    """Subcommands of two words that share the first; help stays in the order of COMMANDS."""
+    group = typer.Typer(name=name, help=GROUPS[name], no_args_is_help=True, rich_markup_mode=None)
+    group.callback()(lambda: None)  # otherwise a lone command would lose its name
+    return group
 
 
 def _help(command: Callable[..., None]) -> str:

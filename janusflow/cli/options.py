@@ -21,6 +21,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 Gpu = Annotated[
     str, typer.Option(help="What an estimate is for: a100, h100, h200, b200, l40s, rtx4090, ...")
 ]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Rows of each source to look at, spread at random.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Steps = Annotated[int, typer.Option(min=1, help="Solver steps; dopri5 chooses its own.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]

@@ -74,6 +74,8 @@ class Row:
     position_ids: list[int] = field(default_factory=list)
     is_drawing: list[bool] = field(default_factory=list)
     is_prompt: list[bool] = field(default_factory=list)
+    is_cut: bool = False
+    """Whether the end of a text, or the last turns of a chat, found no room."""
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -220,6 +222,7 @@ class Collator:
             answer = [*self._words(f" {turn.answer}", num_pictures=0), self.end_of_answer]
             is_too_long = len(row) + len(asked) + len(answer) > self.row_tokens
             if index and is_too_long and not any_placed(sample.turns[index:], self.image_tag):
+                row.is_cut = True
                 break
             row.add(asked, branch=branch)
             row.add(answer, branch=branch, is_learnt=True)
@@ -231,6 +234,7 @@ class Collator:
         row.add([self.config.bos_token_id])
         words = [*self._words(sample.text, num_pictures=0), self.end_of_answer]
         row.add(words[: self.row_tokens - 1], is_learnt=True)
+        row.is_cut = len(words) > self.row_tokens - 1
         return row
 
     def _words(self, text: str, *, num_pictures: int) -> list[int]:

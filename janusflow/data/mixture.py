@@ -1,6 +1,6 @@
 """Which kinds a step's samples are, and which rows they come from: functions of seed and step."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -87,12 +87,7 @@ def mixed_batches(
     bad = BadRows(max_share=config.max_bad_share) if bad is None else bad
     while True:
         planned = plan(config, step)
-        missing = sorted({kind for kind, _ in planned if not sources.get(kind)})
-        if missing:
-            raise ConfigError(
-                f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
-                "them: set that share to 0 or name a source."
-            )
+        require_sources(sources, [kind for kind, _ in planned])
         yield [
             collate.pack(
                 [
@@ -110,6 +105,20 @@ def mixed_batches(
             for part in own_parts(range(len(planned)))
         ]
         step += 1
+
+
+def require_sources(sources: Mapping[Kind, Sequence[object]], wanted: Iterable[Kind]) -> None:
+    """Refuse kinds that nothing makes.
+
+    Raises:
+        ConfigError: a kind has a share but no source.
+    """
+    missing = sorted({kind for kind in wanted if not sources.get(kind)})
+    if missing:
+        raise ConfigError(
+            f"the mixture wants {', '.join(missing)} samples but the recipe has no source of "
+            "them: set that share to 0 or name a source."
+        )
 
 
 def _drawn_before(config: MixtureConfig, step: int) -> list[int]:

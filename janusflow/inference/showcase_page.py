@@ -1,7 +1,5 @@
 """The demo's page: one HTML file that holds its pictures and needs no network."""
 
-import base64
-import io
 from html import escape
 from pathlib import Path
 from string import Template
@@ -12,6 +10,7 @@ import janusflow
 from janusflow.inference.loading import MINI
 from janusflow.inference.metadata import record_of
 from janusflow.inference.showcase import AnsweredQuestion, Frame, QuestionedPicture, Showcase
+from janusflow.processing.pages import embedded, read_style
 
 TEMPLATE = Path(__file__).with_name("showcase.html")
 
@@ -27,6 +26,7 @@ def build_page(showcase: Showcase, *, files: list[Path], program: str, model: st
     """
     first = record_of(showcase.path[-1].state)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=read_style(),
         model=escape(showcase.model),
         num_parameters=_count(showcase.num_parameters),
         device=escape(showcase.device.upper()),
@@ -62,14 +62,14 @@ def _figure(picture: Image.Image, file: Path) -> str:
     record = record_of(picture)
     prompt, seed = (record.prompt, record.seed) if record else ("", "")
     return (
-        f"<figure>{_image(picture, alt=prompt)}<figcaption>{escape(prompt)}<br>"
+        f"<figure>{embedded(picture, alt=prompt)}<figcaption>{escape(prompt)}<br>"
         f"<small>seed {seed} &middot; {escape(file.name)}</small></figcaption></figure>"
     )
 
 
 def _path(frames: list[Frame]) -> str:
-    states = "".join(f"<td>{_image(f.state, alt=f'state at t={f.t:.2f}')}</td>" for f in frames)
-    previews = "".join(f"<td>{_image(f.preview, alt='preview')}</td>" for f in frames)
+    states = "".join(f"<td>{embedded(f.state, alt=f'state at t={f.t:.2f}')}</td>" for f in frames)
+    previews = "".join(f"<td>{embedded(f.preview, alt='preview')}</td>" for f in frames)
     times = "".join(f'<td class="t">t = {f.t:.2f}</td>' for f in frames)
     return (
         f"<tr><th>state</th>{states}</tr>\n<tr><th>preview</th>{previews}</tr>\n"
@@ -80,7 +80,7 @@ def _path(frames: list[Frame]) -> str:
 def _asked(shown: QuestionedPicture) -> str:
     answers = "".join(map(_answer, shown.asked))
     caption = "" if shown.prompt is None else f"<small>{escape(shown.prompt)}</small>"
-    picture = _image(shown.picture, alt=shown.prompt or "a rendered scene")
+    picture = embedded(shown.picture, alt=shown.prompt or "a rendered scene")
     return f'<div class="asked"><div>{picture}{caption}</div><dl>{answers}</dl></div>'
 
 
@@ -106,13 +106,3 @@ def _count(number: int) -> str:
         if number >= size:
             return f"{number / size:.1f} {unit}"
     return f"{number:,}"
-
-
-def _image(picture: Image.Image, *, alt: str) -> str:
-    stream = io.BytesIO()
-    picture.save(stream, format="PNG")
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return (
-        f'<img src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}" '
-        f'width="{picture.width}" height="{picture.height}">'
-    )

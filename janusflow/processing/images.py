@@ -115,6 +115,18 @@ class JanusFlowImageProcessor(BaseImageProcessor):
         canvas.paste(picture, ((side - width) // 2, (side - height) // 2))
         return canvas
 
+    def to_picture(self, pixel_values: Float[Tensor, "c y x"]) -> Image.Image:
+        """A picture that `preprocess` made numbers of, as pixels again."""
+        scaled = pixel_values.double()
+        if self.do_normalize:
+            mean, std = (
+                torch.tensor(of_channel, dtype=torch.float64)[:, None, None]
+                for of_channel in (self.image_mean, self.image_std)
+            )
+            scaled = scaled * std + mean
+        levels = (scaled / self.rescale_factor).round().clamp(0, EIGHT_BIT_MAX)
+        return Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).numpy())
+
     def _normalised(self, square: Image.Image) -> Float[Tensor, "c y x"]:
         scaled = (np.asarray(square) * self.rescale_factor).astype(np.float32)  # float64 till here
         if self.do_normalize:

@@ -65,7 +65,7 @@ def test_help_is_quick_and_loads_nothing_heavy(command: str):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_shows_an_example(command: str):
     result = subprocess.run(
-        [sys.executable, "-m", "janusflow.cli.main", command, "--help"],
+        [sys.executable, "-m", "janusflow.cli.main", *command.split(), "--help"],
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "200"},

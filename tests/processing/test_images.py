@@ -161,3 +161,11 @@ def test_decoded_values_are_clipped_and_rounded():
     levels = torch.tensor([-7.0, -1.0, 0.6 / 127.5 - 1, 0.4 / 127.5 - 1, 1.0, 7.0])
     picture = to_pictures(levels[None, None, None].expand(1, 3, 1, 6))[0]
     assert [picture.getpixel((x, 0))[0] for x in range(6)] == [0, 0, 1, 0, 255, 255]
+
+
+@pytest.mark.parametrize("which", ["pixel_values", "clipmean_pixel_values", "unnormalized"])
+def test_what_the_tower_gets_goes_back_to_the_bytes_it_was(which: str):
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    processor, picture = variant(which), Image.fromarray(pixels)
+    back = processor.to_picture(processor.preprocess(picture)[0])
+    assert np.array_equal(np.asarray(back), np.asarray(processor.square(picture)))

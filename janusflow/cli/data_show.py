@@ -1,0 +1,76 @@
+"""`janusflow data show`: a page of samples as the model will get them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janusflow.cli.data_options import (
+    DataOption,
+    Format,
+    Kind,
+    Overrides,
+    Pictures,
+    StandIn,
+    Target,
+    open_data,
+    stand_in,
+)
+
+
+def command(
+    target: Target,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The page, one .html file.")
+    ] = Path("samples.html"),
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="Samples to show.")] = 12,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the run; by default the recipe's.")
+    ] = None,
+    format_name: Format = None,
+    kind: Kind = None,
+    pictures: Pictures = None,
+    option: DataOption = None,
+    model: StandIn = None,
+) -> None:
+    """Show the samples a run begins with: pictures after padding and cropping, tokens, packing.
+
+    Data without a recipe is shown as mini would get it; --model names another. The same option
+    lets another model stand for a recipe's, if that is not at hand.
+
+    Examples:
+      janusflow data show recipes/mini/8-stage3.yaml -o samples.html
+
+      janusflow data show pairs.jsonl --pictures images --kind generation -n 4
+    """
+    inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
+    from janusflow.data.show import build_page, draw_samples
+    from janusflow.data.sources import BadRows
+    from janusflow.training.stage import open_sources
+
+    recipe, collate = inputs.recipe, inputs.collate
+    seed = recipe.loop.seed if seed is None else seed
+    bad = BadRows(max_share=1.0)
+    built = draw_samples(
+        open_sources(recipe.data, inputs.prepare),
+        collate,
+        recipe.mixture,
+        number=number,
+        seed=seed,
+        bad=bad,
+    )
+    page = build_page(
+        built,
+        collate,
+        inputs.prepare,
+        name=target,
+        model=stand_in(target, model) or recipe.processor,
+        seed=seed,
+        num_bad=len(bad.found),
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
+    for (source, row), why in bad.found.items():
+        typer.echo(f"bad row {row} of {source}: {why}", err=True)
+    typer.echo(output)

@@ -1,0 +1,70 @@
+"""Which format a file of training data is in, told by its rows."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from janusflow.config.errors import DataError
+from janusflow.data.adapters import CAPTION_COLUMNS, PICTURE_COLUMNS, TEXT_COLUMNS
+from janusflow.data.formats import LAYOUTS
+from janusflow.data.mixture import Kind
+from janusflow.data.tables import open_table, read_json
+
+SHOWN_NAMES = 8
+"""Columns a message lists."""
+
+
+def guess_format(path: str) -> str:
+    """The format of a file, by the names its first row has.
+
+    Raises:
+        DataError: it cannot be told, or the file cannot be read.
+    """
+    content = read_json(path) if path.endswith(".json") else None
+    if isinstance(content, Mapping):
+        names, found = content.keys(), _format_of_object(content)
+    else:
+        names = open_table(path)[0].keys()
+        found = _format_of_row(names)
+    if found is None:
+        shown = ", ".join([*map(str, names)][:SHOWN_NAMES]) or "nothing"
+        raise DataError(
+            f"cannot tell the format of {path}, which has {shown}: say --format, one of "
+            f"{', '.join(LAYOUTS)}."
+        )
+    return found
+
+
+def kinds_of(format_name: str) -> list[Kind]:
+    """One kind for every way a format's rows are read: captions are asked for and drawn from."""
+    kinds: dict[type, Kind] = {way: kind for kind, way in LAYOUTS[format_name].sources.items()}
+    return list(kinds.values())
+
+
+def _format_of_row(names: Collection[str]) -> str | None:
+    has_picture = any(name in names for name in PICTURE_COLUMNS)
+    if "conversations" in names or "messages" in names:
+        return "chat"
+    if "img_path" in names and ("Task2" in names or "prompt" in names):
+        return "journeydb"
+    if "question" in names and has_picture and ("answer" in names or "answers" in names):
+        return "vqa"
+    if {"image_id", "caption"} <= set(names):
+        return "localized-narratives"
+    if has_picture and any(name in names for name in CAPTION_COLUMNS):
+        return "captions"
+    return "text" if any(name in names for name in TEXT_COLUMNS) else None
+
+
+def _format_of_object(content: Mapping[str, Any]) -> str | None:
+    """A .json file that holds no list of rows."""
+    if "annotations" in content and "images" in content:
+        return "coco-captions"
+    if "questions" in content:
+        return "vqav2"
+    first = next(iter(content.values()), None)
+    return "gqa" if isinstance(first, Mapping) and "imageId" in first else None
+
+
+def is_recipe(path: str) -> bool:
+    """Whether a name is a recipe's and not a data file's."""
+    return path.endswith((".yaml", ".yml"))

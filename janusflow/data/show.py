@@ -1,0 +1,205 @@
+"""A page of samples as the model will get them: pixels from tensors, words from tokens."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+import numpy as np
+
+from janusflow.config.training import MixtureConfig
+from janusflow.data.check import pictures_of
+from janusflow.data.collate import IGNORED, Built, Collator, TrainBatch
+from janusflow.data.mixture import Kind, plan, require_sources
+from janusflow.data.prepare import Preparation
+from janusflow.data.samples import GenerationSample
+from janusflow.data.sources import BadRows, Weighted, draw
+from janusflow.model.rows import NOBODY, SHARED
+from janusflow.processing.images import to_pictures
+from janusflow.processing.pages import embedded, read_style
+
+TEMPLATE = Path(__file__).with_name("show.html")
+
+
+class Piece(NamedTuple):
+    """Neighbouring tokens of a sample that are alike."""
+
+    kind: str
+    """words, special, learnt, picture or drawing; the page's style has a class for each."""
+    token_ids: list[int]
+    start: int
+    """Of the first token in its sample's row."""
+    position: int
+    """Position id of the first token."""
+    branch: int
+
+
+def draw_samples(
+    sources: Mapping[Kind, Sequence[Weighted]],
+    collate: Collator,
+    config: MixtureConfig,
+    *,
+    number: int,
+    seed: int,
+    bad: BadRows,
+) -> list[Built]:
+    """The samples a run's first step would have if it had this many.
+
+    Raises:
+        ConfigError: a kind has a share but no source.
+    """
+    planned = plan(replace(config, batch_size=number), step=0)
+    require_sources(sources, [kind for kind, _ in planned])
+    return [
+        draw(
+            sources[kind],
+            ordinal,
+            seed=seed,
+            rng=np.random.default_rng((seed, 0, i)),
+            build=collate.build,
+            bad=bad,
+        )
+        for i, (kind, ordinal) in enumerate(planned)
+    ]
+
+
+def build_page(
+    built: Sequence[Built],
+    collate: Collator,
+    prepare: Preparation,
+    *,
+    name: str,
+    model: str,
+    seed: int,
+    num_bad: int,
+) -> str:
+    """Fill the template.
+
+    Args:
+        built: what is shown.
+        collate: what laid it out.
+        prepare: what made its pictures.
+        name: of the recipe or file.
+        model: whose tokenizer and sizes these are.
+        seed: decided the samples.
+        num_bad: rows passed over.
+    """
+    batch = collate.pack(built)
+    num_rows, length = batch.rows.samples.shape
+    padding = float((batch.rows.samples == NOBODY).float().mean())
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=read_style(),
+        name=escape(name),
+        model=escape(model),
+        seed=seed,
+        num_bad=num_bad,
+        num_samples=len(built),
+        num_rows=num_rows,
+        length=f"{length:,}",
+        row_tokens=f"{collate.row_tokens:,}",
+        padding=f"{padding:.1%}",
+        rows="\n".join(strips(batch, built, collate)),
+        samples="\n".join(
+            _figure(number, each, collate, prepare) for number, each in enumerate(built)
+        ),
+        version=version("janusflow"),
+    )
+
+
+def pieces(built: Built, collate: Collator) -> list[Piece]:
+    """A sample's tokens, cut where they change from one kind or branch to another."""
+    row = built.row
+    special = collate.tokenizer.get_added_tokens_decoder()
+
+    def kind(place: int) -> str:
+        if row.is_drawing[place]:
+            return "drawing"
+        if row.token_ids[place] == collate.config.image_token_id:
+            return "picture"
+        if row.labels[place] != IGNORED:
+            return "learnt"
+        return "special" if row.token_ids[place] in special else "words"
+
+    alike = groupby(range(len(row)), key=lambda place: (kind(place), row.branches[place]))
+    found = [(key, list(places)) for key, places in alike]
+    return [
+        Piece(
+            kind=name,
+            token_ids=[row.token_ids[place] for place in places],
+            start=places[0],
+            position=row.position_ids[places[0]],
+            branch=branch,
+        )
+        for (name, branch), places in found
+    ]
+
+
+def strips(batch: TrainBatch, built: Sequence[Built], collate: Collator) -> Iterator[str]:
+    """Every packed row as a bar, each piece as wide as it is long."""
+    cut = [pieces(each, collate) for each in built]
+    for samples in batch.rows.samples.tolist():
+        in_order = list(dict.fromkeys(number for number in samples if number != NOBODY))
+        bars = [
+            f'<a href="#sample-{number}" class="{piece.kind}{"" if piece.start else " first"}" '
+            f'style="flex: {len(piece.token_ids)}" title="sample {number}: {_told(piece)}"></a>'
+            for number in in_order
+            for piece in cut[number]
+        ]
+        num_padding = samples.count(NOBODY)
+        bars.append(f'<a class="padding" style="flex: {num_padding}" title="padding"></a>')
+        yield f'<div class="row">{"".join(bars)}</div>'
+
+
+def _figure(number: int, built: Built, collate: Collator, prepare: Preparation) -> str:
+    sample = built.sample
+    is_drawn = isinstance(sample, GenerationSample)
+    pictures = (
+        to_pictures(sample.pixel_values[None])
+        if is_drawn
+        else [prepare.image_processor.to_picture(each) for each in pictures_of(sample)]
+    )
+    shown = "".join(embedded(each, alt=f"picture of sample {number}") for each in pictures)
+    what = type(sample).__name__.removesuffix("Sample").lower()
+    drawn = (
+        f"<small>prompt: {escape(sample.prompt)}<br>seed {sample.seed}</small>" if is_drawn else ""
+    )
+    cut = " &middot; cut to fit a row" if built.row.is_cut else ""
+    return (
+        f'<figure id="sample-{number}"><div>{shown}{drawn}</div><div><h3>{number}: {what}</h3>'
+        f"<small>{len(built.row):,} tokens{cut}</small>"
+        f'<div class="tokens">{_tokens(pieces(built, collate), collate)}</div></div></figure>'
+    )
+
+
+def _tokens(cut: list[Piece], collate: Collator) -> str:
+    """Words with what is special or learnt marked; each branch on a line of its own."""
+    parts, branch = [], SHARED
+    for piece in cut:
+        if piece.branch != branch:
+            branch = piece.branch
+            parts.append(f"<br><small>branch {branch}, position {piece.position}:</small> ")
+        parts.append(f'<span class="{piece.kind}" title="{_told(piece)}">')
+        parts.append(f"{escape(_text(piece, collate))}</span>")
+    return "".join(parts)
+
+
+def _text(piece: Piece, collate: Collator) -> str:
+    length = len(piece.token_ids)
+    if piece.kind == "picture":
+        return f"picture, {length} tokens"
+    if piece.kind == "drawing":
+        return f"time, then the noisy latent, {length - 1} tokens"
+    return collate.tokenizer.decode(piece.token_ids, skip_special_tokens=False)
+
+
+def _told(piece: Piece) -> str:
+    first, number = piece.start, len(piece.token_ids)
+    branch = "" if piece.branch == SHARED else f", branch {piece.branch}"
+    return (
+        f"{piece.kind}, {number} tokens from {first}, positions {piece.position} to "
+        f"{piece.position + number - 1}{branch}"
+    )

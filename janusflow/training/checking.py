@@ -1,0 +1,47 @@
+"""Check every source of a recipe; one that cannot be opened does not hide what the others hold."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from janusflow.config.data import DataConfig, SourceConfig
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.data.check import MeasuringPreparation, SourceReport, check_source, chosen_rows
+from janusflow.data.mixture import KINDS, Kind, require_sources
+from janusflow.training.inputs import Inputs
+from janusflow.training.stage import open_sources
+
+Progress = Callable[..., Iterable[int]]
+
+
+def check_data(
+    inputs: Inputs, *, limit: int | None = None, progress: Progress = lambda rows, **_: rows
+) -> Iterator[SourceReport]:
+    """Yield a report of each source, in the recipe's order.
+
+    Args:
+        inputs: recipe, preparation and collator.
+        limit: rows of each source to check, spread at random; None for all.
+        progress: wraps the rows of a source; tqdm fits.
+
+    Raises:
+        ConfigError: a kind has a share, be it at a later step, but no source.
+    """
+    data, mixture = inputs.recipe.data, inputs.recipe.mixture
+    configs: dict[Kind, tuple[SourceConfig, ...]] = {kind: getattr(data, kind) for kind in KINDS}
+    require_sources(
+        configs, [kind for kind in KINDS for ratio in mixture.ratios if getattr(ratio, kind)]
+    )
+    prepare = MeasuringPreparation.of(inputs.prepare)
+    for kind, listed in configs.items():
+        told: dict[str, Any] = {"kind": kind, "max_bad_share": mixture.max_bad_share}
+        for config in listed:
+            try:
+                opened = open_sources(DataConfig(**{kind: (config,)}), prepare)[kind]
+            except (ConfigError, DataError) as error:
+                yield SourceReport(name=config.path, not_opened=str(error), **told)
+                continue
+            for source, _ in opened:
+                report = SourceReport(name=source.name, num_rows=len(source), **told)
+                rows = progress(chosen_rows(len(source), limit), desc=f"{kind} {source.name}")
+                check_source(source, rows, inputs.collate, report, prepare.sizes)
+                yield report

@@ -1,0 +1,127 @@
+"""`janusflow data check`: recipes and files, text and JSON; exit code 1 if mending is due."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from data_files import picture, write_json
+from tiny_stage import stage_tree, write_parts
+from typer.testing import CliRunner, Result
+
+from janusflow.cli.main import build_app
+
+
+def check(*arguments: str | Path) -> Result:
+    app = build_app({"data check": "janusflow.cli.data_check"})
+    # An app of one group has no name for it to be typed.
+    return CliRunner().invoke(app, ["data", "check", "--quiet", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_parts(tmp_path_factory.mktemp("parts"))
+
+
+def recipe(folder: Path, root: Path, **changes: Any) -> Path:
+    path = folder / "stage.yaml"
+    path.write_text(yaml.safe_dump(stage_tree(root, **changes)), encoding="utf-8")
+    return path
+
+
+def pairs(folder: Path, *names: str) -> str:
+    picture(folder / "images" / "1.png")
+    return write_json(folder / "pairs.json", [{"image": each, "caption": "red"} for each in names])
+
+
+def test_a_good_recipe_is_told_source_by_source(tmp_path: Path, root: Path):
+    result = check(recipe(tmp_path, root))
+    assert result.exit_code == 0, result.output
+    titles = [line.partition(":")[0] for line in result.stdout.splitlines() if line[:1].strip()]
+    assert titles == ["understanding", "generation", "text"]
+    assert "12, all checked: 12 good, 0 bad" in result.stdout
+    assert "a row holds 400" in result.stdout
+
+
+def test_a_source_that_is_not_there_does_not_hide_the_others(tmp_path: Path, root: Path):
+    scenes = {"format": "scenes", "path": str(root / "scenes")}
+    gone = {"format": "chat", "path": "no/where.json"}
+    mixture = {"ratios": [{"understanding": 1, "generation": 0, "text": 0}]}
+    data = {"understanding": [gone, scenes]}
+    result = check(recipe(tmp_path, root, data=data, mixture=mixture))
+    assert result.exit_code == 1
+    assert "not opened  cannot read no/where.json" in result.stdout
+    assert "12 good" in result.stdout
+    assert "1 of 2 sources must be mended: no/where.json" in result.stdout
+
+
+def test_a_share_without_a_source_is_refused_also_if_it_begins_late(tmp_path: Path, root: Path):
+    early = {"understanding": 1, "generation": 0, "text": 0, "until": 5}
+    late = {"understanding": 1, "generation": 0, "text": 1}
+    data = {"understanding": [{"format": "scenes", "path": str(root / "scenes")}]}
+    result = check(recipe(tmp_path, root, data=data, mixture={"ratios": [early, late]}))
+    assert result.exit_code == 1
+    assert "wants text samples" in result.stderr
+
+
+def test_settings_can_be_changed(tmp_path: Path, root: Path):
+    result = check(recipe(tmp_path, root), "mixture.row_tokens=390")
+    assert "a row holds 390" in result.stdout
+
+
+def test_a_file_is_checked_with_mini_as_all_it_can_be(tmp_path: Path):
+    path = pairs(tmp_path, "1.png", "2.png", "1.png")
+    result = check(path, "--pictures", tmp_path / "images")
+    assert result.exit_code == 1
+    assert result.stdout.count("bad row 1: ") == 2
+    assert result.stdout.count("1 rows repeat others: 0 = 2") == 2
+    assert check(path, "--pictures", tmp_path / "images", "--kind", "text").exit_code == 1
+
+
+def test_json_holds_what_the_text_says(tmp_path: Path):
+    path = pairs(tmp_path, "1.png", "2.png")
+    result = check(path, "--pictures", tmp_path / "images", "--kind", "generation", "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    (source,) = told["sources"]
+    assert told["is_refused"]
+    assert source["kind"] == "generation"
+    assert [bad["row"] for bad in source["bad"]] == [1]
+    assert (source["bad_share"], source["max_bad_share"]) == (0.5, 0.01)
+    assert source["median_picture"] == [40, 20]
+
+
+def test_another_model_stands_for_one_that_is_not_at_hand(tmp_path: Path, root: Path):
+    path = recipe(tmp_path, root, processor="no/processor", start="no/start")
+    result = check(path)
+    assert result.exit_code == 1
+    assert "start" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert check(path, "--model", "mini").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["stage.yaml", "--format", "chat"], "leave --format out"),
+        (["pairs.json", "loop.steps=3"], "need a recipe"),
+        (["pairs.json", "--format", "captoins"], "format 'captoins' is unknown"),
+        (["pairs.json", "--kind", "sound"], "kind 'sound' is unknown"),
+        (["pairs.json", "--option", "caption"], "wanted name=value"),
+        (["scenes.yaml"], "task scenes has no data section"),
+        (["nosuch.jsonl"], "no file nosuch.jsonl"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], told: str
+):
+    recipe(tmp_path, root)
+    pairs(tmp_path, "1.png")
+    (tmp_path / "scenes.yaml").write_text("task: scenes\nrun: run\nnum_scenes: 2\n")
+    monkeypatch.chdir(tmp_path)
+    result = check(*arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1

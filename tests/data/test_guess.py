@@ -1,0 +1,55 @@
+"""A file's format is told by the names in it, or asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_files import picture, write_json, write_lines
+
+from janusflow.config.errors import DataError
+from janusflow.data.formats import LAYOUTS
+from janusflow.data.guess import guess_format, kinds_of
+
+ROWS: dict[str, Any] = {
+    "chat": [{"id": 1, "image": "1.jpg", "conversations": []}],
+    "captions": [{"url": "http://", "image": "1.jpg", "caption": "red"}],
+    "vqa": [{"image": "1.jpg", "question": "what?", "answer": "red"}],
+    "text": [{"text": "red", "url": "http://"}],
+    "coco-captions": {"info": {}, "images": [], "annotations": []},
+    "vqav2": {"questions": []},
+    "gqa": {"1": {"imageId": "1", "question": "what?", "answer": "red"}},
+    "journeydb": [{"img_path": "1.jpg", "prompt": "red", "Task2": {"Caption": "red"}}],
+    "localized-narratives": [{"dataset_id": "x", "image_id": "1", "caption": "red"}],
+}
+
+
+def test_every_format_is_in_the_table():
+    assert ROWS.keys() == LAYOUTS.keys()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_format_is_told_by_its_names(tmp_path: Path, name: str):
+    assert guess_format(write_json(tmp_path / "rows.json", ROWS[name])) == name
+
+
+def test_messages_are_a_chat_also_in_a_table_of_datasets(tmp_path: Path):
+    row = {"messages": [{"role": "user", "content": "what?"}]}
+    assert guess_format(write_lines(tmp_path / "rows.jsonl", row)) == "chat"
+
+
+def test_a_folder_of_pictures_with_captions_is_captions(tmp_path: Path):
+    picture(tmp_path / "pictures" / "1.png")
+    write_lines(tmp_path / "pictures" / "metadata.jsonl", {"file_name": "1.png", "text": "red"})
+    assert guess_format(str(tmp_path / "pictures")) == "captions"
+
+
+def test_what_cannot_be_told_is_asked_for(tmp_path: Path):
+    path = write_json(tmp_path / "rows.json", [{"picture": "1.jpg", "title": "red"}])
+    with pytest.raises(DataError, match=r"has picture, title: say --format, one of chat, captions"):
+        guess_format(path)
+
+
+def test_captions_are_both_asked_for_and_drawn_and_a_chat_is_one_kind():
+    assert sorted(kinds_of("captions")) == ["generation", "understanding"]
+    assert len(kinds_of("chat")) == 1
+    assert kinds_of("text") == ["text"]
