@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_run import TinySources, draw, make_collator, run_model
-from toy_run import CONFIG, log_values, toy_train
+from toy_run import CONFIG, last_checkpoint, log_values, toy_train
 
 from janusflow.config.errors import DataError, TrainingError
 from janusflow.config.training import (
@@ -25,7 +25,7 @@ from janusflow.config.training import (
 from janusflow.data.mixture import Kind, mixed_batches
 from janusflow.data.samples import Sample
 from janusflow.data.sources import Weighted
-from janusflow.training.checkpoint import checkpoints, load_checkpoint
+from janusflow.training.checkpoint import checkpoints
 from janusflow.training.guard import BAD_STEPS, Guard
 from janusflow.training.objective import JanusFlowObjective
 
@@ -77,8 +77,8 @@ CHANGES: dict[type, dict[str, Any]] = {
         "ratios": (replace(EVEN, text=3.0),),
     },
 }
-IN_A_STAGE = {LoopConfig: {"seed", "accumulate"}}
-"""What only a whole stage uses: tests/training/test_stage.py."""
+IN_A_STAGE = {LoopConfig: {"seed", "accumulate", "scale"}}
+"""What only a whole stage uses, or several processes: test_stage.py, test_split.py, test_scale.py."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Flaky:
 def a_run(config: LoopConfig, run: Path) -> list[Any]:
     """Weights, average, what was logged and which checkpoints are left."""
     toy_train(run, config)
-    saved = load_checkpoint(checkpoints(run)[-1])
-    state = [*saved["parameters"].values(), *saved["ema"].values()]
+    saved = last_checkpoint(run)
+    state = [saved[name] for name in saved if name.startswith(("parameters.", "ema."))]
     return [[path.name for path in checkpoints(run)], log_values(run), state]
 
 
