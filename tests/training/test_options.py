@@ -78,7 +78,7 @@ CHANGES: dict[type, dict[str, Any]] = {
     },
 }
 IN_A_STAGE = {LoopConfig: {"seed", "accumulate", "scale"}}
-"""What only a whole stage uses, or several processes: test_stage.py, test_split.py, test_scale.py."""
+"""What only whole stages or several processes use: test_stage.py, test_split.py, test_scale.py."""
 
 
 @dataclass(frozen=True)
