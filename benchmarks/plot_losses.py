@@ -26,6 +26,11 @@ def curve(log: Path, loss: str) -> tuple[list[float], list[float]]:
     return samples, [sum(line[loss] for line in chunk) / WINDOW for chunk in chunks]
 
 
+def samples_seen(log: Path) -> float:
+    """Samples of a whole run."""
+    return json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["samples"]
+
+
 def main() -> None:
     """Write one picture with a panel for each loss."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -37,9 +42,9 @@ def main() -> None:
         start = 0.0
         for run in options.runs:
             samples, values = curve(run / "log.jsonl", loss)
-            if samples:
-                axis.plot([(start + each) / 1000 for each in samples], values, label=run.name)
-                start += samples[-1]
+            # Also without points, so that a run has the same colour and place in every panel.
+            axis.plot([(start + each) / 1000 for each in samples], values, label=run.name)
+            start += samples_seen(run / "log.jsonl")
         axis.set_xlabel("thousand samples")
         axis.set_title(label)
     axes[0].legend()
