@@ -1,6 +1,6 @@
 """Peak memory of real training steps of `mini` on the CPU, against what the dry run says.
 
-Run: python benchmarks/peak_memory.py [--accumulate 1] [--batch-size 32] [--checkpointing]
+Run: python benchmarks/peak_memory.py [--accumulate 1] [--batch-size 32] [--recompute]
 Rendered scenes, the shipped weights, steps of the real loop. Measured are the allocator's bytes, as
 torch.profiler records them from the second step on, and how far the process's resident memory
 (Linux) rises above what it was before the stage; the latter holds libraries loaded since, what
@@ -20,8 +20,7 @@ import janusflow.mini
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.mini.dataset import write_scenes
-from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.training.dry_run import dry_run
+from janusflow.training.dry_run import as_recipe_says, dry_run
 from janusflow.training.loop import StepReport, TrainState
 from janusflow.training.recipes import read_recipe
 from janusflow.training.stage import train_stage
@@ -33,18 +32,13 @@ STEPS = 4
 class MemoryHook:
     """Measures the steps after the first, when the optimizer has its state."""
 
-    def __init__(self, root: Path, *, checkpointing: bool) -> None:
-        self.trace, self.checkpointing = root / "trace.json", checkpointing
+    def __init__(self, root: Path) -> None:
+        self.trace = root / "trace.json"
         self.state_bytes = self.peak_bytes = self.highest_resident = 0
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Begin after the first step, end after the last."""
         if report.step == 1:
-            if self.checkpointing:
-                model = state.objective.get_submodule("model")
-                assert isinstance(model, JanusFlowForConditionalGeneration)
-                state.objective.train()
-                model.activation_checkpointing_enable()
             self.state_bytes = state_bytes(state)
             self.profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
             self.profiler.start()
@@ -89,7 +83,7 @@ def allocated_at_most(trace: Path) -> int:
     return highest
 
 
-def recipe_in(root: Path, *, batch_size: int, accumulate: int) -> StageRecipe:
+def recipe_in(root: Path, *, batch_size: int, accumulate: int, recompute: bool) -> StageRecipe:
     """Stage 2 of mini from the shipped weights, on a few scenes; pictures go through the VAE."""
     write_scenes(root / "scenes", num_scenes=64, size=64, seed=0)
     scenes = {"format": "scenes", "path": str(root / "scenes")}
@@ -108,7 +102,12 @@ def recipe_in(root: Path, *, batch_size: int, accumulate: int) -> StageRecipe:
             "row_tokens": 416,
             "ratios": [{"understanding": 14, "generation": 80, "text": 6}],
         },
-        "loop": {"steps": STEPS, "accumulate": accumulate, "save_every": 1000},
+        "loop": {
+            "steps": STEPS,
+            "accumulate": accumulate,
+            "save_every": 1000,
+            "scale": {"recompute": recompute},
+        },
     }
     path = root / "stage.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -133,15 +132,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--accumulate", type=int, default=1)
-    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--recompute", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        recipe = recipe_in(root, batch_size=options.batch_size, accumulate=options.accumulate)
-        hook = MemoryHook(root, checkpointing=options.checkpointing)
-        config = DryRunConfig(
-            gpus=1, precision="fp32", activation_checkpointing=options.checkpointing
+        recipe = recipe_in(
+            root,
+            batch_size=options.batch_size,
+            accumulate=options.accumulate,
+            recompute=options.recompute,
         )
+        hook = MemoryHook(root)
+        config = as_recipe_says(DryRunConfig(gpus=1), recipe.loop.scale)
         memory = dry_run(recipe, config).memory
         before = resident("VmRSS")
         train_stage(recipe, (hook,))

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig
+from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig, ScaleConfig
 from janusflow.training.base import Objective
 from janusflow.training.checkpoint import checkpoints, read_checkpoint
 from janusflow.training.hooks import LogHook
@@ -110,7 +110,7 @@ def killed_while_saving(run: Path, *, save_number: int) -> None:
 
 def one_of_two(folder: Path, *, rank: int, action: str) -> None:
     """Train as one of two processes; the second's batch of step 5 is no number."""
-    config = replace(CONFIG, guard=GuardConfig(not_finite=action))
+    config = replace(CONFIG, guard=GuardConfig(not_finite=action), scale=ScaleConfig(shard=0))
     torch.set_num_threads(1)
     meeting = f"file://{folder / 'meeting'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)

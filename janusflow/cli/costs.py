@@ -85,9 +85,9 @@ def _print_memory(memory: "Memory", stage: "StageCost") -> None:
 
     typer.echo("  memory of one GPU")
     rows = {name: _bytes(value) for name, value in asdict(memory).items()}
-    switched = "without" if stage.config.activation_checkpointing else "with"
+    switched = "without" if stage.config.recompute else "with"
     otherwise = rows.pop("activations_otherwise")
-    rows["activations"] += f" ({otherwise.strip()} {switched} activation checkpointing)"
+    rows["activations"] += f" ({otherwise.strip()} {switched} recomputation)"
     has = 1e9 * find_gpu(stage.config.gpu).memory_gb
     rows["together"] = (
         f"{_bytes(memory.total)} of {_bytes(has).strip()}: {_fits(memory.total, has)}"

@@ -1,7 +1,7 @@
 """What the `data` commands share: naming a recipe or a data file, and opening it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ Target = Annotated[
     ),
 ]
 Overrides = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer)
+    list[str] | None,
     typer.Argument(help="Settings of the recipe to change, as dotted.key=value."),
 ]
 Format = Annotated[
@@ -28,7 +28,7 @@ Pictures = Annotated[
     Path | None, typer.Option(help="Folder that relative picture paths start from.")
 ]
 DataOption = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer)
+    list[str] | None,
     typer.Option("--option", help="What only this format knows, e.g. caption=COLUMN; repeatable."),
 ]
 StandIn = Annotated[

@@ -1,7 +1,7 @@
 """`janusflow train`: run a recipe file, or a folder of them in order; or tell what it takes."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ ONLY_DRY = "with --dry-run"
 def command(
     recipe: Annotated[Path, typer.Argument(help="A .yaml recipe, or a folder of them.")],
     overrides: Annotated[
-        Optional[list[str]],  # noqa: UP045 (typer)
+        list[str] | None,
         typer.Argument(help="Settings to change, as dotted.key=value."),
     ] = None,
     dry_run: Annotated[

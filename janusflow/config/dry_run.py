@@ -38,7 +38,7 @@ class DryRunConfig:
     """How many of them share one copy of weights, gradients, optimizer and average (FSDP)."""
     precision: str = "bf16"
     """bf16 computes in bfloat16 with master weights in float32."""
-    activation_checkpointing: bool = False
+    recompute: bool = False
     """Keep only the blocks' inputs for backward, and run every block again there."""
     mfu: float = 0.4
     """Share of the GPU's peak rate that the run reaches."""

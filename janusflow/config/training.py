@@ -51,7 +51,7 @@ class ScaleConfig:
 
     precision: Precision = "fp32"
     """What blocks compute in; weights, averages and sums of gradients are float32 anyway."""
-    shard: int = 0
+    shard: int = 1
     """Processes that hold one copy of everything between them; 0 is all of them."""
     recompute: bool = False
     """Activations within a block of the LLM are computed again for its gradients, not kept."""

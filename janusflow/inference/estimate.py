@@ -20,8 +20,8 @@ from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.inference.drawing import guided_velocity, read_prompts
-from janusflow.inference.loading import CONFIG, DTYPES, MINI, RUN_MODEL, mini_folder
-from janusflow.interop.hub import OFFICIAL_VAE, folder_at_hand
+from janusflow.inference.loading import DTYPES, MINI, RUN_MODEL, mini_folder
+from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand
 from janusflow.interop.load import read_config, without_memory
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_without_memory
 from janusflow.model.configuration import JanusFlowConfig

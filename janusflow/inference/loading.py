@@ -14,14 +14,13 @@ from torch import nn
 import janusflow.mini
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.interop.hub import find_folder
+from janusflow.interop.hub import CONFIG, find_folder
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 
 MINI = "mini"
-CONFIG = "config.json"
 RUN_MODEL = "model"
 """Where in its folder a training run leaves its model."""
 DTYPES = {

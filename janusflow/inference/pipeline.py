@@ -29,6 +29,7 @@ from janusflow.inference.drawing import DrawingSettings, Original, read_prompts
 from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.originals import keep_pixels_outside, prepare_original
 from janusflow.inference.pictures import vae_factor
+from janusflow.interop.hub import CONFIG
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt
@@ -276,7 +277,7 @@ class JanusFlow:
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         self.vae.save_pretrained(folder / SUBFOLDER)
-        config = folder / "config.json"
+        config = folder / CONFIG
         # On disk only: the VAE lies beside the weights now, wherever this one came from.
         settings = json.loads(config.read_text(encoding="utf-8")) | {"vae": SUBFOLDER}
         text = json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

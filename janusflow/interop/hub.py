@@ -10,8 +10,9 @@ from janusflow.config.errors import CheckpointError
 OFFICIAL_MODEL = "deepseek-ai/JanusFlow-1.3B"
 OFFICIAL_VAE = "stabilityai/sdxl-vae"
 
+CONFIG = "config.json"
 MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "vae/*")
-VAE_FILES = ("config.json", "diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.json")
+VAE_FILES = (CONFIG, "diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.json")
 
 
 def find_folder(where: str | Path, *, files: tuple[str, ...] = MODEL_FILES) -> Path:

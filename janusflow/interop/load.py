@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.interop.config import config_from_official, is_official
+from janusflow.interop.hub import CONFIG
 from janusflow.interop.names import (
     Row,
     Shape,
@@ -104,7 +105,7 @@ def fill_from_official(
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """The folder's config.json."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
         what = "no config.json in this folder" if folder.is_dir() else "no such folder"
         raise CheckpointError(

@@ -13,6 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.model import RepaConfig
 from janusflow.interop.config import OFFICIAL_MODEL_TYPE, config_from_official
+from janusflow.interop.hub import CONFIG
 from janusflow.interop.tokens import TokenIds
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.model.configuration import JanusFlowConfig
@@ -81,7 +82,7 @@ def vae_at_hand(folders: Sequence[Path | None]) -> AutoencoderKL | None:
     """The first VAE whose configuration is in one of the folders or its `vae/`, without memory."""
     for folder in folders:
         for candidate in (folder / SUBFOLDER, folder) if folder is not None else ():
-            path = candidate / "config.json"
+            path = candidate / CONFIG
             if path.is_file():
                 settings = json.loads(path.read_text(encoding="utf-8"))
                 if "block_out_channels" in settings:

@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from janusflow.interop.config_writing import config_to_official
+from janusflow.interop.hub import CONFIG
 from janusflow.interop.load import shapes_of
 from janusflow.interop.names import TRAINING_ONLY, official_shapes, row_to_official, rows_of
 from janusflow.interop.weight_files import SAFETENSORS
@@ -33,5 +34,5 @@ def save_official(model: JanusFlowForConditionalGeneration, folder: Path) -> tup
     save_file(weights, folder / SAFETENSORS, metadata={"format": "pt"})
     # Sorted and indented as transformers writes it, and so as the release's file is.
     text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    (folder / CONFIG).write_text(text, encoding="utf-8")
     return tuple(name for name in model.state_dict() if name.startswith(TRAINING_ONLY))

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.interop.hub import OFFICIAL_VAE, VAE_FILES, find_folder
+from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, VAE_FILES, find_folder
 
 SUBFOLDER = "vae"
 
@@ -53,8 +53,8 @@ def load_vae(
 def _folder(where: str | Path | None, beside: Path | None) -> Path:
     if beside is not None:
         for folder in (beside / where if where else None, beside / SUBFOLDER):
-            if folder is not None and (folder / "config.json").is_file():
+            if folder is not None and (folder / CONFIG).is_file():
                 return folder
     folder = find_folder(where or OFFICIAL_VAE, files=VAE_FILES)
     inside = folder / SUBFOLDER
-    return inside if (inside / "config.json").is_file() else folder
+    return inside if (inside / CONFIG).is_file() else folder

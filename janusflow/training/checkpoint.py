@@ -10,7 +10,9 @@ nothing else is random state.
 import pickle
 import shutil
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +21,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 
 from janusflow.config.errors import CheckpointError
@@ -62,9 +64,9 @@ class Checkpointer:
     def __init__(self, run: Path, *, keep: int) -> None:
         self.run, self.keep = run, keep
         self._writing: Future[Any] | None = None
-        # The writing thread's messages must not mix with the training's.
-        # Here rather than around the calls: the thread that writes warns as well.
+        # Not around the calls alone: the thread that writes warns as well.
         warnings.filterwarnings("ignore", message=SINGLE_PROCESS)
+        # The writing thread's messages must not mix with the training's.
         group = dist.new_group(backend="gloo") if num_processes() > 1 else None
         self._group = cast(dist.ProcessGroup | None, group)
 
@@ -115,9 +117,24 @@ class Checkpointer:
             ) from error
         if is_first():
             complete = checkpoints(self.run)
-            for path in (self.run / FOLDER).iterdir():
-                if path not in complete[-self.keep :]:
+            for path in (self.run / FOLDER).glob("[0-9]*"):
+                if path.is_dir() and path not in complete[-self.keep :]:
                     shutil.rmtree(path)
+
+
+def describe(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's tensors, their shapes and dtypes alone (meta device).
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+    """
+    with _explained(path):
+        entries = PlainReader(path).read_metadata().state_dict_metadata.items()
+        tensors = {name: cast(TensorStorageMetadata, entry) for name, entry in entries}
+        return {
+            name: torch.empty(each.size, dtype=each.properties.dtype, device="meta")
+            for name, each in tensors.items()
+        }
 
 
 def load_into(path: Path, state: dict[str, Tensor]) -> None:
@@ -127,15 +144,9 @@ def load_into(path: Path, state: dict[str, Tensor]) -> None:
         CheckpointError: the checkpoint is damaged, or holds other tensors.
     """
     warnings.filterwarnings("ignore", message=SINGLE_PROCESS)
-    reader = PlainReader(path)
-    try:
-        reader.read_metadata()  # what is wrong with it, dcp.load would say in many lines
-        dcp.load(state, storage_reader=reader, no_dist=num_processes() == 1)
-    except UNREADABLE as error:
-        raise CheckpointError(
-            f"{path} is not a checkpoint that this run can read ({type(error).__name__}: "
-            f"{_reason(error)}): delete it to resume from the one before."
-        ) from error
+    describe(path)  # what is wrong with it, dcp.load would say in many lines
+    with _explained(path):
+        dcp.load(state, storage_reader=PlainReader(path), no_dist=num_processes() == 1)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -144,16 +155,20 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the checkpoint is damaged.
     """
-    try:
-        metadata = PlainReader(path).read_metadata()
-        entries = metadata.state_dict_metadata.items()
-        state = {name: torch.empty(e.size, dtype=e.properties.dtype) for name, e in entries}  # pyright: ignore[reportAttributeAccessIssue]
-    except UNREADABLE as error:
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}): name another one."
-        ) from error
+    state = {name: torch.empty_like(t, device="cpu") for name, t in describe(path).items()}
     load_into(path, state)
     return state
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint that can be read here ({type(error).__name__}: "
+            f"{_reason(error)}): delete it to resume the run from the one before, or name another."
+        ) from error
 
 
 class PlainReader(dcp.FileSystemReader):

@@ -86,7 +86,7 @@ def as_recipe_says(config: DryRunConfig, scale: ScaleConfig) -> DryRunConfig:
         config,
         shard=scale.shard or config.gpus,
         precision=scale.precision,
-        activation_checkpointing=scale.recompute,
+        recompute=scale.recompute,
     )
 
 

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from janusflow.config.training import GuardConfig, LoopConfig
 from janusflow.training.base import Objective
-from janusflow.training.checkpoint import Checkpointer, checkpoints, load_into
+from janusflow.training.checkpoint import Checkpointer, checkpoints, describe, load_into
 from janusflow.training.ema import Ema
 from janusflow.training.guard import Guard, RowsOf
 from janusflow.training.optim import build_optimizer, learning_rate, new_moments
 from janusflow.training.processes import device, summed
-from janusflow.training.scale import distribute, moved, untouched, whole
+from janusflow.training.scale import add_up, distribute, moved, untouched, whole
+
+NORMS = "guard.norms"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +158,7 @@ def backward(
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Leave the gradients of a step, and return the step's losses and tally.
 
-    Losses are means over what all batches of all processes hold, and so are the gradients, which
-    sharded modules add up among the processes as they are made.
+    Losses are means over what all batches of all processes hold, and so are the gradients.
     """
     counted = [objective.counts(batch) for batch in batches]
     tallied = [{"samples": len(batch)} | objective.tally(batch) for batch in batches]
@@ -173,6 +174,7 @@ def backward(
         shares = {name: total / max(counts[name], 1) for name, total in totals_here.items()}
         torch.stack([*shares.values(), untouched(objective)]).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
+    add_up(objective)
     means = summed(torch.stack(list(losses.values())))
     return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, tally
 
@@ -192,17 +194,21 @@ def snapshot(state: TrainState) -> dict[str, Tensor]:
         **{f"parameters.{name}": parameter.detach() for name, parameter in trained.items()},
         **{f"ema.{name}": shadow for name, shadow in shadows.items()},
         **moments,
-        "guard.norms": state.guard.norms,
+        NORMS: state.guard.norms,
     }
 
 
 def restore(state: TrainState, path: Path) -> None:
     """Put a checkpoint's values into a state, each process its own shards.
 
+    The guard begins anew if its window has changed.
+
     Raises:
         CheckpointError: it is damaged, or of another run.
     """
     new_moments(state.optimizer)
     saved = snapshot(state)
+    if describe(path)[NORMS].shape != saved[NORMS].shape:
+        del saved[NORMS]
     load_into(path, saved)
     state.step, state.samples_seen = int(saved["step"]), int(saved["samples_seen"])

@@ -19,22 +19,29 @@ from janusflow.config.errors import ConfigError
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes torchrun started, or be a group of one, for the length of a block."""
+    """Join the processes torchrun started, if it did, for the length of a block."""
     if dist.is_initialized():
         yield
         return
-    backend = "gloo"
     if torch.cuda.is_available():
-        backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(device())
     if "WORLD_SIZE" in os.environ:
-        dist.init_process_group(backend)
-    else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(_backend())
     try:
         yield
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def require_group() -> None:
+    """Be a group of one, if no processes were joined: FSDP wants one even then."""
+    if not dist.is_initialized():
+        dist.init_process_group(_backend(), store=dist.HashStore(), rank=0, world_size=1)
+
+
+def _backend() -> str:
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def device() -> torch.device:

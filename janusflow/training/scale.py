@@ -20,15 +20,17 @@ from torch.utils.checkpoint import checkpoint
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ScaleConfig
 from janusflow.training.base import Objective
-from janusflow.training.processes import device, num_processes
+from janusflow.training.processes import device, num_processes, require_group, summed
 
 
 def distribute(objective: Objective, config: ScaleConfig) -> None:
     """Move an objective to this process's device, and share it out among the processes.
 
-    Blocks (`objective.blocks()`) are gathered one by one; the rest of what trains stays gathered
-    for the whole of a step, because a batch may have no use for it: its gradients are added at
-    the end of the backward pass, whatever each process's batch used.
+    Float32 copies need no more: `add_up` sends their gradients in one message, which on two CPU
+    processes takes less than FSDP's many (benchmarks/notes.md). Otherwise blocks
+    (`objective.blocks()`) are gathered one by one; the rest of what trains stays gathered for the
+    whole of a step, because a batch may have no use for it: its gradients are added up at the end
+    of the backward pass, whatever each process's batch used.
 
     Raises:
         ConfigError: the processes cannot be shared out so.
@@ -36,13 +38,12 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
     objective.to(device())
     for block in objective.blocks():
         if config.recompute:
-            block.forward = partial(
-                checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
-            )
+            recompute(block)
         if config.compile:
             block.compile()
-    if num_processes() == 1 and config.precision == "fp32":
+    if config.precision == "fp32" and (num_processes() == 1 or config.shard == 1):
         return
+    require_group()
     is_half = config.precision == "bf16"
     shard = partial(
         fully_shard,
@@ -59,6 +60,12 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
         if isinstance(module, FSDPModule):  # losses are means over all processes already
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+
+
+def recompute(block: nn.Module) -> None:
+    """Let a block keep its inputs alone, and run again for its gradients."""
+    again = {"use_reentrant": False, "preserve_rng_state": False}
+    block.forward = partial(checkpoint, block.forward, **again)
 
 
 def device_mesh(shard: int) -> DeviceMesh:
@@ -88,6 +95,17 @@ def moved(value: Any, to: torch.device) -> Any:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **{n: moved(v, to) for n, v in fields.items()})
     return value
+
+
+@torch.no_grad()
+def add_up(objective: Objective) -> None:
+    """Replace the gradients of copies by their sums over the processes; FSDP has done so itself."""
+    if num_processes() == 1 or isinstance(objective, FSDPModule):
+        return
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    flat = summed(torch.cat([cast(Tensor, p.grad).flatten() for p in trained]))
+    for parameter, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from janusflow.data.samples import UnderstandingSample
 from janusflow.model.costs import counting
 from janusflow.model.rows import NOBODY
 from janusflow.training.objective import JanusFlowObjective
+from janusflow.training.scale import recompute
 from janusflow.training.sizes import Sizes
 from janusflow.training.typical import Typical
 
@@ -66,7 +67,7 @@ class Memory:
 
     weights: int
     working_copy: int
-    """Weights in the dtype and completeness that computing takes, beside those that are kept."""
+    """Weights and gradients as computing takes them, beside those that are kept."""
     gradients: int
     optimizer: int
     average: int
@@ -75,7 +76,7 @@ class Memory:
     activations: int
     """What forward and backward hold beside the gradients, when all of it together is largest."""
     activations_otherwise: int
-    """The same, were activation checkpointing the other way."""
+    """The same, were recomputation the other way."""
 
     @property
     def total(self) -> int:
@@ -108,7 +109,7 @@ class Simulation:
         self.recipe, self.typical, self.config = recipe, typical, config
         self.model, self.vae = sizes.model, sizes.vae
         nn.Module.to(self.model, DTYPES[config.precision])
-        self.objective = JanusFlowObjective(self.model, recipe.objective, vae=self.vae).train()
+        self.objective = JanusFlowObjective(self.model, recipe.objective, vae=self.vae)
         self._largest: tuple[int, TrainBatch] | None = None
 
     def phase(self, begin: int, *, steps: int) -> Phase:
@@ -118,7 +119,7 @@ class Simulation:
         forward: Counter[str] = Counter()
         backward = 0
         for batch, number in alike:
-            counted = self.run(batch, is_checkpointed=self.config.activation_checkpointing)
+            counted = self.run(batch, recomputes=self.config.recompute)
             for name, flops in counted.forward.items():
                 forward[name] += number * flops
             backward += number * counted.backward
@@ -173,12 +174,11 @@ class Simulation:
             pictures_drawn=samples["generation"],
         )
 
-    def run(self, batch: TrainBatch, *, is_checkpointed: bool) -> Counted:
+    def run(self, batch: TrainBatch, *, recomputes: bool) -> Counted:
         """Learn one batch and count."""
-        if is_checkpointed:
-            self.model.activation_checkpointing_enable()
-        else:
-            self.model.activation_checkpointing_disable()
+        again = self.objective.blocks() if recomputes else ()
+        for block in again:
+            recompute(block)
         parts: dict[str, nn.Module] = {
             "llm": self.model.llm,
             "understanding_encoder": self.model.understanding_encoder,
@@ -197,6 +197,8 @@ class Simulation:
             forward_flops = meter.flops
             total.backward()
         self.objective.zero_grad()
+        for block in again:
+            del block.forward  # the class's own is back
         forward = meter.flops_by_part
         forward["aligners_and_rest"] = forward_flops - forward.total()
         self._split_tower(forward, batch)
@@ -223,9 +225,7 @@ class Simulation:
         if self._largest is None:
             raise AssertionError("no phase has been counted")
         activation_bytes, batch = self._largest
-        otherwise = self.run(
-            batch, is_checkpointed=not self.config.activation_checkpointing
-        ).activation_bytes
+        otherwise = self.run(batch, recomputes=not self.config.recompute).activation_bytes
         whole = sum(p.numel() for p in self.model.parameters())
         vae = sum(p.numel() for p in self.vae.parameters())
         trained = self._trained_bytes()
@@ -246,17 +246,18 @@ class Simulation:
         return FP32_BYTES * trained // self.config.shard
 
     def _working_copy(self, whole: int) -> int:
-        """Weights in the dtype that computes, where those that are kept are shares or float32."""
-        itemsize = self.model.dtype.itemsize
-        if self.config.shard == 1:
-            return whole * itemsize if itemsize < FP32_BYTES else 0
-        names = {*(self.model._no_split_modules or ()), *(self.model.llm._no_split_modules or ())}
-        blocks = sorted(
-            sum(p.numel() for p in module.parameters())
-            for module in self.model.modules()
-            if type(module).__name__ in names
-        )
-        return itemsize * (whole - sum(blocks[:-GATHERED_BLOCKS]))
+        """What FSDP gathers beside the shares: weights to compute with, and gradients to add up.
+
+        Of what is outside of blocks, both are whole until the end of a step (scale.py).
+        """
+        if self.config.shard == 1 and self.config.precision == "fp32":
+            return 0
+        blocks = [[*block.parameters()] for block in self.objective.blocks()]
+        sizes = sorted(sum(p.numel() for p in block) for block in blocks)
+        inside = {id(p) for block in blocks for p in block}
+        outside = [p for p in self.objective.parameters() if id(p) not in inside]
+        gradients = sum(p.numel() for p in outside if p.requires_grad)
+        return self.model.dtype.itemsize * (whole - sum(sizes[:-GATHERED_BLOCKS]) + gradients)
 
 
 def num_bytes(batch: TrainBatch) -> int:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
 from janusflow.config.errors import CheckpointError
 from janusflow.config.model import RepaConfig
 from janusflow.config.recipes import StageRecipe
-from janusflow.interop.hub import OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand
+from janusflow.interop.hub import CONFIG, OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand
 from janusflow.interop.load import read_config, without_memory
 from janusflow.interop.release import release_config, vae_at_hand, vae_without_memory
 from janusflow.model.configuration import JanusFlowConfig
@@ -20,8 +20,6 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.parts import train_only
 from janusflow.training.starting import MODEL, special_tokens
-
-CONFIG = "config.json"
 
 
 class Sizes(NamedTuple):

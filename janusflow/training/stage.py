@@ -22,6 +22,7 @@ from janusflow.data.formats import open_source, require_kind
 from janusflow.data.mixture import KINDS, Kind, mixed_batches, rows_of_step
 from janusflow.data.prepare import Preparation
 from janusflow.data.sources import BadRows, Weighted
+from janusflow.interop.hub import CONFIG
 from janusflow.interop.vae import load_vae
 from janusflow.mini.easy_vqa import easy_vqa_questions
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
@@ -41,7 +42,6 @@ from janusflow.training.trackers import open_trackers
 from janusflow.training.utilisation import Utilisation, llm_flops, utilisation_of
 
 BAD_ROWS = "bad-rows.jsonl"
-CONFIG = "config.json"
 
 
 def train_stage(

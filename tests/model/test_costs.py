@@ -47,6 +47,17 @@ def test_a_convolution_in_groups_takes_what_its_groups_take_one_by_one(groups: i
     assert meter.flops == alone.get_total_flops()
 
 
+@pytest.mark.parametrize(("wants_input", "wants_weight"), [(0, 1), (1, 0), (1, 1)])
+def test_a_convolution_takes_as_much_again_for_each_gradient_that_is_wanted(
+    wants_input: int, wants_weight: int
+):
+    x = torch.randn(2, 3, 8, 8, requires_grad=bool(wants_input))
+    layer = nn.Conv2d(3, 5, 3, padding=1).requires_grad_(bool(wants_weight))
+    with counting() as meter:
+        layer(x).sum().backward()
+    assert meter.flops == (1 + wants_input + wants_weight) * 2 * 2 * 5 * 3 * 9 * 64
+
+
 def test_peak_bytes_are_those_of_tensors_alive_at_once():
     x = torch.ones(1000)
     with counting() as meter:

@@ -51,7 +51,7 @@ def test_what_changes_while_it_is_written_is_saved_as_it_was(tmp_path: Path):
 def test_a_state_of_other_names_or_shapes_is_refused(tmp_path: Path):
     path = saved(tmp_path, 1, {"weight": torch.zeros(3)})
     for other in ({"bias": torch.zeros(3)}, {"weight": torch.zeros(4)}):
-        with pytest.raises(CheckpointError, match="00000001 is not a checkpoint that this run"):
+        with pytest.raises(CheckpointError, match="00000001 is not a checkpoint that can"):
             load_into(path, other)
 
 
@@ -69,6 +69,15 @@ def test_one_without_its_description_does_not_count_and_makes_room(tmp_path: Pat
     assert checkpoints(tmp_path) == []
     saved(tmp_path, 4, {"step": torch.tensor(4)})
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000004"]
+
+
+def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path):
+    notes = tmp_path / "checkpoints" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    for step in (1, 2):
+        saved(tmp_path, step, {"step": torch.tensor(step)}, keep=1)
+    assert sorted(path.name for path in notes.parent.iterdir()) == ["00000002", "notes.txt"]
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint(
@@ -94,7 +103,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path):
 
     path = saved(tmp_path, 1, {"step": torch.tensor(1)})
     (path / COMPLETE).write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="system has no place in a checkpoint"):
         read_checkpoint(path)
     with pytest.raises(CheckpointError, match="system has no place in a checkpoint"):
         load_into(path, {"step": torch.tensor(0)})

@@ -16,7 +16,7 @@ from janusflow.config.errors import TrainingError
 from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig
 from janusflow.training.checkpoint import checkpoints
 from janusflow.training.guard import BAD_STEPS, Guard
-from janusflow.training.loop import StepReport, TrainState, train
+from janusflow.training.loop import StepReport, TrainState, start, train
 
 TOY_RUN = Path(__file__).parents[1] / "toy_run.py"
 LONG = LoopConfig(
@@ -168,6 +168,16 @@ def test_a_resumed_run_judges_as_an_uninterrupted_one(tmp_path: Path):
     ends = [last_checkpoint(tmp_path / run) for run in ("whole", "broken")]
     assert torch.equal(ends[0]["guard.norms"], ends[1]["guard.norms"])
     assert torch.equal(*(end["parameters.layer.weight"] for end in ends))
+
+
+def test_a_run_goes_on_with_another_window(tmp_path: Path):
+    """Its norms begin anew; with the same window they are the checkpoint's."""
+    train(ToyObjective(), toy_batches, replace(guarded(), steps=8), run=tmp_path)
+    same = start(ToyObjective(), guarded(), run=tmp_path)
+    other = start(ToyObjective(), guarded(window=6), run=tmp_path)
+    assert same.step == other.step == 8
+    assert same.guard.norms.isfinite().all()
+    assert other.guard.norms.tolist() == [math.inf] * 6
 
 
 def run_pair(folder: Path, action: str) -> list[tuple[int, str]]:

@@ -1,5 +1,8 @@
 """Recipes: those that ship fit together, and a tiny set of them runs from nothing to pictures."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +313,17 @@ def test_overrides_need_one_recipe_and_a_folder_needs_recipes(tmp_path: Path):
     folder = write_recipes(tmp_path / "recipes", {"1": {"task": "scenes"}})
     with pytest.raises(ConfigError, match="give them to one recipe file"):
         run_recipes(folder, ("seed=1",))
+
+
+@pytest.mark.slow
+def test_two_processes_make_of_the_recipes_what_one_makes(root: Path, tmp_path: Path):
+    """The VAE alike; the tower learns from what shares a batch, so later weights differ."""
+    recipes = write_recipes(tmp_path / "recipes", tiny_recipes(tmp_path))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "janusflow.cli.main", "train", str(recipes)]
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    found, expected = (np.load(each / "vae" / "latents.npy") for each in (tmp_path, root))
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert load(tmp_path / "ship" / "model").keys() == load(root / "ship" / "model").keys()
+    (picture,) = janusflow.load(tmp_path / "ship").generate("a red circle", steps=1, seed=0)
+    assert picture.size == (64, 64)

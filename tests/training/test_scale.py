@@ -22,6 +22,7 @@ from janusflow.training import scale
 from janusflow.training.scale import device_mesh, distribute, moved
 
 STEPS = 4
+SHARDED = '{"shard": 0}'
 LOSSES = ("text", "flow", "repa")
 
 
@@ -52,7 +53,7 @@ def test_several_processes_have_the_curves_of_one(
     sources: TinySources, alone: dict[str, Tensor], tmp_path: Path, num: int
 ):
     out = tmp_path / "out.pt"
-    assert_same_run(in_processes(num, out, sources, str(STEPS), "1", "{}"), alone)
+    assert_same_run(in_processes(num, out, sources, str(STEPS), "1", SHARDED), alone)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +64,8 @@ def test_a_run_goes_on_in_another_number_of_processes(
     sources: TinySources, alone: dict[str, Tensor], tmp_path: Path, first: int, then: int
 ):
     out = tmp_path / "out.pt"
-    in_processes(first, out, sources, "2", "1", "{}")
-    rest = in_processes(then, out, sources, str(STEPS), "1", "{}")
+    in_processes(first, out, sources, "2", "1", SHARDED)
+    rest = in_processes(then, out, sources, str(STEPS), "1", SHARDED)
     assert not any(f"{name} 2" in rest for name in LOSSES)
     assert_same_run(rest, alone, since=3)
 
@@ -78,7 +79,7 @@ def test_two_processes_killed_about_a_checkpoint_go_on_as_if_nothing_had_happene
     command = [sys.executable, split_run.__file__, str(sources.folder), str(tmp_path / "out.pt")]
     running = [
         subprocess.Popen(
-            [*command, str(rank), "2", str(STEPS), "1", "{}"],
+            [*command, str(rank), "2", str(STEPS), "1", SHARDED],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         for rank in range(2)

@@ -13,12 +13,14 @@ from torch import nn
 
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
+from janusflow.config.training import ScaleConfig
 from janusflow.data.collate import TrainBatch
 from janusflow.data.mixture import plan
 from janusflow.model.costs import counting
 from janusflow.training.dry_run import StageCost, dry_run
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
+from janusflow.training.scale import distribute
 from janusflow.training.simulation import Memory, Simulation, num_bytes
 from janusflow.training.sizes import sizes_of
 from janusflow.training.typical import Typical
@@ -60,8 +62,8 @@ def materialised(batch: TrainBatch) -> TrainBatch:
 
 
 @pytest.mark.parametrize("has_latents", [True, False])
-@pytest.mark.parametrize("is_checkpointed", [True, False])
-def test_a_counted_batch_is_a_real_one(root: Path, has_latents: bool, is_checkpointed: bool):
+@pytest.mark.parametrize("recomputes", [True, False])
+def test_a_counted_batch_is_a_real_one(root: Path, has_latents: bool, recomputes: bool):
     """Operations and live bytes, the VAE's and the frozen tower's too."""
     data = {} if has_latents else {"data": no_data(root)}
     mixture = {"batch_size": 4, "ratios": [{"understanding": 1, "generation": 1, "text": 0}]}
@@ -70,12 +72,11 @@ def test_a_counted_batch_is_a_real_one(root: Path, has_latents: bool, is_checkpo
     simulation = Simulation(recipe, sizes, Typical(recipe, sizes, ONE.lengths), ONE)
     phase = simulation.phase(0, steps=1)
     (alike,) = simulation._batches(plan(recipe.mixture, 0))
-    counted = simulation.run(alike.batch, is_checkpointed=is_checkpointed)
+    counted = simulation.run(alike.batch, recomputes=recomputes)
     model = run_model()
     train_only(model, recipe.trainable)
-    objective = JanusFlowObjective(model, recipe.objective, vae=AutoencoderKL(**VAE)).train()
-    if is_checkpointed:
-        model.activation_checkpointing_enable()
+    objective = JanusFlowObjective(model, recipe.objective, vae=AutoencoderKL(**VAE))
+    distribute(objective, ScaleConfig(recompute=recomputes))
     batch = materialised(alike.batch)
     with counting(trained=objective) as meter:
         torch.stack(list(objective(batch).values())).sum().backward()
@@ -83,7 +84,7 @@ def test_a_counted_batch_is_a_real_one(root: Path, has_latents: bool, is_checkpo
     assert counted.forward.total() + counted.backward == meter.flops
     assert counted.activation_bytes == int(meter.peak_bytes) - trained
     assert ("vae_encoder" in counted.forward) != has_latents
-    assert is_checkpointed or phase.step_flops == meter.flops
+    assert recomputes or phase.step_flops == meter.flops
 
 
 def test_a_step_is_the_same_work_however_it_is_split(root: Path):
@@ -126,7 +127,7 @@ def test_frozen_parts_take_less_backward(root: Path):
 
 
 def test_checkpointing_trades_memory_for_running_blocks_again(root: Path):
-    stages = [cost(root, replace(ONE, activation_checkpointing=each)) for each in (False, True)]
+    stages = [cost(root, replace(ONE, recompute=each)) for each in (False, True)]
     kept, again = (stage.memory for stage in stages)
     assert again.activations < 0.8 * kept.activations
     assert again.activations_otherwise == pytest.approx(kept.activations, rel=0.01)
@@ -137,15 +138,25 @@ def test_checkpointing_trades_memory_for_running_blocks_again(root: Path):
 
 
 def test_shared_copies_and_bf16_take_the_memory_they_should(root: Path):
-    config = replace(ONE, gpus=2)
-    whole, shared = (cost(root, replace(config, shard=shard)).memory for shard in (1, 2))
-    assert whole.working_copy == 0 < shared.working_copy
+    """FSDP gathers both blocks and the rest, whose gradients wait for the end of the step."""
+    two = replace(ONE, gpus=2)
+    copies, shared = (cost(root, replace(two, shard=shard)).memory for shard in (1, 2))
     for name in ("gradients", "optimizer", "average"):
-        assert getattr(shared, name) == pytest.approx(getattr(whole, name) / 2, abs=4)
+        assert getattr(shared, name) == pytest.approx(getattr(copies, name) / 2, abs=4)
+    alone = cost(root).memory
     halves = cost(root, replace(ONE, precision="bf16")).memory
-    parameters = sum(p.numel() for p in run_model().parameters())
-    assert halves.working_copy == 2 * parameters
-    assert (halves.weights, halves.gradients) == (whole.weights, whole.gradients)
+    assert (halves.weights, halves.gradients) == (alone.weights, alone.gradients)
+    model = run_model()
+    train_only(model, stage_recipe(root).trainable)
+    gathered = sum(p.numel() for p in model.parameters())
+    waiting = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if p.requires_grad and "layers" not in name
+    )
+    assert shared.working_copy == 4 * (gathered + waiting)
+    assert halves.working_copy == 2 * (gathered + waiting)
+    assert copies.working_copy == alone.working_copy == 0
 
 
 def test_a_batchs_bytes_are_those_of_its_tensors(root: Path):
