@@ -4,8 +4,6 @@ Latents are scaled and shifted as the VAE's configuration says, so that the flow
 unit variance.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -14,6 +12,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
+from janusflow.interop.vae import decode_pictures, encode_pictures
 from janusflow.processing.images import crop_for_generation, to_latent_range, to_pictures
 
 WHITE = 255
@@ -27,10 +26,7 @@ def vae_factor(vae: AutoencoderKL) -> int:
 @torch.no_grad()
 def decode_latents(vae: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> list[Image.Image]:
     """Decode latents to RGB pictures."""
-    scale, shift = _scale_and_shift(vae)
-    unscaled: Any = latents.to(vae.dtype) / scale + shift  # diffusers types it a FloatTensor
-    decoded: Any = vae.decode(unscaled)
-    return to_pictures(decoded.sample)
+    return to_pictures(decode_pictures(vae, latents))
 
 
 @torch.no_grad()
@@ -38,10 +34,7 @@ def encode_picture(
     vae: AutoencoderKL, picture: Image.Image, *, size: int
 ) -> Float[Tensor, "1 c y x"]:
     """Encode the central square of a picture, as size x size pixels, to the latent's mean."""
-    scale, shift = _scale_and_shift(vae)
-    pixels = to_latent_range(crop_for_generation(picture, size=size))[None]
-    encoded: Any = vae.encode(pixels.to(vae.device, vae.dtype))
-    return (encoded.latent_dist.mode().float() - shift) * scale
+    return encode_pictures(vae, to_latent_range(crop_for_generation(picture, size=size))[None])
 
 
 def mask_on_latents(mask: Image.Image, *, factor: int) -> Bool[Tensor, "1 1 y x"]:
@@ -55,8 +48,3 @@ def prepare_mask(mask: Image.Image, *, size: int) -> Image.Image:
     """Crop and resize a mask as its picture, and make it black and white: half white is white."""
     square = crop_for_generation(mask.convert("L"), size=size)
     return square.point([WHITE * (level > WHITE // 2) for level in range(WHITE + 1)])
-
-
-def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
-    """What latents are multiplied by, and what is subtracted before; the SDXL VAE has no shift."""
-    return float(vae.config["scaling_factor"]), float(vae.config.get("shift_factor") or 0.0)

@@ -7,8 +7,10 @@ the ODE, batches.py splits the work, answering.py chooses tokens, conversing.py 
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
@@ -30,10 +32,10 @@ from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.originals import keep_pixels_outside, prepare_original
 from janusflow.inference.pictures import vae_factor
 from janusflow.interop.hub import CONFIG
-from janusflow.interop.vae import SUBFOLDER
+from janusflow.interop.vae import SUBFOLDER, encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt
-from janusflow.processing.batches import PromptBatch
+from janusflow.processing.batches import ConversationBatch, PromptBatch
 from janusflow.processing.images import Picture
 from janusflow.processing.processor import JanusFlowProcessor
 
@@ -228,7 +230,7 @@ class JanusFlow:
         return answer_texts(
             self.model,
             self.processor,
-            self.processor.conversations(conversations, allow_paths=allow_paths),
+            self._read(conversations, allow_paths=allow_paths),
             settings=settings,
             first_seed=chosen(seed),
         )
@@ -259,10 +261,20 @@ class JanusFlow:
         return stream_text(
             self.model,
             self.processor,
-            self.processor.conversations([messages], allow_paths=allow_paths),
+            self._read([messages], allow_paths=allow_paths),
             settings=settings,
             first_seed=chosen(seed),
         )
+
+    @torch.no_grad()
+    def _read(
+        self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
+    ) -> ConversationBatch:
+        """Tokens, and pictures as the model sees them: pixels, or their latents."""
+        batch = self.processor.conversations(conversations, allow_paths=allow_paths)
+        if batch.pixel_values is None or not self.model.config.sees_latents:
+            return batch
+        return replace(batch, pixel_values=encode_pictures(self.vae, batch.pixel_values))
 
     # ---- files --------------------------------------------------------------------------------
 

@@ -154,6 +154,7 @@ def _network(config: JanusFlowConfig) -> dict[str, Any]:
         **{f"llm_config.{key}": getattr(llm, key, None) for key in llm_keys},
         "llm_config.rope_parameters": getattr(llm, "rope_parameters", None),
         **{f"vision_config.{key}": getattr(vision, key, None) for key in vision_keys},
+        "seeing": config.seeing,
         **{f"generation.{key}": value for key, value in (config.generation or {}).items()},
     }
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, VAE_FILES, find_folder
@@ -48,6 +50,30 @@ def load_vae(
         ) from error
     placed: Any = vae  # diffusers decorates `to` in a way its own types do not allow
     return placed.to(device).eval()
+
+
+def encode_pictures(
+    vae: AutoencoderKL, pixel_values: Float[Tensor, "b 3 y_pixel x_pixel"]
+) -> Float[Tensor, "b c y x"]:
+    """Pictures in [-1, 1] to the mean of their latents, scaled to about unit variance, float32."""
+    scale, shift = _scale_and_shift(vae)
+    (posterior,) = vae.encode(pixel_values.to(vae.device, vae.dtype), return_dict=False)
+    return (posterior.mean.float() - shift) * scale
+
+
+def decode_pictures(
+    vae: AutoencoderKL, latents: Float[Tensor, "b c y x"]
+) -> Float[Tensor, "b 3 y_pixel x_pixel"]:
+    """Latents of about unit variance to pictures, about in [-1, 1]; gradients flow through."""
+    scale, shift = _scale_and_shift(vae)
+    unscaled: Any = latents.to(vae.dtype) / scale + shift  # diffusers types it a FloatTensor
+    decoded: Any = vae.decode(unscaled)
+    return decoded.sample
+
+
+def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
+    """What latents are multiplied by, and what is subtracted before; the SDXL VAE has no shift."""
+    return float(vae.config["scaling_factor"]), float(vae.config.get("shift_factor") or 0.0)
 
 
 def _folder(where: str | Path | None, beside: Path | None) -> Path:

@@ -10,6 +10,9 @@ from transformers.configuration_utils import SubConfigSpec
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import GenerationPathConfig, RepaConfig
 
+SEEING = ("tower", "shared", "separate")
+"""What pictures to understand may be read through."""
+
 
 # transformers hands every key of a file to the constructor; jaxtyping, in tests, would look for
 # each of them among the fields.
@@ -34,6 +37,9 @@ class JanusFlowConfig(PreTrainedConfig):
     vision_config: Any = None
     generation: dict | None = None
     repa: dict | None = None
+    seeing: str = "tower"
+    """What pictures to understand are read through: the tower, or of their latents the generation
+    encoder (shared) or another like it (separate): rows B and C of the paper's Table 6."""
     vae: str | None = "stabilityai/sdxl-vae"
     """Folder beside the weights, or hub id, of the VAE."""
     official: dict | None = None
@@ -54,6 +60,7 @@ class JanusFlowConfig(PreTrainedConfig):
         self.generation = asdict(_record(GenerationPathConfig, self.generation or {}))
         if self.repa is not None:
             self.repa = asdict(_record(RepaConfig, self.repa))
+        self._check_seeing()
         self.tie_word_embeddings = bool(getattr(self.llm_config, "tie_word_embeddings", False))
         super().__post_init__(**kwargs)
 
@@ -66,6 +73,23 @@ class JanusFlowConfig(PreTrainedConfig):
     def repa_head(self) -> RepaConfig | None:
         """The REPA head's shape, or None for a model that has none (the release)."""
         return None if self.repa is None else RepaConfig(**self.repa)
+
+    @property
+    def sees_latents(self) -> bool:
+        """Whether pictures to understand come as latents instead of pixels."""
+        return self.seeing != "tower"
+
+    def _check_seeing(self) -> None:
+        if self.seeing not in SEEING:
+            raise ConfigError(
+                f"seeing={self.seeing} must be one of {', '.join(SEEING)}: change it."
+            )
+        num_patches = (self.vision_config.image_size // self.vision_config.patch_size) ** 2
+        if self.sees_latents and num_patches != self.flow.num_tokens:
+            raise ConfigError(
+                f"seeing={self.seeing} makes {self.flow.num_tokens} embeddings of a picture where "
+                f"the tower makes {num_patches}: choose generation.latent_size so that both agree."
+            )
 
     @property
     def hidden_size(self) -> int:

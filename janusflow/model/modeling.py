@@ -59,16 +59,18 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
     def __init__(self, config: JanusFlowConfig) -> None:
         super().__init__(config)
         flow, hidden_size = config.flow, config.hidden_size
-        vision_size = config.vision_config.hidden_size
+        seen_size = flow.width if config.sees_latents else config.vision_config.hidden_size
         self.begin_of_understanding = nn.Parameter(torch.zeros(1, hidden_size))
         self.understanding_encoder = SiglipVisionModel(config.vision_config)
-        self.understanding_aligner = nn.Linear(vision_size, hidden_size)
+        self.understanding_aligner = nn.Linear(seen_size, hidden_size)
         self.generation_encoder = GenerationEncoder(flow, hidden_size)
         self.generation_encoder_aligner = nn.Linear(flow.width, hidden_size)
         self.llm = AutoModelForCausalLM.from_config(config.llm_config)
         self.generation_decoder_norm = RMSNorm(hidden_size, eps=flow.norm_eps)
         self.generation_decoder_aligner = nn.Linear(hidden_size, flow.width)
         self.generation_decoder = GenerationDecoder(flow, hidden_size)
+        is_separate = config.seeing == "separate"
+        self.latent_encoder = GenerationEncoder(flow, hidden_size) if is_separate else None
         self.repa_head = build_repa_head(config)
         self.post_init()
 
@@ -81,8 +83,17 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         return self.understanding_encoder(pixel_values.to(self.dtype)).last_hidden_state
 
     def embed_images(self, pixel_values: Float[Tensor, "n c y x"]) -> Float[Tensor, "n p d"]:
-        """Embed pictures for the LLM: `begin_of_understanding`, then one embedding a patch."""
-        patches = self.understanding_aligner(self.understanding_features(pixel_values))
+        """Embed pictures for the LLM: `begin_of_understanding`, then one embedding a patch.
+
+        A model that sees latents (`config.seeing`) takes them instead of pixels: points of time 1.
+        """
+        if self.config.sees_latents:
+            encoder = self.latent_encoder or self.generation_encoder
+            seen = encoder(pixel_values.to(self.dtype), pixel_values.new_ones(len(pixel_values)))
+            features = rearrange(seen.features, "n w y x -> n (y x) w")
+        else:
+            features = self.understanding_features(pixel_values)
+        patches = self.understanding_aligner(features)
         begin = self.begin_of_understanding.expand(len(patches), 1, -1)
         return torch.cat([begin, patches], dim=1)
 
@@ -278,7 +289,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         if self.repa_head is None or head is None:
             raise ConfigError(
                 "this model has no REPA head (repa: null in its config.json): add one with "
-                "repa={'block': 6, 'hidden_size': 2048} or train with the REPA weight at 0."
+                "repa={'block': 6, 'hidden_size': 2048} or train with alignment=none."
             )
         return self.repa_head(drawn(head.block)[:, 1:])
 

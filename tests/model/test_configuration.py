@@ -22,15 +22,13 @@ def test_defaults_are_the_releases_shapes():
 def test_a_file_brings_back_every_setting(tmp_path: Path):
     config = tiny_config()
     config.repa = {"block": 1, "hidden_size": 16}
+    config.seeing = "separate"
     config.official = {"kept": ["word", "for", {"word": None}]}
     config.save_pretrained(tmp_path)
     again = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(again, JanusFlowConfig)
-    assert (again.flow, again.repa_head, again.official) == (
-        config.flow,
-        config.repa_head,
-        config.official,
-    )
+    for name in ("flow", "repa_head", "seeing", "official"):
+        assert getattr(again, name) == getattr(config, name)
     assert again.llm_config.to_dict() == config.llm_config.to_dict()
     assert again.vision_config.to_dict() == config.vision_config.to_dict()
     assert again.image_start_token_id == config.image_start_token_id
@@ -54,6 +52,11 @@ def test_tied_embeddings_of_the_llm_are_known_above():
         ({"generation": {"patch_sise": 2}}, "patch_sise"),
         ({"generation": {"latent_size": 9}}, "latent_size=9"),
         ({"repa": {"blok": 6}}, "blok"),
+        ({"seeing": "vae"}, "seeing=vae must be one of tower, shared, separate"),
+        (
+            {"seeing": "shared", "vision_config": {"model_type": "siglip_vision_model"}},
+            "576 embeddings of a picture where the tower makes 196",
+        ),
         ({"llm_config": {"hidden_size": 64}}, "without model_type"),
     ],
 )

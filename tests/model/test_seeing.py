@@ -6,7 +6,9 @@ from tiny_model import IMAGE_SIZE, tiny_config, tiny_model
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import left_padded
 
 NUM_PATCHES = (IMAGE_SIZE // 16) ** 2
 CONFIG = tiny_config()
@@ -155,3 +157,46 @@ def test_begin_of_understanding_learns():
     model(tokens, pixel_values=pictures(1), labels=tokens).loss.backward()
     assert model.begin_of_understanding.grad is not None
     assert float(model.begin_of_understanding.grad.abs().max()) > 0
+
+
+def latent_model(seeing: str) -> JanusFlowForConditionalGeneration:
+    config = tiny_config()
+    torch.manual_seed(0)
+    return JanusFlowForConditionalGeneration(
+        JanusFlowConfig(**{**config.to_dict(), "seeing": seeing})
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeing", "own", "other"),
+    [
+        ("shared", "generation_encoder", "latent_encoder"),
+        ("separate", "latent_encoder", "generation_encoder"),
+    ],
+)
+def test_latents_are_seen_as_points_of_time_one_through_the_chosen_encoder(
+    seeing: str, own: str, other: str
+):
+    """The tower has no part in it, and neither has the other encoder."""
+    model = latent_model(seeing)
+    latents = torch.randn(2, 4, 8, 8)
+    embeds = model.embed_images(latents)
+    features = model.get_submodule(own)(latents, torch.ones(2)).features
+    expected = model.understanding_aligner(features.flatten(2).mT)
+    torch.testing.assert_close(embeds[:, 1:], expected)
+    assert torch.equal(embeds[:, 0], model.begin_of_understanding.expand(2, -1))
+    embeds.square().sum().backward()
+    moved = {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None}
+    assert moved == {own, "begin_of_understanding", "understanding_aligner"}
+    assert (model.latent_encoder is None) == (other == "latent_encoder")
+
+
+@torch.no_grad()
+def test_drawing_does_not_depend_on_what_is_seen_through():
+    """The same weights draw the same: seeing has its aligner to itself."""
+    x_t, t = torch.randn(1, 4, 8, 8), torch.tensor([0.3])
+    prompt = left_padded([[BOS, 40, 41]], pad_token_id=PAD)
+    tower, separate = latent_model("tower"), latent_model("separate")
+    shared_names = {n: v for n, v in tower.state_dict().items() if "understanding_al" not in n}
+    separate.load_state_dict(shared_names, strict=False)
+    torch.testing.assert_close(separate.velocity(x_t, t, prompt), tower.velocity(x_t, t, prompt))
