@@ -12,7 +12,12 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-LOSSES = {"text": "L_AR, nats a token", "flow": "L_RF", "repa": "L_REPA"}
+LOSSES = {
+    "answers": "L_AR of answers, nats a token",
+    "text": "L_AR of plain texts",
+    "flow": "L_RF",
+    "repa": "L_REPA",
+}
 WINDOW = 5
 """Log lines a point of a curve is the mean of."""
 
@@ -37,7 +42,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    figure, axes = pyplot.subplots(1, len(LOSSES), figsize=(12, 3.4), layout="constrained")
+    figure, axes = pyplot.subplots(1, len(LOSSES), figsize=(16, 3.4), layout="constrained")
     for axis, (loss, label) in zip(axes, LOSSES.items(), strict=True):
         start = 0.0
         for run in options.runs:
@@ -47,7 +52,7 @@ def main() -> None:
             start += samples_seen(run / "log.jsonl")
         axis.set_xlabel("thousand samples")
         axis.set_title(label)
-    axes[0].legend()
+    axes[-1].legend()
     figure.savefig(options.output, dpi=110)
 
 

@@ -1,6 +1,7 @@
 """Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
-Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES {gradients|STEPS} NUM_PARTS SCALE
+Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS NUM_PARTS SCALE
+or the same with `gradients` for STEPS and ALIGNMENT at the end.
 """
 
 import json
@@ -10,13 +11,15 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
-from tiny_run import TinySources, make_collator, run_model
+from tiny_run import TinySources, make_collator, run_model, run_vae
 from torch import Tensor
 
 from janusflow.config.training import (
+    Alignment,
     LoopConfig,
     MixtureConfig,
     ObjectiveConfig,
@@ -31,15 +34,20 @@ from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
 from janusflow.training.processes import own_parts
 from janusflow.training.scale import distribute, whole, whole_state
+from janusflow.training.scoring import load_scorer
 
 MIXTURE = MixtureConfig(batch_size=12, ratios=(Ratio(understanding=1.0, generation=2.0, text=1.0),))
 
 
 def step_of(
-    sources: TinySources, *, num_parts: int = 1, scale: ScaleConfig | None = None
+    sources: TinySources,
+    *,
+    num_parts: int = 1,
+    scale: ScaleConfig | None = None,
+    alignment: Alignment = "repa",
 ) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
-    objective = new_objective()
+    objective = new_objective(alignment)
     distribute(objective, scale or ScaleConfig())
     losses, tally = backward(objective, next(batches_of(sources, 5, num_parts)))
     assert tally["samples"] == MIXTURE.batch_size
@@ -78,11 +86,12 @@ def run_of(
     return weights | {f"average of {name}": value for name, value in average.items()} | losses
 
 
-def new_objective() -> JanusFlowObjective:
+def new_objective(alignment: Alignment = "repa") -> JanusFlowObjective:
     """A tiny model that trains all its parts."""
     model = run_model()
     train_only(model, list(PARTS))
-    return JanusFlowObjective(model, ObjectiveConfig())
+    config = ObjectiveConfig(alignment=alignment)
+    return JanusFlowObjective(model, config, vae=run_vae(), scorer=load_scorer(config, model))
 
 
 def batches_of(sources: TinySources, step: int, num_parts: int) -> Iterator[list[TrainBatch]]:
@@ -119,7 +128,8 @@ def main() -> None:
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num_processes)
     sources = TinySources(scenes)
     if sys.argv[5] == "gradients":
-        result = step_of(sources, num_parts=num_parts, scale=scale)
+        alignment = cast(Alignment, sys.argv[8])
+        result = step_of(sources, num_parts=num_parts, scale=scale, alignment=alignment)
     else:
         run, steps = out.parent / "run", int(sys.argv[5])
         result = run_of(sources, run, steps=steps, num_parts=num_parts, scale=scale)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -96,6 +97,12 @@ def run_model(*, seed: int = 0, has_repa: bool = True) -> JanusFlowForConditiona
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.02)
     return model
+
+
+def run_vae() -> AutoencoderKL:
+    """A random VAE for the model's latents."""
+    torch.manual_seed(0)
+    return AutoencoderKL(**VAE, scaling_factor=0.4).eval()
 
 
 class TinySources:

@@ -10,6 +10,9 @@ from typing import Literal, get_args
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import require_positive
 
+Alignment = Literal["repa", "contrastive", "score", "none"]
+"""What may help drawing beside the velocity loss."""
+
 
 def _require(record: object, name: str, fits: bool, wanted: str) -> None:
     if not fits:
@@ -117,14 +120,27 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """The three losses (paper section 3.2) and what they need."""
+    """The three losses (paper section 3.2), what may stand for the third, and what they need."""
 
     flow_weight: float = 1.0
     """Weight of the velocity loss."""
-    repa_weight: float = 1.0
-    """Weight of the alignment loss; the paper prints no coefficient."""
+    alignment: Alignment = "repa"
+    """What helps drawing beside the velocity loss.
+
+    repa: the head's features point where the tower's of the clean picture do; contrastive: each
+    patch's finds the tower's among the picture's patches; score: a frozen scorer sees in the
+    estimated picture what it should; none.
+    """
+    alignment_weight: float = 1.0
+    """Weight of that loss; the paper prints no coefficient."""
+    temperature: float = 0.1
+    """What similarities are divided by in the contrastive loss."""
+    scorer: str | None = None
+    """Folder or hub id of a CLIP or SigLIP pair for `score`; None is the model's own tower."""
+    score_against: Literal["picture", "prompt"] = "picture"
+    """What the estimate's features are compared with: the true picture's, or its prompt's."""
     text_weight: float = 1.0
-    """Weight of next-token prediction on responses."""
+    """Weight of next-token prediction on responses and plain texts."""
     drop_prompt: float = 0.1
     """Share of pictures whose prompt is hidden, for guidance."""
     time_mean: float = 0.0
@@ -133,9 +149,30 @@ class ObjectiveConfig:
     """Standard deviation of that normal; SD3 uses 1."""
 
     def __post_init__(self) -> None:
-        for name in ("flow_weight", "repa_weight", "text_weight", "time_std"):
+        for name in ("flow_weight", "alignment_weight", "text_weight", "time_std"):
             _require(self, name, 0 <= getattr(self, name) < inf, "0 or more")
         _require(self, "drop_prompt", 0 <= self.drop_prompt <= 1, "in [0, 1]")
+        _require(self, "temperature", 0 < self.temperature < inf, "above 0")
+        if self.scorer is not None and self.alignment != "score":
+            raise ConfigError(
+                f"scorer={self.scorer} but alignment={self.alignment}: set alignment=score, or "
+                "leave the scorer out."
+            )
+        if self.score_against == "prompt" and self.scorer is None:
+            raise ConfigError(
+                f"score_against={self.score_against} but scorer=null: name a CLIP or SigLIP pair; "
+                "the model's own tower reads no text."
+            )
+
+    @property
+    def aligns(self) -> bool:
+        """Whether pictures to draw bear a loss beside that of the velocity."""
+        return self.alignment != "none" and self.alignment_weight > 0
+
+    @property
+    def uses_head(self) -> bool:
+        """Whether that loss is about the REPA head's guess of the tower's features."""
+        return self.aligns and self.alignment != "score"
 
 
 @dataclass(frozen=True, kw_only=True)

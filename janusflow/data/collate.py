@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -42,6 +42,7 @@ class Drawings:
     latents: Float[Tensor, "p c y x"] | None
     """None unless all are known already."""
     seeds: tuple[int, ...]
+    prompts: tuple[str, ...]
     prompt_of: Int[Tensor, "b t"]
 
     def __len__(self) -> int:
@@ -54,6 +55,8 @@ class TrainBatch:
 
     rows: Rows
     labels: Int[Tensor, "b t"]
+    is_text: Bool[Tensor, "b t"]
+    """Tokens of plain texts."""
     pixel_values: Float[Tensor, "n c y x"] | None
     drawings: Drawings | None
     num_samples: int
@@ -184,6 +187,9 @@ class Collator:
                 is_drawing=laid_out(lambda i: built[i].row.is_drawing, False),
             ),
             labels=laid_out(lambda i: built[i].row.labels, IGNORED),
+            is_text=laid_out(
+                lambda i: [isinstance(built[i].sample, TextSample)] * len(built[i].row), False
+            ),
             pixel_values=_pictures(samples),
             drawings=_drawings(samples, laid_out(prompt_of, NO_PROMPT)),
             num_samples=len(built),
@@ -306,5 +312,6 @@ def _drawings(samples: Sequence[Sample], prompt_of: Int[Tensor, "b t"]) -> Drawi
         latents=torch.stack(latents) if len(latents) == len(drawn) else None,
         pixel_values=torch.stack([each.pixel_values for each in drawn]),
         seeds=tuple(each.seed for each in drawn),
+        prompts=tuple(each.prompt for each in drawn),
         prompt_of=prompt_of,
     )

@@ -18,6 +18,13 @@ class Objective(nn.Module, ABC):
     def counts(self, batch: Any) -> dict[str, int]:
         """How many things each loss sums over in this batch; always every loss's name."""
 
+    def divisors(self, counts: dict[str, int]) -> dict[str, int]:
+        """What the gradient of each loss is divided by, given a whole step's counts.
+
+        Its own count, unless several losses are parts of one mean. Each is reported as its own.
+        """
+        return counts
+
     def tally(self, batch: Any) -> dict[str, int]:  # noqa: ARG002
         """What else the log adds up over a step's batches; always the same names."""
         return {}

@@ -168,15 +168,21 @@ def backward(
     totals = summed(torch.tensor(own)).tolist()
     counts = dict(zip(names, totals[: len(names)], strict=True))
     tally = dict(zip(seen, totals[len(names) :], strict=True))
+    divisors = objective.divisors(counts)
     losses = dict.fromkeys(names, torch.zeros((), device=device()))
     for batch in batches:
         totals_here = objective(moved(batch, device()))
-        shares = {name: total / max(counts[name], 1) for name, total in totals_here.items()}
+        shares = {name: total / max(divisors[name], 1) for name, total in totals_here.items()}
         torch.stack([*shares.values(), untouched(objective)]).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
     add_up(objective)
     means = summed(torch.stack(list(losses.values())))
-    return {n: mean for n, mean in zip(names, means, strict=True) if counts[n]}, tally
+    own_means = {
+        name: mean * divisors[name] / counts[name]
+        for name, mean in zip(names, means, strict=True)
+        if counts[name]
+    }
+    return own_means, tally
 
 
 def snapshot(state: TrainState) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and L_REPA on pictures."""
+"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on pictures."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,18 +12,29 @@ from torch import Tensor, nn
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
-from janusflow.flow.path import point_on_path
+from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
+from janusflow.interop.vae import decode_pictures, encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import NOBODY, Rows
 from janusflow.training.base import Objective
-from janusflow.training.losses import alignment_loss, response_loss, velocity_loss
+from janusflow.training.losses import (
+    alignment_loss,
+    contrastive_loss,
+    response_loss,
+    velocity_loss,
+)
+from janusflow.training.scoring import Scorer
 
 
 class JanusFlowObjective(Objective):
     """The paper's total loss over one mixed batch.
 
-    The frozen VAE encodes pictures to draw whose latents the batch does not bring.
+    The frozen VAE encodes pictures to draw whose latents the batch does not bring, and decodes
+    estimates for the scorer, which is frozen too.
+
+    Raises:
+        ConfigError: `config` asks for a score, and there is no scorer or no VAE.
     """
 
     def __init__(
@@ -32,23 +43,40 @@ class JanusFlowObjective(Objective):
         config: ObjectiveConfig,
         *,
         vae: AutoencoderKL | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.vae = vae
-        if vae is not None:
-            vae.requires_grad_(False)
+        self.scorer = scorer
+        if config.alignment == "score" and (vae is None or scorer is None):
+            raise ConfigError(
+                f"alignment={config.alignment} without a {'VAE' if vae is None else 'scorer'}: "
+                "give the objective both."
+            )
+        for frozen in (vae, scorer):
+            if frozen is not None:
+                frozen.requires_grad_(False)
 
     def counts(self, batch: TrainBatch) -> dict[str, int]:
-        """Learnt tokens, latent values, patches to align."""
+        """Learnt tokens, latent values, patches to align or pictures to score."""
         drawings = batch.drawings
-        counts = {"text": int((batch.labels != IGNORED).sum())}
+        is_learnt = batch.labels != IGNORED
+        counts = {
+            "answers": int((is_learnt & ~batch.is_text).sum()),
+            "text": int((is_learnt & batch.is_text).sum()),
+        }
         flow = self.model.config.flow
         counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
-        if self.config.repa_weight > 0:
-            counts["repa"] = len(drawings or ()) * flow.num_tokens
+        if self.config.aligns:
+            each = flow.num_tokens if self.config.uses_head else 1
+            counts[self.config.alignment] = len(drawings or ()) * each
         return counts
+
+    def divisors(self, counts: dict[str, int]) -> dict[str, int]:
+        """L_AR is one mean over all learnt tokens, those of answers and of plain texts."""
+        return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
 
     def tally(self, batch: TrainBatch) -> dict[str, int]:
         """Samples by kind, tokens, positions and pictures."""
@@ -58,7 +86,7 @@ class JanusFlowObjective(Objective):
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings
         is_learnt = batch.labels != IGNORED
-        point = None
+        point, chance = None, None
         if drawings is not None:
             latents = self._latents(drawings)
             chance = sample_chance(
@@ -69,41 +97,80 @@ class JanusFlowObjective(Objective):
         reading = self.model.read_rows(
             rows,
             is_learnt=is_learnt,
-            pixel_values=batch.pixel_values,
+            pixel_values=self._seen(batch),
             x_t=None if point is None else point.x_t,
             t=None if point is None else point.t,
-            align=drawings is not None and config.repa_weight > 0,
+            align=drawings is not None and config.uses_head,
         )
         losses: dict[str, Tensor] = {}
         if len(reading.logits):
-            loss = response_loss(reading.logits, batch.labels[is_learnt])
-            losses["text"] = config.text_weight * loss
-        if reading.velocity is not None and point is not None:
-            losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
-        if reading.alignment is not None and drawings is not None:
-            with torch.no_grad():
-                features = self.model.understanding_features(drawings.pixel_values)
-            losses["repa"] = config.repa_weight * alignment_loss(reading.alignment, features)
+            surprise = config.text_weight * response_loss(reading.logits, batch.labels[is_learnt])
+            is_text = batch.is_text[is_learnt]
+            losses["answers"] = surprise[~is_text].sum()
+            losses["text"] = surprise[is_text].sum()
+        if drawings is None or point is None or chance is None or reading.velocity is None:
+            return losses
+        losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
+        if reading.alignment is not None:
+            loss = self._alignment(reading.alignment, drawings)
+            losses[config.alignment] = config.alignment_weight * loss
+        elif config.aligns and not config.uses_head:
+            estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity
+            loss = self._score(estimate, drawings, is_dropped=chance.is_dropped)
+            losses[config.alignment] = config.alignment_weight * loss
         return losses
+
+    def _alignment(self, guess: Float[Tensor, "p k w"], drawings: Drawings) -> Float[Tensor, ""]:
+        with torch.no_grad():
+            features = self.model.understanding_features(drawings.pixel_values)
+        if self.config.alignment == "contrastive":
+            return contrastive_loss(guess, features, temperature=self.config.temperature)
+        return alignment_loss(guess, features)
+
+    def _score(
+        self,
+        estimate: Float[Tensor, "p c y x"],
+        drawings: Drawings,
+        *,
+        is_dropped: Bool[Tensor, " p"],
+    ) -> Float[Tensor, ""]:
+        """A picture whose prompt is hidden is not asked to show it."""
+        assert self.scorer is not None
+        assert self.vae is not None
+        found = self.scorer.picture_features(decode_pictures(self.vae, estimate))
+        with torch.no_grad():
+            if self.config.score_against == "prompt":
+                wanted = self.scorer.prompt_features(drawings.prompts)
+                found, wanted = found[~is_dropped], wanted[~is_dropped]
+            else:
+                wanted = self.scorer.picture_features(drawings.pixel_values)
+        return alignment_loss(found, wanted)
 
     def blocks(self) -> Sequence[nn.Module]:
         """The LLM's layers."""
         return list(cast(nn.ModuleList, self.model.llm.base_model.layers))
 
     def frozen(self) -> Sequence[nn.Module]:
-        """The VAE."""
-        return () if self.vae is None else (self.vae,)
+        """The VAE and the scorer."""
+        return [module for module in (self.vae, self.scorer) if module is not None]
 
-    @torch.no_grad()
+    def _seen(self, batch: TrainBatch) -> Float[Tensor, "n c y x"] | None:
+        if batch.pixel_values is None or not self.model.config.sees_latents:
+            return batch.pixel_values
+        return self._encoded(batch.pixel_values)
+
     def _latents(self, drawings: Drawings) -> Float[Tensor, "p c y x"]:
         if drawings.latents is not None:
             return drawings.latents
+        return self._encoded(drawings.pixel_values)
+
+    @torch.no_grad()
+    def _encoded(self, pixel_values: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n c y_z x_z"]:
         if self.vae is None:
             raise ConfigError(
-                f"{len(drawings)} pictures to draw came without latents: give the objective a VAE."
+                f"{len(pixel_values)} pictures came without latents: give the objective a VAE."
             )
-        (posterior,) = self.vae.encode(drawings.pixel_values.to(self.vae.dtype), return_dict=False)
-        return posterior.mean.float() * float(self.vae.config["scaling_factor"])
+        return encode_pictures(self.vae, pixel_values)
 
 
 class Chance(NamedTuple):

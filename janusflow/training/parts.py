@@ -15,13 +15,16 @@ PARTS: dict[str, tuple[str, ...]] = {
         "generation_decoder_norm",
         "begin_of_understanding",
     ),
-    "generation_encoder": ("generation_encoder",),
+    "generation_encoder": ("generation_encoder", "latent_encoder"),
     "generation_decoder": ("generation_decoder",),
     "repa_head": ("repa_head",),
     "llm": ("llm",),
     "understanding_encoder": ("understanding_encoder",),
 }
-"""Part name -> the model's attributes. Together they are the whole model."""
+"""Part name -> the model's attributes. Together they are the whole model.
+
+`latent_encoder` is there only in a model that is `seeing: separate` (paper Table 6, row C).
+"""
 
 
 def train_only(model: JanusFlowForConditionalGeneration, parts: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from janusflow.model.costs import counting
 from janusflow.model.rows import NOBODY
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.scale import recompute
+from janusflow.training.scoring import TowerScorer, load_scorer
 from janusflow.training.sizes import Sizes
 from janusflow.training.typical import Typical
 
@@ -109,7 +110,17 @@ class Simulation:
         self.recipe, self.typical, self.config = recipe, typical, config
         self.model, self.vae = sizes.model, sizes.vae
         nn.Module.to(self.model, DTYPES[config.precision])
-        self.objective = JanusFlowObjective(self.model, recipe.objective, vae=self.vae)
+        if recipe.objective.scorer is not None:
+            raise ConfigError(
+                f"a dry run does not load objective.scorer={recipe.objective.scorer}: leave it "
+                "out, and the model's own tower stands for it."
+            )
+        self.objective = JanusFlowObjective(
+            self.model,
+            recipe.objective,
+            vae=self.vae,
+            scorer=load_scorer(recipe.objective, self.model),
+        )
         self._largest: tuple[int, TrainBatch] | None = None
 
     def phase(self, begin: int, *, steps: int) -> Phase:
@@ -185,7 +196,10 @@ class Simulation:
             "generation_encoder": self.model.generation_encoder,
             "generation_decoder": self.model.generation_decoder,
             "vae_encoder": self.vae.encoder,
+            "vae_decoder": self.vae.decoder,
         }
+        if isinstance(self.objective.scorer, TowerScorer):
+            parts["scorer"] = self.objective.scorer.tower
         if self.model.repa_head is not None:
             parts["repa_head"] = self.model.repa_head
         keeps_gradients = self.recipe.loop.accumulate > 1  # those of the batches before
@@ -211,8 +225,9 @@ class Simulation:
 
     def _split_tower(self, forward: Counter[str], batch: TrainBatch) -> None:
         """The tower reads pictures to understand, and drawn ones for REPA: as many each."""
-        num_seen = 0 if batch.pixel_values is None else len(batch.pixel_values)
-        num_aligned = len(batch.drawings or ()) if self.recipe.objective.repa_weight > 0 else 0
+        pictures = None if self.model.config.sees_latents else batch.pixel_values
+        num_seen = 0 if pictures is None else len(pictures)
+        num_aligned = len(batch.drawings or ()) if self.recipe.objective.uses_head else 0
         flops = forward["understanding_encoder"]
         if num_aligned:
             forward["understanding_encoder_for_repa"] = (

@@ -37,6 +37,7 @@ from janusflow.training.pretrain import VAE, averaged, made_by_earlier_step
 from janusflow.training.processes import is_first, own_parts
 from janusflow.training.samples import SampleHook, Sampler, first_prompts
 from janusflow.training.scale import whole_state
+from janusflow.training.scoring import load_scorer
 from janusflow.training.starting import MODEL, start_model
 from janusflow.training.trackers import open_trackers
 from janusflow.training.utilisation import Utilisation, llm_flops, utilisation_of
@@ -91,7 +92,9 @@ def train_stage(
                 SampleHook(config, sampler, processor=processor, vae=vae, trackers=trackers)
             )
         state = train(
-            JanusFlowObjective(model, recipe.objective, vae=vae),
+            JanusFlowObjective(
+                model, recipe.objective, vae=vae, scorer=load_scorer(recipe.objective, model)
+            ),
             batches,
             recipe.loop,
             run=recipe.run,

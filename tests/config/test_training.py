@@ -35,7 +35,7 @@ def shares(until: int | None = None, **changed: float) -> Ratio:
         *[(ObjectiveConfig, "drop_prompt", value) for value in (-0.1, 1.1, NAN)],
         *[
             (ObjectiveConfig, name, value)
-            for name in ("flow_weight", "repa_weight", "text_weight", "time_std")
+            for name in ("flow_weight", "alignment_weight", "text_weight", "time_std")
             for value in (-0.1, NAN)
         ],
         (MixtureConfig, "batch_size", 0),
@@ -48,10 +48,25 @@ def test_a_setting_out_of_range_is_refused_by_name(kind: Any, name: str, value: 
         kind(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"scorer": "pair"}, "scorer=pair but alignment=repa"),
+        ({"alignment": "score", "score_against": "prompt"}, "scorer=null"),
+        ({"temperature": 0.0}, "temperature=0.0 must be above 0"),
+    ],
+)
+def test_settings_of_the_alignment_that_contradict_each_other_are_refused(
+    settings: dict[str, Any], told: str
+):
+    with pytest.raises(ConfigError, match=told):
+        ObjectiveConfig(**settings)
+
+
 def test_the_ends_of_the_ranges_are_allowed():
     LoopConfig(steps=1, ema=0.0, log_every=1, save_every=1, keep=1)
     OptimizerConfig(warmup_steps=0, decay_steps=0, weight_decay=0.0, betas=(0.0, 0.0))
-    ObjectiveConfig(drop_prompt=0.0, repa_weight=0.0, time_std=0.0)
+    ObjectiveConfig(drop_prompt=0.0, alignment_weight=0.0, time_std=0.0)
     ObjectiveConfig(drop_prompt=1.0)
 
 

@@ -67,6 +67,27 @@ def test_assumptions_are_told(stage: StageCost):
         assert word in told
 
 
+def test_another_alignment_is_counted_and_a_scorer_of_its_own_is_not_loaded(root: Path):
+    """The tower and the VAE's decoder run for the score of a picture; for none, not even the tower.
+
+    The head, which only training with it runs, is idle in both.
+    """
+
+    def forward(**objective: str) -> dict[str, float]:
+        recipe = stage_recipe(root, data=NO_DATA, objective=objective)
+        (phase,) = dry_run(recipe, ONE).phases
+        return dict(phase.forward_flops)
+
+    repa, none, score = forward(), forward(alignment="none"), forward(alignment="score")
+    assert repa["understanding_encoder_for_repa"] > 0
+    assert "understanding_encoder_for_repa" not in none.keys() | score.keys()
+    assert repa["repa_head"] > 0 == none.get("repa_head", 0) == score.get("repa_head", 0)
+    assert score["vae_decoder"] > 0 == none.get("vae_decoder", 0)
+    assert score["scorer"] > 0
+    with pytest.raises(ConfigError, match=r"does not load objective\.scorer=pair"):
+        forward(alignment="score", scorer="pair")
+
+
 def test_recipes_of_other_tasks_are_refused(tmp_path: Path):
     path = tmp_path / "scenes.yaml"
     path.write_text("task: scenes\nrun: here\nnum_scenes: 2\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """What JanusFlow minimises: which losses appear, what a hidden prompt is, what a step moves."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from tiny_run import VAE, TinySources, draw, make_collator, run_model, run_processor
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
@@ -18,6 +20,7 @@ from janusflow.inference.drawing import read_prompts
 from janusflow.inference.pipeline import as_prompt
 from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
 from janusflow.model.rows import NOBODY, Rows
+from janusflow.training.loop import backward
 from janusflow.training.objective import JanusFlowObjective, hide_prompts
 
 ALL_KINDS = ("understanding", "generation", "text", "generation")
@@ -35,12 +38,13 @@ def make_batch(
 
 
 def losses(
-    model: JanusFlowForConditionalGeneration, batch: TrainBatch, **settings: float
+    model: JanusFlowForConditionalGeneration, batch: TrainBatch, **settings: Any
 ) -> dict[str, float]:
     objective = JanusFlowObjective(model, ObjectiveConfig(**settings))
     with torch.no_grad():
         found = objective(batch)
-    return {name: loss.item() / objective.counts(batch)[name] for name, loss in found.items()}
+    counts = {name: count for name, count in objective.counts(batch).items() if count}
+    return {name: loss.item() / counts[name] for name, loss in found.items() if name in counts}
 
 
 class Watched:
@@ -80,9 +84,9 @@ def watch(
     ("kinds", "names"),
     [
         (("text",), {"text"}),
-        (("understanding",), {"text"}),
+        (("understanding",), {"answers"}),
         (("generation",), {"flow", "repa"}),
-        (ALL_KINDS, {"text", "flow", "repa"}),
+        (ALL_KINDS, {"answers", "text", "flow", "repa"}),
     ],
 )
 def test_a_loss_appears_if_its_kind_is_in_the_batch(
@@ -99,12 +103,16 @@ def test_weights_multiply_their_losses(
 ):
     batch = make_batch(sources, model, *ALL_KINDS)
     plain = losses(model, batch)
-    weighted = losses(model, batch, text_weight=2.0, flow_weight=3.0, repa_weight=0.5)
-    expected = {"text": 2 * plain["text"], "flow": 3 * plain["flow"], "repa": plain["repa"] / 2}
+    weighted = losses(model, batch, text_weight=2.0, flow_weight=3.0, alignment_weight=0.5)
+    factors = {"answers": 2.0, "text": 2.0, "flow": 3.0, "repa": 0.5}
+    expected = {name: factors[name] * loss for name, loss in plain.items()}
     assert weighted == pytest.approx(expected, rel=1e-5)
 
 
-def test_at_weight_zero_the_repa_head_and_the_tower_do_not_run(sources: TinySources):
+@pytest.mark.parametrize("settings", [{"alignment_weight": 0.0}, {"alignment": "none"}])
+def test_without_alignment_the_repa_head_and_the_tower_do_not_run(
+    sources: TinySources, settings: dict[str, Any]
+):
     model = run_model()
     batch = make_batch(sources, model, "generation")
 
@@ -114,15 +122,80 @@ def test_at_weight_zero_the_repa_head_and_the_tower_do_not_run(sources: TinySour
     assert model.repa_head is not None
     model.repa_head.register_forward_pre_hook(must_not_run)
     model.understanding_encoder.register_forward_pre_hook(must_not_run)
-    assert set(losses(model, batch, repa_weight=0.0)) == {"flow"}
+    assert set(losses(model, batch, **settings)) == {"flow"}
     with pytest.raises(AssertionError, match="ran"):
         losses(model, batch)
 
 
-def test_a_model_without_repa_head_trains_at_weight_zero(sources: TinySources):
+def test_a_model_without_repa_head_trains_without_alignment(sources: TinySources):
     model = run_model(has_repa=False)
     batch = make_batch(sources, model, *ALL_KINDS)
-    assert set(losses(model, batch, repa_weight=0.0)) == {"text", "flow"}
+    assert set(losses(model, batch, alignment="none")) == {"answers", "text", "flow"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "moves"),
+    [
+        ({"text_weight": 2.0}, {"answers", "text"}),
+        ({"flow_weight": 2.0}, {"flow"}),
+        ({"alignment_weight": 2.0}, {"repa"}),
+        ({"drop_prompt": 1.0}, {"flow", "repa"}),
+        ({"time_mean": 2.0}, {"flow", "repa"}),
+        ({"time_std": 0.1}, {"flow", "repa"}),
+        ({"alignment": "none"}, {"repa"}),
+        ({"alignment": "contrastive"}, {"repa", "contrastive"}),
+    ],
+)
+def test_every_option_changes_its_losses_and_no_other(
+    sources: TinySources,
+    model: JanusFlowForConditionalGeneration,
+    settings: dict[str, Any],
+    moves: set[str],
+):
+    """Those of the scorer are in test_scoring.py."""
+    batch = make_batch(sources, model, *ALL_KINDS)
+    before, after = losses(model, batch), losses(model, batch, **settings)
+    names = before.keys() | after.keys()
+    assert {name for name in names if before.get(name) != after.get(name)} == moves
+
+
+def test_a_lower_temperature_sharpens_the_contrastive_loss(
+    sources: TinySources, model: JanusFlowForConditionalGeneration
+):
+    """At a high one nothing is told apart: the log of 16 patches."""
+    batch = make_batch(sources, model, "generation")
+    blurred = losses(model, batch, alignment="contrastive", temperature=1e4)["contrastive"]
+    assert blurred == pytest.approx(math.log(16), rel=1e-3)
+    assert losses(model, batch, alignment="contrastive")["contrastive"] != blurred
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_answers_and_texts_are_one_mean_to_the_gradient_and_two_to_the_reader(
+    sources: TinySources, model: JanusFlowForConditionalGeneration, weight: float
+):
+    """The gradient is that of transformers' own loss: a mean over all learnt tokens."""
+    batch = make_batch(sources, model, "understanding", "text", "text")
+    is_learnt = batch.labels != IGNORED
+    objective = JanusFlowObjective(model, ObjectiveConfig(text_weight=weight))
+    model.zero_grad()
+    reported, _ = backward(objective, [batch])
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    logits = model.read_rows(
+        batch.rows, is_learnt=is_learnt, pixel_values=batch.pixel_values
+    ).logits
+    every = weight * cross_entropy(logits, batch.labels[is_learnt], reduction="none")
+    every.mean().backward()
+    for name, gradient in found.items():
+        wanted = model.get_parameter(name).grad
+        wanted = torch.zeros_like(gradient) if wanted is None else wanted
+        torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=0, msg=name)
+    model.zero_grad()
+    is_text = batch.is_text[is_learnt]
+    num_text = int(is_text.sum())
+    assert 0 < num_text < len(every)
+    assert reported["text"].item() == pytest.approx(every[is_text].mean().item(), rel=1e-5)
+    assert reported["answers"].item() == pytest.approx(every[~is_text].mean().item(), rel=1e-5)
 
 
 def test_question_tokens_are_read_but_not_learnt(
@@ -235,10 +308,11 @@ def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: TinySo
     counts = objective.counts(batch)
     for _ in range(30):
         optimizer.zero_grad()
-        sum(total / counts[name] for name, total in objective(batch).items()).backward()
+        found = objective(batch)
+        sum(found[name] / count for name, count in counts.items() if count).backward()
         optimizer.step()
     after = losses(model, batch, drop_prompt=0.0)
-    assert after["text"] < 0.5 * before["text"]
+    assert after["answers"] < 0.5 * before["answers"]
     assert after["flow"] < 0.8 * before["flow"]
     assert after["repa"] < -0.8 < before["repa"]
 

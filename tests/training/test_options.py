@@ -34,7 +34,7 @@ BASES: dict[type, Any] = {
     LoopConfig: CONFIG,
     OptimizerConfig: CONFIG.optimizer,
     GuardConfig: GuardConfig(not_finite="skip", spike="skip", window=4),
-    ObjectiveConfig: ObjectiveConfig(drop_prompt=0.0),
+    ObjectiveConfig: ObjectiveConfig(drop_prompt=0.0, alignment="contrastive"),
     MixtureConfig: MixtureConfig(batch_size=6, row_tokens=150, ratios=(EVEN,), max_bad_share=1.0),
 }
 CHANGES: dict[type, dict[str, Any]] = {
@@ -64,7 +64,9 @@ CHANGES: dict[type, dict[str, Any]] = {
     },
     ObjectiveConfig: {
         "flow_weight": 2.0,
-        "repa_weight": 2.0,
+        "alignment": "none",
+        "alignment_weight": 2.0,
+        "temperature": 1.0,
         "text_weight": 2.0,
         "drop_prompt": 1.0,
         "time_mean": 1.0,
@@ -77,8 +79,12 @@ CHANGES: dict[type, dict[str, Any]] = {
         "ratios": (replace(EVEN, text=3.0),),
     },
 }
-IN_A_STAGE = {LoopConfig: {"seed", "accumulate", "scale"}}
-"""What only whole stages or several processes use: test_stage.py, test_split.py, test_scale.py."""
+ELSEWHERE = {
+    LoopConfig: {"seed", "accumulate", "scale"},
+    ObjectiveConfig: {"scorer", "score_against"},
+}
+"""What only whole stages, several processes or a scorer use: test_stage.py, test_split.py,
+test_scale.py, test_scoring.py."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ def outcome(sources: TinySources, tmp_path: Path) -> Callable[[Any], str]:
 
 @pytest.mark.parametrize("kind", BASES)
 def test_every_option_is_listed_here(kind: type):
-    assert {field.name for field in fields(kind)} == CHANGES[kind].keys() | IN_A_STAGE.get(
+    assert {field.name for field in fields(kind)} == CHANGES[kind].keys() | ELSEWHERE.get(
         kind, set()
     )
 

@@ -56,7 +56,7 @@ def test_a_stage_is_the_papers(stage: str):
     assert ratios == wanted["shares"]
     assert set(PARTS) - set(found.trainable) == wanted["frozen"]
     weights = found.objective
-    assert weights.flow_weight == weights.repa_weight == weights.text_weight == 1.0
+    assert weights.flow_weight == weights.alignment_weight == weights.text_weight == 1.0
     assert weights.drop_prompt == 0.1
 
 

@@ -23,7 +23,7 @@ from janusflow.training.scale import device_mesh, distribute, moved
 
 STEPS = 4
 SHARDED = '{"shard": 0}'
-LOSSES = ("text", "flow", "repa")
+LOSSES = ("answers", "text", "flow", "repa")
 
 
 @pytest.fixture(scope="module")

@@ -165,4 +165,4 @@ def test_a_batchs_bytes_are_those_of_its_tensors(root: Path):
     typical = Typical(recipe, sizes, ONE.lengths)
     batch = typical.collate.pack([typical.sample("generation", 0)])
     positions, pixels = batch.labels.numel(), 3 * 64 * 64
-    assert num_bytes(batch) == 4 * pixels + positions * (6 * 8 + 1)
+    assert num_bytes(batch) == 4 * pixels + positions * (6 * 8 + 2)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from split_run import in_processes, step_of
 from tiny_run import TinySources
 from torch import Tensor
 
-from janusflow.config.training import ScaleConfig
+from janusflow.config.training import Alignment, ScaleConfig
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,20 @@ def test_a_step_in_several_processes_is_the_step_in_one(
     scale: dict[str, Any],
 ):
     """With one sample a batch, processes use different parts of the model at the same time."""
-    arguments = ("gradients", str(num_parts), json.dumps(scale))
+    arguments = ("gradients", str(num_parts), json.dumps(scale), "repa")
     assert_same_step(in_processes(num_processes, tmp_path / "out.pt", sources, *arguments), whole)
+
+
+@pytest.mark.parametrize("alignment", ["contrastive", "score", "none"])
+def test_so_it_is_whatever_helps_drawing(
+    sources: TinySources, tmp_path: Path, alignment: Alignment
+):
+    """In five batches, and in two sharded processes of two batches each."""
+    whole = step_of(sources, alignment=alignment)
+    assert whole.keys() & {*get_args(Alignment)} == {alignment} - {"none"}
+    assert_same_step(step_of(sources, alignment=alignment, num_parts=5), whole)
+    arguments = ("gradients", "2", json.dumps({"shard": 0}), alignment)
+    assert_same_step(in_processes(2, tmp_path / "out.pt", sources, *arguments), whole)
 
 
 def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, Tensor]):
@@ -69,10 +81,10 @@ def test_bf16_differs_by_its_rounding_alone_and_is_added_up_in_float32(
 ):
     """Eight bits of mantissa: each gradient within some hundredths of the float32 one's norm."""
     scale = json.dumps({"precision": "bf16", "shard": 0})
-    split = in_processes(2, tmp_path / "out.pt", sources, "gradients", "1", scale)
+    split = in_processes(2, tmp_path / "out.pt", sources, "gradients", "1", scale, "repa")
     assert list(split) == list(whole)
     assert not torch.equal(split["flow"], whole["flow"])
-    for name in ("text", "flow", "repa"):
+    for name in ("answers", "text", "flow", "repa"):
         torch.testing.assert_close(split[name], whole[name], atol=0, rtol=0.02)
     gradients = [name for name in whole if name.startswith("model.")]
     total = torch.stack([whole[name].norm() for name in gradients]).norm()
