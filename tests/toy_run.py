@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from janusflow.config.errors import JanusFlowError
 from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig, ScaleConfig
 from janusflow.training.base import Objective
 from janusflow.training.checkpoint import checkpoints, read_checkpoint
@@ -115,9 +116,11 @@ def one_of_two(folder: Path, *, rank: int, action: str) -> None:
     meeting = f"file://{folder / 'meeting'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     objective = ToyObjective(breaks_at=5 if rank else None)
-    train(objective, toy_batches, config, run=folder / "run")
-    dist.barrier()
-    dist.destroy_process_group()
+    try:
+        train(objective, toy_batches, config, run=folder / "run")
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
@@ -125,4 +128,7 @@ if __name__ == "__main__":
         case ["killed", run, save_number]:
             killed_while_saving(Path(run), save_number=int(save_number))
         case ["pair", folder, rank, action]:
-            one_of_two(Path(folder), rank=int(rank), action=action)
+            try:
+                one_of_two(Path(folder), rank=int(rank), action=action)
+            except JanusFlowError as error:  # as the command line ends
+                sys.exit(f"error: {error}")
