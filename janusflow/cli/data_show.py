@@ -45,6 +45,7 @@ def command(
       janusflow data show pairs.jsonl --pictures images --kind generation -n 4
     """
     inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
+    from janusflow.data.mixture import sources_by_kind
     from janusflow.data.show import build_page, draw_samples
     from janusflow.data.sources import BadRows
     from janusflow.training.stage import open_sources
@@ -53,7 +54,7 @@ def command(
     seed = recipe.loop.seed if seed is None else seed
     bad = BadRows(max_share=1.0)
     built = draw_samples(
-        open_sources(recipe.data, inputs.prepare),
+        open_sources(sources_by_kind(recipe.data), inputs.prepare),
         collate,
         recipe.mixture,
         number=number,

@@ -30,11 +30,12 @@ COMMANDS: dict[str, str] = {
     "estimate": "janusflow.cli.estimate",
     "data check": "janusflow.cli.data_check",
     "data show": "janusflow.cli.data_show",
+    "data cache": "janusflow.cli.data_cache",
     "eval": "janusflow.cli.eval",
 }
 """Name of each subcommand, in the order help shows them, and the module of its `command`."""
 
-GROUPS = {"data": "Check training data, and look at it as the model will."}
+GROUPS = {"data": "Check training data, look at it as the model will, keep what is computed of it."}
 """First words of subcommands of two words, and what help says of them."""
 
 

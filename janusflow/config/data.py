@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from janusflow.config.errors import ConfigError
+from janusflow.config.model import require_positive
+from janusflow.config.training import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +41,21 @@ class DataConfig:
     """Prompts with the pictures to draw."""
     text: tuple[SourceConfig, ...] = ()
     """Plain text."""
+    crops: int | None = None
+    """Squares of a picture to draw that are learnt, spread evenly along its longer side (1: the
+    centre); None takes one anywhere, another each time."""
+    cache: Path | None = None
+    """Folder of latents and features that `janusflow data cache` has computed."""
+    cached_features: Precision = "fp32"
+    """What features are kept as; bf16 takes half the room."""
+
+    def __post_init__(self) -> None:
+        if self.crops is not None:
+            require_positive(self, "crops")
+        if self.cached_features not in get_args(Precision):
+            raise ConfigError(f"cached_features={self.cached_features} must be fp32 or bf16.")
+        if self.cache is not None and self.generation and self.crops is None:
+            raise ConfigError(
+                f"cache={self.cache} with crops=null: say how many squares of each picture are "
+                "learnt, e.g. crops=1 where pictures are square; the cache holds each."
+            )

@@ -18,7 +18,7 @@ from torch import Tensor
 from janusflow.data.collate import Collator
 from janusflow.data.mixture import Kind
 from janusflow.data.order import shuffled
-from janusflow.data.prepare import Preparation
+from janusflow.data.prepare import Drawn, Preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.data.sources import BAD_ROW_ERRORS, Source
 from janusflow.processing.picture_files import Picture, open_image
@@ -42,7 +42,7 @@ class MeasuringPreparation(Preparation):
         """A picture to understand."""
         return super().seen(self._opened(picture))
 
-    def drawn(self, picture: Picture, rng: np.random.Generator) -> Float[Tensor, "c y x"]:
+    def drawn(self, picture: Picture, rng: np.random.Generator) -> Drawn:
         """A picture to draw."""
         return super().drawn(self._opened(picture), rng)
 
@@ -158,6 +158,7 @@ def pictures_of(sample: Sample) -> tuple[Float[Tensor, "c y x"], ...]:
         case UnderstandingSample():
             return sample.pictures
         case GenerationSample():
+            assert sample.pixel_values is not None, "caches are for training"
             return (sample.pixel_values,)
         case TextSample():
             return ()

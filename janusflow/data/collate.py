@@ -38,9 +38,10 @@ class Drawings:
     out because it is never hidden; NO_PROMPT elsewhere.
     """
 
-    pixel_values: Float[Tensor, "p c_pixel y_pixel x_pixel"]
+    pixel_values: Float[Tensor, "p c_pixel y_pixel x_pixel"] | None
     latents: Float[Tensor, "p c y x"] | None
-    """None unless all are known already."""
+    features: Float[Tensor, "p k w"] | None
+    """These three are None unless all samples have them."""
     seeds: tuple[int, ...]
     prompts: tuple[str, ...]
     prompt_of: Int[Tensor, "b t"]
@@ -58,6 +59,8 @@ class TrainBatch:
     is_text: Bool[Tensor, "b t"]
     """Tokens of plain texts."""
     pixel_values: Float[Tensor, "n c y x"] | None
+    features: Float[Tensor, "n k w"] | None
+    """The frozen tower's, instead of pixels where a cache holds them."""
     drawings: Drawings | None
     num_samples: int
     tally: dict[str, int]
@@ -190,7 +193,7 @@ class Collator:
             is_text=laid_out(
                 lambda i: [isinstance(built[i].sample, TextSample)] * len(built[i].row), False
             ),
-            pixel_values=_pictures(samples),
+            **_pictures(samples),
             drawings=_drawings(samples, laid_out(prompt_of, NO_PROMPT)),
             num_samples=len(built),
             tally=_tally(samples) | {"tokens": num_tokens, "positions": token_ids.numel()},
@@ -297,20 +300,29 @@ def _tally(samples: Sequence[Sample]) -> dict[str, int]:
     }
 
 
-def _pictures(samples: Sequence[Sample]) -> Float[Tensor, "n c y x"] | None:
+def _pictures(samples: Sequence[Sample]) -> dict[str, Tensor | None]:
     seen = [each for each in samples if isinstance(each, UnderstandingSample)]
     pictures = [picture for each in seen for picture in each.pictures]
-    return torch.stack(pictures) if pictures else None
+    return {
+        "pixel_values": _stacked([each if each.ndim == 3 else None for each in pictures]),
+        "features": _stacked([each if each.ndim == 2 else None for each in pictures]),
+    }
+
+
+def _stacked(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """One batch of them, if none is missing."""
+    there = [each for each in tensors if each is not None]
+    return torch.stack(there) if there and len(there) == len(tensors) else None
 
 
 def _drawings(samples: Sequence[Sample], prompt_of: Int[Tensor, "b t"]) -> Drawings | None:
     drawn = [each for each in samples if isinstance(each, GenerationSample)]
     if not drawn:
         return None
-    latents = [each.latent for each in drawn if each.latent is not None]
     return Drawings(
-        latents=torch.stack(latents) if len(latents) == len(drawn) else None,
-        pixel_values=torch.stack([each.pixel_values for each in drawn]),
+        pixel_values=_stacked([each.pixel_values for each in drawn]),
+        latents=_stacked([each.latent for each in drawn]),
+        features=_stacked([each.features for each in drawn]),
         seeds=tuple(each.seed for each in drawn),
         prompts=tuple(each.prompt for each in drawn),
         prompt_of=prompt_of,

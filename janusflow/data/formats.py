@@ -91,12 +91,11 @@ class Drawings(TableSource):
     """Captions as prompts."""
 
     def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:
-        """One picture with one of its captions; the crop is drawn anew each time."""
+        """One picture with one of its captions."""
         found: Captioned = self.record(row)
         return GenerationSample(
             prompt=found.captions[rng.integers(len(found.captions))],
-            pixel_values=self.prepare.drawn(found.picture, rng),
-            latent=None,
+            **self.prepare.drawn(found.picture, rng)._asdict(),
             seed=int(rng.integers(2**63)),
         )
 

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
@@ -13,6 +14,11 @@ from janusflow.data.sources import BadRows, Weighted, draw, planned_row
 
 Kind = Literal["understanding", "generation", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def sources_by_kind(data: DataConfig) -> dict[Kind, tuple[SourceConfig, ...]]:
+    """The sources a recipe lists under each kind."""
+    return {kind: getattr(data, kind) for kind in KINDS}
 
 
 class Planned(NamedTuple):

@@ -1,17 +1,29 @@
 """Pictures from files to what the model's two halves take (paper section 4.1)."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.processing.images import (
     JanusFlowImageProcessor,
     crop_for_generation,
     to_latent_range,
 )
 from janusflow.processing.picture_files import Picture, open_image
+from janusflow.processing.processor import JanusFlowProcessor
+
+
+class Drawn(NamedTuple):
+    """A square of a picture to draw, as far as it is known: see `GenerationSample`."""
+
+    pixel_values: Float[Tensor, "c_pixel y_pixel x_pixel"] | None
+    latent: Float[Tensor, "c y x"] | None = None
+    features: Float[Tensor, "p w"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +35,40 @@ class Preparation:
     """Rows and columns of a picture to draw, in pixels."""
     image_tag: str
     """Stands for a picture in a question."""
+    crops: int | None = None
+    """Squares of a picture to draw that may be cut out; None for any."""
 
-    def seen(self, picture: Picture) -> Float[Tensor, "c y x"]:
+    def seen(self, picture: Picture) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
         """A picture to understand: all of it, padded to a square."""
         return self.image_processor.preprocess(picture)[0]
 
-    def drawn(self, picture: Picture, rng: np.random.Generator) -> Float[Tensor, "c y x"]:
+    def drawn(self, picture: Picture, rng: np.random.Generator) -> Drawn:
         """A picture to draw: its shorter side fitted, a square cut out at random."""
+        if self.crops is not None:
+            return self.crop(picture, int(rng.integers(self.crops)))
         crop = crop_for_generation(open_image(picture), size=self.drawing_size, rng=rng)
-        return to_latent_range(crop)
+        return Drawn(to_latent_range(crop))
+
+    def crop(self, picture: Picture, number: int) -> Drawn:
+        """One of the squares, spread evenly from one end of the longer side to the other."""
+        assert self.crops is not None
+        place = number / (self.crops - 1) if self.crops > 1 else 0.5
+        crop = crop_for_generation(open_image(picture), size=self.drawing_size, place=place)
+        return Drawn(to_latent_range(crop))
+
+
+def preparation(
+    processor: JanusFlowProcessor,
+    config: JanusFlowConfig,
+    vae: AutoencoderKL,
+    *,
+    crops: int | None = None,
+) -> Preparation:
+    """How pictures of any size are made to fit a model."""
+    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+    return Preparation(
+        image_processor=processor.image_processor,
+        drawing_size=config.flow.latent_size * factor,
+        image_tag=processor.settings.tags.image,
+        crops=crops,
+    )

@@ -25,7 +25,8 @@ class UnderstandingSample:
     share the pictures' tokens, as if the pictures had been read again for every one.
     """
 
-    pictures: tuple[Float[Tensor, "c y x"], ...]
+    pictures: tuple[Float[Tensor, "c y x"] | Float[Tensor, "p w"], ...]
+    """Pixels, or the frozen tower's features where a cache holds these."""
     turns: tuple[Turn, ...]
     are_independent: bool = False
 
@@ -35,15 +36,17 @@ class GenerationSample:
     """A prompt and the picture to draw.
 
     `pixel_values` (in [-1, 1]) are what the VAE encodes and REPA aligns to; `latent` is their
-    scaled latent where it is known already.
+    scaled latent and `features` are the frozen tower's, where they are known already. Pixels that
+    nothing needs then may be missing.
 
     `seed` decides everything random about learning it: noise, time and whether the prompt is
     hidden. So a sample is the same in whichever process and batch it is learnt.
     """
 
     prompt: str
-    pixel_values: Float[Tensor, "c_pixel y_pixel x_pixel"]
-    latent: Float[Tensor, "c y x"] | None
+    pixel_values: Float[Tensor, "c_pixel y_pixel x_pixel"] | None
+    latent: Float[Tensor, "c y x"] | None = None
+    features: Float[Tensor, "p w"] | None = None
     seed: int
 
 

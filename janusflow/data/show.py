@@ -10,6 +10,7 @@ from string import Template
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from janusflow.config.training import MixtureConfig
 from janusflow.data.check import pictures_of
@@ -158,7 +159,7 @@ def _figure(number: int, built: Built, collate: Collator, prepare: Preparation) 
     sample = built.sample
     is_drawn = isinstance(sample, GenerationSample)
     pictures = (
-        to_pictures(sample.pixel_values[None])
+        to_pictures(torch.stack(pictures_of(sample)))
         if is_drawn
         else [prepare.image_processor.to_picture(each) for each in pictures_of(sample)]
     )

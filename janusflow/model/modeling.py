@@ -82,25 +82,31 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         """Patch features of the tower, after its final norm; REPA's target too."""
         return self.understanding_encoder(pixel_values.to(self.dtype)).last_hidden_state
 
-    def embed_images(self, pixel_values: Float[Tensor, "n c y x"]) -> Float[Tensor, "n p d"]:
-        """Embed pictures for the LLM: `begin_of_understanding`, then one embedding a patch.
+    def seen_features(self, pixel_values: Float[Tensor, "n c y x"]) -> Float[Tensor, "n p w"]:
+        """Patch features that the LLM is shown of a picture: the tower's.
 
         A model that sees latents (`config.seeing`) takes them instead of pixels: points of time 1.
         """
-        if self.config.sees_latents:
-            encoder = self.latent_encoder or self.generation_encoder
-            seen = encoder(pixel_values.to(self.dtype), pixel_values.new_ones(len(pixel_values)))
-            features = rearrange(seen.features, "n w y x -> n (y x) w")
-        else:
-            features = self.understanding_features(pixel_values)
-        patches = self.understanding_aligner(features)
+        if not self.config.sees_latents:
+            return self.understanding_features(pixel_values)
+        encoder = self.latent_encoder or self.generation_encoder
+        seen = encoder(pixel_values.to(self.dtype), pixel_values.new_ones(len(pixel_values)))
+        return rearrange(seen.features, "n w y x -> n (y x) w")
+
+    def embed_images(self, features: Float[Tensor, "n p w"]) -> Float[Tensor, "n q d"]:
+        """Embed seen features for the LLM: `begin_of_understanding`, then one embedding a patch."""
+        patches = self.understanding_aligner(features.to(self.dtype))
         begin = self.begin_of_understanding.expand(len(patches), 1, -1)
         return torch.cat([begin, patches], dim=1)
 
     def embed_conversation(
-        self, token_ids: Int[Tensor, "b t"], pixel_values: Float[Tensor, "n c y x"] | None = None
+        self,
+        token_ids: Int[Tensor, "b t"],
+        pixel_values: Float[Tensor, "n c y x"] | None = None,
+        *,
+        features: Float[Tensor, "n p w"] | None = None,
     ) -> Float[Tensor, "b t d"]:
-        """Embed tokens, putting the pictures on their image positions in reading order.
+        """Embed tokens, and pictures (pixels or `seen_features`) in reading order in their places.
 
         Raises:
             PromptError: the tokens leave room for another number of picture embeddings.
@@ -108,11 +114,9 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         embeds = self.llm.get_input_embeddings()(token_ids)
         is_image = self.is_image(token_ids)
         wanted = int(is_image.sum())
-        images = (
-            None
-            if pixel_values is None
-            else rearrange(self.embed_images(pixel_values), "n p d -> (n p) d")
-        )
+        if pixel_values is not None:
+            features = self.seen_features(pixel_values)
+        images = None if features is None else self.embed_images(features).flatten(0, 1)
         got = 0 if images is None else len(images)
         if got != wanted:
             raise PromptError(
@@ -239,6 +243,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         *,
         is_learnt: Bool[Tensor, "b t"],
         pixel_values: Float[Tensor, "n c_pixel y_pixel x_pixel"] | None = None,
+        features: Float[Tensor, "n k w"] | None = None,
         x_t: Float[Tensor, "p c y x"] | None = None,
         t: Float[Tensor, " p"] | None = None,
         align: bool = False,
@@ -249,6 +254,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             rows: what is read; their picture and drawing positions are filled in reading order.
             is_learnt: tokens whose logits are wanted, never a row's first.
             pixel_values: the pictures that are seen.
+            features: their `seen_features` instead, where these are known already.
             x_t: noisy latents of the pictures to draw, with their times `t`.
             align: also guess the drawn pictures' understanding features (REPA).
 
@@ -256,7 +262,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             PromptError: another number of pictures than the rows have room for.
             ConfigError: `align` without a REPA head.
         """
-        embeds = self.embed_conversation(rows.token_ids, pixel_values)
+        embeds = self.embed_conversation(rows.token_ids, pixel_values, features=features)
         encoded = None
         if x_t is not None and t is not None:
             encoded = self.generation_encoder(x_t.to(self.dtype), t)

@@ -136,16 +136,23 @@ class JanusFlowImageProcessor(BaseImageProcessor):
 
 
 def crop_for_generation(
-    image: Image.Image, *, size: int, rng: np.random.Generator | None = None
+    image: Image.Image,
+    *,
+    size: int,
+    rng: np.random.Generator | None = None,
+    place: float = 0.5,
 ) -> Image.Image:
-    """A size x size piece that spans the shorter side: at random, or the centre without `rng`."""
+    """A size x size piece that spans the shorter side.
+
+    At random with `rng`, else at `place` along the longer side: 0 is its begin, 0.5 the centre.
+    """
     shorter = min(image.size)
     # round() could fall below the crop only by float error, never by more than a pixel.
     width, height = (max(size, round(side * size / shorter)) for side in image.size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     if rng is None:
-        left, top = (width - size) // 2, (height - size) // 2
+        left, top = (int(place * spare) for spare in (width - size, height - size))
     else:
         left, top = (int(rng.integers(spare + 1)) for spare in (width - size, height - size))
     return image.crop((left, top, left + size, top + size))

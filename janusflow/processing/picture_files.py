@@ -71,7 +71,7 @@ def open_image(source: Picture, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
             name = f"the picture given ({len(data)} bytes)"
         elif isinstance(source, str | Path):
             name = repr(str(source))
-            data = _read(source, name=name)
+            data = read_picture_file(source)
         else:
             raise ImageError(
                 f"got a {type(source).__name__} as picture: give a path, a file's bytes or a "
@@ -88,8 +88,9 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _read(source: str | Path, *, name: str) -> bytes:
-    path = Path(source).expanduser()
+def read_picture_file(source: str | Path) -> bytes:
+    """A picture file's bytes, whatever they are."""
+    path, name = Path(source).expanduser(), repr(str(source))
     try:
         # Checked before reading: a device or pipe might never end.
         if path.is_dir():

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.check import MeasuringPreparation, SourceReport, check_source, chosen_rows
-from janusflow.data.mixture import KINDS, Kind, require_sources
+from janusflow.data.mixture import KINDS, require_sources, sources_by_kind
 from janusflow.training.inputs import Inputs
 from janusflow.training.stage import open_sources
 
@@ -27,7 +26,7 @@ def check_data(
         ConfigError: a kind has a share, be it at a later step, but no source.
     """
     data, mixture = inputs.recipe.data, inputs.recipe.mixture
-    configs: dict[Kind, tuple[SourceConfig, ...]] = {kind: getattr(data, kind) for kind in KINDS}
+    configs = sources_by_kind(data)
     require_sources(
         configs, [kind for kind in KINDS for ratio in mixture.ratios if getattr(ratio, kind)]
     )
@@ -36,7 +35,7 @@ def check_data(
         told: dict[str, Any] = {"kind": kind, "max_bad_share": mixture.max_bad_share}
         for config in listed:
             try:
-                opened = open_sources(DataConfig(**{kind: (config,)}), prepare)[kind]
+                opened = open_sources({kind: (config,)}, prepare)[kind]
             except (ConfigError, DataError) as error:
                 yield SourceReport(name=config.path, not_opened=str(error), **told)
                 continue

@@ -13,10 +13,9 @@ from janusflow.data.collate import Collator
 from janusflow.data.formats import LAYOUTS
 from janusflow.data.guess import guess_format, is_recipe, kinds_of
 from janusflow.data.mixture import KINDS, Kind
-from janusflow.data.prepare import Preparation
-from janusflow.training.recipes import read_recipe
+from janusflow.data.prepare import Preparation, preparation
+from janusflow.training.recipes import read_stage
 from janusflow.training.sizes import sizes_of
-from janusflow.training.stage import preparation
 
 
 class Inputs(NamedTuple):
@@ -79,7 +78,7 @@ def inputs_of(recipe: StageRecipe) -> Inputs:
         )
     return Inputs(
         recipe=recipe,
-        prepare=preparation(processor, sizes.model.config, vae),
+        prepare=preparation(processor, sizes.model.config, vae, crops=recipe.data.crops),
         collate=Collator(
             processor.tokenizer.backend_tokenizer,
             sizes.model.config,
@@ -95,12 +94,7 @@ def _read_stage(path: Path, file: FileOptions, overrides: tuple[str, ...]) -> St
         raise ConfigError(
             f"{path} is a recipe, and says {', '.join(given)} itself: leave --{given[0]} out."
         )
-    recipe = read_recipe(path, overrides)
-    if not isinstance(recipe, StageRecipe):
-        raise ConfigError(
-            f"{path}: task {recipe.task} has no data section: name a recipe whose task is stage."
-        )
-    return recipe
+    return read_stage(path, overrides)
 
 
 def _with_model(recipe: StageRecipe, model: Path) -> StageRecipe:

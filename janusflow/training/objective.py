@@ -98,6 +98,7 @@ class JanusFlowObjective(Objective):
             rows,
             is_learnt=is_learnt,
             pixel_values=self._seen(batch),
+            features=batch.features,
             x_t=None if point is None else point.x_t,
             t=None if point is None else point.t,
             align=drawings is not None and config.uses_head,
@@ -121,8 +122,11 @@ class JanusFlowObjective(Objective):
         return losses
 
     def _alignment(self, guess: Float[Tensor, "p k w"], drawings: Drawings) -> Float[Tensor, ""]:
-        with torch.no_grad():
-            features = self.model.understanding_features(drawings.pixel_values)
+        features = drawings.features
+        if features is None:
+            assert drawings.pixel_values is not None
+            with torch.no_grad():
+                features = self.model.understanding_features(drawings.pixel_values)
         if self.config.alignment == "contrastive":
             return contrastive_loss(guess, features, temperature=self.config.temperature)
         return alignment_loss(guess, features)
@@ -143,6 +147,7 @@ class JanusFlowObjective(Objective):
                 wanted = self.scorer.prompt_features(drawings.prompts)
                 found, wanted = found[~is_dropped], wanted[~is_dropped]
             else:
+                assert drawings.pixel_values is not None
                 wanted = self.scorer.picture_features(drawings.pixel_values)
         return alignment_loss(found, wanted)
 
@@ -162,6 +167,7 @@ class JanusFlowObjective(Objective):
     def _latents(self, drawings: Drawings) -> Float[Tensor, "p c y x"]:
         if drawings.latents is not None:
             return drawings.latents
+        assert drawings.pixel_values is not None
         return self._encoded(drawings.pixel_values)
 
     @torch.no_grad()

@@ -75,6 +75,20 @@ def read_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Any]:
     return [read_recipe(file, overrides) for file in files]
 
 
+def read_stage(path: Path, overrides: tuple[str, ...] = ()) -> StageRecipe:
+    """Read a recipe file that must be a stage's.
+
+    Raises:
+        ConfigError: it does not fit, or has another task.
+    """
+    recipe = read_recipe(path, overrides)
+    if not isinstance(recipe, StageRecipe):
+        raise ConfigError(
+            f"{path}: task {recipe.task} has no data section: name a recipe whose task is stage."
+        )
+    return recipe
+
+
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
     """Read one recipe file into the record of its task."""
     task = read_tree(path).get("task")

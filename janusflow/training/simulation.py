@@ -227,7 +227,9 @@ class Simulation:
         """The tower reads pictures to understand, and drawn ones for REPA: as many each."""
         pictures = None if self.model.config.sees_latents else batch.pixel_values
         num_seen = 0 if pictures is None else len(pictures)
-        num_aligned = len(batch.drawings or ()) if self.recipe.objective.uses_head else 0
+        drawn = batch.drawings
+        is_aligned = self.recipe.objective.uses_head and drawn and drawn.features is None
+        num_aligned = len(drawn) if drawn and is_aligned else 0
         flops = forward["understanding_encoder"]
         if num_aligned:
             forward["understanding_encoder_for_repa"] = (

@@ -5,7 +5,7 @@ run's folder, and the next stage starts from it.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,21 +14,21 @@ from typing import Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from janusflow.config.data import DataConfig, SourceConfig
+from janusflow.config.data import SourceConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.formats import open_source, require_kind
-from janusflow.data.mixture import KINDS, Kind, mixed_batches, rows_of_step
-from janusflow.data.prepare import Preparation
+from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.prepare import Preparation, preparation
 from janusflow.data.sources import BadRows, Weighted
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.vae import load_vae
 from janusflow.mini.easy_vqa import easy_vqa_questions
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
-from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.caching import Cache
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import Hook, StepReport, TrainState, train
 from janusflow.training.objective import JanusFlowObjective
@@ -60,7 +60,10 @@ def train_stage(
     model = start_model(recipe, processor)
     train_only(model, recipe.trainable)
     vae = load_vae(recipe.vae)
-    sources = open_sources(recipe.data, preparation(processor, model.config, vae))
+    prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
+    if recipe.data.cache is not None:
+        prepare = Cache(recipe, model, vae, prepare).preparation()
+    sources = open_sources(sources_by_kind(recipe.data), prepare)
     tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
     collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
@@ -112,18 +115,6 @@ def _utilisation(
     return None if peak is None else utilisation_of(llm_flops(model), peak_tflops=peak)
 
 
-def preparation(
-    processor: JanusFlowProcessor, config: JanusFlowConfig, vae: AutoencoderKL
-) -> Preparation:
-    """How pictures of any size are made to fit a model."""
-    factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
-    return Preparation(
-        image_processor=processor.image_processor,
-        drawing_size=config.flow.latent_size * factor,
-        image_tag=processor.settings.tags.image,
-    )
-
-
 MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = {
     "scenes": {
         "understanding": scene_questions,
@@ -135,8 +126,10 @@ MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = 
 """Formats that only the recipe of `mini` needs, beside those of janusflow/data/formats.py."""
 
 
-def open_sources(data: DataConfig, prepare: Preparation) -> dict[Kind, list[Weighted]]:
-    """Open every source of a recipe.
+def open_sources(
+    configs: Mapping[Kind, Sequence[SourceConfig]], prepare: Preparation
+) -> dict[Kind, list[Weighted]]:
+    """Open the sources of each kind.
 
     Raises:
         ConfigError: a format is unknown, or does not make the kind it is listed under.
@@ -151,8 +144,8 @@ def open_sources(data: DataConfig, prepare: Preparation) -> dict[Kind, list[Weig
         return openers[kind](config)
 
     return {
-        kind: [source for config in getattr(data, kind) for source in opened(kind, config)]
-        for kind in KINDS
+        kind: [source for config in listed for source in opened(kind, config)]
+        for kind, listed in configs.items()
     }
 
 

@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-from janusflow.config.data import DataConfig
 from janusflow.config.dry_run import TypicalLengths
 from janusflow.config.errors import JanusFlowError
 from janusflow.config.recipes import StageRecipe
 from janusflow.data.collate import Built, Collator
 from janusflow.data.mixture import KINDS, Kind
+from janusflow.data.prepare import preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources import BadRows, draw
 from janusflow.model.configuration import JanusFlowConfig
+from janusflow.training.caching import cached, keeps_pixels
 from janusflow.training.sizes import Sizes
-from janusflow.training.stage import open_sources, preparation
+from janusflow.training.stage import open_sources
 
 ROWS_READ = 64
 """Rows of a kind that are read for their lengths."""
@@ -43,7 +44,7 @@ class Typical:
         for kind in KINDS:
             if any(getattr(ratio, kind) for ratio in recipe.mixture.ratios):
                 self._samples[kind] = self._read(kind, recipe, sizes) or self._assumed(
-                    kind, sizes, lengths
+                    kind, recipe, sizes, lengths
                 )
 
     def sample(self, kind: Kind, ordinal: int) -> Built:
@@ -60,7 +61,7 @@ class Typical:
         tokenizer = sizes.processor.tokenizer.backend_tokenizer
         collate = Collator(tokenizer, sizes.model.config, row_tokens=self.collate.row_tokens)
         try:
-            sources = open_sources(DataConfig(**{kind: configs}), prepare)[kind]
+            sources = open_sources({kind: configs}, prepare)[kind]
             built = [
                 draw(
                     sources,
@@ -76,15 +77,18 @@ class Typical:
             self.notes.append(f"{kind}: its sources cannot be read ({error}).")
             return []
         self._note(kind, built, f"{ROWS_READ} rows read of its sources")
-        return [Built(without_pixels(sample), row) for sample, row in built]
+        config = sizes.model.config
+        return [Built(without_pixels(as_cached(s, recipe, config)), row) for s, row in built]
 
-    def _assumed(self, kind: Kind, sizes: Sizes, lengths: TypicalLengths) -> list[Built]:
+    def _assumed(
+        self, kind: Kind, recipe: StageRecipe, sizes: Sizes, lengths: TypicalLengths
+    ) -> list[Built]:
         make: dict[Kind, Callable[[], Sample]] = {
             "understanding": lambda: _question(sizes, lengths),
             "generation": lambda: _drawing(sizes, lengths),
             "text": lambda: TextSample(text=_words(lengths.text_tokens)),
         }
-        built = self.collate.build(make[kind]())
+        built = self.collate.build(as_cached(make[kind](), recipe, sizes.model.config))
         texts: dict[Kind, str] = {
             "understanding": f"one picture, a question of {lengths.question_tokens} tokens and an "
             f"answer of {lengths.answer_tokens}",
@@ -116,10 +120,34 @@ def without_pixels(sample: Sample) -> Sample:
         case UnderstandingSample():
             return replace(sample, pictures=tuple(each.to("meta") for each in sample.pictures))
         case GenerationSample():
-            latent = None if sample.latent is None else sample.latent.to("meta")
-            return replace(sample, pixel_values=sample.pixel_values.to("meta"), latent=latent)
+            known = {
+                name: tensor.to("meta")
+                for name in ("pixel_values", "latent", "features")
+                if (tensor := getattr(sample, name)) is not None
+            }
+            return replace(sample, **known)
         case TextSample():
             return sample
+
+
+def as_cached(sample: Sample, recipe: StageRecipe, config: JanusFlowConfig) -> Sample:
+    """The same sample as a recipe's cache gives it, without memory."""
+    names = cached(recipe, config) if recipe.data.cache is not None else ()
+    vision, flow = config.vision_config, config.flow
+    num_patches = (vision.image_size // vision.patch_size) ** 2
+    features = torch.empty(num_patches, vision.hidden_size, device="meta")
+    latent = torch.empty(flow.latent_channels, flow.latent_size, flow.latent_size, device="meta")
+    if isinstance(sample, UnderstandingSample) and "seen_features" in names:
+        return replace(sample, pictures=(features,) * len(sample.pictures))
+    if isinstance(sample, GenerationSample) and "latents" in names:
+        is_kept = keeps_pixels(recipe, names)
+        return replace(
+            sample,
+            pixel_values=sample.pixel_values if is_kept else None,
+            latent=latent,
+            features=features if "drawn_features" in names else None,
+        )
+    return sample
 
 
 def _words(number: int) -> str:

@@ -34,7 +34,7 @@ def ids(*tokens: int) -> Tensor:
 def test_a_picture_is_begin_of_understanding_and_its_patches(
     model: JanusFlowForConditionalGeneration,
 ):
-    embeds = model.embed_images(pictures(2))
+    embeds = model.embed_images(model.seen_features(pictures(2)))
     assert embeds.shape == (2, 1 + NUM_PATCHES, model.config.hidden_size)
     assert torch.equal(embeds[:, 0], model.begin_of_understanding.expand(2, -1))
     features = model.understanding_encoder(pictures(2)).last_hidden_state
@@ -47,7 +47,8 @@ def test_pictures_take_their_positions_in_reading_order(
 ):
     tokens = ids(BOS, *PICTURE_SPAN, 40, *PICTURE_SPAN, 41)
     embeds = model.embed_conversation(tokens, pictures(2))[0]
-    table, seen = model.llm.get_input_embeddings(), model.embed_images(pictures(2))
+    table = model.llm.get_input_embeddings()
+    seen = model.embed_images(model.seen_features(pictures(2)))
     first, second = slice(1, 2 + NUM_PATCHES), slice(4 + NUM_PATCHES, 5 + 2 * NUM_PATCHES)
     torch.testing.assert_close(embeds[first], seen[0])
     torch.testing.assert_close(embeds[second], seen[1])
@@ -180,7 +181,7 @@ def test_latents_are_seen_as_points_of_time_one_through_the_chosen_encoder(
     """The tower has no part in it, and neither has the other encoder."""
     model = latent_model(seeing)
     latents = torch.randn(2, 4, 8, 8)
-    embeds = model.embed_images(latents)
+    embeds = model.embed_images(model.seen_features(latents))
     features = model.get_submodule(own)(latents, torch.ones(2)).features
     expected = model.understanding_aligner(features.flatten(2).mT)
     torch.testing.assert_close(embeds[:, 1:], expected)

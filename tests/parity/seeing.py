@@ -100,7 +100,7 @@ def _features(tower: SiglipVisionModel, pixel_values: Tensor) -> list[Tensor]:
 @torch.no_grad()
 def _aligned(reference: Reference, pixel_values: Tensor) -> Tensor:
     """Without the begin-of-understanding embedding, which the release adds later."""
-    return reference.small.embed_images(pixel_values)[:, 1:]
+    return reference.small.embed_images(reference.small.seen_features(pixel_values))[:, 1:]
 
 
 # ---- questions ------------------------------------------------------------------------------

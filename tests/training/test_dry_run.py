@@ -61,6 +61,17 @@ def test_every_ratio_is_a_phase_of_its_steps(root: Path):
     assert found.phases[0].size.pictures_seen == 512
 
 
+def test_from_a_cache_neither_the_vae_nor_a_frozen_tower_is_counted(root: Path, stage: StageCost):
+    data = {**NO_DATA, "crops": 1, "cache": "no/where"}
+    cached = dry_run(stage_recipe(root, data=data), ONE).phases[0].forward_flops
+    (plain,) = (phase.forward_flops for phase in stage.phases)
+    computed = ("vae_encoder", "understanding_encoder", "understanding_encoder_for_repa")
+    assert all(plain[part] > 0 for part in computed)
+    assert not any(cached.get(part) for part in computed)
+    for part in ("llm", "generation_encoder", "generation_decoder", "repa_head"):
+        assert cached[part] == plain[part] > 0
+
+
 def test_assumptions_are_told(stage: StageCost):
     told = " ".join(stage.notes)
     for word in ("assumed", "memory:", "operations:", "time: 40% of the peak rate of a100"):

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_recipes import tiny_recipes
 
 import janusflow
-from janusflow.config.data import DataConfig, SourceConfig
+from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError, TrainingError
 from janusflow.data.mixture import KINDS
 from janusflow.inference.sampling import draw_and_answer
@@ -149,7 +149,7 @@ def test_settings_of_log_and_guard_may_change_from_start_to_start_and_no_others(
 def test_minis_own_format_under_a_kind_it_does_not_make_is_refused():
     config = SourceConfig(format="easy-vqa", path="x.whl")
     with pytest.raises(ConfigError, match="easy-vqa makes understanding samples, not generation"):
-        open_sources(DataConfig(generation=(config,)), PREPARE)
+        open_sources({"generation": (config,)}, PREPARE)
 
 
 def test_a_damaged_picture_is_written_down_and_passed_over(root: Path, tmp_path: Path):

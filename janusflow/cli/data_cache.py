@@ -1,0 +1,41 @@
+"""`janusflow data cache`: compute latents and features of a recipe's pictures once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janusflow.cli.data_options import Overrides
+
+MAX_SHOWN = 10
+"""Bad rows that are named."""
+
+
+def command(
+    recipe: Annotated[Path, typer.Argument(help="A .yaml recipe whose data.cache names a folder.")],
+    overrides: Overrides = None,
+) -> None:
+    """Compute what a stage's frozen parts make of its pictures, once; training then reads it.
+
+    Latents of pictures to draw are kept always, the tower's features while the recipe does not
+    train the tower. data.crops says how many squares of each picture are learnt. What was done
+    before an interruption stays; torchrun shares the rows out among processes.
+
+    Examples:
+      janusflow data cache stage2.yaml data.cache=cache data.crops=1
+
+      torchrun --nproc-per-node 8 -m janusflow.cli.main data cache stage2.yaml
+    """
+    from janusflow.training.caching import fill_cache
+    from janusflow.training.processes import is_first, process_group
+    from janusflow.training.recipes import read_stage
+
+    stage = read_stage(recipe, tuple(overrides or ()))
+    with process_group():
+        filled = fill_cache(stage)
+        for name, number in filled.num_added.items() if is_first() else ():
+            typer.echo(f"{filled.folders[name]}: {number:,} pictures added")
+    for line in filled.bad[:MAX_SHOWN]:
+        typer.echo(line, err=True)
+    if filled.bad:
+        typer.echo(f"{len(filled.bad):,} rows make no sample; training will skip them.", err=True)

@@ -1,0 +1,128 @@
+"""Latents and features of pictures that were computed once: stores, and how training reads them.
+
+A store is a folder of safetensors shards: the keys of some pictures, and a value for each of them.
+A picture's key is a hash of its file's bytes, so a picture of many rows is there once, wherever its
+file lies.
+"""
+
+import os
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from janusflow.config.errors import CheckpointError, DataError
+from janusflow.data.prepare import Drawn, Preparation
+from janusflow.processing.picture_files import Picture, read_picture_file
+
+KEYS, VALUES, SHARDS = "keys", "values", "*.safetensors"
+
+
+def picture_key(picture: Picture) -> int:
+    """63 bits of a hash of the picture's file: ten million differ with a chance of 1 - 1e-5."""
+    if isinstance(picture, Image.Image):
+        content = repr((picture.mode, picture.size)).encode() + picture.tobytes()
+    else:
+        content = picture if isinstance(picture, bytes) else read_picture_file(picture)
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") >> 1
+
+
+class Store:
+    """Values by picture key; several processes may add to one folder.
+
+    Raises:
+        CheckpointError: a shard is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = [self._opened(path) for path in sorted(folder.glob(SHARDS))]
+        keys = [file.get_tensor(KEYS).numpy() for file in self._files] or [np.zeros(0, np.int64)]
+        shards = [np.full(len(each), number) for number, each in enumerate(keys)]
+        rows = [np.arange(len(each)) for each in keys]
+        # What two processes have both computed is the same: either will do.
+        self._keys, first = np.unique(np.concatenate(keys), return_index=True)
+        self._shards, self._rows = (
+            np.concatenate(shards or keys)[first],
+            np.concatenate(rows)[first],
+        )
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: int) -> bool:
+        return self._place(key) is not None
+
+    def read(self, key: int, *crop: int) -> Tensor:
+        """A picture's value in float32, or that of one of its crops; nothing else is read.
+
+        Raises:
+            DataError: the picture is not there.
+        """
+        place = self._place(key)
+        if place is None:
+            raise DataError(
+                f"a picture is not in the cache {self.folder}: run `janusflow data cache` with "
+                "this recipe again, or leave data.cache out."
+            )
+        values = self._files[self._shards[place]].get_slice(VALUES)
+        return values[(int(self._rows[place]), *crop)].float()
+
+    def add(self, keys: Int[Tensor, " n"], values: Shaped[Tensor, "n ..."]) -> None:
+        """Write a shard, whole or not at all; this object goes on as it was opened."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = blake2b(keys.numpy().tobytes(), digest_size=8).hexdigest()
+        path = self.folder / SHARDS.replace("*", name)
+        new = path.with_suffix(f".{os.getpid()}")
+        save_file({KEYS: keys, VALUES: values.contiguous()}, new)
+        new.replace(path)
+
+    def _place(self, key: int) -> int | None:
+        place = int(np.searchsorted(self._keys, key))
+        return place if place < len(self) and self._keys[place] == key else None
+
+    def _opened(self, path: Path) -> Any:
+        try:
+            return safe_open(path, "pt")
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{path} is a damaged part of a cache ({error}): delete it, and run `janusflow "
+                "data cache` again."
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedPreparation(Preparation):
+    """Takes pictures from stores, where there are any for them, and opens them only if it must."""
+
+    seen_features: Store | None
+    """The frozen tower's features of pictures to understand."""
+    latents: Store | None
+    """Of every crop of pictures to draw."""
+    drawn_features: Store | None
+    """The frozen tower's features of those crops."""
+    keeps_pixels: bool
+    """Whether pictures to draw are wanted as pixels too."""
+
+    def seen(self, picture: Picture) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
+        """Features of a picture to understand, or its pixels."""
+        if self.seen_features is None:
+            return super().seen(picture)
+        return self.seen_features.read(picture_key(picture))
+
+    def crop(self, picture: Picture, number: int) -> Drawn:
+        """A crop's latent and features, and its pixels if they are wanted."""
+        key = picture_key(picture)
+        pixels = super().crop(picture, number).pixel_values if self.keeps_pixels else None
+        latent, features = (
+            None if store is None else store.read(key, number)
+            for store in (self.latents, self.drawn_features)
+        )
+        return Drawn(pixels, latent, features)
