@@ -79,9 +79,11 @@ def _lines(facts: dict[str, Any], row_tokens: int) -> list[str]:
     if facts["not_opened"] is not None:
         return [title, f"  not opened  {facts['not_opened']}"]
     shown = "all" if facts["checked"] == facts["rows"] else f"{facts['checked']:,}"
+    rows = "streamed" if facts["rows"] is None else f"{facts['rows']:,}"
+    first = "the first " if facts["rows"] is None else ""
     lines = [
         title,
-        f"  rows        {facts['rows']:,}, {shown} checked: {facts['good']:,} good, "
+        f"  rows        {rows}, {first}{shown} checked: {facts['good']:,} good, "
         f"{len(facts['bad']):,} bad ({facts['bad_share']:.2%}; {facts['max_bad_share']:.2%} "
         "allowed)",
     ]

@@ -36,6 +36,9 @@ StandIn = Annotated[
     typer.Option("--model", "-m", help="Whose tokenizer and sizes to use: mini, folder, hub id."),
 ]
 
+STREAM_OPTIONS = ("streaming", "shuffle_buffer")
+"""Options that are no text."""
+
 
 def open_data(
     target: str,
@@ -47,6 +50,8 @@ def open_data(
     model: str | None,
 ) -> "Inputs":
     """Open what a `data` command was given; notes go to stderr."""
+    import yaml
+
     from janusflow.config.errors import ConfigError
     from janusflow.inference.loading import find_model
     from janusflow.training.inputs import FileOptions, open_inputs
@@ -59,7 +64,10 @@ def open_data(
         format=format_name,
         kind=kind,
         pictures=pictures,
-        options={name: value for name, _, value in options},
+        options={
+            name: yaml.safe_load(value) if name in STREAM_OPTIONS else value
+            for name, _, value in options
+        },
     )
     name = stand_in(target, model)
     folder = None if name is None else find_model(name)

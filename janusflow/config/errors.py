@@ -30,3 +30,7 @@ class TrainingError(JanusFlowError, FloatingPointError):
 
 class DataError(JanusFlowError):
     """A data file or sample is not what the recipe asked for."""
+
+
+class StreamError(JanusFlowError):
+    """Data that is read as it comes breaks off; no row of it is to blame."""

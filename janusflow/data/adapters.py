@@ -6,7 +6,7 @@ Each function names the layout it reads; docs/training.md shows a row of each.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn
@@ -189,7 +189,7 @@ def gqa(path: str) -> Table:
 def journeydb(path: str) -> Table:
     """JourneyDB's annotations (.jsonl): the machine's caption, else the author's prompt."""
     return _Mapped(
-        open_table(path),
+        cast(Table, open_table(path)),
         lambda row: {
             "image": value(row, "img_path"),
             "caption": (row.get("Task2") or {}).get("Caption") or value(row, "prompt"),
@@ -200,7 +200,7 @@ def journeydb(path: str) -> Table:
 def localized_narratives(path: str) -> Table:
     """Localized Narratives of Open Images (.jsonl)."""
     return _Mapped(
-        open_table(path),
+        cast(Table, open_table(path)),
         lambda row: {"image": f"{value(row, 'image_id')}.jpg", "caption": value(row, "caption")},
     )
 

@@ -20,7 +20,7 @@ from janusflow.data.mixture import Kind
 from janusflow.data.order import shuffled
 from janusflow.data.prepare import Drawn, Preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
-from janusflow.data.sources import BAD_ROW_ERRORS, Source
+from janusflow.data.sources import BAD_ROW_ERRORS, Source, Stream
 from janusflow.processing.picture_files import Picture, open_image
 
 LENGTH_SHARES = {"min": 0.0, "median": 0.5, "95%": 0.95, "max": 1.0}
@@ -61,7 +61,8 @@ class SourceReport:
     max_bad_share: float
     not_opened: str | None = None
     """Why the source could not be opened, if so."""
-    num_rows: int = 0
+    num_rows: int | None = 0
+    """None if the source is streamed and did not come to its end."""
     num_checked: int = 0
     bad: dict[int, str] = field(default_factory=dict)
     """Row -> why it makes no sample."""
@@ -123,7 +124,11 @@ def chosen_rows(num_rows: int, limit: int | None) -> Sequence[int]:
 
 
 def check_source(
-    source: Source, rows: Iterable[int], collate: Collator, report: SourceReport, sizes: list[Any]
+    source: Source | Stream,
+    rows: Iterable[int],
+    collate: Collator,
+    report: SourceReport,
+    sizes: list[Any],
 ) -> None:
     """Make every row a sample and lay it out; what is found goes into the report.
 

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -28,7 +28,8 @@ from janusflow.data.adapters import (
 from janusflow.data.mixture import Kind
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
-from janusflow.data.sources import Weighted
+from janusflow.data.sources import BAD_ROW_ERRORS, Weighted
+from janusflow.data.streams import StreamedTable
 from janusflow.data.tables import Table, open_table
 
 CAPTION_QUESTION = "Generate the caption of this picture."
@@ -40,12 +41,12 @@ class TableSource(ABC):
     """Rows of a table, each read into what `sample` makes a sample of."""
 
     name: str
-    table: Table
+    table: Table | StreamedTable
     prepare: Preparation
     read: Callable[[Row], Any]
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(cast(Table, self.table))
 
     @abstractmethod
     def sample(self, row: int, rng: np.random.Generator) -> Sample:
@@ -109,10 +110,44 @@ class Texts(TableSource):
         return TextSample(text=self.record(row))
 
 
+class StreamedSource:
+    """A source whose table has no end."""
+
+    def __init__(self, source: TableSource) -> None:
+        self.source = source
+        self.name = source.name
+        self.table = cast(StreamedTable, source.table)
+        self._orders: dict[int, StreamedSource] = {}
+
+    @property
+    def num_rows(self) -> int | None:
+        """Of a pass, once one was read to its end."""
+        return self.table.lengths.total
+
+    def in_order(self, seed: int) -> "StreamedSource":
+        """The same rows in the order of a seed."""
+        if seed not in self._orders:
+            table = replace(self.table, seed=seed)
+            self._orders[seed] = StreamedSource(replace(self.source, table=table))
+        return self._orders[seed]
+
+    def sample(self, row: int, rng: np.random.Generator) -> Sample:
+        """Make a row's sample; what is wrong with it is told with its place in the files."""
+        shard, number, _ = self.table.located(row)
+        try:
+            return self.source.sample(row, rng)
+        except BAD_ROW_ERRORS as error:
+            raise DataError(f"row {number} of {shard}: {error}") from error
+
+    def has(self, row: int) -> bool:
+        """Whether a row is one of the first pass."""
+        return self.table.has(row)
+
+
 class Layout(NamedTuple):
     """How files of a layout are opened, how a row is read, and what sources it can be."""
 
-    table: Callable[..., Table]
+    table: Callable[..., Table | StreamedTable]
     """Takes the path and the options in `table_options`."""
     read: Callable[[Row, Given], Any]
     sources: dict[Kind, type[TableSource]]
@@ -124,12 +159,13 @@ class Layout(NamedTuple):
 CHATS: dict[Kind, type[TableSource]] = {"understanding": Chats, "text": Chats}
 CAPTIONED: dict[Kind, type[TableSource]] = {"understanding": Captions, "generation": Drawings}
 IMAGE_AND_CAPTION = ("image", "caption")
+OPENING = ("split", "streaming", "shuffle_buffer")
 
 LAYOUTS: dict[str, Layout] = {
-    "chat": Layout(open_table, read_chat, CHATS, (), ("split",)),
-    "captions": Layout(open_table, read_captioned, CAPTIONED, IMAGE_AND_CAPTION, ("split",)),
-    "vqa": Layout(open_table, read_vqa, CHATS, ("image", "question", "answer"), ("split",)),
-    "text": Layout(open_table, read_text, {"text": Texts}, ("text",), ("split",)),
+    "chat": Layout(open_table, read_chat, CHATS, (), OPENING),
+    "captions": Layout(open_table, read_captioned, CAPTIONED, IMAGE_AND_CAPTION, OPENING),
+    "vqa": Layout(open_table, read_vqa, CHATS, ("image", "question", "answer"), OPENING),
+    "text": Layout(open_table, read_text, {"text": Texts}, ("text",), OPENING),
     "coco-captions": Layout(coco_captions, read_captioned, CAPTIONED),
     "vqav2": Layout(vqav2, read_vqa, CHATS, (), ("answers", "name")),
     "gqa": Layout(gqa, read_vqa, CHATS),
@@ -149,11 +185,34 @@ def require_kind(kind: Kind, config: SourceConfig, *, makes: list[Kind]) -> None
         )
 
 
-def open_source(kind: Kind, config: SourceConfig, prepare: Preparation) -> list[Weighted]:
+def require_stream_options(path: str, *, streaming: Any, shuffle_buffer: Any) -> None:
+    """Refuse values of options that say how a stream is read."""
+    if not isinstance(streaming, bool):
+        raise ConfigError(f"{path}: streaming={streaming!r}: wanted true or false.")
+    if shuffle_buffer is not None and not streaming:
+        raise ConfigError(
+            f"{path}: shuffle_buffer={shuffle_buffer!r} is for streaming=true: without it all rows "
+            "are shuffled together. Leave it out."
+        )
+    if shuffle_buffer is not None and (type(shuffle_buffer) is not int or shuffle_buffer < 1):
+        raise ConfigError(
+            f"{path}: shuffle_buffer={shuffle_buffer!r}: wanted a number of rows, 1 or more."
+        )
+
+
+def open_source(
+    kind: Kind, config: SourceConfig, prepare: Preparation, *, lengths: Path | None = None
+) -> list[Weighted]:
     """Open a source of one kind.
 
+    Args:
+        kind: of its samples.
+        config: what it is.
+        prepare: makes its pictures fit the model.
+        lengths: file that keeps how long the shards of streams are.
+
     Raises:
-        ConfigError: the format is unknown, does not make this kind or has no such option.
+        ConfigError: the format is unknown, does not make this kind or has no such option or value.
         DataError: its file is missing or is something else.
     """
     layout = LAYOUTS.get(config.format)
@@ -168,15 +227,21 @@ def open_source(kind: Kind, config: SourceConfig, prepare: Preparation) -> list[
             f"{', '.join(known) or 'none'}."
         )
     told = {name: config.options[name] for name in layout.table_options if name in config.options}
+    require_stream_options(
+        config.path,
+        streaming=told.get("streaming", False),
+        shuffle_buffer=told.get("shuffle_buffer"),
+    )
     given = Given(
         folder=Path(config.path).parent if config.pictures is None else config.pictures,
         image_tag=prepare.image_tag,
         columns={name: config.options[name] for name in layout.columns if name in config.options},
     )
+    table = layout.table(config.path, **told)
+    if isinstance(table, StreamedTable):
+        table.lengths = replace(table.lengths, log=lengths)
     source = layout.sources[kind](
-        name=config.path,
-        table=layout.table(config.path, **told),
-        prepare=prepare,
-        read=lambda row: layout.read(row, given),
+        name=config.path, table=table, prepare=prepare, read=lambda row: layout.read(row, given)
     )
-    return [Weighted(source, config.weight)]
+    is_stream = isinstance(table, StreamedTable)
+    return [Weighted(StreamedSource(source) if is_stream else source, config.weight)]

@@ -13,8 +13,12 @@ SHOWN_NAMES = 8
 """Columns a message lists."""
 
 
-def guess_format(path: str) -> str:
+def guess_format(path: str, *, streaming: bool = False) -> str:
     """The format of a file, by the names its first row has.
+
+    Args:
+        path: the file, a pattern, a folder or a data set of the hub.
+        streaming: read that row alone.
 
     Raises:
         DataError: it cannot be told, or the file cannot be read.
@@ -23,7 +27,7 @@ def guess_format(path: str) -> str:
     if isinstance(content, Mapping):
         names, found = content.keys(), _format_of_object(content)
     else:
-        names = open_table(path)[0].keys()
+        names = open_table(path, streaming=streaming)[0].keys()
         found = _format_of_row(names)
     if found is None:
         shown = ", ".join([*map(str, names)][:SHOWN_NAMES]) or "nothing"

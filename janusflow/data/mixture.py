@@ -1,6 +1,7 @@
 """Which kinds a step's samples are, and which rows they come from: functions of seed and step."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.order import counts_before
-from janusflow.data.sources import BadRows, Weighted, draw, planned_row
+from janusflow.data.sources import BadRows, Weighted, draw, planned_rows
 
 Kind = Literal["understanding", "generation", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -58,9 +59,8 @@ def rows_of_step(
     bad.reread()
     origins = []
     for kind, ordinal in plan(config, step):
-        source, row = planned_row(sources[kind], ordinal, seed=seed)
-        while (source.name, row) in bad.found:
-            row = (row + 1) % len(source)
+        source, rows = planned_rows(sources[kind], ordinal, seed=seed)
+        row = next(row for row in rows if (source.name, row) not in bad.found)
         origins.append(Origin(kind, source.name, row))
     return origins
 
@@ -89,27 +89,26 @@ def mixed_batches(
     Raises:
         ConfigError: a kind has a share but no source.
         DataError: too many bad rows.
+        StreamError: a stream breaks off.
     """
     bad = BadRows(max_share=config.max_bad_share) if bad is None else bad
     while True:
         planned = plan(config, step)
         require_sources(sources, [kind for kind, _ in planned])
-        yield [
-            collate.pack(
-                [
-                    draw(
-                        sources[planned[i].kind],
-                        planned[i].ordinal,
-                        seed=seed,
-                        rng=np.random.default_rng((seed, step, i)),
-                        build=collate.build,
-                        bad=bad,
-                    )
-                    for i in part
-                ]
+        parts = own_parts(range(len(planned)))
+        # In ascending order, as streams want it, whichever batch a sample goes to.
+        built = {
+            i: draw(
+                sources[planned[i].kind],
+                planned[i].ordinal,
+                seed=seed,
+                rng=np.random.default_rng((seed, step, i)),
+                build=collate.build,
+                bad=bad,
             )
-            for part in own_parts(range(len(planned)))
-        ]
+            for i in sorted(chain.from_iterable(parts))
+        }
+        yield [collate.pack([built[i] for i in part]) for part in parts]
         step += 1
 
 

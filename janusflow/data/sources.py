@@ -1,9 +1,9 @@
 """Where samples come from: a source is rows that each make one sample."""
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -13,12 +13,15 @@ from tqdm import tqdm
 from janusflow.config.errors import DataError, ImageError, PromptError
 from janusflow.data.order import share_out, shuffled
 from janusflow.data.samples import Sample
+from janusflow.data.shared_log import SharedLog
 
 T = TypeVar("T")
 
 BAD_ROW_ERRORS = (DataError, ImageError, PromptError)
 ENOUGH_TO_JUDGE = 100
 """Rows tried before the share of bad ones is judged by their number."""
+MAX_BAD_IN_TURN = 1000
+"""Rows of a stream that may be bad one after another."""
 
 
 @runtime_checkable
@@ -41,10 +44,48 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Stream(Protocol):
+    """A source whose rows come one after another; nobody knows how many there are.
+
+    Row n is the n-th that comes, through one pass after another.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def num_rows(self) -> int | None:
+        """Of a pass, once one was read to its end."""
+        ...
+
+    def has(self, row: int) -> bool:
+        """Whether a row is one of the first pass."""
+        ...
+
+    def in_order(self, seed: int) -> "Stream":
+        """The same rows in the order of a seed; the same object each time, which keeps its place.
+
+        Its rows are best asked for in ascending order.
+        """
+        ...
+
+    def sample(self, row: int, rng: np.random.Generator) -> Sample:
+        """Make the row's sample, as a Source does.
+
+        Raises:
+            DataError, ImageError, PromptError: the row makes none; the message says why.
+            StreamError: the stream breaks off.
+        """
+        ...
+
+
 class Weighted(NamedTuple):
     """A source and its share among those of its kind."""
 
-    source: Source
+    source: Source | Stream
     weight: float
 
 
@@ -62,25 +103,17 @@ class BadRows:
     """Source and row -> why."""
     num_tried: int = 0
     num_bad: int = 0
-    num_read: int = 0
-    """Bytes of the log that were taken over already."""
 
     def __post_init__(self) -> None:
+        self._shared = SharedLog(self.log)
         self.reread()
 
     def reread(self) -> None:
-        """Take over what all processes wrote down; a line being written is left for later."""
-        if self.log is None or not self.log.exists():
-            return
-        with self.log.open("rb") as log:
-            log.seek(self.num_read)
-            for line in log:
-                if line.endswith(b"\n"):
-                    told = json.loads(line)
-                    self.found[told["source"], told["row"]] = told["why"]
-                    self.num_read += len(line)
+        """Take over what all processes wrote down."""
+        for told in self._shared.news():
+            self.found[told["source"], told["row"]] = told["why"]
 
-    def add(self, source: Source, row: int, why: Exception) -> None:
+    def add(self, source: Source | Stream, row: int, why: Exception) -> None:
         """Note a bad row.
 
         Raises:
@@ -91,7 +124,9 @@ class BadRows:
             self.reread()
         if (source.name, row) not in self.found:
             self.found[source.name, row] = str(why)
-            self._write({"source": source.name, "row": row, "why": str(why)})
+            self._shared.append({"source": source.name, "row": row, "why": str(why)})
+            if self.log is not None:
+                tqdm.write(f"bad row {row} of {source.name}: {why}", file=sys.stderr)
         if self.num_bad > self.max_share * max(self.num_tried, ENOUGH_TO_JUDGE):
             raise DataError(
                 f"{self.num_bad} of {self.num_tried} rows tried are bad, the last one row {row} of "
@@ -99,21 +134,21 @@ class BadRows:
                 "mixture.max_bad_share."
             ) from why
 
-    def _write(self, line: dict[str, str | int]) -> None:
-        if self.log is not None:
-            with self.log.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line, ensure_ascii=False) + "\n")
-            tqdm.write(f"bad row {line['row']} of {line['source']}: {line['why']}", file=sys.stderr)
 
-
-def planned_row(sources: Sequence[Weighted], ordinal: int, *, seed: int) -> tuple[Source, int]:
+def planned_rows(
+    sources: Sequence[Weighted], ordinal: int, *, seed: int
+) -> tuple[Source | Stream, Iterable[int]]:
     """The source and row of the sample of this number among all of its kind in a run.
 
-    Every source goes through all its rows before it repeats one.
+    After the row come those that stand in for it if it is bad, each for the one before it. Every
+    source goes through all its rows before it repeats one.
     """
     which, count = share_out(ordinal, [weight for _, weight in sources])
     source = sources[which].source
-    return source, shuffled(count, len(source), seed=seed + which)
+    if isinstance(source, Stream):
+        return source.in_order(seed + which), range(count, count + MAX_BAD_IN_TURN)
+    row = shuffled(count, len(source), seed=seed + which)
+    return source, chain(range(row, len(source)), range(row))
 
 
 def draw(
@@ -131,15 +166,15 @@ def draw(
 
     Raises:
         DataError: too many rows are bad, or all of a source.
+        StreamError: a stream breaks off.
     """
-    source, row = planned_row(sources, ordinal, seed=seed)
-    for _ in range(len(source)):
+    source, rows = planned_rows(sources, ordinal, seed=seed)
+    num_tried = 0
+    for row in rows:
+        num_tried += 1
         bad.num_tried += 1
         try:
             return build(source.sample(row, rng))
         except BAD_ROW_ERRORS as error:
             bad.add(source, row, error)
-            row = (row + 1) % len(source)
-    raise DataError(
-        f"none of the {len(source)} rows of {source.name} makes a sample: mend the data."
-    )
+    raise DataError(f"none of the {num_tried} rows of {source.name} makes a sample: mend the data.")

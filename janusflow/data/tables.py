@@ -1,16 +1,19 @@
 """Rows of data files and of data sets on the hub, through the `datasets` library.
 
 What its loaders read becomes a memory-mapped table, so a file larger than memory is no trouble.
+Data that should not be downloaded as a whole is streamed (streams.py).
 Pictures inside stay undecoded: `processing.picture_files` opens them, which trusts nothing.
 """
 
 import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from janusflow.config.errors import DataError
+from janusflow.data.streams import READ_ERRORS, SHUFFLE_BUFFER, Shard, ShardLengths, StreamedTable
 
 LOADERS = {
     ".jsonl": "json",
@@ -35,20 +38,35 @@ class Table(Protocol):
     def __getitem__(self, row: int, /) -> Mapping[str, Any]: ...
 
 
-def open_table(path: str, *, split: str = "train") -> Table:
+def open_table(
+    path: str,
+    *,
+    split: str = "train",
+    streaming: bool = False,
+    shuffle_buffer: int | None = None,
+) -> Table | StreamedTable:
     """Open a file, all files of a pattern, a folder of pictures, or a data set of the hub.
 
     Args:
         path: e.g. `pairs.jsonl`, `shards/*.tar`, `pictures/` (with a metadata.csv or .jsonl, see
-            the documentation of `datasets`), `owner/name`.
+            the documentation of `datasets`), `owner/name`; to be streamed, also an address such as
+            `hf://datasets/owner/name/*.parquet` or `https://...`.
         split: of a hub data set.
+        streaming: read rows as they come; nothing is downloaded beforehand or kept.
+        shuffle_buffer: rows of a stream that are shuffled together, by default SHUFFLE_BUFFER.
 
     Raises:
-        DataError: it is not there, cannot be read or holds no rows.
+        DataError: it is not there, cannot be read, holds no rows or cannot be streamed.
     """
+    if streaming and (path.endswith(".json") or Path(path).is_dir()):
+        raise DataError(
+            f"streaming=true of {path}, which has to be read as a whole: leave it out, or write "
+            ".jsonl, .parquet or WebDataset .tar files."
+        )
     if path.endswith(".json"):
         return _listed(path)
-    files = sorted(glob.glob(path))
+    is_address = streaming and "://" in path
+    files = [path] if is_address else sorted(glob.glob(path))
     loader = next((LOADERS[end] for end in LOADERS if path.endswith(end)), None)
     if loader is not None and not files:
         raise DataError(f"no file {path}: check the path.")
@@ -57,10 +75,41 @@ def open_table(path: str, *, split: str = "train") -> Table:
             f"cannot tell what {path} is: wanted a name ending in .json, {', '.join(LOADERS)}, a "
             "folder of pictures, or owner/name of a data set on the hub."
         )
-    table = _loaded(path, loader, files, split)
-    if not len(table):
+    try:
+        table = _loaded(path, loader, files, split, streaming=streaming)
+        is_empty = next(iter(table), None) is None if streaming else not len(table)
+    except (*READ_ERRORS, ImportError) as error:  # the latter names what an address needs
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"cannot read {path}: {reason}. Check the file or the name.") from error
+    if is_empty:
         raise DataError(f"{path} has no rows: check the file.")
-    return table
+    return _streamed(path, table, files, split, shuffle_buffer) if streaming else table
+
+
+def _streamed(
+    path: str, table: Any, files: list[str], split: str, shuffle_buffer: int | None
+) -> StreamedTable:
+    """Rows of an IterableDataset by number."""
+    num = table.num_shards
+    names = files if len(files) == num else [f"shard {i} of {path}" for i in range(num)]
+    return StreamedTable(
+        name=path,
+        shards=[Shard(name, _Part(table, num, i)) for i, name in enumerate(names)],
+        lengths=ShardLengths(source=f"{path} ({split})", num_shards=num),
+        shuffle_buffer=SHUFFLE_BUFFER if shuffle_buffer is None else shuffle_buffer,
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A shard that is cut off when it is read; for all at once the time is quadratic in them."""
+
+    table: Any
+    num_shards: int
+    shard: int
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self.table.shard(self.num_shards, self.shard))
 
 
 def read_json(path: str | Path) -> Any:
@@ -85,7 +134,8 @@ def _listed(path: str) -> Table:
     return rows
 
 
-def _loaded(path: str, loader: str | None, files: list[str], split: str) -> Any:
+def _loaded(path: str, loader: str | None, files: list[str], split: str, *, streaming: bool) -> Any:
+    """A Dataset or, to be streamed, an IterableDataset."""
     try:
         import datasets
         from datasets.exceptions import DatasetsError
@@ -93,17 +143,19 @@ def _loaded(path: str, loader: str | None, files: list[str], split: str) -> Any:
         raise DataError(
             f"reading {path} needs the `datasets` library: pip install 'janusflow[data]'."
         ) from error
+    told: dict[str, Any] = {"split": "train", "streaming": streaming}
+    if path.endswith(".tsv"):
+        told["sep"] = "\t"
     try:
         if loader is not None:
-            options: dict[str, Any] = {"sep": "\t"} if path.endswith(".tsv") else {}
-            table = datasets.load_dataset(loader, data_files=files, split="train", **options)
+            table = datasets.load_dataset(loader, data_files=files, **told)
         elif Path(path).is_dir():
-            table = datasets.load_dataset("imagefolder", data_dir=path, split="train")
+            table = datasets.load_dataset("imagefolder", data_dir=path, **told)
         else:
-            table = datasets.load_dataset(path, split=split)
-    except (DatasetsError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"cannot read {path}: {reason}. Check the file or the name.") from error
+            told["split"] = split
+            table = datasets.load_dataset(path, **told)
+    except (DatasetsError, StopIteration) as error:  # the latter means an empty .jsonl
+        raise ValueError(str(error) or "it has no rows") from error
     for name, feature in (table.features or {}).items():
         if isinstance(feature, datasets.Image):
             table = table.cast_column(name, datasets.Image(decode=False))

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -116,11 +115,12 @@ class Cache:
     ) -> None:
         assert recipe.data.cache is not None
         self.recipe, self.folder, self.prepare = recipe, recipe.data.cache, prepare
-        for source in chain(*sources_by_kind(recipe.data).values()):
-            if source.format not in LAYOUTS:
+        for source in (*recipe.data.understanding, *recipe.data.generation):
+            if source.format not in LAYOUTS or source.options.get("streaming"):
                 raise ConfigError(
-                    f"data.cache={self.folder} with {source.path}: format {source.format} makes "
-                    "its pictures itself, a cache is of picture files. Leave data.cache out."
+                    f"data.cache={self.folder} with {source.path} (format {source.format}): a "
+                    "cache is of picture files at hand, which are neither streamed nor rendered. "
+                    "Leave data.cache out."
                 )
         names = cached(recipe, model.config)
         self.values: dict[Name, Values] = {n: self._values(n, model, vae) for n in names}
@@ -206,6 +206,7 @@ class Cache:
         for kind, configs in sources_by_kind(self.recipe.data).items():
             for config in configs if kind != "text" else ():
                 for source, _ in open_source(kind, config, prepare):
+                    assert isinstance(source, Source)
                     for row in range(len(source)):
                         yield source, row
 

@@ -1,14 +1,18 @@
 """Check every source of a recipe; one that cannot be opened does not hide what the others hold."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, StreamError
 from janusflow.data.check import MeasuringPreparation, SourceReport, check_source, chosen_rows
 from janusflow.data.mixture import KINDS, require_sources, sources_by_kind
+from janusflow.data.sources import Source, Stream
 from janusflow.training.inputs import Inputs
 from janusflow.training.stage import open_sources
 
+STREAMED_ROWS = 1000
+"""Rows of a streaming source that are checked if nobody says how many."""
 Progress = Callable[..., Iterable[int]]
 
 
@@ -19,7 +23,8 @@ def check_data(
 
     Args:
         inputs: recipe, preparation and collator.
-        limit: rows of each source to check, spread at random; None for all.
+        limit: rows of each source to check, spread at random; None for all. Of a source that is
+            streamed the first are checked, and STREAMED_ROWS for None.
         progress: wraps the rows of a source; tqdm fits.
 
     Raises:
@@ -40,7 +45,21 @@ def check_data(
                 yield SourceReport(name=config.path, not_opened=str(error), **told)
                 continue
             for source, _ in opened:
-                report = SourceReport(name=source.name, num_rows=len(source), **told)
-                rows = progress(chosen_rows(len(source), limit), desc=f"{kind} {source.name}")
-                check_source(source, rows, inputs.collate, report, prepare.sizes)
+                report = SourceReport(name=source.name, **told)
+                chosen = _rows(source, limit)
+                rows = iter(progress(chosen, desc=f"{kind} {source.name}"))
+                if isinstance(source, Stream):
+                    rows = takewhile(source.has, rows)
+                try:
+                    check_source(source, rows, inputs.collate, report, prepare.sizes)
+                except StreamError as error:
+                    report.not_opened = str(error)
+                report.num_rows = source.num_rows if isinstance(source, Stream) else len(source)
                 yield report
+
+
+def _rows(source: Source | Stream, limit: int | None) -> Sequence[int]:
+    """The rows of a source to check; of one that is streamed the first, in the files' order."""
+    if isinstance(source, Stream):
+        return range(STREAMED_ROWS if limit is None else limit)
+    return chosen_rows(len(source), limit)

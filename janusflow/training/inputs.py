@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError
@@ -34,7 +34,7 @@ class FileOptions(NamedTuple):
     format: str | None = None
     kind: str | None = None
     pictures: Path | None = None
-    options: Mapping[str, str] = {}
+    options: Mapping[str, Any] = {}
 
 
 def open_inputs(
@@ -105,7 +105,8 @@ def _with_model(recipe: StageRecipe, model: Path) -> StageRecipe:
 
 def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
     """A stage that learns from one data file; its parts are still to be named."""
-    name = file.format or guess_format(path)
+    streaming = file.options.get("streaming", False)
+    name = file.format or guess_format(path, streaming=streaming)
     if name not in LAYOUTS:
         raise ConfigError(f"format {name!r} is unknown: use {', '.join(LAYOUTS)}.")
     wanted: list[Kind] = kinds_of(name)

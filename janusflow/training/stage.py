@@ -43,6 +43,7 @@ from janusflow.training.trackers import open_trackers
 from janusflow.training.utilisation import Utilisation, llm_flops, utilisation_of
 
 BAD_ROWS = "bad-rows.jsonl"
+SHARDS = "shards.jsonl"
 
 
 def train_stage(
@@ -63,7 +64,7 @@ def train_stage(
     prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
     if recipe.data.cache is not None:
         prepare = Cache(recipe, model, vae, prepare).preparation()
-    sources = open_sources(sources_by_kind(recipe.data), prepare)
+    sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
     tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
     collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
@@ -127,9 +128,17 @@ MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = 
 
 
 def open_sources(
-    configs: Mapping[Kind, Sequence[SourceConfig]], prepare: Preparation
+    configs: Mapping[Kind, Sequence[SourceConfig]],
+    prepare: Preparation,
+    *,
+    lengths: Path | None = None,
 ) -> dict[Kind, list[Weighted]]:
     """Open the sources of each kind.
+
+    Args:
+        configs: the sources.
+        prepare: makes their pictures fit the model.
+        lengths: file that keeps how long the shards of streams are.
 
     Raises:
         ConfigError: a format is unknown, or does not make the kind it is listed under.
@@ -139,7 +148,7 @@ def open_sources(
     def opened(kind: Kind, config: SourceConfig) -> list[Weighted]:
         openers = MINI_FORMATS.get(config.format)
         if openers is None:
-            return open_source(kind, config, prepare)
+            return open_source(kind, config, prepare, lengths=lengths)
         require_kind(kind, config, makes=list(openers))
         return openers[kind](config)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from data_files import picture, write_json
+from data_files import picture, write_json, write_lines
 from tiny_stage import stage_tree, write_parts
 from typer.testing import CliRunner, Result
 
@@ -125,3 +125,30 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     assert result.stdout == ""
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_of_a_stream_the_first_rows_are_checked(tmp_path: Path, root: Path):
+    path = write_lines(tmp_path / "t.jsonl", *({"text": word} for word in ("a", " ", "b", "c")))
+    text = [{"format": "text", "path": path, "options": {"streaming": True}}]
+    mixture = {"ratios": [{"understanding": 0, "generation": 0, "text": 1}], "max_bad_share": 0.5}
+    streamed = recipe(tmp_path, root, data={"text": text}, mixture=mixture)
+    result = check(streamed, "--limit", 3)
+    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, result.output
+    assert "rows        streamed, the first 3 checked: 2 good, 1 bad" in result.stdout
+    assert f"bad row 1: row 1 of {path}: no text" in result.stdout
+    assert "rows        4, all checked: 3 good" in check(streamed).stdout
+    result = check(path, "--option", "streaming=true", "--limit", 1)
+    assert "rows        streamed, the first 1 checked: 1 good" in result.stdout
+
+
+def test_a_stream_that_breaks_off_is_told_and_hides_no_other(tmp_path: Path, root: Path):
+    for number, content in enumerate(('{"text": "a"}', '{"text": ')):
+        (tmp_path / f"{number}.jsonl").write_text(content, encoding="utf-8")
+    broken = {"format": "text", "path": f"{tmp_path}/*.jsonl", "options": {"streaming": True}}
+    good = {"format": "text", "path": write_lines(tmp_path / "good.json.gz", {"text": "x"})}
+    mixture = {"ratios": [{"understanding": 0, "generation": 0, "text": 1}]}
+    result = check(recipe(tmp_path, root, data={"text": [broken, good]}, mixture=mixture))
+    assert result.exit_code == 1
+    assert f"not opened  cannot read on in {tmp_path}/1.jsonl" in result.stdout
+    assert "rows        1, all checked" in result.stdout

@@ -53,3 +53,9 @@ def test_captions_are_both_asked_for_and_drawn_and_a_chat_is_one_kind():
     assert sorted(kinds_of("captions")) == ["generation", "understanding"]
     assert len(kinds_of("chat")) == 1
     assert kinds_of("text") == ["text"]
+
+
+def test_the_format_of_a_stream_is_told_by_its_first_row_alone(tmp_path: Path):
+    write_lines(tmp_path / "0.jsonl", {"text": "red"})
+    (tmp_path / "1.jsonl").write_text("{broken", encoding="utf-8")
+    assert guess_format(f"{tmp_path}/*.jsonl", streaming=True) == "text"

@@ -1,15 +1,19 @@
 """Bad files, rows and settings of data: each one clear line; and pictures made to fit."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from data_files import BLUE, PREPARE, RED, opened, sample, write_lines
+from data_files import BLUE, PREPARE, RED, opened, sample, write_json, write_lines
+from datasets import IterableDataset
 from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError, ImageError
 from janusflow.data.tables import open_table
+
+STREAMING = {"streaming": True}
 
 
 def test_a_picture_that_is_missing_or_damaged_is_named(tmp_path: Path):
@@ -44,7 +48,7 @@ def test_unknown_formats_options_and_misplaced_kinds_are_refused(tmp_path: Path)
         opened("text", "chats", path)
     with pytest.raises(ConfigError, match="makes text samples, not generation"):
         opened("generation", "text", path)
-    with pytest.raises(ConfigError, match="no option colum; it knows split, text"):
+    with pytest.raises(ConfigError, match=r"no option colum; it knows split, .*, text"):
         opened("text", "text", path, options={"colum": "x"})
     with pytest.raises(ConfigError, match="must be above 0"):
         SourceConfig(format="text", path=path, weight=0.0)
@@ -73,6 +77,51 @@ def test_a_file_that_is_no_table_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"streaming": "yes"}, "streaming='yes': wanted true or false"),
+        ({"streaming": True, "shuffle_buffer": 0}, "shuffle_buffer=0: wanted a number of rows"),
+        ({"streaming": True, "shuffle_buffer": "9"}, "shuffle_buffer='9': wanted a number of rows"),
+        ({"shuffle_buffer": 9}, "shuffle_buffer=9 is for streaming=true"),
+    ],
+)
+def test_wrong_options_are_refused_by_name(tmp_path: Path, options: dict[str, Any], told: str):
+    path = write_lines(tmp_path / "t.jsonl", {"text": "x"})
+    with pytest.raises(ConfigError, match=told):
+        opened("text", "text", path, options=options)
+
+
+def test_what_cannot_be_streamed_is_refused_by_name(tmp_path: Path):
+    listed = write_json(tmp_path / "t.json", [{"text": "x"}])
+    with pytest.raises(DataError, match=r"streaming=true of .*t\.json, which has to be read as"):
+        opened("text", "text", listed, options=STREAMING)
+    with pytest.raises(DataError, match=r"streaming=true of .*, which has to be read as a whole"):
+        opened("generation", "captions", str(tmp_path), options=STREAMING)
+    with pytest.raises(ConfigError, match="coco-captions has no option streaming"):
+        opened("generation", "coco-captions", listed, options=STREAMING)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("none.jsonl", None, "no file .*none.jsonl"),
+        ("x.jsonl", b"", "x.jsonl.* has no rows"),
+        ("x.jsonl", b"{]", "cannot read .*x.jsonl"),
+        ("x.parquet", b"PAR", "cannot read .*x.parquet"),
+        ("x.tar", b"no tar", "cannot read .*x.tar"),
+    ],
+)
+def test_a_stream_that_is_none_is_one_clear_line(
+    tmp_path: Path, name: str, content: bytes | None, told: str
+):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=told) as caught:
+        opened("text", "text", str(tmp_path / name), options=STREAMING)
+    assert "\n" not in str(caught.value)
+
+
 def test_drawn_pictures_keep_their_shape_and_fill_the_crop():
     """Of a picture twice as wide as high, now one half and now the other; nothing is padded."""
     wide = Image.new("RGB", (64, 32), RED)
@@ -86,3 +135,21 @@ def test_drawn_pictures_keep_their_shape_and_fill_the_crop():
     seen = PREPARE.seen(wide)
     assert seen.shape == (3, 32, 32)
     assert seen[:, 0].abs().max() < 0.01  # padded in the mean colour above and below
+
+
+def test_a_stream_cuts_a_shard_off_when_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """For each it takes `datasets` time that grows with their number."""
+    cut: list[int] = []
+    shard = IterableDataset.shard
+
+    def noted(table: Any, num_shards: int, index: int) -> Any:
+        cut.append(index)
+        return shard(table, num_shards, index)
+
+    monkeypatch.setattr(IterableDataset, "shard", noted)
+    for name in ("0", "1"):
+        write_lines(tmp_path / f"{name}.jsonl", {"text": name})
+    table = open_table(f"{tmp_path}/*.jsonl", streaming=True)
+    assert cut == []
+    assert [table[row]["text"] for row in range(4)] == ["0", "1"] * 2
+    assert cut == [0, 1] * 2

@@ -51,7 +51,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 6,
         "ratios": [{"understanding": 1, "generation": 1, "text": 0}],
     }
-    tree["loop"]["steps"], tree["loop"]["log_every"] = 4, 1
+    tree["loop"] = tree["loop"] | {"steps": 4, "log_every": 1}
     (root / "stage.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     return root
 
@@ -217,7 +217,11 @@ def test_a_damaged_shard_is_named(root: Path, tmp_path: Path):
         (("data.crops=null",), "cache=.* with crops=null: say how many squares"),
         (("data.crops=0",), "crops=0"),
         (("data.cached_features=fp8",), "fp8"),
-        (("data.text=[{format: scenes, path: scenes}]",), "format scenes makes its pictures"),
+        (("data.understanding=[{format: scenes, path: a}]",), r"a \(format scenes\): a cache is"),
+        (
+            ("data.generation=[{format: captions, path: b, options: {streaming: true}}]",),
+            r"b \(format captions\): a cache is of picture files at hand",
+        ),
     ],
 )
 def test_what_cannot_be_cached_is_refused(

@@ -17,9 +17,10 @@ from janusflow.config.errors import ConfigError, DataError, TrainingError
 from janusflow.data.mixture import KINDS
 from janusflow.inference.sampling import draw_and_answer
 from janusflow.training import loop
-from janusflow.training.loop import backward
-from janusflow.training.recipes import run_recipes
-from janusflow.training.stage import open_sources
+from janusflow.training.checkpoint import checkpoints
+from janusflow.training.loop import StepReport, TrainState, backward
+from janusflow.training.recipes import read_recipe, run_recipes
+from janusflow.training.stage import open_sources, train_stage
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 
@@ -118,6 +119,42 @@ def test_seed_and_accumulation_reach_the_steps(
     )
     assert first == again != other
     assert lengths == [[6]] * 2 + [[2, 2, 2]] * 2 + [[6]] * 2
+
+
+class Interrupt:
+    """Stops the run before a step is saved, as a user would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:
+        if report.step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_a_stage_learns_from_streams_and_goes_on_with_their_very_rows(root: Path, tmp_path: Path):
+    streamed = {"streaming": True, "shuffle_buffer": 4}
+    own = root / "own"
+    data = {
+        "generation": [{"format": "captions", "path": f"{own}/pairs.jsonl", "options": streamed}],
+        "text": [{"format": "text", "path": f"{own}/words.txt", "options": streamed}],
+    }
+    settings = [f"data.{kind}={json.dumps(sources)}" for kind, sources in data.items()]
+    settings += ["loop.save_every=1", "loop.steps=3"]
+    whole = run_stage(root, tmp_path / "whole", *settings)
+    parts = read_recipe(recipe(root, tmp_path / "parts"), tuple(settings))
+    for step in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train_stage(parts, hooks=(Interrupt(step),))
+        assert checkpoints(parts.run)[-1].name.endswith(str(step - 1))
+    train_stage(parts)
+    weights = "model/model.safetensors"
+    assert (parts.run / weights).read_bytes() == (whole / weights).read_bytes()
+    found = [json.loads(line) for line in (whole / "shards.jsonl").read_text().splitlines()]
+    assert {(Path(each["source"]).name, each["rows"]) for each in found} == {
+        ("pairs.jsonl (train)", len(COLOURS)),
+        ("words.txt (train)", 2),
+    }
 
 
 def test_a_step_that_breaks_names_the_rows_of_the_files(root: Path, tmp_path: Path):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from data_files import write_lines
 from tiny_stage import stage_recipe, write_parts
 
 from janusflow.config.dry_run import TypicalLengths
@@ -77,3 +78,12 @@ def test_sources_that_cannot_be_read_are_told_and_lengths_assumed(root: Path, tm
     recipe = stage_recipe(root, data={**NO_DATA, "generation": broken})
     notes = typical(recipe).notes
     assert any("generation: its sources cannot be read" in note for note in notes)
+
+
+def test_streams_at_hand_are_read_too_and_others_are_assumed(root: Path, tmp_path: Path):
+    near = write_lines(tmp_path / "t.jsonl", {"text": "a"}, {"text": "a red circle and a star"})
+    for path, told in ((near, "64 rows read"), ("https://example.org/t.jsonl", "assumed")):
+        text = [{"format": "text", "path": path, "options": {"streaming": True}}]
+        found = typical(stage_recipe(root, data={**NO_DATA, "text": text}))
+        (note,) = (note for note in found.notes if note.startswith("text"))
+        assert told in note
