@@ -1,7 +1,7 @@
 """Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
 Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS NUM_PARTS SCALE
-or the same with `gradients` for STEPS and ALIGNMENT at the end.
+or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `tower` for STEPS.
 """
 
 import json
@@ -13,10 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from tiny_run import TinySources, make_collator, run_model, run_vae
+from tiny_run import (
+    VISION,
+    VOCAB_SIZE,
+    TinySources,
+    make_collator,
+    run_model,
+    run_vae,
+    trained_tokenizer,
+)
+from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import SiglipConfig, SiglipModel
 
 from janusflow.config.training import (
     Alignment,
@@ -32,6 +43,8 @@ from janusflow.data.mixture import mixed_batches
 from janusflow.training.loop import StepReport, TrainState, backward, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
+from janusflow.training.pretrain import region_batch
+from janusflow.training.pretraining import SiglipObjective
 from janusflow.training.processes import own_parts
 from janusflow.training.scale import distribute, whole, whole_state
 from janusflow.training.scoring import load_scorer
@@ -57,6 +70,34 @@ def step_of(
     # Padding depends on what shares a batch.
     counted = [number for name, number in tally.items() if name != "positions"]
     return gradients | losses | {"tally": torch.tensor(counted)}
+
+
+def tower_step_of(
+    sources: TinySources, *, num_parts: int = 1, scale: ScaleConfig | None = None
+) -> dict[str, Tensor]:
+    """The same of a step of the SigLIP pair; gradients as shares of their norm, which is large."""
+    torch.manual_seed(0)
+    text = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
+    text |= {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 16}
+    objective = SiglipObjective(SiglipModel(SiglipConfig(vision_config=VISION, text_config=text)))
+    distribute(objective, scale or ScaleConfig())
+    tokenizer = Tokenizer.from_str(trained_tokenizer().to_str())
+    tokenizer.enable_padding(length=16)
+    scenes = sources.scenes
+    whole_batch = region_batch(
+        [scenes.scene(row) for row in range(len(scenes))],
+        scenes.pictures[:],
+        tokenizer,
+        np.random.default_rng(0),
+        grid=VISION["image_size"] // VISION["patch_size"],
+    )
+    pictures = np.arange(len(scenes))
+    batches = [whole_batch.of(own) for own in own_parts(pictures, num_parts=num_parts)]
+    losses, tally = backward(objective, batches)
+    gradients = {n: whole(p.grad) for n, p in objective.named_parameters() if p.grad is not None}
+    norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+    gradients = {name: gradient / norm for name, gradient in gradients.items()}
+    return gradients | losses | {"norm": norm.log(), "tally": torch.tensor([*tally.values()])}
 
 
 def run_of(
@@ -130,6 +171,8 @@ def main() -> None:
     if sys.argv[5] == "gradients":
         alignment = cast(Alignment, sys.argv[8])
         result = step_of(sources, num_parts=num_parts, scale=scale, alignment=alignment)
+    elif sys.argv[5] == "tower":
+        result = tower_step_of(sources, num_parts=num_parts, scale=scale)
     else:
         run, steps = out.parent / "run", int(sys.argv[5])
         result = run_of(sources, run, steps=steps, num_parts=num_parts, scale=scale)

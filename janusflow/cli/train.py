@@ -74,7 +74,10 @@ def command(
             "settings from the recipe, or as key=value."
         )
     from janusflow.inference.sampling import draw_and_answer
+    from janusflow.training.processes import is_first, process_group
     from janusflow.training.recipes import run_recipes
 
-    for run in run_recipes(recipe, settings, sampler=draw_and_answer):
-        typer.echo(run)
+    with process_group():
+        for run in run_recipes(recipe, settings, sampler=draw_and_answer):
+            if is_first():
+                typer.echo(run)

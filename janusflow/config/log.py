@@ -21,15 +21,25 @@ class SampleQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogConfig:
-    """Trackers, sample pictures and answers, and what the device could do at best."""
+class ReportConfig:
+    """Trackers, and how often samples are shown: what every training recipe may say."""
 
     to: tuple[TrackerName, ...] = ()
     """Experiment trackers beside the console and log.jsonl; each needs the extra of its name."""
     project: str = "janusflow"
     """Project of the run in wandb and trackio."""
     samples_every: int = 0
-    """Steps between sample pictures and answers; 0 for none."""
+    """Steps between samples; 0 for none."""
+
+    def __post_init__(self) -> None:
+        if self.samples_every < 0:
+            raise ConfigError(f"samples_every={self.samples_every} must be 0 or more: change it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig(ReportConfig):
+    """What a stage may say besides: sample prompts and questions, and the device's best."""
+
     prompts: tuple[str, ...] = ()
     """What is drawn, picture i always from seed i; by default what the run first learns to draw."""
     questions: tuple[SampleQuestion, ...] = ()
@@ -38,7 +48,6 @@ class LogConfig:
     """Best TFLOP/s of one device in the dtype at hand; with it the log has MFU."""
 
     def __post_init__(self) -> None:
-        if self.samples_every < 0:
-            raise ConfigError(f"samples_every={self.samples_every} must be 0 or more: change it.")
+        super().__post_init__()
         if self.peak_tflops is not None and not 0 < self.peak_tflops < inf:
             raise ConfigError(f"peak_tflops={self.peak_tflops} must be above 0: change it.")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from janusflow.config.data import DataConfig
-from janusflow.config.log import LogConfig
+from janusflow.config.log import LogConfig, ReportConfig
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 
 
@@ -68,6 +68,7 @@ class VaeRecipe:
     kl_weight: float = 1e-4
     """Weight of the KL term against absolute + squared error."""
     loop: LoopConfig = field(default_factory=LoopConfig)
+    log: ReportConfig = field(default_factory=ReportConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,9 @@ class SiglipRecipe:
     text: dict[str, Any]
     """Arguments of transformers' SiglipTextConfig, without the vocabulary's size."""
     batch_size: int = 128
-    """Pictures per step; every patch meets the phrases of all of them."""
+    """Pictures per step; every patch meets the phrases of all, however many processes share it."""
     loop: LoopConfig = field(default_factory=LoopConfig)
+    log: ReportConfig = field(default_factory=ReportConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

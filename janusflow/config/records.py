@@ -19,6 +19,8 @@ Record = TypeVar("Record")
 
 WANTED = {int: "a whole number", str: "text", bool: "true or false"}
 """What messages call a value's type."""
+EXTENDS = "extends"
+"""Key that names the file, relative to its own, that a file says changes of."""
 
 
 def load_record(kind: type[Record], path: Path, overrides: Sequence[str] = ()) -> Record:
@@ -33,12 +35,43 @@ def load_record(kind: type[Record], path: Path, overrides: Sequence[str] = ()) -
     return build_record(kind, tree, where=str(path))
 
 
-def read_tree(path: Path) -> dict[str, Any]:
-    """Read a YAML file of `key: value` lines.
+def read_tree(path: Path, *, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a YAML file of `key: value` lines, over those of the file that it `extends`.
+
+    Sections are merged key by key; anything else, lists too, replaces what the other file says.
+
+    Args:
+        path: the file.
+        extended_by: the files on the way to this one.
 
     Raises:
-        ConfigError: the file is missing, not YAML, or holds something else.
+        ConfigError: a file is missing, not YAML, holds something else, or extends itself.
     """
+    tree = _read_mapping(path)
+    if EXTENDS not in tree:
+        return tree
+    name = tree.pop(EXTENDS)
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: {EXTENDS} is {name!r}: wanted the path of one recipe.")
+    base, chain = path.parent / name, (*extended_by, path)
+    if not base.is_file():
+        raise ConfigError(f"{path}: {EXTENDS} is {name}, but there is no file {base}: mend it.")
+    if any(base.samefile(each) for each in chain):
+        told = " -> ".join(map(str, (*chain, base)))
+        raise ConfigError(f"{told}: a recipe cannot extend itself: take one of them out.")
+    return merged(read_tree(base, extended_by=chain), tree)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a tree over another; only where both have a section, that is merged too."""
+    tree = {**base, **changes}
+    for key in base.keys() & changes.keys():
+        if isinstance(base[key], Mapping) and isinstance(changes[key], Mapping):
+            tree[key] = merged(base[key], changes[key])
+    return tree
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"no recipe at {path}: wanted a .yaml file or a folder of them.")
     try:

@@ -32,6 +32,7 @@ from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.originals import keep_pixels_outside, prepare_original
 from janusflow.inference.pictures import vae_factor
 from janusflow.interop.hub import CONFIG
+from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER, encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt
@@ -286,7 +287,7 @@ class JanusFlow:
                 "without and save that."
             )
         folder = Path(folder)
-        self.model.save_pretrained(folder)
+        write_model(self.model, folder)
         self.processor.save_pretrained(folder)
         self.vae.save_pretrained(folder / SUBFOLDER)
         config = folder / CONFIG

@@ -13,6 +13,7 @@ from janusflow.config.errors import CheckpointError
 from janusflow.interop.hub import find_folder
 from janusflow.interop.load import load_model
 from janusflow.interop.save import save_official
+from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.processing.processor_files import PROCESSOR_FILE
@@ -76,7 +77,7 @@ def _write(source: Path, folder: Path, to: Layout) -> tuple[int, tuple[str, ...]
         if processor is not None:
             processor.save_release_layout(folder)
     else:
-        model.save_pretrained(folder)
+        write_model(model, folder)
         if processor is not None:
             processor.save_pretrained(folder)
     return model.num_parameters(), _copy_others(source, folder), left_out

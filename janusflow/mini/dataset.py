@@ -62,6 +62,11 @@ class SceneFolder:
     def __len__(self) -> int:
         return len(self._labels)
 
+    @property
+    def size(self) -> int:
+        """Rows and columns of a picture, in pixels."""
+        return self.pictures.shape[1]
+
     def scene(self, index: int) -> Scene:
         """The exact labels of a picture."""
         return build_record(Scene, json.loads(self._labels[index]), where=f"scene {index}")

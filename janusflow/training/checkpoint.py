@@ -55,6 +55,22 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path.parent for path in (run / FOLDER).glob(f"[0-9]*/{COMPLETE}"))
 
 
+def newest_checkpoint(run: Path) -> Path | None:
+    """Where a run goes on from, if it has begun.
+
+    Raises:
+        CheckpointError: all it has are files of a version that kept a checkpoint in one file.
+    """
+    complete = checkpoints(run)
+    old = sorted((run / FOLDER).glob("[0-9]*.pt"))
+    if old and not complete:
+        raise CheckpointError(
+            f"{old[-1]} was written by an earlier version, and this one would begin anew beside "
+            "it: choose another run=FOLDER, or delete it."
+        )
+    return complete[-1] if complete else None
+
+
 class Checkpointer:
     """Writes a run's checkpoints one at a time, each while the training goes on.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from janusflow.config.errors import CheckpointError
 from janusflow.interop.load import load_model
+from janusflow.interop.saving import write_model
 from janusflow.training.checkpoint import COMPLETE, read_checkpoint
 from janusflow.training.starting import MODEL
 
@@ -43,4 +44,4 @@ def export_checkpoint(path: Path, folder: Path, *, is_live: bool = False) -> Non
     shutil.copytree(source, folder)
     for file in folder.glob("*.safetensors*"):
         file.unlink()
-    model.save_pretrained(folder)
+    write_model(model, folder)

@@ -8,6 +8,7 @@ happened, and a step split among processes and batches gives the gradients of th
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,12 +18,12 @@ from torch import Tensor, nn
 
 from janusflow.config.training import GuardConfig, LoopConfig
 from janusflow.training.base import Objective
-from janusflow.training.checkpoint import Checkpointer, checkpoints, describe, load_into
+from janusflow.training.checkpoint import Checkpointer, describe, load_into, newest_checkpoint
 from janusflow.training.ema import Ema
 from janusflow.training.guard import Guard, RowsOf
 from janusflow.training.optim import build_optimizer, learning_rate, new_moments
 from janusflow.training.processes import device, summed
-from janusflow.training.scale import add_up, distribute, moved, untouched, whole
+from janusflow.training.scale import add_up, distribute, moved, untouched, whole, whole_state
 
 NORMS = "guard.norms"
 
@@ -52,6 +53,14 @@ class TrainState:
     guard: Guard = field(default_factory=lambda: Guard(GuardConfig()))
     step: int = 0
     samples_seen: int = 0
+
+    def averaged_weights(self, name: str) -> dict[str, Tensor]:
+        """What the module of a name averages to, or is if the run keeps no average; on the CPU.
+
+        Every process gives its shards, so all of them must ask.
+        """
+        with nullcontext() if self.ema is None else self.ema.swapped_in():
+            return whole_state(self.objective.get_submodule(name))
 
 
 @runtime_checkable
@@ -112,7 +121,11 @@ def train(
 
 
 def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
-    """Make a run's state, restored from its newest checkpoint if there is one."""
+    """Make a run's state, restored from its newest checkpoint if there is one.
+
+    Raises:
+        CheckpointError: it is damaged, of another run or of an earlier version.
+    """
     distribute(objective, config.scale)
     state = TrainState(
         objective=objective,
@@ -121,9 +134,9 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
         run=run,
         guard=Guard(config.guard),
     )
-    saved = checkpoints(run)
-    if saved:
-        restore(state, saved[-1])
+    saved = newest_checkpoint(run)
+    if saved is not None:
+        restore(state, saved)
     return state
 
 

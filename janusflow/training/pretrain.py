@@ -1,15 +1,14 @@
 """Train the parts `mini` makes itself, each from its recipe: the VAE, then the SigLIP tower."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -23,13 +22,23 @@ from transformers import (
 
 from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
-from janusflow.config.records import refuse_unknown
+from janusflow.config.records import refuse_unknown, to_tree
+from janusflow.interop.saving import write_model
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
+from janusflow.mini.scenes import Scene
 from janusflow.mini.sources import pixel_values
 from janusflow.processing.tokenizer import PAD_TAG
+from janusflow.training.base import Objective
 from janusflow.training.hooks import LogHook
-from janusflow.training.loop import TrainState, train
+from janusflow.training.loop import Batches, TrainState, train
+from janusflow.training.part_samples import (
+    HELD_OUT_SEED,
+    NUM_NAMED,
+    SiglipSamples,
+    VaeSamples,
+    held_out,
+)
 from janusflow.training.pretraining import (
     PictureBatch,
     RegionBatch,
@@ -37,10 +46,9 @@ from janusflow.training.pretraining import (
     VaeObjective,
 )
 from janusflow.training.processes import is_first, own_parts
-from janusflow.training.scale import whole_state
+from janusflow.training.samples import SampleHook
 from janusflow.training.starting import refuse_unknown_settings
-
-M = TypeVar("M", bound=nn.Module)
+from janusflow.training.trackers import open_trackers
 
 LATENTS = "latents.npy"
 VAE = "vae"
@@ -71,20 +79,43 @@ def train_vae(recipe: VaeRecipe) -> None:
             ]
             step += 1
 
-    state = train(
+    state = train_part(
+        recipe,
         VaeObjective(vae, kl_weight=recipe.kl_weight),
         batches,
-        recipe.loop,
-        run=recipe.run,
-        hooks=[LogHook(recipe.run, recipe.loop)],
+        lambda **settings: VaeSamples(
+            lambda: AutoencoderKL(**recipe.model), size=scenes.size, **settings
+        ),
     )
-    vae = averaged_copy(state, "vae", AutoencoderKL(**recipe.model))
+    vae = AutoencoderKL(**recipe.model)
+    vae.load_state_dict(state.averaged_weights("vae"))
     if not is_first():
         return
     standardise_latents(vae, encode_scenes(vae, scenes, num_scenes=CALIBRATION_SCENES))
     vae.save_pretrained(recipe.run / VAE)
     # Standardised latents need no scaling: the factor is 1.
     np.save(recipe.run / LATENTS, encode_scenes(vae, scenes))
+
+
+def train_part(
+    recipe: VaeRecipe | SiglipRecipe,
+    objective: Objective,
+    batches: Batches,
+    samples: Callable[..., SampleHook],
+) -> TrainState:
+    """Train with the reports and samples that the recipe asks for.
+
+    Args:
+        recipe: how long, and what is told.
+        objective: what is minimised.
+        batches: what it is minimised on.
+        samples: makes the hook, given its `every` and `trackers`.
+    """
+    every = recipe.log.samples_every
+    with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers)
+        shown = [samples(every=every, trackers=trackers)] if every else []
+        return train(objective, batches, recipe.loop, run=recipe.run, hooks=[log, *shown])
 
 
 def made_by_earlier_step(path: Path) -> Path:
@@ -98,21 +129,6 @@ def made_by_earlier_step(path: Path) -> Path:
             f"{path} is missing: run the recipe that makes it first (janusflow train recipes/mini)."
         )
     return path
-
-
-def averaged(state: TrainState) -> AbstractContextManager[None]:
-    """The run's averaged weights (its own if it keeps no average), inside a with block."""
-    return nullcontext() if state.ema is None else state.ema.swapped_in()
-
-
-def averaged_copy(state: TrainState, name: str, new: M) -> M:
-    """Fill a new module with the averaged weights of the run's module of that name.
-
-    Every process gives its shards of it.
-    """
-    with averaged(state):
-        new.load_state_dict(whole_state(state.objective.get_submodule(name)))
-    return new
 
 
 @torch.no_grad()
@@ -181,25 +197,34 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         while True:
             rng = np.random.default_rng((recipe.loop.seed, step))
             rows = np.sort(rng.integers(len(scenes), size=recipe.batch_size))
-            yield [
-                region_batch(scenes, own, tokenizer, rng, grid=grid)
-                for own in own_parts(rows, num_parts=recipe.loop.accumulate)
-            ]
+            whole = region_batch(
+                [scenes.scene(row) for row in rows.tolist()],
+                scenes.pictures[rows],
+                tokenizer,
+                rng,
+                grid=grid,
+            )
+            pictures = np.arange(len(rows))
+            yield [whole.of(own) for own in own_parts(pictures, num_parts=recipe.loop.accumulate)]
             step += 1
 
-    state = train(
+    def held_out_batch() -> RegionBatch:
+        told, pictures = held_out(NUM_NAMED, size=scenes.size)
+        rng = np.random.default_rng(HELD_OUT_SEED)
+        return region_batch(told, pictures, tokenizer, rng, grid=grid)
+
+    state = train_part(
+        recipe,
         SiglipObjective(siglip),
         batches,
-        recipe.loop,
-        run=recipe.run,
-        hooks=[LogHook(recipe.run, recipe.loop)],
+        lambda **settings: SiglipSamples(siglip.config, held_out_batch(), **settings),
     )
-    new = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
-    tower = averaged_copy(state, "siglip.vision_model", new)
+    tower = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
+    tower.load_state_dict(state.averaged_weights("siglip.vision_model"))
     if not is_first():
         return
     standardise_features(tower, pixel_values(scenes.pictures[:CALIBRATION_SCENES]))
-    tower.save_pretrained(recipe.run / TOWER)
+    write_model(tower, recipe.run / TOWER)
 
 
 @torch.no_grad()
@@ -220,19 +245,17 @@ def standardise_features(tower: SiglipVisionModel, pictures: Float[Tensor, "n c 
 
 
 def region_batch(
-    scenes: SceneFolder,
-    rows: np.ndarray,
+    scenes: Sequence[Scene],
+    pictures: UInt8[np.ndarray, "n y x 3"],
     tokenizer: Tokenizer,
     rng: np.random.Generator,
     *,
     grid: int,
 ) -> RegionBatch:
     """Some scenes' pictures and phrases for their regions, each scene in one language."""
-    pictures = scenes.pictures[rows]
     named: list[Region] = []
     region_of_patches = []
-    for row in rows.tolist():
-        scene = scenes.scene(row)
+    for scene in scenes:
         owner = region_of_patch(scene, size=pictures.shape[1], grid=grid)
         region_of_patches.append(np.where(owner == NOWHERE, NOWHERE, owner + len(named)))
         named += regions(scene, rng, language="en" if rng.random() < 0.5 else "ko")

@@ -3,9 +3,10 @@
 The language model needs no objective of its own: it is `JanusFlowObjective` on text alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float, Int
@@ -44,6 +45,18 @@ class RegionBatch:
 
     def __len__(self) -> int:
         return len(self.pixel_values)
+
+    def of(self, pictures: Int[np.ndarray, " m"]) -> "RegionBatch":
+        """Some of the pictures with the phrases of all, so that a split step stays the step.
+
+        Every patch meets every phrase of a step without a message between processes; the price is
+        that each of its batches reads all phrases.
+        """
+        return replace(
+            self,
+            pixel_values=self.pixel_values[pictures],
+            region_of_patch=self.region_of_patch[pictures],
+        )
 
 
 class VaeObjective(Objective):
@@ -102,8 +115,8 @@ class SiglipObjective(Objective):
         shown = batch.region_of_patch.unique()
         return {"sigmoid": int((shown != NOWHERE).sum())}
 
-    def forward(self, batch: RegionBatch) -> dict[str, Tensor]:
-        """Every patch against every phrase of the batch, summed; each region counts alike."""
+    def logits(self, batch: RegionBatch) -> tuple[Float[Tensor, "m k"], Int[Tensor, " m"]]:
+        """Of every patch that shows a region with every phrase, and those regions."""
         seen = self.siglip.vision_model(pixel_values=batch.pixel_values).last_hidden_state
         read = self.siglip.text_model(input_ids=batch.token_ids).pooler_output
         has_region = batch.region_of_patch != NOWHERE
@@ -112,7 +125,11 @@ class SiglipObjective(Objective):
         # shape features, both small, would wait for one another.
         read = read - read.mean(0)
         logits = normalize(seen[has_region], dim=-1) @ normalize(read, dim=-1).T
-        logits = logits * self.siglip.logit_scale.exp() + self.siglip.logit_bias
+        return logits * self.siglip.logit_scale.exp() + self.siglip.logit_bias, region
+
+    def forward(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """Every patch against every phrase of the batch, summed; each region counts alike."""
+        logits, region = self.logits(batch)
         loss = -logsigmoid(torch.where(batch.is_true.T[region], logits, -logits)).sum(-1)
-        weight = 1 / region.bincount(minlength=len(read))[region]
+        weight = 1 / region.bincount()[region]
         return {"sigmoid": (weight * loss).sum()}

@@ -102,7 +102,8 @@ def _run(recipe: Any, sampler: Sampler | None) -> Path:
     run: Path = recipe.run
     _refuse_other_settings(recipe)
     if (run / DONE).exists():
-        tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
+        if is_first():
+            tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
         return run
     wait_for_all()
     if is_first():

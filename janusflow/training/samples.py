@@ -1,30 +1,33 @@
-"""Sample pictures and answers as training goes on, from the averaged weights.
+"""Samples as training goes on, from the averaged weights: pictures, answers, numbers.
 
-How to draw and to ask is handed over by the command line: training does not know inference.
+How a model draws and answers is handed over by the command line: training does not know inference.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
+import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
+from torch import Tensor
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.log import LogConfig
 from janusflow.data.samples import GenerationSample
 from janusflow.data.sources import BadRows, Weighted, draw
 from janusflow.interop.load import filled_model
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.picture_files import open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.loop import StepReport, TrainState
-from janusflow.training.pretrain import averaged
 from janusflow.training.processes import device, is_first
 from janusflow.training.run_files import append_line, drop_lines_from
-from janusflow.training.scale import whole_state
 from janusflow.training.trackers import Tracker
 
 FOLDER = "samples"
@@ -40,8 +43,75 @@ Sampler = Callable[
 """Draws the prompts and answers the questions of a recipe, always with the same seeds."""
 
 
-class SampleHook:
-    """Every `log.samples_every` steps: `samples/<step>.png`, a line of samples.jsonl, trackers.
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A picture for trackers."""
+
+    name: str
+    picture: Image.Image
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What is shown of a model in training at one step."""
+
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """Of samples.jsonl."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Of samples.jsonl and trackers."""
+    sheet: Image.Image | None = None
+    """For `samples/<step>.png`."""
+    shown: Sequence[Shown] = ()
+
+
+class SampleHook(ABC):
+    """Every so many steps: `samples/<step>.png`, a line of samples.jsonl, trackers.
+
+    Args:
+        every: steps between samples.
+        module: name of the objective's module that is shown.
+        trackers: get the pictures and the numbers.
+    """
+
+    def __init__(self, every: int, module: str, trackers: Sequence[Tracker]) -> None:
+        self.every, self.module, self.trackers = every, module, trackers
+        self._has_begun = False
+
+    @abstractmethod
+    def sample(self, weights: dict[str, Tensor]) -> Sample:
+        """Show what a copy of the module does with these weights."""
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:
+        """Sample when due: every process gives its shards, the first one samples."""
+        if not self._has_begun and is_first():
+            drop_lines_from(state.run / SAMPLES, step=report.step)
+        self._has_begun = True
+        if report.step % self.every:
+            return
+        weights = state.averaged_weights(self.module)
+        if not is_first():
+            return
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            self._write(state.run, report.step, self.sample(weights))
+
+    def _write(self, run: Path, step: int, sample: Sample) -> None:
+        line = {"step": step, **sample.told, **sample.numbers}
+        if sample.sheet is not None:
+            path = Path(FOLDER) / f"{step:08d}.png"
+            (run / FOLDER).mkdir(exist_ok=True)
+            sample.sheet.save(run / path)
+            line["sheet"] = str(path)
+        append_line(run / SAMPLES, line)
+        for tracker in self.trackers:
+            if sample.numbers:
+                tracker.log(step, sample.numbers)
+            for each in sample.shown:
+                tracker.show(step, each.name, each.picture, caption=each.caption)
+
+
+class StageSamples(SampleHook):
+    """Pictures of the recipe's prompts and answers to its questions.
 
     Raises:
         ConfigError: there is neither a prompt nor a question.
@@ -55,6 +125,7 @@ class SampleHook:
         *,
         processor: JanusFlowProcessor,
         vae: AutoencoderKL,
+        model_config: JanusFlowConfig,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         if not (config.prompts or config.questions):
@@ -62,47 +133,31 @@ class SampleHook:
                 f"log.samples_every={config.samples_every} without anything to draw or to ask: "
                 "name log.prompts or log.questions."
             )
-        self.config, self.sampler, self.trackers = config, sampler, trackers
-        self.processor, self.vae = processor, vae
+        super().__init__(config.samples_every, "model", trackers)
+        self.config, self.sampler = config, sampler
+        self.processor, self.vae, self.model_config = processor, vae, model_config
         self.pictures = [open_image(asked.picture) for asked in config.questions]
-        self._has_begun = False
 
-    def after_step(self, state: TrainState, report: StepReport) -> None:
-        """Draw and ask when due: every process gives its shards, the first one draws."""
-        if not self._has_begun and is_first():
-            drop_lines_from(state.run / SAMPLES, step=report.step)
-        self._has_begun = True
-        if report.step % self.config.samples_every:
-            return
-        model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
-        with averaged(state):
-            weights = whole_state(model)
-        if not is_first():
-            return
-        copy = filled_model(model.config, weights, device=device())
-        pictures, answers = self.sampler(copy, self.processor, self.vae, self.config)
-        self._write(state.run, report.step, pictures, answers)
-
-    def _write(self, run: Path, step: int, pictures: list[Image.Image], answers: list[str]) -> None:
+    def sample(self, weights: dict[str, Tensor]) -> Sample:
+        """Draw and ask."""
         config = self.config
+        copy = filled_model(self.model_config, weights, device=device())
+        pictures, answers = self.sampler(copy, self.processor, self.vae, config)
+        told, shown = [], []
         sheet = contact_sheet(pictures) if pictures else None
-        path = Path(FOLDER) / f"{step:08d}.png"
-        answered = [
-            {"picture": str(asked.picture), "question": asked.question, "answer": answer}
-            for asked, answer in zip(config.questions, answers, strict=True)
-        ]
-        line = {"step": step, "prompts": list(config.prompts), "answers": answered}
         if sheet is not None:
-            (run / FOLDER).mkdir(exist_ok=True)
-            sheet.save(run / path)
-            line["sheet"] = str(path)
-        append_line(run / SAMPLES, line)
-        for tracker in self.trackers:
-            if sheet is not None:
-                tracker.show(step, "drawings", sheet, caption=" | ".join(config.prompts))
-            for number, told in enumerate(answered):
-                caption = f"{told['question']} {told['answer']}"
-                tracker.show(step, f"answer {number}", self.pictures[number], caption=caption)
+            caption = " | ".join(config.prompts)
+            shown.append(Shown(name="drawings", picture=sheet, caption=caption))
+        for number, (asked, answer) in enumerate(zip(config.questions, answers, strict=True)):
+            told.append(
+                {"picture": str(asked.picture), "question": asked.question, "answer": answer}
+            )
+            caption = f"{asked.question} {answer}"
+            picture = self.pictures[number]
+            shown.append(Shown(name=f"answer {number}", picture=picture, caption=caption))
+        return Sample(
+            told={"prompts": list(config.prompts), "answers": told}, sheet=sheet, shown=shown
+        )
 
 
 def first_prompts(sources: Sequence[Weighted], *, seed: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.data import SourceConfig
+from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
@@ -23,6 +24,7 @@ from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by
 from janusflow.data.prepare import Preparation, preparation
 from janusflow.data.sources import BadRows, Weighted
 from janusflow.interop.hub import CONFIG
+from janusflow.interop.saving import write_model
 from janusflow.interop.vae import load_vae
 from janusflow.mini.easy_vqa import easy_vqa_questions
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
@@ -33,10 +35,9 @@ from janusflow.training.hooks import LogHook
 from janusflow.training.loop import Hook, StepReport, TrainState, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
-from janusflow.training.pretrain import VAE, averaged, made_by_earlier_step
+from janusflow.training.pretrain import VAE, made_by_earlier_step
 from janusflow.training.processes import is_first, own_parts
-from janusflow.training.samples import SampleHook, Sampler, first_prompts
-from janusflow.training.scale import whole_state
+from janusflow.training.samples import Sampler, StageSamples, first_prompts
 from janusflow.training.scoring import load_scorer
 from janusflow.training.starting import MODEL, start_model
 from janusflow.training.trackers import open_trackers
@@ -86,15 +87,12 @@ def train_stage(
 
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=_utilisation(recipe, model))
-        shown: list[Hook] = []
         if sampler is not None and recipe.log.samples_every:
-            prompts = recipe.log.prompts or first_prompts(
-                sources["generation"], seed=recipe.loop.seed
+            settings = {"processor": processor, "vae": vae, "model_config": model.config}
+            shown = StageSamples(
+                _with_prompts(recipe, sources["generation"]), sampler, trackers=trackers, **settings
             )
-            config = replace(recipe.log, prompts=prompts)
-            shown.append(
-                SampleHook(config, sampler, processor=processor, vae=vae, trackers=trackers)
-            )
+            hooks = (shown, *hooks)
         state = train(
             JanusFlowObjective(
                 model, recipe.objective, vae=vae, scorer=load_scorer(recipe.objective, model)
@@ -102,10 +100,16 @@ def train_stage(
             batches,
             recipe.loop,
             run=recipe.run,
-            hooks=[log, *shown, ModelHook(recipe, processor, vae), *hooks],
+            hooks=[log, ModelHook(recipe, processor, vae), *hooks],
             rows_of=rows_of,
         )
     save_model(state, recipe.run, processor, vae)
+
+
+def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
+    """The recipe's settings for samples, with prompts of its data where it names none."""
+    prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
+    return replace(recipe.log, prompts=prompts)
 
 
 def _utilisation(
@@ -180,14 +184,13 @@ def save_model(
     Every process gives its shards, the first one writes.
     """
     model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
-    with averaged(state):
-        weights = whole_state(model)
+    weights = state.averaged_weights("model")
     if not is_first():
         return
     new, old = run / f"{MODEL}.new", run / f"{MODEL}.old"
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    model.save_pretrained(new, state_dict=weights)
+    write_model(model, new, state_dict=weights)
     processor.save_pretrained(new)
     vae.save_pretrained(new / VAE)
     if (run / MODEL).exists():
@@ -201,4 +204,4 @@ def ship(recipe: ShipRecipe) -> None:
     source, target = made_by_earlier_step(recipe.start / MODEL / CONFIG).parent, recipe.run / MODEL
     shutil.copytree(source, target, dirs_exist_ok=True)
     model = JanusFlowForConditionalGeneration.from_pretrained(source, dtype=torch.float16)
-    model.save_pretrained(target)
+    write_model(model, target)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.log import LogConfig, TrackerName
+from janusflow.config.log import ReportConfig, TrackerName
 from janusflow.training.processes import is_first
 
 TENSORBOARD = "tensorboard"
@@ -94,7 +94,7 @@ class Wandb:
 
 @contextmanager
 def open_trackers(
-    config: LogConfig, run: Path, settings: Mapping[str, Any]
+    config: ReportConfig, run: Path, settings: Mapping[str, Any]
 ) -> Iterator[Sequence[Tracker]]:
     """The trackers a recipe asks for, in the first process, closed after the block.
 
@@ -114,7 +114,9 @@ def open_trackers(
         yield trackers
 
 
-def _opened(name: TrackerName, config: LogConfig, run: Path, settings: dict[str, Any]) -> Tracker:
+def _opened(
+    name: TrackerName, config: ReportConfig, run: Path, settings: dict[str, Any]
+) -> Tracker:
     common = {"project": config.project, "name": run.name, "config": settings, "resume": "allow"}
     match name:
         case "tensorboard":

@@ -1,5 +1,8 @@
 """`janusflow train`: runs a recipe; a mistake in it is one line and exit code 1."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,18 @@ def test_a_folder_is_run_in_order_and_finished_runs_are_skipped(tmp_path: Path):
         result = train(str(tmp_path))
         assert result.exit_code == 0
         assert result.stdout.splitlines() == [str(tmp_path / "run1"), str(tmp_path / "run2")]
+
+
+def test_of_several_processes_the_first_alone_tells_of_runs(tmp_path: Path):
+    """A run that is finished, so that none of them computes anything."""
+    path = recipe(tmp_path)
+    train(path)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "janusflow.cli.main", "train", path]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == f"{tmp_path / 'run'}\n"
+    assert done.stderr.count("finished before, skipped") == 1
 
 
 @pytest.mark.parametrize(

@@ -180,3 +180,83 @@ def test_refusals_say_where(tmp_path: Path):
 def test_a_record_survives_a_file(record: Any):
     text = yaml.safe_dump(to_tree(record), allow_unicode=True)
     assert build_record(Outer, yaml.safe_load(text), where="text") == record
+
+
+# ---- files that extend others -------------------------------------------------------------------
+
+
+def write_all(tmp_path: Path, **texts: str) -> Path:
+    """Files of these names; returns the first."""
+    for name, text in texts.items():
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path / f"{next(iter(texts))}.yaml"
+
+
+def test_a_file_says_what_differs_from_the_one_it_extends(tmp_path: Path):
+    """Sections key by key, however deep; lists and values whole; overrides last."""
+    path = write_all(
+        tmp_path,
+        third="extends: second.yaml\ninner: {steps: 9}\nfree: {a: {c: 5}}",
+        second="extends: first.yaml\nname: second\nmany: [{rate: 7}]\nfree: {a: {b: [3]}}",
+        first="name: first\ninner: {rate: 2, steps: 1}\nmany: [{}, {}]\nfree: {a: {b: [1, 2]}}",
+    )
+    assert load_record(Outer, path, ("inner.rate=4",)) == Outer(
+        name="second",
+        inner=Inner(rate=4.0, steps=9),
+        many=(Inner(rate=7.0),),
+        free={"a": {"b": [3], "c": 5}},
+    )
+    assert read_tree(tmp_path / "first.yaml")["free"] == {"a": {"b": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ("free: {b: 1}", {"a": 1, "b": 1}),
+        ("free: {}", {"a": 1}),
+        ("free: null", None),
+        ("pair: [1, 2]", {"a": 1}),
+    ],
+)
+def test_a_section_is_replaced_only_by_what_is_none(tmp_path: Path, changed: str, expected: Any):
+    path = write_all(tmp_path, new=f"extends: old.yaml\n{changed}", old="name: x\nfree: {a: 1}")
+    assert load_record(Outer, path).free == expected
+
+
+def test_what_is_extended_is_looked_for_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_all(tmp_path, base="name: x")
+    path = write_all(tmp_path / "deeper", new="extends: ../base.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_record(Outer, path).name == "x"
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        ({"a": "extends: a.yaml"}, "a.yaml -> {0}/a.yaml: a recipe cannot extend itself"),
+        (
+            {"a": "extends: b.yaml", "b": "extends: c.yaml", "c": "extends: ../{1}/b.yaml"},
+            "a.yaml -> {0}/b.yaml -> {0}/c.yaml -> {0}/../{1}/b.yaml: a recipe cannot",
+        ),
+        ({"a": "extends: b.yaml"}, "extends is b.yaml, but there is no file {0}/b.yaml"),
+        ({"a": "extends: ."}, "extends is ., but there is no file {0}"),
+        ({"a": "extends: [b.yaml]"}, "extends is ['b.yaml']: wanted the path of one recipe"),
+        ({"a": "extends:"}, "extends is None: wanted the path of one recipe"),
+        ({"a": "extends: b.yaml", "b": "- 1"}, "{0}/b.yaml holds a list"),
+        ({"a": "extends: b.yaml", "b": "nam: x"}, "unknown key 'nam' in {0}/a.yaml"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused_in_one_line(
+    tmp_path: Path, texts: dict[str, str], told: str
+):
+    names = (str(tmp_path), tmp_path.name)
+    path = write_all(tmp_path, **{name: text.format(*names) for name, text in texts.items()})
+    with pytest.raises(ConfigError) as caught:
+        load_record(Outer, path)
+    assert told.format(*names) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from toy_run import toy_train
 
 from janusflow.config.errors import CheckpointError
 from janusflow.training.checkpoint import (
@@ -17,6 +18,7 @@ from janusflow.training.checkpoint import (
     Checkpointer,
     checkpoints,
     load_into,
+    newest_checkpoint,
     read_checkpoint,
 )
 
@@ -69,6 +71,21 @@ def test_one_without_its_description_does_not_count_and_makes_room(tmp_path: Pat
     assert checkpoints(tmp_path) == []
     saved(tmp_path, 4, {"step": torch.tensor(4)})
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000004"]
+
+
+def test_a_run_that_has_only_files_of_an_earlier_version_is_refused(
+    tmp_path: Path,
+):
+    assert newest_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoints").mkdir()
+    for step in (100, 200):
+        (tmp_path / "checkpoints" / f"{step:08d}.pt").touch()
+    with pytest.raises(CheckpointError, match=r"00000200\.pt was written by an earlier") as told:
+        toy_train(tmp_path)
+    assert "\n" not in str(told.value)
+    assert [path.suffix for path in (tmp_path / "checkpoints").iterdir()] == [".pt", ".pt"]
+    path = saved(tmp_path, 3, {"step": torch.tensor(3)})
+    assert newest_checkpoint(tmp_path) == path
 
 
 def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path):

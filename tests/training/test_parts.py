@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from tiny_run import TinySources, draw, make_collator, run_model
 
 from janusflow.config.errors import ConfigError
+from janusflow.config.records import read_tree
 from janusflow.config.training import LoopConfig, ObjectiveConfig
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -20,10 +20,7 @@ HEAD = "understanding_encoder.head."
 
 
 def stages() -> dict[str, tuple[str, ...]]:
-    trees = {
-        path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
-        for path in sorted(RECIPES.glob("*.yaml"))
-    }
+    trees = {path.stem: read_tree(path) for path in sorted(RECIPES.glob("*.yaml"))}
     return {name: tuple(t["trainable"]) for name, t in trees.items() if t["task"] == "stage"}
 
 

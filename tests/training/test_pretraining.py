@@ -108,7 +108,9 @@ def test_a_batch_gives_every_patch_a_region_of_its_own_scene(scenes: SceneFolder
     tokenizer = run_processor().tokenizer.backend_tokenizer
     tokenizer.enable_padding(length=48)
     rows = np.array([0, 3, 5])
-    batch = region_batch(scenes, rows, tokenizer, np.random.default_rng(0), grid=8)
+    told = [scenes.scene(row) for row in rows.tolist()]
+    rng = np.random.default_rng(0)
+    batch = region_batch(told, scenes.pictures[rows], tokenizer, rng, grid=8)
     assert batch.pixel_values.shape == (3, 3, 64, 64)
     ends = np.cumsum([1 + len(scenes.scene(row).objects) for row in rows.tolist()])
     for index, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):

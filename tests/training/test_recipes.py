@@ -1,5 +1,6 @@
 """Recipes: those that ship fit together, and a tiny set of them runs from nothing to pictures."""
 
+import json
 import os
 import subprocess
 import sys
@@ -238,6 +239,17 @@ def test_an_option_that_came_after_a_run_was_begun_is_at_its_default_there(
         run_recipes(path, ("seed=1",))
 
 
+def test_the_echo_of_a_recipe_that_extends_another_is_what_both_say(root: Path, tmp_path: Path):
+    """So the run goes on though the other file changes its name."""
+    scenes = tiny_recipes(root)["1-scenes"] | {"run": str(tmp_path / "1"), "size": 32}
+    more = {"extends": "1.yaml", "run": str(tmp_path / "2"), "num_scenes": 3}
+    folder = write_recipes(tmp_path / "recipes", {"2": more, "1": scenes})
+    assert [run.name for run in run_recipes(folder)] == ["1", "2"]
+    echo = yaml.safe_load((tmp_path / "2" / "recipe.yaml").read_text())
+    assert echo == scenes | {"run": str(tmp_path / "2"), "num_scenes": 3, "seed": 0}
+    assert run_recipes(tmp_path / "2" / "recipe.yaml") == [tmp_path / "2"]
+
+
 def test_a_run_folder_of_another_task_is_refused(root: Path, tmp_path: Path):
     trees = {name: tiny_recipes(root)[name] for name in ("1-scenes", "2-tokenizer")}
     folder = {"run": str(tmp_path / "run")}
@@ -315,15 +327,21 @@ def test_overrides_need_one_recipe_and_a_folder_needs_recipes(tmp_path: Path):
         run_recipes(folder, ("seed=1",))
 
 
+def tower_losses(root: Path) -> list[float]:
+    lines = (root / "siglip" / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["sigmoid"] for line in lines]
+
+
 @pytest.mark.slow
 def test_two_processes_make_of_the_recipes_what_one_makes(root: Path, tmp_path: Path):
-    """The VAE alike; the tower learns from what shares a batch, so later weights differ."""
+    """Weights whose gradients are rounding alone may differ: AdamW's first steps are as long."""
     recipes = write_recipes(tmp_path / "recipes", tiny_recipes(tmp_path))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "janusflow.cli.main", "train", str(recipes)]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     found, expected = (np.load(each / "vae" / "latents.npy") for each in (tmp_path, root))
     np.testing.assert_allclose(found, expected, atol=0.02)
+    assert tower_losses(tmp_path) == pytest.approx(tower_losses(root), rel=1e-4)
     assert load(tmp_path / "ship" / "model").keys() == load(root / "ship" / "model").keys()
     (picture,) = janusflow.load(tmp_path / "ship").generate("a red circle", steps=1, seed=0)
     assert picture.size == (64, 64)

@@ -17,7 +17,7 @@ from janusflow.inference.sampling import draw_and_answer
 from janusflow.training.ema import Ema
 from janusflow.training.loop import StepReport, TrainState, start
 from janusflow.training.objective import JanusFlowObjective
-from janusflow.training.samples import SampleHook, contact_sheet, first_prompts
+from janusflow.training.samples import StageSamples, contact_sheet, first_prompts
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
@@ -66,6 +66,11 @@ def a_state(run: Path) -> TrainState:
     return state
 
 
+def stage_samples(config: LogConfig, sampler: Any, vae: AutoencoderKL, **more: Any) -> StageSamples:
+    settings = {"processor": run_processor(), "model_config": run_model().config}
+    return StageSamples(config, sampler, vae=vae, **settings, **more)
+
+
 def test_samples_come_when_due_from_the_average_and_leave_the_weights_as_they_were(
     config: LogConfig, tmp_path: Path, vae: AutoencoderKL
 ):
@@ -78,7 +83,7 @@ def test_samples_come_when_due_from_the_average_and_leave_the_weights_as_they_we
 
     state, tracker = a_state(tmp_path), Shown()
     before = {name: value.clone() for name, value in state.objective.state_dict().items()}
-    hook = SampleHook(config, sampler, processor=run_processor(), vae=vae, trackers=(tracker,))
+    hook = stage_samples(config, sampler, vae, trackers=(tracker,))
     for step in range(1, 6):
         hook.after_step(state, report(step))
     assert seen == [[0.5], [0.5]]
@@ -104,7 +109,7 @@ def test_a_resumed_run_writes_no_sample_twice(config: LogConfig, tmp_path: Path,
         return [], ["yes"]
 
     for steps in (range(1, 7), range(5, 9)):
-        hook = SampleHook(config, sampler, processor=run_processor(), vae=vae)
+        hook = stage_samples(config, sampler, vae)
         for step in steps:
             hook.after_step(a_state(tmp_path), report(step))
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
@@ -116,13 +121,13 @@ def test_a_missing_picture_is_named_before_anything_is_trained(vae: AutoencoderK
     asked = SampleQuestion(picture=Path("nosuch.png"), question="What?")
     config = LogConfig(samples_every=1, questions=(asked,))
     with pytest.raises(ImageError, match=r"nosuch\.png"):
-        SampleHook(config, draw_and_answer, processor=run_processor(), vae=vae)
+        stage_samples(config, draw_and_answer, vae)
 
 
 def test_samples_need_something_to_draw_or_to_ask(vae: AutoencoderKL):
     config = LogConfig(samples_every=3)
     with pytest.raises(ConfigError, match="samples_every=3 without anything to draw or to ask"):
-        SampleHook(config, draw_and_answer, processor=run_processor(), vae=vae)
+        stage_samples(config, draw_and_answer, vae)
 
 
 def test_by_default_the_first_prompts_of_the_run_are_drawn(sources: TinySources):

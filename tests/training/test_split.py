@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from split_run import in_processes, step_of
+from split_run import in_processes, step_of, tower_step_of
 from tiny_run import TinySources
 from torch import Tensor
 
@@ -69,6 +69,18 @@ def test_so_it_is_whatever_helps_drawing(
     assert_same_step(step_of(sources, alignment=alignment, num_parts=5), whole)
     arguments = ("gradients", "2", json.dumps({"shard": 0}), alignment)
     assert_same_step(in_processes(2, tmp_path / "out.pt", sources, *arguments), whole)
+
+
+@pytest.mark.parametrize("scale", [{}, {"shard": 0}], ids=["copies", "sharded"])
+def test_a_step_of_the_tower_is_the_same_however_it_is_split(
+    sources: TinySources, tmp_path: Path, scale: dict[str, Any]
+):
+    """Though every patch is compared with the phrases of other processes and batches."""
+    whole = tower_step_of(sources)
+    for num_parts in (3, 12):
+        assert_same_step(tower_step_of(sources, num_parts=num_parts), whole)
+    split = in_processes(2, tmp_path / "out.pt", sources, "tower", "2", json.dumps(scale))
+    assert_same_step(split, whole)
 
 
 def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, Tensor]):
