@@ -11,7 +11,11 @@ import argparse
 import numpy as np
 
 import janusflow
-from janusflow.evaluation.shapes import answered
+from janusflow.evaluation.runner import run_task
+from janusflow.evaluation.scenes import answer_verdict, asked
+from janusflow.evaluation.scores import shares
+from janusflow.evaluation.tasks import Task
+from janusflow.inference.drawing import DrawingSettings
 from janusflow.mini.questions import Question
 from janusflow.mini.render import render
 from janusflow.mini.scenes import sample_scene
@@ -37,11 +41,23 @@ def main() -> None:
                 text = wording.format(shape=thing.shape, colour=thing.colour)
                 answer = getattr(thing, kind)
                 question = Question(kind=kind, text=text, answer=answer, language="en")
-                items.append((picture, question))
-    verdicts = [(q.kind, right) for q, _, right in answered(janusflow.load(options.model), items)]
-    for kind, asked_by in (("colour", "shape"), ("shape", "colour")):
-        right = [is_right for other, is_right in verdicts if other == kind]
-        print(f"{kind} of an object named by its {asked_by}: {sum(right)} of {len(right)}")
+                items.append(asked(len(items), picture, question))
+    task = Task(
+        name="find by trait",
+        protocol="One of two objects, named by a trait that the other lacks.",
+        settings={},
+        items=items,
+        judge=answer_verdict,
+        score=lambda rows: shares([(row["asks"], row["right"]) for row in rows]),
+    )
+    model = janusflow.load(options.model)
+    report = run_task(task, model, name=options.model, drawing=DrawingSettings())
+    for score in report.scores[:-1]:
+        asked_by = "shape" if score.name == "colour" else "colour"
+        print(
+            f"{score.name} of an object named by its {asked_by}: {score.num_right} of "
+            f"{score.num_items}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,118 +1,94 @@
-"""`janusflow eval`: measure a model on held-out scenes, or on easy-VQA's own test questions."""
+"""`janusflow eval`: measure a model on a benchmark's own files, or on scenes of shapes."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import Annotated
 
 import typer
 
-from janusflow.cli.options import Model
+from janusflow.cli.options import Guidance, Model, Steps
+from janusflow.evaluation.registry import TASKS
 
-if TYPE_CHECKING:
-    from janusflow.evaluation.shapes import Score
+HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
+
+
+def known(task: str) -> str:
+    """Refuse a name that no task has."""
+    if task not in TASKS:
+        raise typer.BadParameter(f"{task!r} is none of: {', '.join(TASKS)}.")
+    return task
 
 
 def command(
-    task: Annotated[Literal["shapes", "easy-vqa"], typer.Argument(help="What to measure.")],
+    task: Annotated[str, typer.Argument(help=HELP, callback=known)],
     model: Model = "mini",
-    limit: Annotated[int, typer.Option(min=1, help="Items of each kind.")] = 300,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Items of each kind; all of a file, 300 without one."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The benchmark's own file or folder of prompts or questions."),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pictures asked about."),
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(help="The answers, where they are a file of their own."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Who judges drawings: official, module:function, or own (dpg)."),
+    ] = None,
     objects: Annotated[int, typer.Option(min=1, max=4, help="Objects in a drawn scene.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the items.")] = 2024,
-    steps: Annotated[int, typer.Option(min=1, help="Solver steps.")] = 30,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of pictures, and of scenes.")] = 2024,
+    steps: Steps = 30,
+    guidance: Guidance = 2.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Items side by side.")] = 50,
     out: Annotated[
-        Optional[Path],  # noqa: UP045 (typer)
+        Path | None,
         typer.Option("--json", help="Write scores and every item's verdict to this file."),
     ] = None,
 ) -> None:
     """Measure drawing and answering, with 95% intervals.
 
-    shapes: captions and questions of scenes whose composition training never saw, judged by the
-    scene generator's own detector; a drawing is right when it has exactly the scene's objects,
-    and is counted by its colours and its shapes alone too.
-
-    easy-vqa: that data set's test split (fetched on first use).
+    Items are kept beside the --json file as they come: the same command goes on after an
+    interruption. Drawn pictures lie there too, with a page that shows them and their verdicts.
 
     Example:
       janusflow eval shapes --model mini --limit 300 --json scores.json
     """
+    from functools import cache
+
     import janusflow
-    from janusflow.config.errors import ConfigError
-    from janusflow.evaluation import shapes
+    from janusflow.evaluation.registry import TaskOptions, open_task
+    from janusflow.evaluation.report import line, save
+    from janusflow.evaluation.runner import RunFiles, run_task
+    from janusflow.inference.drawing import DrawingSettings
 
-    if out is not None and not out.parent.is_dir():
-        raise ConfigError(f"--json {out}: there is no folder {out.parent}. Make it first.")
-    jf = janusflow.load(model)
-    if task == "easy-vqa":
-        scores, items = _easy_vqa(jf, limit)
-    else:
-        settings = shapes.DrawingSettings(steps=steps, guidance=guidance)
-        scores, items = _shapes(jf, limit, objects=objects, seed=seed, settings=settings)
-    for score in scores:
-        typer.echo(_line(score))
-    if out is not None:
-        rows = [
-            {"name": s.name, "right": s.num_right, "items": s.num_items, "interval": s.interval}
-            for s in scores
-        ]
-        report = {"task": task, "model": model, "version": janusflow.__version__, "seed": seed}
-        report |= {"steps": steps, "guidance": guidance, "scores": rows, "items": items}
-        out.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
-
-
-def _shapes(
-    jf: Any, limit: int, *, objects: int, seed: int, settings: Any
-) -> tuple[list["Score"], list[dict[str, Any]]]:
-    from tqdm import tqdm
-
-    from janusflow.evaluation import shapes
-
-    items: list[dict[str, Any]] = []
-    verdicts: list[tuple[str, bool]] = []
-    for language in shapes.LANGUAGES:
-        drawn = shapes.score_drawing(
-            jf, limit, seed=seed, language=language, num_objects=objects, settings=settings
-        )
-        for each in tqdm(drawn, total=limit, desc=f"draw {language}"):
-            verdicts += [(f"drawing {language}{of}", right) for of, right in each.verdicts.items()]
-            found = [" ".join(kind) for kind in each.found.elements()]
-            items.append({"prompt": each.prompt, "found": found, "right": each.verdicts[""]})
-    asked = shapes.score_questions(jf, limit, seed=seed, size=jf.image_size)
-    answers = _answers(asked, total=limit)
-    detector = shapes.score_detector(limit, seed=seed, num_objects=objects, size=jf.image_size)
-    answer_scores = shapes.tally([(f"question {a['kind']}", a["right"]) for a in answers])
-    return [detector, *shapes.tally(verdicts)[:-1], *answer_scores], items + answers
-
-
-def _easy_vqa(jf: Any, limit: int) -> tuple[list["Score"], list[dict[str, Any]]]:
-    from janusflow.evaluation import shapes
-    from janusflow.mini.easy_vqa import EasyVqa, fetch_easy_vqa
-
-    test = EasyVqa(fetch_easy_vqa(Path("runs/mini/easy-vqa")), "test")
-    items = [(test.pictures[i], shapes.plain_question(q, a)) for q, a, i in test.questions[:limit]]
-    answers = _answers(shapes.answered(jf, items), total=len(items))
-    return shapes.tally([("easy-VQA test", a["right"]) for a in answers])[:1], answers
-
-
-def _answers(asked: Iterator[tuple[Any, str, bool]], *, total: int) -> list[dict[str, Any]]:
-    from tqdm import tqdm
-
-    return [
-        {
-            "kind": question.kind,
-            "question": question.text,
-            "wanted": question.answer,
-            "answer": answer,
-            "right": is_right,
-        }
-        for question, answer, is_right in tqdm(asked, total=total, desc="ask")
-    ]
-
-
-def _line(score: "Score") -> str:
-    low, high = score.interval
-    return (
-        f"{score.name:28s} {100 * score.share:5.1f} %  ({score.num_right}/{score.num_items}, "
-        f"95% {100 * low:.1f} to {100 * high:.1f})"
+    files = None if out is None else RunFiles(report=out)
+    if files is not None:
+        files.check()
+    options = TaskOptions(
+        model=cache(lambda: janusflow.load(model)),
+        limit=limit,
+        seed=seed,
+        objects=objects,
+        data=data,
+        pictures=pictures,
+        answers=answers,
+        judge=judge,
     )
+    report = run_task(
+        open_task(task, options),
+        options.model(),
+        name=model,
+        drawing=DrawingSettings(steps=steps, guidance=guidance),
+        batch_size=batch_size,
+        files=files,
+    )
+    for score in report.scores:
+        typer.echo(line(score))
+    if files is not None:
+        save(report, files)

@@ -5,16 +5,15 @@ that a score can be read against it. Items are a function of the seed: every mod
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from janusflow.mini.captions import caption
 from janusflow.mini.detector import detect
-from janusflow.mini.questions import Question, ask_all, is_correct
+from janusflow.mini.questions import Question, ask_all
 from janusflow.mini.render import render
 from janusflow.mini.scenes import Scene, sample_scene
 from janusflow.mini.words import Language
@@ -24,23 +23,6 @@ MAX_ANSWER_TOKENS = 96
 """A description of four objects in Korean fits."""
 WILSON_Z = 1.96
 """95% of a normal lies within this many standard deviations."""
-
-
-@runtime_checkable
-class DrawsAndAnswers(Protocol):
-    """The part of `janusflow.JanusFlow` that is measured."""
-
-    def generate(
-        self, prompt: Sequence[str], *, steps: int, guidance: float, solver: str, seed: int
-    ) -> list[Image.Image]:
-        """Draw one picture for each prompt."""
-        ...
-
-    def ask(
-        self, images: Sequence[Image.Image], question: Sequence[str], *, max_new_tokens: int
-    ) -> list[str]:
-        """Answer one question about each picture."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +71,6 @@ class Drawing:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawingSettings:
-    """How pictures are drawn for a measurement; the paper's defaults."""
-
-    steps: int = 30
-    guidance: float = 2.0
-    solver: str = "euler"
-    batch_size: int = 50
-
-
 def kinds(scene: Scene | Sequence) -> Counter[tuple[str, str]]:
     """The (colour, shape) pairs of a scene or of a detector's findings, with their numbers."""
     objects = scene.objects if isinstance(scene, Scene) else scene
@@ -124,65 +96,33 @@ def score_detector(num_scenes: int, *, seed: int, num_objects: int | None, size:
     return Score(name="detector on true renders", num_right=right, num_items=num_scenes)
 
 
-def score_drawing(
-    jf: DrawsAndAnswers,
-    num_scenes: int,
-    *,
-    seed: int,
-    language: Language,
-    num_objects: int = 1,
-    settings: DrawingSettings,
-) -> Iterator[Drawing]:
-    """Draw held-out scenes from their captions."""
-    scenes = held_out_scenes(num_scenes, seed=seed, num_objects=num_objects)
-    for start in range(0, num_scenes, settings.batch_size):
-        chunk = scenes[start : start + settings.batch_size]
-        prompts = [
-            caption(scene, np.random.default_rng((seed, start + i)), language=language)
-            for i, scene in enumerate(chunk)
-        ]
-        pictures = jf.generate(
-            prompts,
-            steps=settings.steps,
-            guidance=settings.guidance,
-            solver=settings.solver,
-            seed=seed + start,
+def captioned_scenes(
+    num_scenes: int, *, seed: int, language: Language, num_objects: int
+) -> list[tuple[Scene, str]]:
+    """Held-out scenes, each with the caption that is its prompt."""
+    return [
+        (scene, caption(scene, np.random.default_rng((seed, index)), language=language))
+        for index, scene in enumerate(
+            held_out_scenes(num_scenes, seed=seed, num_objects=num_objects)
         )
-        for scene, prompt, picture in zip(chunk, prompts, pictures, strict=True):
-            found = kinds(detect(picture))
-            yield Drawing(scene=scene, prompt=prompt, picture=picture, found=found)
+    ]
 
 
-def score_questions(
-    jf: DrawsAndAnswers, num_questions: int, *, seed: int, size: int
-) -> Iterator[tuple[Question, str, bool]]:
-    """Ask about renders of held-out scenes, one question a scene; yield it, answer and verdict."""
+def questioned_scenes(
+    num_questions: int, *, seed: int, size: int
+) -> list[tuple[Image.Image, Question]]:
+    """Renders of held-out scenes, each with one question about it, in both languages in turn."""
     items: list[tuple[Image.Image, Question]] = []
     for index, scene in enumerate(held_out_scenes(num_questions, seed=seed)):
         rng = np.random.default_rng((seed, index))
         asked = ask_all(scene, rng, language=LANGUAGES[index % 2])
         items.append((render(scene, size=size), asked[rng.integers(len(asked))]))
-    return answered(jf, items)
+    return items
 
 
 def plain_question(text: str, answer: str) -> Question:
     """A question from elsewhere, whose answer is compared as a description's is: as a whole."""
     return Question(kind="description", text=text, answer=answer, language="en")
-
-
-def answered(
-    jf: DrawsAndAnswers, items: Sequence[tuple[Image.Image, Question]], *, batch_size: int = 50
-) -> Iterator[tuple[Question, str, bool]]:
-    """Ask one question about each picture; yield it, the answer and whether that is right."""
-    for start in range(0, len(items), batch_size):
-        chunk = items[start : start + batch_size]
-        answers = jf.ask(
-            [picture for picture, _ in chunk],
-            [question.text for _, question in chunk],
-            max_new_tokens=MAX_ANSWER_TOKENS,
-        )
-        for (_, question), answer in zip(chunk, answers, strict=True):
-            yield question, answer, is_correct(question, answer)
 
 
 def tally(named: Sequence[tuple[str, bool]]) -> list[Score]:

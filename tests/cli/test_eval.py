@@ -25,8 +25,8 @@ class Oracle:
         scenes = held_out_scenes(first + len(prompt), seed=SEED, num_objects=1)
         return [render(scene, size=64) for scene in scenes[first:]]
 
-    def ask(self, images: list[Image.Image], question: list[str], **_: object) -> list[str]:
-        return ["?" for _ in question]
+    def answer(self, conversations: list[object], **_: object) -> list[str]:
+        return ["?" for _ in conversations]
 
 
 def evaluate(*arguments: str) -> Result:
@@ -55,8 +55,44 @@ def test_scores_are_printed_and_every_verdict_is_kept(tmp_path: Path):
     report = json.loads(out.read_text(encoding="utf-8"))
     verdicts = [item["right"] for item in report["items"]]
     assert verdicts == [True] * 8 + [False] * 4
-    assert (report["model"], report["seed"], report["steps"]) == ("mini", SEED, 30)
+    settings = report["settings"]
+    assert (report["model"], settings["seed"], settings["steps"]) == ("mini", SEED, 30)
     assert [score["items"] for score in report["scores"][:3]] == [4, 4, 4]
+
+
+@pytest.mark.usefixtures("oracle")
+def test_a_benchmark_reads_its_own_file_and_names_a_wrong_line_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data = tmp_path / "coco_pope_random.json"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    entry = {"question_id": 1, "image": "a.jpg", "text": "Is there a dog?", "label": "yes"}
+    data.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    options = ["--data", str(data), "--pictures", str(tmp_path)]
+    assert "random accuracy              100.0 %  (1, " in evaluate("pope", *options).stdout
+    monkeypatch.setattr(janusflow, "load", lambda _: pytest.fail("loaded"))
+    data.write_text("{}\n", encoding="utf-8")
+    result = evaluate("pope", *options)
+    assert result.exit_code == 1
+    assert "coco_pope_random.json, line 1: got " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("oracle")
+def test_the_same_command_goes_on_and_one_with_other_settings_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = ["--seed", str(SEED), "--json", str(tmp_path / "scores.json")]
+    assert evaluate("shapes", "--limit", "2", *out).exit_code == 0
+    first = (tmp_path / "scores.json").read_text(encoding="utf-8")
+    monkeypatch.setattr(Oracle, "generate", lambda *_, **__: pytest.fail("drew again"))
+    assert evaluate("shapes", "--limit", "2", *out).exit_code == 0
+    assert (tmp_path / "scores.json").read_text(encoding="utf-8") == first
+    result = evaluate("shapes", "--limit", "2", "--steps", "9", *out)
+    assert result.exit_code == 1
+    assert "steps=30" in result.stderr
+    assert "steps=9" in result.stderr
+    assert result.stderr.rstrip().count("\n") == 0
 
 
 @pytest.mark.parametrize(

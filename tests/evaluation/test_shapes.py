@@ -1,26 +1,26 @@
 """Scores mean what they say: on a model that draws true renders, and on one that lies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from janusflow.evaluation.registry import TaskOptions
+from janusflow.evaluation.runner import Report, run_task
+from janusflow.evaluation.scenes import shapes
 from janusflow.evaluation.shapes import (
+    MAX_ANSWER_TOKENS,
     WILSON_Z,
-    Drawing,
-    DrawingSettings,
     Score,
-    answered,
     held_out_scenes,
     kinds,
-    plain_question,
     score_detector,
-    score_drawing,
-    score_questions,
     tally,
 )
+from janusflow.inference.drawing import DrawingSettings
 from janusflow.mini.render import render
 from janusflow.mini.scenes import COLOURS, SHAPES, Scene, SceneObject, composition, is_held_out
 
@@ -32,24 +32,49 @@ NUM_ITEMS = 12
 class Painter:
     """Draws the scenes it was given, one a prompt, and answers what it is told to."""
 
-    scenes: Iterator[Scene] = field(default_factory=lambda: iter(()))
-    answers: Iterator[str] = field(default_factory=lambda: iter(()))
+    scenes: Sequence[Scene] = ()
+    answers: Sequence[str] = ()
     drawn: list[tuple[str, int]] = field(default_factory=list)
     asked: list[tuple[bytes, str]] = field(default_factory=list)
     settings: set[tuple[int, float, str]] = field(default_factory=set)
+    image_size: int = 64
 
     def generate(
-        self, prompt: Sequence[str], *, steps: int, guidance: float, solver: str, seed: int
+        self,
+        prompt: Sequence[str],
+        *,
+        steps: int,
+        guidance: float,
+        solver: str,
+        shift: float,
+        numerics: str,
+        seed: int,
+        batch_size: int,
     ) -> list[Image.Image]:
+        assert (shift, numerics, batch_size) == (1.0, "accurate", len(prompt))
         self.drawn += [(text, seed + i) for i, text in enumerate(prompt)]
         self.settings.add((steps, guidance, solver))
-        return [render(next(self.scenes), size=64) for _ in prompt]
+        # Scene i of a language has seed + i.
+        return [render(self.scenes[seed - SEED + i], size=64) for i in range(len(prompt))]
 
-    def ask(
-        self, images: Sequence[Image.Image], question: Sequence[str], *, max_new_tokens: int
-    ) -> list[str]:
-        self.asked += [(i.tobytes(), q) for i, q in zip(images, question, strict=True)]
-        return [next(self.answers) for _ in question]
+    def answer(self, conversations: Sequence[Sequence[Any]], *, max_new_tokens: int) -> list[str]:
+        assert max_new_tokens == MAX_ANSWER_TOKENS
+        first = len(self.asked)
+        for (message,) in conversations:
+            picture, text = message["content"]
+            self.asked.append((picture["image"].tobytes(), text["text"]))
+        return list(self.answers[first : len(self.asked)])
+
+
+def measured(painter: Painter, *, num_objects: int = 1, batch_size: int = 50) -> Report:
+    """The task, with right answers where the painter has none."""
+    options = TaskOptions(model=lambda: painter, limit=NUM_ITEMS, seed=SEED, objects=num_objects)
+    task = shapes(options)
+    if not painter.scenes:
+        painter.scenes = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=num_objects)
+    if not painter.answers:
+        painter.answers = ["?"] * NUM_ITEMS
+    return run_task(task, painter, name="painter", drawing=DrawingSettings(), batch_size=batch_size)
 
 
 def other_colour(scene: Scene) -> Scene:
@@ -60,12 +85,10 @@ def other_colour(scene: Scene) -> Scene:
     return replace(scene, objects=objects)
 
 
-def draw(painter: Painter, *, num_objects: int = 1, batch_size: int = 50) -> list[Drawing]:
-    settings = DrawingSettings(batch_size=batch_size)
-    found = score_drawing(
-        painter, NUM_ITEMS, seed=SEED, language="en", num_objects=num_objects, settings=settings
-    )
-    return list(found)
+def drawings(scenes: list[Scene], *, num_objects: int) -> list[Mapping[str, Any]]:
+    """Rows of a painter that draws these scenes for the first prompts, in both languages."""
+    rows = measured(Painter(scenes=scenes), num_objects=num_objects).rows
+    return [row for row in rows if "prompt" in row]
 
 
 def other(thing: SceneObject, *, of: str) -> SceneObject:
@@ -76,9 +99,7 @@ def other(thing: SceneObject, *, of: str) -> SceneObject:
 
 
 def verdicts_on(scenes: list[Scene], *, num_objects: int) -> list[bool]:
-    return [
-        item.verdicts[""] for item in draw(Painter(scenes=iter(scenes)), num_objects=num_objects)
-    ]
+    return [row["right"] for row in drawings(scenes, num_objects=num_objects)]
 
 
 # ---- drawing ------------------------------------------------------------------------------------
@@ -87,9 +108,9 @@ def verdicts_on(scenes: list[Scene], *, num_objects: int) -> list[bool]:
 @pytest.mark.parametrize("num_objects", [1, 2])
 def test_true_renders_are_all_right_and_another_colour_is_all_wrong(num_objects: int):
     scenes = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=num_objects)
-    assert verdicts_on(scenes, num_objects=num_objects) == [True] * NUM_ITEMS
+    assert verdicts_on(scenes, num_objects=num_objects) == [True] * 2 * NUM_ITEMS
     wrong = [other_colour(scene) for scene in scenes]
-    assert verdicts_on(wrong, num_objects=num_objects) == [False] * NUM_ITEMS
+    assert verdicts_on(wrong, num_objects=num_objects) == [False] * 2 * NUM_ITEMS
 
 
 @pytest.mark.parametrize("of", ["colours", "shapes"])
@@ -100,11 +121,12 @@ def test_colours_and_shapes_are_judged_apart(of: str):
         replace(scene, objects=tuple(other(thing, of=of) for thing in scene.objects))
         for scene in scenes
     ]
-    for each in draw(Painter(scenes=iter(turned)), num_objects=2):
-        assert each.verdicts == {"": False, " colours": of != "colours", " shapes": of != "shapes"}
+    wanted = {"": False, " colours": of != "colours", " shapes": of != "shapes"}
+    for row in drawings(turned, num_objects=2):
+        assert row["verdicts"] == wanted
     fewer = [replace(scene, objects=scene.objects[:1]) for scene in scenes]
-    for each in draw(Painter(scenes=iter(fewer)), num_objects=2):
-        assert not any(each.verdicts.values())
+    for row in drawings(fewer, num_objects=2):
+        assert not any(row["verdicts"].values())
 
 
 def test_an_object_too_few_or_too_many_is_wrong():
@@ -116,13 +138,12 @@ def test_an_object_too_few_or_too_many_is_wrong():
     assert len(one) == NUM_ITEMS
 
 
-def test_batching_changes_neither_prompts_nor_seeds():
-    scenes = held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=1)
-    whole, parts = Painter(scenes=iter(scenes)), Painter(scenes=iter(scenes))
-    draw(whole)
-    draw(parts, batch_size=5)
+def test_batching_changes_neither_prompts_nor_seeds_nor_questions():
+    whole, parts = Painter(), Painter()
+    assert measured(whole).rows == measured(parts, batch_size=5).rows
     assert whole.drawn == parts.drawn
-    assert [seed for _, seed in whole.drawn] == list(range(SEED, SEED + NUM_ITEMS))
+    assert whole.asked == parts.asked
+    assert [seed for _, seed in whole.drawn] == [*range(SEED, SEED + NUM_ITEMS)] * 2
 
 
 def test_items_are_a_function_of_the_seed_and_the_first_ones_stay():
@@ -135,8 +156,8 @@ def test_every_item_is_of_a_composition_training_never_saw():
 
 
 def test_pictures_are_drawn_with_the_papers_settings_unless_told_otherwise():
-    painter = Painter(scenes=iter(held_out_scenes(NUM_ITEMS, seed=SEED, num_objects=1)))
-    draw(painter)
+    painter = Painter()
+    measured(painter)
     assert painter.settings == {(30, 2.0, "euler")}
 
 
@@ -148,45 +169,32 @@ def test_the_detector_itself_is_right_on_true_renders():
 # ---- questions ----------------------------------------------------------------------------------
 
 
-def ask(answers: Sequence[str]) -> tuple[Painter, list[tuple[str, str, bool]]]:
-    painter = Painter(answers=iter(answers))
-    found = score_questions(painter, NUM_ITEMS, seed=SEED, size=32)
-    return painter, [(question.answer, answer, right) for question, answer, right in found]
+def ask(answers: Sequence[str]) -> tuple[Painter, list[tuple[str, bool]]]:
+    painter = Painter(answers=answers)
+    rows = measured(painter).rows
+    return painter, [(row["wanted"], row["right"]) for row in rows if "question" in row]
 
 
 def test_right_answers_are_all_right_and_others_all_wrong():
     _, blank = ask(["?"] * NUM_ITEMS)
-    wanted = [answer for answer, _, _ in blank]
-    assert [right for _, _, right in blank] == [False] * NUM_ITEMS
+    wanted = [answer for answer, _ in blank]
+    assert [right for _, right in blank] == [False] * NUM_ITEMS
     _, right = ask([f" {answer.upper()}. " for answer in wanted])
-    assert [is_right for _, _, is_right in right] == [True] * NUM_ITEMS
+    assert [is_right for _, is_right in right] == [True] * NUM_ITEMS
     _, shifted = ask(wanted[1:] + wanted[:1])
     expected = [
         a.lower() == b.lower() for a, b in zip(wanted, wanted[1:] + wanted[:1], strict=True)
     ]
-    assert [is_right for _, _, is_right in shifted] == expected
+    assert [is_right for _, is_right in shifted] == expected
 
 
 def test_questions_are_asked_about_the_picture_of_their_scene_in_both_languages():
     painter, _ = ask(["?"] * NUM_ITEMS)
     scenes = held_out_scenes(NUM_ITEMS, seed=SEED)
-    pictures = [render(scene, size=32).tobytes() for scene in scenes]
+    pictures = [render(scene, size=64).tobytes() for scene in scenes]
     assert [picture for picture, _ in painter.asked] == pictures
     is_korean = [any("가" <= c <= "힣" for c in question) for _, question in painter.asked]
     assert is_korean == [False, True] * (NUM_ITEMS // 2)
-
-
-def test_batching_changes_no_question():
-    items = [
-        (Image.new("RGB", (8, 8), (i, 0, 0)), plain_question(f"q{i}", f"a{i}")) for i in range(7)
-    ]
-    right = [f"a{i}" for i in range(7)]
-    whole, parts = Painter(answers=iter(right)), Painter(answers=iter(right))
-    first = list(answered(whole, items))
-    second = list(answered(parts, items, batch_size=3))
-    assert first == second
-    assert whole.asked == parts.asked
-    assert all(is_right for _, _, is_right in first)
 
 
 # ---- scores -------------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""Rows of a measurement, written as they come, so that a run that was cut off goes on.
+
+The file is JSON lines: what decides the rows first, then a row each. A run that is decided by
+anything else is refused; a line that was left unfinished is dropped.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.evaluation.tasks import Row
+
+
+class AnswerLog:
+    """The rows so far by item id; with a path, kept there."""
+
+    def __init__(self, path: Path | None, decided_by: Mapping[str, Any]) -> None:
+        self.path = path
+        self.rows: dict[str, Row] = {}
+        # As JSON has it, so that tuples and lists compare equal.
+        self.decided_by = json.loads(json.dumps(decided_by))
+        if path is None:
+            return
+        whole = _whole_lines(path)
+        if whole:
+            _require_same(path, began=_parsed(path, 1, whole[0]), now=self.decided_by)
+        for number, line in enumerate(whole[1:], start=2):
+            row = _parsed(path, number, line)
+            self.rows[row["id"]] = row
+        replace_text(path, "".join(whole) or _line(self.decided_by))
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Keep rows, in one write."""
+        self.rows |= {row["id"]: row for row in rows}
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("".join(map(_line, rows)))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file as a whole: whoever reads it finds the old one or the new one."""
+    new = path.with_name(f"{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}): name another.") from None
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def _whole_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): name another --json.") from None
+    return re.findall(".*\n", text)
+
+
+def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or (number > 1 and "id" not in found):
+        raise DataError(
+            f"{path}, line {number}: got {line.strip()[:60]!r}, wanted an answer of this command. "
+            "Remove the file to begin anew."
+        )
+    return found
+
+
+def _require_same(path: Path, *, began: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    names = [name for name in {**began, **now} if began.get(name) != now.get(name)]
+    if names:
+        then, here = (
+            ", ".join(f"{name}={said.get(name)}" for name in names) for said in (began, now)
+        )
+        raise ConfigError(
+            f"{path} was begun with {then}; this run has {here}. Name another --json, or remove "
+            "that file to begin anew."
+        )

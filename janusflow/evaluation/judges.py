@@ -1,0 +1,52 @@
+"""Who judges drawings: a benchmark's official models, or whatever a person plugs in."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from janusflow.config.errors import ConfigError
+
+OFFICIAL = "official"
+
+
+def load_judge(spec: str | None, official: Callable[[str], Any]) -> Any:
+    """Make the judge that `--judge` names.
+
+    Args:
+        spec: `official`, `official:FOLDER`, or `module:function` of a function that makes one;
+            modules are looked for in the working folder too. None is official.
+        official: makes the benchmark's own judge from FOLDER, or from "".
+
+    Raises:
+        ConfigError: there is no such module or function, or what the official one needs is missing.
+    """
+    module, _, name = (spec or OFFICIAL).partition(":")
+    if module == OFFICIAL:
+        return official(name)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        make = getattr(importlib.import_module(module), name or "judge")
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"--judge {spec}: {error}. Name module:function, a function that makes the judge."
+        ) from None
+    finally:
+        sys.path.pop(0)
+    return make()
+
+
+def require_package(name: str, *, what: str) -> Any:
+    """Import a package that this project does not bring.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{what} needs {name}, which cannot be imported ({error}): install it, or plug in "
+            "another with --judge module:function."
+        ) from None

@@ -1,0 +1,96 @@
+"""A finished measurement as lines to read, as JSON, and as a page of the pictures drawn."""
+
+import json
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from janusflow.evaluation.answers import replace_text
+from janusflow.evaluation.runner import Report, RunFiles
+from janusflow.evaluation.scores import Measurement
+from janusflow.evaluation.tasks import Row
+from janusflow.processing.pages import read_style
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
+def save(report: Report, files: RunFiles) -> None:
+    """Write the JSON, and the page if pictures were drawn."""
+    text = json.dumps(as_json(report), ensure_ascii=False, indent=1)
+    replace_text(files.report, f"{text}\n")
+    if any("prompt" in row for row in report.rows):
+        replace_text(files.page, build_page(report, files))
+
+
+def build_page(report: Report, files: RunFiles) -> str:
+    """Fill the template; pictures are shown from their folder, which lies beside the page."""
+    settings = "".join(
+        f"<li>{escape(name)} <b>{escape(str(value))}</b></li>"
+        for name, value in report.settings.items()
+    )
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=read_style(),
+        task=escape(report.task),
+        model=escape(report.model),
+        protocol=escape(report.protocol),
+        settings=settings,
+        scores=escape("\n".join(map(line, report.scores))),
+        pictures="\n".join(
+            _figure(row, files.pictures.name) for row in report.rows if "prompt" in row
+        ),
+        version=report.versions["janusflow"],
+    )
+
+
+def _figure(row: Row, folder: str) -> str:
+    prompt, verdict = escape(row["prompt"], quote=True), float(row["right"])
+    kind = "right" if verdict == 1 else "wrong"
+    told = kind if verdict in (0, 1) else f"{100 * verdict:.0f} %"
+    return (
+        f'<figure><img src="{escape(folder)}/{escape(row["picture"])}" alt="{prompt}" '
+        f'loading="lazy"><figcaption>{prompt}<br><b class="{kind}">{told}</b> '
+        f"<small>{escape(row.get('why', ''))}</small></figcaption></figure>"
+    )
+
+
+def line(score: Measurement) -> str:
+    """A score as one line: percent for shares, the number itself for others."""
+    told = f"{score.name:28s} {shown(score)}"
+    items = (
+        f"{score.num_items}" if score.num_right is None else f"{score.num_right}/{score.num_items}"
+    )
+    if score.interval is None:
+        return f"{told}  ({items})"
+    factor = 100 if score.is_share else 1
+    low, high = (factor * end for end in score.interval)
+    return f"{told}  ({items}, 95% {low:.1f} to {high:.1f})"
+
+
+def shown(score: Measurement) -> str:
+    """A score's value as people read it."""
+    return f"{100 * score.value:5.1f} %" if score.is_share else f"{score.value:7.2f}"
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """All of a report."""
+    return {
+        "task": report.task,
+        "model": report.model,
+        "protocol": report.protocol,
+        "versions": dict(report.versions),
+        "settings": dict(report.settings),
+        "scores": [score_as_json(score) for score in report.scores],
+        "items": list(report.rows),
+    }
+
+
+def score_as_json(score: Measurement) -> dict[str, Any]:
+    """A score, its value a part of 1 where it is a share."""
+    return {
+        "name": score.name,
+        "value": score.value,
+        "right": score.num_right,
+        "items": score.num_items,
+        "interval": score.interval,
+    }

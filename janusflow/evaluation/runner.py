@@ -1,0 +1,201 @@
+"""Run a task: draw and answer its items in batches, keep every verdict, then sum them up.
+
+A picture depends on its prompt, seed and settings, an answer on its question, so an interrupted
+run goes on with the items that are missing and ends as it would have.
+"""
+
+import hashlib
+import platform
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.evaluation.answers import AnswerLog
+from janusflow.evaluation.scores import Measurement
+from janusflow.evaluation.tasks import Item, Model, Row, Task, ToAnswer, ToDraw
+from janusflow.inference.conversing import question_message
+from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.metadata import save_picture
+
+DEFAULT_BATCH_SIZE = 50
+PROBED_VALUES = 64
+"""Of each weight, for a model's fingerprint."""
+PACKAGES = ("janusflow", "torch", "transformers", "diffusers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFiles:
+    """Where a run leaves what: beside its report."""
+
+    report: Path
+
+    @property
+    def answers(self) -> Path:
+        """Rows as they come."""
+        return self.report.with_suffix(".jsonl")
+
+    @property
+    def page(self) -> Path:
+        """The drawn pictures with their verdicts."""
+        return self.report.with_suffix(".html")
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of the drawn pictures."""
+        return self.report.with_suffix(".pictures")
+
+    def check(self) -> None:
+        """Refuse a place where nothing can be written."""
+        folder = self.report.parent
+        if not folder.is_dir():
+            raise ConfigError(f"--json {self.report}: there is no folder {folder}. Make it first.")
+        if self.report.suffix != ".json":
+            raise ConfigError(
+                f"--json {self.report}: wanted a name that ends in .json, for answers and "
+                "pictures lie beside it under other endings."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A finished measurement."""
+
+    task: str
+    model: str
+    protocol: str
+    settings: Mapping[str, Any]
+    """What decides the rows."""
+    versions: Mapping[str, str]
+    scores: Sequence[Measurement]
+    rows: Sequence[Row]
+
+
+def run_task(
+    task: Task,
+    model: Model,
+    *,
+    name: str,
+    drawing: DrawingSettings,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    files: RunFiles | None = None,
+) -> Report:
+    """Measure a model, going on from the rows that are already there.
+
+    Args:
+        task: what to measure.
+        model: draws and answers.
+        name: of the model.
+        drawing: how pictures are drawn.
+        batch_size: items side by side; no result depends on it.
+        files: where to keep rows and pictures; None keeps nothing.
+
+    Raises:
+        ConfigError: rows are there that other settings decided.
+        DataError: two items have one id.
+    """
+    for id, number in Counter(item.id for item in task.items).items():
+        if number > 1:
+            raise DataError(f"{task.name}: got {number} items {id}, wanted one. Mend the file.")
+    is_drawn = any(isinstance(item, ToDraw) for item in task.items)
+    settings = dict(task.settings) | (asdict(drawing) if is_drawn else {})
+    decided_by = {"task": task.name, "model": name, "weights": fingerprint(model)} | settings
+    log = AnswerLog(None if files is None else files.answers, decided_by)
+    missing = [item for item in task.items if item.id not in log.rows]
+    bar = tqdm(total=len(task.items), initial=len(task.items) - len(missing), desc=task.name)
+    for batch in batches(missing, batch_size):
+        outputs = zip(batch, _outputs(model, batch, drawing), strict=True)
+        log.add([{**_words(item, out, files), **task.judge(item, out)} for item, out in outputs])
+        bar.update(len(batch))
+    bar.close()
+    rows = [log.rows[item.id] for item in task.items]
+    return Report(
+        task=task.name,
+        model=name,
+        protocol=task.protocol,
+        settings=settings,
+        versions=versions(model),
+        scores=task.score(rows),
+        rows=rows,
+    )
+
+
+def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Split items into runs that one call can take: all to draw, with seeds in a row, or none."""
+    start = 0
+    for end in range(1, len(items) + 1):
+        is_full = end - start == size
+        if end == len(items) or is_full or not _follows(items[end - 1], items[end]):
+            yield items[start:end]
+            start = end
+
+
+def _follows(first: Item, second: Item) -> bool:
+    """Whether both can go into one call."""
+    if isinstance(first, ToDraw) and isinstance(second, ToDraw):
+        return second.seed == first.seed + 1
+    if isinstance(first, ToAnswer) and isinstance(second, ToAnswer):
+        return first.max_new_tokens == second.max_new_tokens
+    return False
+
+
+def _outputs(model: Model, batch: Sequence[Item], drawing: DrawingSettings) -> list[Any]:
+    drawn = [item for item in batch if isinstance(item, ToDraw)]
+    asked = [item for item in batch if isinstance(item, ToAnswer)]
+    if drawn:
+        prompts = [item.prompt for item in drawn]
+        return model.generate(prompts, seed=drawn[0].seed, batch_size=len(drawn), **asdict(drawing))
+    return model.answer(
+        [conversation(item.picture, item.question, item.system_prompt) for item in asked],
+        max_new_tokens=asked[0].max_new_tokens,
+    )
+
+
+def conversation(picture: Any, question: str, system_prompt: str | None) -> list[Any]:
+    """One question about one picture, as a model's `answer` takes it."""
+    system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
+    return [*system, question_message([picture], question)]
+
+
+def _words(item: Item, output: Any, files: RunFiles | None) -> dict[str, Any]:
+    """A row without its verdict; a drawn picture is saved."""
+    start = {"id": item.id, "kind": item.kind}
+    if isinstance(item, ToAnswer):
+        return {**start, "question": item.question, **item.facts, "answer": output}
+    picture = None
+    if files is not None:
+        picture = f"{item.id}.png"
+        save_picture(output, files.pictures / picture)
+    return {**start, "prompt": item.prompt, "seed": item.seed, **item.facts, "picture": picture}
+
+
+def fingerprint(model: Any) -> str:
+    """A few values of every weight in one number: a run that trains on keeps its folder's name."""
+    digest = hashlib.sha256()
+    for part in _networks(model):
+        for name, weight in part.named_parameters():
+            values = weight.detach().flatten()[:PROBED_VALUES].float().cpu()
+            digest.update(name.encode() + values.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def versions(model: Any) -> dict[str, str]:
+    """What a result may depend on beside its settings: in its last digits, it should not."""
+    found = {package: version(package) for package in PACKAGES}
+    found["python"] = platform.python_version()
+    for part in _networks(model)[:1]:
+        weight = next(part.parameters())
+        found |= {"device": weight.device.type, "dtype": str(weight.dtype).removeprefix("torch.")}
+    return found
+
+
+def _networks(model: Any) -> list[torch.nn.Module]:
+    """The model's weights, then its VAE's; nothing of what has none."""
+    parts = (getattr(model, name, None) for name in ("model", "vae"))
+    return [part for part in parts if isinstance(part, torch.nn.Module)]

@@ -1,0 +1,101 @@
+"""What a measurement is made of: items to draw or to answer, verdicts on them, scores of verdicts.
+
+A task is data and two functions, so a benchmark is one module: it reads its official file into
+items, judges an answer or a picture by a pure function, and sums verdicts up. The runner does the
+rest for all of them alike.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from PIL import Image
+
+from janusflow.evaluation.scores import Measurement
+
+NO_SYSTEM_PROMPT = ""
+"""The authors' protocol for benchmarks of understanding; None is the model's own default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToDraw:
+    """A picture to draw."""
+
+    id: str
+    kind: str
+    """Items of a kind are scored together, and `limit` counts within it."""
+    prompt: str
+    seed: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What its judge needs, and what is kept of it in the report; JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToAnswer:
+    """A question about a picture."""
+
+    id: str
+    kind: str
+    picture: Path | bytes | Image.Image
+    question: str
+    system_prompt: str | None = NO_SYSTEM_PROMPT
+    max_new_tokens: int = 64
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Item: TypeAlias = ToDraw | ToAnswer
+Row: TypeAlias = Mapping[str, Any]
+"""An item's id, kind, words and facts, what the model made of it, and the verdict."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """The part of `janusflow.JanusFlow` that is measured."""
+
+    def generate(
+        self,
+        prompt: Sequence[str],
+        *,
+        steps: int,
+        guidance: float,
+        solver: str,
+        shift: float,
+        numerics: str,
+        seed: int,
+        batch_size: int,
+    ) -> list[Image.Image]:
+        """Draw one picture for each prompt."""
+        ...
+
+    def answer(self, conversations: Sequence[Sequence[Any]], *, max_new_tokens: int) -> list[str]:
+        """Answer each conversation."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A benchmark, ready to run."""
+
+    name: str
+    protocol: str
+    """How it is measured, in a sentence; it goes into the report."""
+    settings: Mapping[str, Any]
+    """What decides the items and the verdicts; JSON."""
+    items: Sequence[Item]
+    judge: Callable[[Any, Any], dict[str, Any]]
+    """From an item and its answer or picture to a verdict: JSON, with `right` (true, false, or a
+    part of 1), and for a drawing `why`."""
+    score: Callable[[Sequence[Row]], list[Measurement]]
+    """Sums up all rows, in the order of the items."""
+
+
+def first_of_each(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """The first `limit` items of every kind, in their order; all of them for None."""
+    seen: dict[str, int] = {}
+    kept = []
+    for item in items:
+        seen[item.kind] = seen.get(item.kind, 0) + 1
+        if limit is None or seen[item.kind] <= limit:
+            kept.append(item)
+    return kept

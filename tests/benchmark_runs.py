@@ -1,0 +1,67 @@
+"""Benchmarks end to end on tiny files in their own format, with a model that knows the answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from janusflow.evaluation.registry import TaskOptions, open_task
+from janusflow.evaluation.runner import Report, run_task
+from janusflow.inference.drawing import DrawingSettings
+
+
+@dataclass
+class Scripted:
+    """Answers by a part of the question, and draws by a function of prompt and seed."""
+
+    answers: Mapping[str, str] = field(default_factory=dict)
+    draw: Callable[[str, int], Image.Image] = lambda *_: Image.new("RGB", (8, 8))
+    asked: list[str] = field(default_factory=list)
+    prompted: list[tuple[str, int]] = field(default_factory=list)
+
+    def generate(self, prompt: Sequence[str], *, seed: int, **_: Any) -> list[Image.Image]:
+        self.prompted += [(text, seed + i) for i, text in enumerate(prompt)]
+        return [self.draw(text, seed + i) for i, text in enumerate(prompt)]
+
+    def answer(self, conversations: Sequence[Sequence[Any]], **_: Any) -> list[str]:
+        for system, user in conversations:
+            assert system == {"role": "system", "content": ""}
+            self.asked.append(user["content"][-1]["text"])
+        questions = self.asked[-len(conversations) :]
+        return [next(a for q, a in self.answers.items() if q in text) for text in questions]
+
+
+def measure(
+    task: str,
+    model: Any,
+    *,
+    limit: int | None = None,
+    data: Path | None = None,
+    pictures: Path | None = None,
+    answers: Path | None = None,
+    judge: str | None = None,
+) -> Report:
+    """Run a benchmark and keep nothing."""
+    options = TaskOptions(
+        model=lambda: model,
+        limit=limit,
+        data=data,
+        pictures=pictures,
+        answers=answers,
+        judge=judge,
+    )
+    return run_task(open_task(task, options), model, name="m", drawing=DrawingSettings())
+
+
+def values(report: Report) -> dict[str, float]:
+    """Scores by name."""
+    return {score.name: score.value for score in report.scores}
+
+
+def paint(folder: Path, *names: str) -> None:
+    """Put pictures where questions want them."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(folder / name)

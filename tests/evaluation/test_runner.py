@@ -1,0 +1,187 @@
+"""One runner for all tasks: it goes on where it was cut off, and shows what was drawn."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.evaluation.report import save
+from janusflow.evaluation.runner import Report, RunFiles, batches, fingerprint, run_task
+from janusflow.evaluation.scores import shares
+from janusflow.evaluation.tasks import Item, Task, ToAnswer, ToDraw
+from janusflow.inference.drawing import DrawingSettings
+
+PICTURE = Image.new("RGB", (4, 4), "red")
+
+
+def to_draw(index: int, *, seed: int | None = None) -> ToDraw:
+    return ToDraw(
+        id=f"d{index}", kind="drawn", prompt=f"<b>{index}", seed=index if seed is None else seed
+    )
+
+
+def to_answer(index: int, *, max_new_tokens: int = 8) -> ToAnswer:
+    return ToAnswer(
+        id=f"a{index}",
+        kind="asked",
+        picture=PICTURE,
+        question=f"{index}?",
+        max_new_tokens=max_new_tokens,
+    )
+
+
+ITEMS: list[Item] = [*(to_draw(i) for i in range(5)), *(to_answer(i) for i in range(5))]
+
+
+@dataclass
+class Counting:
+    """Counts what it is asked for, and may be cut off."""
+
+    budget: int = 100
+    made: list[str] = field(default_factory=list)
+
+    def generate(self, prompt: Sequence[str], **_: Any) -> list[Image.Image]:
+        self._spend(prompt)
+        return [PICTURE for _ in prompt]
+
+    def answer(self, conversations: Sequence[Sequence[Any]], **_: Any) -> list[str]:
+        texts = [messages[-1]["content"][-1]["text"] for messages in conversations]
+        assert all(m[0] == {"role": "system", "content": ""} for m in conversations)
+        self._spend(texts)
+        # A line separator, which is no end of a line here.
+        return [f"to\u2028{text}" for text in texts]
+
+    def _spend(self, texts: Sequence[str]) -> None:
+        if len(texts) > self.budget:
+            raise KeyboardInterrupt
+        self.budget -= len(texts)
+        self.made += texts
+
+
+def toy(**settings: Any) -> Task:
+    return Task(
+        name="toy",
+        protocol="None.",
+        settings=settings,
+        items=ITEMS,
+        judge=lambda item, output: {"right": item.id != "d3", "why": f"<{item.id}>"},
+        score=lambda rows: shares([(row["kind"], row["right"]) for row in rows]),
+    )
+
+
+def run(model: Counting, files: RunFiles | None, **settings: Any) -> Report:
+    return run_task(
+        toy(**settings), model, name="m", drawing=DrawingSettings(), batch_size=2, files=files
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    return RunFiles(report=tmp_path / "out.json")
+
+
+@pytest.mark.parametrize("budget", [0, 3, 7])
+def test_a_run_that_was_cut_off_goes_on_and_ends_as_one_that_was_not(budget: int, files: RunFiles):
+    cut = Counting(budget=budget)
+    with pytest.raises(KeyboardInterrupt):
+        run(cut, files)
+    # Cut off while it wrote, too.
+    with files.answers.open("a", encoding="utf-8") as file:
+        file.write('{"id": "d')
+    rest = Counting()
+    report = run(rest, files)
+    whole = Counting()
+    wanted = run(whole, RunFiles(report=files.report.with_name("other.json")))
+    assert cut.made + rest.made == whole.made
+    assert report == wanted
+    again = Counting(budget=0)
+    assert run(again, files) == wanted
+
+
+def test_rows_of_other_settings_are_refused_in_one_line(files: RunFiles):
+    run(Counting(), files, level=1)
+    with pytest.raises(ConfigError, match="level=1; this run has level=2") as refused:
+        run(Counting(), files, level=2)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_line_that_is_no_answer_is_refused_by_its_number(files: RunFiles):
+    run(Counting(), files)
+    lines = files.answers.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines[3] = "nothing\n"
+    files.answers.write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match=r"line 4: got 'nothing'"):
+        run(Counting(), files)
+
+
+def test_the_report_and_the_page_hold_every_item_and_the_pictures_are_there(files: RunFiles):
+    report = run(Counting(), files)
+    save(report, files)
+    content = json.loads(files.report.read_text(encoding="utf-8"))
+    assert [row["id"] for row in content["items"]] == [item.id for item in ITEMS]
+    assert {score["name"]: score["right"] for score in content["scores"]} == {
+        "drawn": 4,
+        "asked": 5,
+        "all": 9,
+    }
+    assert content["versions"].keys() >= {"janusflow", "torch", "python"}
+    page = files.page.read_text(encoding="utf-8")
+    assert page.count("<figure>") == 5
+    assert page.count('class="wrong"') == 1
+    assert page.count("&lt;b&gt;3") == 2
+    for row in content["items"][:5]:
+        assert (files.pictures / row["picture"]).is_file()
+        assert f"{files.pictures.name}/{row['picture']}" in page
+
+
+def test_two_items_of_one_id_are_refused():
+    with pytest.raises(DataError, match="got 2 items d0"):
+        run_task(
+            replace(toy(), items=[to_draw(0), to_draw(0)]),
+            Counting(),
+            name="m",
+            drawing=DrawingSettings(),
+        )
+
+
+def test_other_weights_or_another_vae_have_another_fingerprint():
+    network, vae = torch.nn.Linear(2, 2), torch.nn.Linear(1, 1)
+
+    def now() -> str:
+        return fingerprint(SimpleNamespace(model=network, vae=vae))
+
+    seen = [now(), now()]
+    for part in (network, vae):
+        with torch.no_grad():
+            next(part.parameters()).add_(1e-6)
+        seen.append(now())
+    assert len(set(seen)) == 3
+    assert seen[0] == seen[1]
+
+
+def test_without_a_place_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(Counting(), None).scores[0].num_right == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_is_what_one_call_can_take():
+    """Pictures whose seeds are in a row, or questions with answers of one length."""
+    items = [to_draw(0), to_draw(1), to_draw(2, seed=9), to_answer(3), to_answer(4)]
+    items.append(to_answer(5, max_new_tokens=9))
+    found = [[item.id for item in batch] for batch in batches(items, 50)]
+    assert found == [["d0", "d1"], ["d2"], ["a3", "a4"], ["a5"]]
+    assert [len(batch) for batch in batches([to_draw(i) for i in range(5)], 2)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["nosuch/out.json", "out.txt"])
+def test_a_place_where_nothing_can_be_written_is_refused(name: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match=name):
+        RunFiles(report=tmp_path / name).check()
