@@ -68,7 +68,7 @@ def step_of(
     gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
     assert {each.dtype for each in [*trained.values(), *gradients.values()]} == {torch.float32}
     # Padding depends on what shares a batch.
-    counted = [number for name, number in tally.items() if name != "positions"]
+    counted = [n for name, n in tally.items() if name not in ("positions", "pairs", "logits")]
     return gradients | losses | {"tally": torch.tensor(counted)}
 
 

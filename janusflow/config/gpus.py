@@ -41,6 +41,28 @@ GPUS: dict[str, Gpu] = {
     "rtx3090": Gpu(bf16_tflops=71.0, fp32_tflops=35.6, memory_gb=24.0, bandwidth_gb_s=936.0),
 }
 
+DEVICES: dict[str, str] = {
+    "NVIDIA A100-SXM4-80GB": "a100",
+    "NVIDIA A100 80GB PCIe": "a100",
+    "NVIDIA A100-SXM4-40GB": "a100-40gb",
+    "NVIDIA A100-PCIE-40GB": "a100-40gb",
+    "NVIDIA H100 80GB HBM3": "h100",
+    "NVIDIA H200": "h200",
+    "NVIDIA B200": "b200",
+    "AMD Instinct MI300X": "mi300x",
+    "NVIDIA L40S": "l40s",
+    "NVIDIA L4": "l4",
+    "NVIDIA A10": "a10",
+    "NVIDIA GeForce RTX 4090": "rtx4090",
+    "NVIDIA GeForce RTX 3090": "rtx3090",
+}
+"""What drivers call them, without slower boards of the same chip (H100 PCIe, H100 NVL, A10G)."""
+
+
+def gpu_of_device(name: str) -> Gpu | None:
+    """The GPU that a driver calls so, if its rates are known."""
+    return GPUS[DEVICES[name]] if name in DEVICES else None
+
 
 def find_gpu(name: str) -> Gpu:
     """The GPU of a name, whatever its case.

@@ -45,7 +45,8 @@ class LogConfig(ReportConfig):
     questions: tuple[SampleQuestion, ...] = ()
     """What is asked."""
     peak_tflops: float | None = None
-    """Best TFLOP/s of one device in the dtype at hand; with it the log has MFU."""
+    """Best TFLOP/s of one device in the dtype at hand, for MFU; by default that of a GPU which
+    config/gpus.py knows, and without one the log has no MFU."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -79,8 +79,13 @@ class JanusFlowObjective(Objective):
         return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
 
     def tally(self, batch: TrainBatch) -> dict[str, int]:
-        """Samples by kind, tokens, positions and pictures."""
-        return batch.tally
+        """What the batch tallies, pairs of positions in a row, and positions with logits.
+
+        Logits are those of every row wherever one has something to learn (`read_rows`).
+        """
+        num_rows, length = batch.labels.shape
+        num_columns = int((batch.labels != IGNORED).any(0).sum())
+        return batch.tally | {"pairs": num_rows * length**2, "logits": num_rows * num_columns}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""

@@ -41,7 +41,14 @@ from janusflow.training.samples import Sampler, StageSamples, first_prompts
 from janusflow.training.scoring import load_scorer
 from janusflow.training.starting import MODEL, start_model
 from janusflow.training.trackers import open_trackers
-from janusflow.training.utilisation import Utilisation, llm_flops, utilisation_of
+from janusflow.training.utilisation import (
+    Utilisation,
+    device_tflops,
+    flops_by_tally,
+    objective_without_memory,
+    small_batches,
+    utilisation_of,
+)
 
 BAD_ROWS = "bad-rows.jsonl"
 SHARDS = "shards.jsonl"
@@ -86,7 +93,8 @@ def train_stage(
         return [row._asdict() for row in rows]
 
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=_utilisation(recipe, model))
+        mfu = _utilisation(recipe, vae, sources, collate)
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
             shown = StageSamples(
@@ -113,11 +121,18 @@ def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig
 
 
 def _utilisation(
-    recipe: StageRecipe, model: JanusFlowForConditionalGeneration
+    recipe: StageRecipe,
+    vae: AutoencoderKL,
+    sources: Mapping[Kind, Sequence[Weighted]],
+    collate: Collator,
 ) -> Utilisation | None:
-    """MFU for the log, if the recipe says what the device could do."""
-    peak = recipe.log.peak_tflops
-    return None if peak is None else utilisation_of(llm_flops(model), peak_tflops=peak)
+    """MFU for the log of the first process, if it is known what the device could do."""
+    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
+    if peak is None or not is_first():
+        return None
+    objective = objective_without_memory(recipe, collate.config, vae)
+    flops = flops_by_tally(objective, small_batches(recipe, sources, collate))
+    return utilisation_of(flops, peak_tflops=peak)
 
 
 MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = {
