@@ -19,7 +19,7 @@ def command(
 
     Latents of pictures to draw are kept always, the tower's features while the recipe does not
     train the tower. data.crops says how many squares of each picture are learnt. What was done
-    before an interruption stays; torchrun shares the rows out among processes.
+    before an interruption stays; torchrun shares the pictures out.
 
     Examples:
       janusflow data cache stage2.yaml data.cache=cache data.crops=1
