@@ -45,7 +45,7 @@ from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
 from janusflow.training.pretrain import region_batch
 from janusflow.training.pretraining import SiglipObjective
-from janusflow.training.processes import own_parts
+from janusflow.training.processes import leave_group, own_parts
 from janusflow.training.scale import distribute, whole, whole_state
 from janusflow.training.scoring import load_scorer
 
@@ -179,7 +179,7 @@ def main() -> None:
     if rank == 0:
         torch.save(result, out)
     dist.barrier()
-    dist.destroy_process_group()
+    leave_group()
     Path(f"{out}.meeting").unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ from janusflow.training.base import Objective
 from janusflow.training.checkpoint import checkpoints, read_checkpoint
 from janusflow.training.hooks import LogHook
 from janusflow.training.loop import Hook, TrainState, train
+from janusflow.training.processes import leave_group
 
 SEED = 5
 CONFIG = LoopConfig(
@@ -120,7 +121,7 @@ def one_of_two(folder: Path, *, rank: int, action: str) -> None:
         train(objective, toy_batches, config, run=folder / "run")
         dist.barrier()
     finally:
-        dist.destroy_process_group()
+        leave_group()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ CPU cores, two processes of one thread each are a third faster than one process 
 (benchmarks/notes.md).
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,17 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         if dist.is_initialized():
-            dist.destroy_process_group()
+            leave_group()
+
+
+def leave_group() -> None:
+    """Destroy the group and all that refers to it.
+
+    A sharded model refers to its group and, in circles, to itself: left to the end of the program,
+    the group's threads may want the interpreter when it is gone, which aborts a finished run.
+    """
+    dist.destroy_process_group()
+    gc.collect()
 
 
 def require_group() -> None:
