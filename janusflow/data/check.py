@@ -7,7 +7,7 @@ sample.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from janusflow.data.collate import Collator
 from janusflow.data.mixture import Kind
 from janusflow.data.order import shuffled
-from janusflow.data.prepare import Drawn, Preparation
+from janusflow.data.prepare import Drawn, Preparation, parts_of
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.data.sources import BAD_ROW_ERRORS, Source, Stream
 from janusflow.processing.picture_files import Picture, open_image
@@ -36,7 +36,7 @@ class MeasuringPreparation(Preparation):
     @classmethod
     def of(cls, prepare: Preparation) -> "MeasuringPreparation":
         """The same preparation, measuring."""
-        return cls(**{each.name: getattr(prepare, each.name) for each in fields(prepare)})
+        return cls(**parts_of(prepare))
 
     def seen(self, picture: Picture) -> Float[Tensor, "c y x"]:
         """A picture to understand."""

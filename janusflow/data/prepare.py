@@ -1,7 +1,7 @@
 """Pictures from files to what the model's two halves take (paper section 4.1)."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -55,6 +55,11 @@ class Preparation:
         place = number / (self.crops - 1) if self.crops > 1 else 0.5
         crop = crop_for_generation(open_image(picture), size=self.drawing_size, place=place)
         return Drawn(to_latent_range(crop))
+
+
+def parts_of(prepare: Preparation) -> dict[str, Any]:
+    """What any kind of preparation is made of."""
+    return {each.name: getattr(prepare, each.name) for each in fields(Preparation)}
 
 
 def preparation(

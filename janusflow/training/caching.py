@@ -8,7 +8,8 @@ weights, sizes, normalisation, crops, precision. Values of another model are nev
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -25,12 +26,12 @@ from janusflow.config.recipes import StageRecipe
 from janusflow.data.cache import CachedPreparation, Store, picture_key
 from janusflow.data.formats import LAYOUTS, open_source
 from janusflow.data.mixture import sources_by_kind
-from janusflow.data.prepare import Drawn, Preparation, preparation
+from janusflow.data.prepare import Drawn, Preparation, parts_of, preparation
 from janusflow.data.sources import BAD_ROW_ERRORS, Source
 from janusflow.interop.vae import encode_pictures, load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.processing.picture_files import Picture
+from janusflow.processing.picture_files import Picture, open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.processes import (
     device,
@@ -93,10 +94,10 @@ class Values(NamedTuple):
     is_single: bool = False
     """Whether a picture has one value, and not one for each crop."""
 
-    def folder(self, cache: Path, name: Name) -> Path:
+    def folder(self, parent: Path, name: Name) -> Path:
         """Where it is kept."""
         text = json.dumps(self.depends_on, sort_keys=True)
-        return cache / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+        return parent / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 class Cache:
@@ -122,6 +123,7 @@ class Cache:
                     "cache is of picture files at hand, which are neither streamed nor rendered. "
                     "Leave data.cache out."
                 )
+        self._tower = cache(lambda: fingerprint(model.understanding_encoder))
         names = cached(recipe, model.config)
         self.values: dict[Name, Values] = {n: self._values(n, model, vae) for n in names}
 
@@ -141,7 +143,7 @@ class Cache:
         is_single = name == "seen_features"
         if is_single:
             depends["pictures"] = self.prepare.image_processor.to_dict()
-        depends["tower"] = fingerprint(model.understanding_encoder)
+        depends["tower"] = self._tower()
         depends["precision"] = self.recipe.data.cached_features
         dtype = HALF if depends["precision"] == "bf16" else torch.float32
         return Values(
@@ -182,7 +184,10 @@ class Cache:
         noted: list[tuple[bool, Picture]] = []
         prepare = NotingPreparation(**parts_of(self.prepare), noted=noted)
         bad: list[str] = []
-        for source, row in tqdm(list(self._rows(prepare)), desc="rows", disable=not is_first()):
+        sources = list(self._sources(prepare))
+        rows = ((source, row) for source in sources for row in range(len(source)))
+        num_rows = sum(map(len, sources))
+        for source, row in tqdm(rows, total=num_rows, desc="rows", disable=not is_first()):
             noted.clear()
             is_mine = is_first()  # what no process can read, the first tells of
             try:
@@ -201,14 +206,13 @@ class Cache:
         num_added: dict[Name, int] = dict(zip(filling, added.tolist(), strict=True))
         return Filled(self._folders(), num_added, bad)
 
-    def _rows(self, prepare: Preparation) -> Iterator[tuple[Source, int]]:
-        """Every row of every source with pictures."""
+    def _sources(self, prepare: Preparation) -> Iterator[Source]:
+        """Every source with pictures."""
         for kind, configs in sources_by_kind(self.recipe.data).items():
             for config in configs if kind != "text" else ():
                 for source, _ in open_source(kind, config, prepare):
                     assert isinstance(source, Source)
-                    for row in range(len(source)):
-                        yield source, row
+                    yield source
 
     def _add(
         self, filling: dict[Name, "Filling"], key: int, picture: Picture, *, is_drawn: bool
@@ -220,11 +224,12 @@ class Cache:
         ]
         if not lacking:
             return
+        opened = open_image(picture)
         if is_drawn:
-            crops = [self.prepare.crop(picture, n) for n in range(self.prepare.crops or 0)]
+            crops = [self.prepare.crop(opened, n) for n in range(self.prepare.crops or 0)]
             pixels = torch.stack([c.pixel_values for c in crops if c.pixel_values is not None])
         else:
-            pixels = self.prepare.seen(picture)[None]
+            pixels = self.prepare.seen(opened)[None]
         for each in lacking:
             each.add(key, pixels)
 
@@ -299,11 +304,6 @@ class NotingPreparation(Preparation):
         """Note a picture to draw."""
         self.noted.append((True, picture))
         return Drawn(None)
-
-
-def parts_of(prepare: Preparation) -> dict[str, Any]:
-    """What any kind of preparation is made of."""
-    return {each.name: getattr(prepare, each.name) for each in fields(Preparation)}
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -18,9 +18,11 @@ from tiny_recipes import tiny_recipes
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.data import prepare
+from janusflow.interop.load import load_model
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.caching import Filling, fill_cache
 from janusflow.training.recipes import read_stage, run_recipes
+from janusflow.training.starting import model_folder
 
 COLOURS = ("red", "green", "blue", "yellow", "black")
 LOSSES = ("answers", "flow", "repa")
@@ -184,9 +186,15 @@ def test_values_of_other_models_and_crops_are_not_found(root: Path, tmp_path: Pa
     filled(root, tmp_path)
     with pytest.raises(ConfigError, match="has no latents, drawn_features of this recipe"):
         losses(root, tmp_path / "run", f"data.cache={tmp_path}", "data.crops=2")
-    other = f"start={root / 'siglip'}"
-    with pytest.raises((ConfigError, CheckpointError)):
-        losses(root, tmp_path / "other", f"data.cache={tmp_path}", other)
+    start = read_stage(root / "stage.yaml").start
+    assert start is not None
+    model = load_model(model_folder(start), dtype=torch.float32)
+    with torch.no_grad():
+        next(model.understanding_encoder.parameters()).add_(1e-3)
+    model.save_pretrained(tmp_path / "other")
+    given = (f"data.cache={tmp_path}", f"start={tmp_path / 'other'}")
+    with pytest.raises(ConfigError, match="has no seen_features, drawn_features of this"):
+        losses(root, tmp_path / "again", *given)
 
 
 def test_a_picture_that_is_not_there_is_a_bad_row_that_names_the_cure(root: Path, tmp_path: Path):
