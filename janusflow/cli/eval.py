@@ -88,7 +88,7 @@ def command(
         batch_size=batch_size,
         files=files,
     )
-    for score in report.scores:
-        typer.echo(line(score))
     if files is not None:
         save(report, files)
+    for score in report.scores:
+        typer.echo(line(score))
