@@ -6,15 +6,18 @@ no sizes, no background. `description` is one fixed wording, so that an answer c
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from janusflow.mini.scenes import (
     COLOURS,
+    POSITIONS,
     SHAPES,
     Scene,
     SceneObject,
     position,
+    reading_order,
     relation,
 )
 from janusflow.mini.words import (
@@ -37,11 +40,15 @@ SHORT_PROBABILITY = 0.25
 """A quarter of the paper's captions are single sentences too (stages 1 and 2, drawing)."""
 RELATION_PROBABILITY = 0.85
 POSITION_PROBABILITY = 0.95
-"""Of the lone objects whose position is clear (about 0.73): 0.69 of all."""
+"""Of the lone objects whose position is clear."""
+PLACED_PROBABILITY = 0.4
+"""Of the scenes of several objects whose positions are all clear: each is named with its place."""
 # The next three are of the captions that are not short.
 SIZE_PROBABILITY = 0.85
 BACKGROUND_PROBABILITY = 0.75
 FRAME_PROBABILITY = 0.6
+NUM_EMPTY = 2
+"""Places without anything that a text about places tells."""
 BARE_PROBABILITY = 0.15
 """English captions without articles: "red circle"."""
 DRAW_PROBABILITY = 0.2
@@ -93,19 +100,32 @@ def grouped(scene: Scene) -> list[Group]:
     return [Group(thing=things[0], count=len(things)) for _, things in sorted(groups.items())]
 
 
-def caption(scene: Scene, rng: np.random.Generator, *, language: Language) -> str:
-    """Say what is in the scene, each time in other words."""
+def caption(
+    scene: Scene,
+    rng: np.random.Generator,
+    *,
+    language: Language,
+    placed: float = PLACED_PROBABILITY,
+) -> str:
+    """Say what is in the scene, each time in other words.
+
+    Args:
+        scene: what to name.
+        rng: advanced by this call.
+        language: English or Korean.
+        placed: how often each of several objects is named with its place, if that is clear.
+    """
     is_short = rng.random() < SHORT_PROBABILITY
     sized = not is_short and rng.random() < SIZE_PROBABILITY
     with_background = not is_short and rng.random() < BACKGROUND_PROBABILITY
     framed = not is_short and rng.random() < FRAME_PROBABILITY
     if language == "en":
         bare = not framed and rng.random() < BARE_PROBABILITY
-        text = _english_objects(scene, rng, sized=sized, bare=bare)
+        text = _english_objects(scene, rng, sized=sized, bare=bare, placed=placed)
         if with_background:
             text = f"{text} on {background_phrase(scene.background, 'en')}"
         return _finish_english(_framed(text, rng, "en") if framed else text, rng)
-    text = _korean_objects(scene, rng, sized=sized)
+    text = _korean_objects(scene, rng, sized=sized, placed=placed)
     if with_background:
         # A second "...에" after the background's own reads badly, so a comma stands there.
         link = ", " if "에 " in text else "에 "
@@ -134,6 +154,35 @@ def description(scene: Scene, *, language: Language) -> str:
     return f"{noun(second, 'ko')} {KOREAN_RELATIONS[where]}에 {noun(first, 'ko')}"
 
 
+class PlacedCaption(NamedTuple):
+    """A caption that says where everything is, and what some places hold, in any order."""
+
+    text: str
+    holds: tuple[tuple[str, str], ...]
+    """Places and what they hold: nothing, or an object's canonical name."""
+
+
+def placed_caption(
+    scene: Scene, rng: np.random.Generator, *, language: Language
+) -> PlacedCaption | None:
+    """Caption a scene and ask the caption, so to speak: None if some place is not clear.
+
+    To say what a place holds, things must be found by their place and nothing else, as they must be
+    to draw the caption.
+    """
+    things = {place: noun(each, language) for each in scene.objects if (place := position(each))}
+    if len(things) < len(scene.objects):
+        return None
+    empty = [place for place in POSITIONS if place not in things]
+    asked = [*things, *rng.permutation(empty)[:NUM_EMPTY].tolist()]
+    nothing = "nothing" if language == "en" else "없음"
+    holds = tuple(
+        (place if language == "en" else KOREAN_POSITIONS[place], things.get(place, nothing))
+        for place in rng.permutation(asked).tolist()
+    )
+    return PlacedCaption(caption(scene, rng, language=language, placed=1.0), holds)
+
+
 def _phrase(
     group: Group,
     language: Language,
@@ -153,17 +202,21 @@ def _phrase(
     return name if bare else with_article(name)
 
 
-def _english_objects(scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool) -> str:
+def _english_objects(
+    scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool, placed: float
+) -> str:
     groups = grouped(scene)
     rng.shuffle(groups)
     phrases = [
         _phrase(each, "en", counted=True, sized=sized, bare=bare, rng=rng) for each in groups
     ]
-    if len(scene.objects) == 1:
-        place = position(scene.objects[0])
-        if place is None or rng.random() >= POSITION_PROBABILITY:
-            return phrases[0]
-        return f"{phrases[0]} {pick(rng, ENGLISH_PLACES[place])}"
+    if _says_places(scene, rng, placed=placed):
+        places = [
+            [pick(rng, ENGLISH_PLACES[place]) for place in _places(scene, each)] for each in groups
+        ]
+        return join(
+            [f"{phrase} {join(at, 'en')}" for phrase, at in zip(phrases, places, strict=True)], "en"
+        )
     if len(scene.objects) != 2 or len(groups) != 2:
         return join(phrases, "en")
     if rng.random() >= RELATION_PROBABILITY:
@@ -172,17 +225,19 @@ def _english_objects(scene: Scene, rng: np.random.Generator, *, sized: bool, bar
     return f"{phrases[0]} {pick(rng, ENGLISH_RELATIONS[where])} {phrases[1]}"
 
 
-def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool) -> str:
+def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool, placed: float) -> str:
     groups = grouped(scene)
     rng.shuffle(groups)
     counted = any(group.count > 1 for group in groups)
     phrases = [_phrase(each, "ko", counted=counted, sized=sized, rng=rng) for each in groups]
-    if len(scene.objects) == 1:
-        place = position(scene.objects[0])
-        if place is None or rng.random() >= POSITION_PROBABILITY:
-            return phrases[0]
+    if _says_places(scene, rng, placed=placed):
         link = pick(rng, ("에", "에 있는"))
-        return f"{KOREAN_POSITIONS[place]}{link} {phrases[0]}"
+        places = [
+            join([KOREAN_POSITIONS[place] for place in _places(scene, each)], "ko")
+            for each in groups
+        ]
+        phrases = [f"{at}{link} {phrase}" for phrase, at in zip(phrases, places, strict=True)]
+        return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
     if len(scene.objects) != 2 or len(groups) != 2:
         return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
     if rng.random() >= RELATION_PROBABILITY:
@@ -190,6 +245,21 @@ def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool) -> s
     where = KOREAN_RELATIONS[relation(groups[0].thing, groups[1].thing)]
     link = pick(rng, ("{b} {where}에 {a}", "{b} {where}에 있는 {a}", "{b}의 {where}에 {a}"))
     return fill(link, {"a": phrases[0], "b": phrases[1], "where": where})
+
+
+def _says_places(scene: Scene, rng: np.random.Generator, *, placed: float) -> bool:
+    """Whether this caption says where every object is, which takes that all of it is clear."""
+    is_clear = all(position(thing) is not None for thing in scene.objects)
+    return is_clear and rng.random() < (POSITION_PROBABILITY if len(scene.objects) == 1 else placed)
+
+
+def _places(scene: Scene, group: Group) -> list[str]:
+    """Where the objects of a group are, in reading order."""
+    alike = (group.thing.colour, group.thing.shape)
+    things = reading_order(
+        tuple(thing for thing in scene.objects if (thing.colour, thing.shape) == alike)
+    )
+    return [place for thing in things if (place := position(thing)) is not None]
 
 
 def _framed(text: str, rng: np.random.Generator, language: Language) -> str:

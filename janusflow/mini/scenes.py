@@ -66,7 +66,7 @@ NUM_OBJECTS_PROBABILITIES = (0.35, 0.35, 0.15, 0.15)
 IDENTICAL_PROBABILITY = 0.25
 PLAIN_PROBABILITY = 0.6
 IN_CELL_PROBABILITY = 0.7
-"""How often a lone object stands clearly inside one of the 3x3 cells."""
+"""How often every object stands clearly inside one of the 3x3 cells, so that words can place it."""
 BOUND = 1.12
 """No shape reaches further from its centre than this many radii."""
 LATTICE = 8
@@ -267,19 +267,16 @@ def _sample_places(
 ) -> list[tuple[float, float]] | None:
     """Draw centres that keep gaps and margins; None when no try of the batch succeeded."""
     bounds = np.array([BOUND * RADIUS[size] for size in sizes])
-    low = np.ceil((bounds[:, None] + MARGIN) * LATTICE).astype(int)
-    centres = rng.integers(low, LATTICE - low + 1, size=(num_tries, len(sizes), 2)) / LATTICE
+    in_cells = rng.random() < IN_CELL_PROBABILITY
+    centres = np.empty((num_tries, len(sizes), 2))
+    for index, low in enumerate(np.ceil((bounds + MARGIN) * LATTICE).astype(int)):
+        free = np.arange(low, LATTICE - low + 1) / LATTICE
+        clear = [x for x in free if not in_cells or _cell_index(x) is not None]
+        centres[:, index] = rng.choice(clear, size=(num_tries, 2))
     fits = np.ones(num_tries, dtype=bool)
     for a, b in combinations(range(len(sizes)), 2):
         distance = np.linalg.norm(centres[:, a] - centres[:, b], axis=-1)
         fits &= distance >= bounds[a] + bounds[b] + GAP
-    if len(sizes) == 1 and rng.random() < IN_CELL_PROBABILITY:
-        column_row = rng.integers(3, size=2)
-        cell_low, cell_high = (
-            column_row / 3 + CELL_MARGIN,
-            (column_row + 1) / 3 - CELL_MARGIN,
-        )
-        fits &= ((centres[:, 0] > cell_low) & (centres[:, 0] < cell_high)).all(axis=-1)
     if len(sizes) == 2:
         # Half side by side, half one above the other, never in between.
         offset = np.abs(centres[:, 0] - centres[:, 1])

@@ -1,6 +1,7 @@
 """Training samples of `mini` from rendered scenes: pictures with questions, prompts, plain text."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources import Weighted
-from janusflow.mini.captions import caption
+from janusflow.mini.captions import PLACED_PROBABILITY, caption, placed_caption
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.questions import Kind, ask_all
 from janusflow.mini.scenes import SHAPES, sample_scene
@@ -59,6 +60,7 @@ class SceneDrawings:
     scenes: SceneFolder
     latents: np.ndarray
     rows: np.ndarray
+    placed: float
     name: str
 
     def __len__(self) -> int:
@@ -67,8 +69,9 @@ class SceneDrawings:
     def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:
         """One scene, in words drawn anew."""
         index = int(self.rows[row])
+        scene, language = self.scenes.scene(index), _language(rng)
         return GenerationSample(
-            prompt=caption(self.scenes.scene(index), rng, language=_language(rng)),
+            prompt=caption(scene, rng, language=language, placed=self.placed),
             latent=torch.from_numpy(self.latents[index].astype(np.float32)),
             pixel_values=_pixels(self.scenes, index),
             seed=int(rng.integers(2**63)),
@@ -77,19 +80,54 @@ class SceneDrawings:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTexts:
-    """Captions and answered questions of scenes that nobody renders: each time another one."""
+    """Captions of scenes that nobody renders, each time others, with something that follows."""
 
+    places: float
     name: str = "scene texts"
 
     def __len__(self) -> int:
         return 1
 
     def sample(self, row: int, rng: np.random.Generator) -> TextSample:  # noqa: ARG002 (no rows)
-        """A caption, and one question with its answer."""
+        """What some places hold, in `places` of those that can say, or an answered question."""
         scene, language = sample_scene(rng), _language(rng)
+        if rng.random() < self.places:
+            placed = placed_caption(scene, rng, language=language)
+            if placed is not None:
+                lines = [f"{place}: {thing}" for place, thing in placed.holds]
+                return TextSample(text="\n".join([placed.text, *lines]))
         first, *_ = ask_all(scene, rng, language=language)
         words = caption(scene, rng, language=language)
         return TextSample(text=f"{words}\n{first.text} {first.answer}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneLookups:
+    """Questions about captions: which of two objects is where. Nothing is rendered.
+
+    A drawing binds a colour to a shape by the place both have in the words; this is that lookup,
+    with nothing to draw, and a small LLM learns it in a few hundred steps.
+    """
+
+    shapes: tuple[str, ...]
+    name: str = "scene lookups"
+
+    def __len__(self) -> int:
+        return 1
+
+    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
+        """A conversation: the caption and a place, then other places."""
+        placed = None
+        while placed is None:
+            scene, language = sample_scene(rng, num_objects=2), _language(rng)
+            if {thing.shape for thing in scene.objects} <= set(self.shapes):
+                placed = placed_caption(scene, rng, language=language)
+        questions = [place for place, _ in placed.holds]
+        questions[0] = f"{placed.text}\n{questions[0]}"
+        turns = zip(questions, (thing for _, thing in placed.holds), strict=True)
+        return UnderstandingSample(
+            pictures=(), turns=tuple(Turn(question=asked, answer=told) for asked, told in turns)
+        )
 
 
 def scene_questions(config: SourceConfig) -> list[Weighted]:
@@ -110,19 +148,24 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
     """Captions of a folder of scenes, with latents.
 
     Options: `latents`, the file the VAE step left; `shares`, how often a scene of 1, 2, 3 or 4
-    objects is drawn (by default as often as it is there); `shapes`, the only ones that occur.
+    objects is drawn (by default as often as it is there); `shapes`, the only ones that occur;
+    `placed`, how often the caption of several objects says where each is, if that is clear.
 
     Raises:
         DataError: latents are missing or of other scenes, or a share has no scene.
         ConfigError: an unknown option.
     """
-    options = _options(config, known=("latents", "shares", "shapes"), needed=("latents",))
+    options = _options(config, known=("latents", "shares", "shapes", "placed"), needed=("latents",))
     scenes = SceneFolder(Path(config.path))
     latents = _latents(Path(options["latents"]), scenes)
-    return [
-        Weighted(SceneDrawings(scenes=scenes, latents=latents, rows=rows, name=config.path), weight)
-        for rows, weight in _groups(scenes, config)
-    ]
+    make = partial(
+        SceneDrawings,
+        scenes=scenes,
+        latents=latents,
+        placed=float(options.get("placed", PLACED_PROBABILITY)),
+        name=config.path,
+    )
+    return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
 
 
 def _options(
@@ -173,8 +216,18 @@ def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray,
 
 
 def scene_texts(config: SourceConfig) -> list[Weighted]:
-    """Texts about scenes; the path is not read."""
-    return [Weighted(SceneTexts(), config.weight)]
+    """Texts about scenes; the path is not read.
+
+    Option: `places`, the share of texts that say what some places hold (by default none).
+    """
+    options = _options(config, known=("places",))
+    return [Weighted(SceneTexts(places=float(options.get("places", 0.0))), config.weight)]
+
+
+def scene_lookups(config: SourceConfig) -> list[Weighted]:
+    """Questions about captions; the path is not read. Option: `shapes`, the only ones."""
+    _options(config, known=("shapes",))
+    return [Weighted(SceneLookups(shapes=_some_of(SHAPES, "shapes", config)), config.weight)]
 
 
 def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:

@@ -27,7 +27,12 @@ from janusflow.interop.hub import CONFIG
 from janusflow.interop.saving import write_model
 from janusflow.interop.vae import load_vae
 from janusflow.mini.easy_vqa import easy_vqa_questions
-from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
+from janusflow.mini.sources import (
+    scene_drawings,
+    scene_lookups,
+    scene_questions,
+    scene_texts,
+)
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.caching import Cache
@@ -141,6 +146,7 @@ MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = 
         "generation": scene_drawings,
         "text": scene_texts,
     },
+    "scene-lookups": {"understanding": scene_lookups},
     "easy-vqa": {"understanding": easy_vqa_questions},
 }
 """Formats that only the recipe of `mini` needs, beside those of janusflow/data/formats.py."""

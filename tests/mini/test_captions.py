@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
+from itertools import chain
 
 import numpy as np
 import pytest
 
-from janusflow.mini.captions import caption, description
+from janusflow.mini.captions import PLACED_PROBABILITY, caption, description, placed_caption
 from janusflow.mini.scenes import (
     Background,
     Scene,
@@ -20,6 +22,7 @@ from janusflow.mini.scenes import (
 from janusflow.mini.words import (
     ENGLISH_PLACES,
     KOREAN_COLOURS,
+    KOREAN_POSITIONS,
     KOREAN_SHAPES,
     Language,
     with_particles,
@@ -37,7 +40,7 @@ COLOUR_OF = {name: colour for colour, names in KOREAN_COLOURS.items() for name i
 SHAPE_OF = {name: shape for shape, names in KOREAN_SHAPES.items() for name in names}
 
 
-def alternatives(names: dict[str, str]) -> str:
+def alternatives(names: Iterable[str]) -> str:
     return "|".join(sorted(names, key=len, reverse=True))
 
 
@@ -49,6 +52,12 @@ RELATIONS = {"left of": "left", "right of": "right", "above": "above", "below": 
 RELATIONS |= {"under": "below", "to the left of": "left", "to the right of": "right"}
 PLACE = re.compile(
     r"\b((?:in|at|on) the (?:top|bottom|left|right|cent|middle)[a-z ]*?)(?= on a |[.?]|$)"
+)
+PLACE_OF = {phrase: place for place, said in ENGLISH_PLACES.items() for phrase in said}
+PLACE_OF |= {place: place for place in ENGLISH_PLACES}
+PLACE_OF |= {place: name for name, place in KOREAN_POSITIONS.items()}
+ANY_PLACE = re.compile(
+    rf"({alternatives(dict.fromkeys(chain(KOREAN_POSITIONS.values(), *ENGLISH_PLACES.values())))})"
 )
 KOREAN_RELATIONS = {"왼쪽": "left", "오른쪽": "right", "위": "above", "아래": "below"}
 
@@ -66,10 +75,12 @@ def read(text: str, language: Language) -> Counter:
 
 
 @cache
-def captions(language: Language, num: int) -> list[tuple[Scene, str]]:
+def captions(
+    language: Language, num: int, *, placed: float = PLACED_PROBABILITY
+) -> list[tuple[Scene, str]]:
     rng = np.random.default_rng(11)
     scenes = [sample_scene(rng) for _ in range(num)]
-    return [(scene, caption(scene, rng, language=language)) for scene in scenes]
+    return [(scene, caption(scene, rng, language=language, placed=placed)) for scene in scenes]
 
 
 def kinds(scene: Scene) -> Counter:
@@ -94,7 +105,7 @@ def test_a_description_names_every_object_and_no_other(language: Language):
 
 def test_english_relations_are_true_and_said_of_most_pairs():
     num_pairs = num_related = 0
-    for scene, text in captions("en", 800):
+    for scene, text in captions("en", 800, placed=0.0):
         if len(scene.objects) != 2 or len(kinds(scene)) != 2:
             continue
         num_pairs += 1
@@ -109,7 +120,7 @@ def test_english_relations_are_true_and_said_of_most_pairs():
 
 def test_korean_relations_are_true():
     num_related = 0
-    for scene, text in captions("ko", 800):
+    for scene, text in captions("ko", 800, placed=0.0):
         objects = list(KOREAN_OBJECT.finditer(text))
         between = text[objects[0].end() : objects[1].start()] if len(objects) == 2 else ""
         said = re.fullmatch(r"의? (왼쪽|오른쪽|위|아래)에(?: 있는)? ", between)
@@ -145,6 +156,64 @@ def test_places_are_true_and_said_of_most_lone_objects():
                 assert place is not None
                 assert said.group(1) in ENGLISH_PLACES[place], text
     assert abs(num_placed / num_lone - 0.69) < 0.08
+
+
+def said_places(text: str, language: Language) -> Counter:
+    """The (colour, shape, place) triples a text names: places follow in English, lead in Korean."""
+    found: Counter = Counter()
+    objects = list((ENGLISH_OBJECT if language == "en" else KOREAN_OBJECT).finditer(text))
+    for index, match in enumerate(objects):
+        if language == "en":
+            end = objects[index + 1].start() if index + 1 < len(objects) else len(text)
+            kind, between = match.group(3, 4), text[match.end() : end]
+        else:
+            start = objects[index - 1].end() if index else 0
+            kind = COLOUR_OF[match.group(2)], SHAPE_OF[match.group(3)]
+            between = text[start : match.start()]
+        found.update((*kind, PLACE_OF[place]) for place in ANY_PLACE.findall(between))
+    return found
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_every_object_of_a_placed_caption_is_named_with_its_own_place(language: Language):
+    num_placed = 0
+    for scene, text in captions(language, 800, placed=1.0):
+        places = [position(thing) for thing in scene.objects]
+        wanted = Counter(
+            (each.colour, each.shape, place)
+            for each, place in zip(scene.objects, places, strict=True)
+        )
+        said = said_places(text.lower(), language)
+        if None in places:
+            assert len(scene.objects) == 2 or not said, text
+        elif len(places) > 1:
+            num_placed += 1
+            assert said == wanted, text
+    assert num_placed > 300
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_placed_caption_tells_what_stands_where_and_where_nothing_stands(language: Language):
+    nothing = {"en": "nothing", "ko": "없음"}[language]
+    num_unclear = 0
+    for scene, _ in captions("en", 800)[:300]:
+        placed = placed_caption(scene, np.random.default_rng(3), language=language)
+        at = {position(thing): thing for thing in scene.objects}
+        if placed is None:
+            num_unclear += 1
+            assert None in at
+            continue
+        assert len(placed.holds) == len(scene.objects) + 2
+        held = Counter(thing for _, thing in placed.holds)
+        assert held.pop(nothing) == 2
+        for place, thing in placed.holds:
+            stands = at.get(PLACE_OF[place])
+            if stands is None:
+                assert thing == nothing
+            else:
+                assert read(thing, language) == Counter([(stands.colour, stands.shape)])
+        assert held.total() == len(scene.objects)
+    assert 30 < num_unclear < 130
 
 
 def test_backgrounds_are_true_and_said_of_half():

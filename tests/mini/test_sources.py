@@ -1,5 +1,6 @@
 """Training samples of mini: true to their scenes, varied, and a function of the generator."""
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,11 +16,12 @@ from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
 from janusflow.mini.questions import Kind, Question, ask_all
-from janusflow.mini.scenes import Scene, composition, is_held_out, sample_scene
+from janusflow.mini.scenes import SHAPES, Scene, composition, is_held_out, sample_scene
 from janusflow.mini.sources import (
     MAX_TURNS,
     pixel_values,
     scene_drawings,
+    scene_lookups,
     scene_questions,
     scene_texts,
 )
@@ -122,6 +124,47 @@ def test_a_sample_is_a_function_of_the_generator(folder: Path, kind: str):
     assert len({str(sample) for sample in first}) == 3
 
 
+def test_captions_place_several_objects_as_often_as_asked(folder: Path):
+    shares, rng = [0, 1, 0, 0], np.random.default_rng(0)
+
+    def num_placed(placed: float) -> int:
+        ((source, _),) = drawings(folder, shares=shares, placed=placed)
+        words = [source.sample(i % len(source), rng).prompt for i in range(200)]
+        return sum(bool(re.search("(in|at|on) the ", each)) for each in words)
+
+    assert num_placed(0.0) == 0
+    assert num_placed(1.0) > 30  # half are English, and some places are not clear
+
+
+def test_texts_tell_what_places_hold_as_often_as_asked(folder: Path):
+    rng = np.random.default_rng(0)
+
+    def num_telling(places: float) -> int:
+        ((source, _),) = scene_texts(config(folder, places=places))
+        texts = [source.sample(0, rng).text for _ in range(100)]
+        return sum(": " in text for text in texts)
+
+    assert num_telling(0.0) == 0
+    assert num_telling(1.0) > 60
+
+
+def test_lookups_ask_a_caption_about_its_places_without_a_picture(folder: Path):
+    ((source, _),) = scene_lookups(config(folder, shapes=["ring", "star"]))
+    rng = np.random.default_rng(0)
+    nothing = {"nothing", "없음"}
+    for _ in range(50):
+        sample = source.sample(0, rng)
+        caption = sample.turns[0].question.split("\n")[0]
+        answers = [turn.answer for turn in sample.turns]
+        assert sample.pictures == ()
+        assert not sample.are_independent  # later turns need the caption of the first
+        assert len(answers) == 4
+        assert sum(answer in nothing for answer in answers) == 2
+        named = {answer.split()[-1] for answer in answers} - nothing
+        assert named <= {"ring", "star", "고리", "별"}
+        assert all(name in caption for name in named)
+
+
 def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Path):
     weighted = drawings(folder, shares=(3.0, 1.0))
     assert [weight for _, weight in weighted] == [0.75, 0.25]
@@ -165,8 +208,11 @@ def test_unknown_kinds_of_question_are_refused(folder: Path):
 def test_unknown_shapes_and_shapes_nobody_drew_are_refused(folder: Path):
     with pytest.raises(ConfigError, match="shapes=hexagon: wanted some of circle, square"):
         scene_questions(config(folder, shapes=["hexagon"]))
-    with pytest.raises(DataError, match="no scene has 4 objects, all of them ring"):
-        drawings(folder, shapes=["ring"], shares=(0.0, 0.0, 0.0, 1.0))
+    scenes = SceneFolder(folder)
+    drawn = [[thing.shape for thing in scenes.scene(i).objects] for i in range(NUM_SCENES)]
+    missing = next(shape for shape in SHAPES if [shape] * 4 not in drawn)
+    with pytest.raises(DataError, match=f"no scene has 4 objects, all of them {missing}"):
+        drawings(folder, shapes=[missing], shares=(0.0, 0.0, 0.0, 1.0))
 
 
 def test_shapes_choose_scenes_with_and_without_shares(folder: Path):
