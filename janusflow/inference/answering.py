@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from janusflow.config.errors import ConfigError
+from janusflow.model.attention import llm_mask
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 REPLACEMENT = "�"
@@ -51,6 +52,7 @@ def answer_tokens(
     *,
     settings: AnsweringSettings,
     seeds: list[int],
+    pictures: Int[Tensor, "b t"] | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield one token for every conversation, None once it has ended, until all have.
 
@@ -60,6 +62,7 @@ def answer_tokens(
         attention_mask: 0 on padding.
         settings: how tokens are chosen.
         seeds: one a conversation; only temperatures above 0 make use of it.
+        pictures: `pictures_of` the tokens, whose positions see ahead.
     """
     ends = end_ids(model.config.eos_token_id)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -71,7 +74,7 @@ def answer_tokens(
         with torch.compiler.set_stance("force_eager"):
             logits = model.llm(
                 inputs_embeds=embeds,
-                attention_mask=attention_mask,
+                attention_mask=llm_mask(attention_mask, pictures, embeds),
                 position_ids=positions,
                 cache=cache,
                 use_cache=True,
@@ -86,6 +89,7 @@ def answer_tokens(
         embeds = model.llm.get_input_embeddings()(token_ids)
         attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(embeds), 1)], dim=1)
         positions = positions[:, -1:] + 1
+        pictures = None  # they are read; answers are causal
 
 
 def choose_tokens(

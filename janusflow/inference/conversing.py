@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
 from janusflow.inference.answering import AnsweringSettings, TextPieces, answer_tokens
+from janusflow.model.attention import pictures_of
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.images import Picture
@@ -65,20 +66,23 @@ def _tokens(
     settings: AnsweringSettings,
     first_seed: int,
 ) -> Iterator[list[int | None]]:
-    embeds, attention_mask = _embed(model, batch)
+    embeds = _embed(model, batch)
     seeds = [first_seed + i for i in range(len(embeds))]
-    return answer_tokens(model, embeds, attention_mask, settings=settings, seeds=seeds)
+    pictures = pictures_of(batch.token_ids.to(model.device), model.config)
+    attention_mask = batch.attention_mask.to(model.device)
+    return answer_tokens(
+        model, embeds, attention_mask, settings=settings, seeds=seeds, pictures=pictures
+    )
 
 
 @torch.no_grad()
 def _embed(
     model: JanusFlowForConditionalGeneration, batch: ConversationBatch
-) -> tuple[Float[Tensor, "b t d"], Int[Tensor, "b t"]]:
+) -> Float[Tensor, "b t d"]:
     pixels = batch.pixel_values
-    embeds = model.embed_conversation(
+    return model.embed_conversation(
         batch.token_ids.to(model.device), None if pixels is None else pixels.to(model.device)
     )
-    return embeds, batch.attention_mask.to(model.device)
 
 
 def question_message(pictures: Sequence[Picture], question: str) -> Message:

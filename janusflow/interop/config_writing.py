@@ -155,6 +155,7 @@ def _network(config: JanusFlowConfig) -> dict[str, Any]:
         "llm_config.rope_parameters": getattr(llm, "rope_parameters", None),
         **{f"vision_config.{key}": getattr(vision, key, None) for key in vision_keys},
         "seeing": config.seeing,
+        "image_attention": config.image_attention,
         **{f"generation.{key}": value for key, value in (config.generation or {}).items()},
     }
 

@@ -12,6 +12,8 @@ from janusflow.config.model import GenerationPathConfig, RepaConfig
 
 SEEING = ("tower", "shared", "separate")
 """What pictures to understand may be read through."""
+IMAGE_ATTENTION = ("causal", "bidirectional")
+"""Which of a picture's embeddings may see which."""
 
 
 # transformers hands every key of a file to the constructor; jaxtyping, in tests, would look for
@@ -40,6 +42,9 @@ class JanusFlowConfig(PreTrainedConfig):
     seeing: str = "tower"
     """What pictures to understand are read through: the tower, or of their latents the generation
     encoder (shared) or another like it (separate): rows B and C of the paper's Table 6."""
+    image_attention: str = "causal"
+    """What a picture's embeddings (seen or drawn, the first one included) see of one another in the
+    LLM: those before them (causal, paper section 3.1) or all (bidirectional). Text is causal."""
     vae: str | None = "stabilityai/sdxl-vae"
     """Folder beside the weights, or hub id, of the VAE."""
     official: dict | None = None
@@ -61,6 +66,7 @@ class JanusFlowConfig(PreTrainedConfig):
         if self.repa is not None:
             self.repa = asdict(_record(RepaConfig, self.repa))
         self._check_seeing()
+        self._check_image_attention()
         self.tie_word_embeddings = bool(getattr(self.llm_config, "tie_word_embeddings", False))
         super().__post_init__(**kwargs)
 
@@ -89,6 +95,18 @@ class JanusFlowConfig(PreTrainedConfig):
             raise ConfigError(
                 f"seeing={self.seeing} makes {self.flow.num_tokens} embeddings of a picture where "
                 f"the tower makes {num_patches}: choose generation.latent_size so that both agree."
+            )
+
+    @property
+    def images_see_ahead(self) -> bool:
+        """Whether a picture's embeddings see later ones of the same picture."""
+        return self.image_attention == "bidirectional"
+
+    def _check_image_attention(self) -> None:
+        if self.image_attention not in IMAGE_ATTENTION:
+            raise ConfigError(
+                f"image_attention={self.image_attention} must be one of "
+                f"{', '.join(IMAGE_ATTENTION)}: change it."
             )
 
     @property

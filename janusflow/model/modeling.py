@@ -23,6 +23,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from janusflow.config.errors import ConfigError, PromptError
+from janusflow.model.attention import llm_mask, pictures_of
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.generation import EncodedLatent, GenerationDecoder, GenerationEncoder
 from janusflow.model.layers import Modulation, RMSNorm
@@ -137,11 +138,13 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         self,
         embeds: Float[Tensor, "b t d"],
         attention_mask: Int[Tensor, "b t"],
+        *,
+        pictures: Int[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t v"]:
-        """Next-token logits at every position, under plain causal attention."""
+        """Next-token logits at every position; `pictures` are those whose tokens see ahead."""
         return self.llm(
             inputs_embeds=embeds,
-            attention_mask=attention_mask,
+            attention_mask=llm_mask(attention_mask, pictures, embeds),
             position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
             use_cache=False,
         ).logits
@@ -156,7 +159,8 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         """See and read, with the transformers call people know; drawing is `velocity`."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        logits = self.logits(self.embed_conversation(input_ids, pixel_values), attention_mask)
+        embeds = self.embed_conversation(input_ids, pixel_values)
+        logits = self.logits(embeds, attention_mask, pictures=pictures_of(input_ids, self.config))
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(
@@ -217,16 +221,17 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         cached = isinstance(prompt, PromptCache)
         next_position = prompt.next_position if cached else prompt.position_ids[:, -1] + 1
         positions = next_position[:, None] + torch.arange(length, device=tokens.device)
-        mask = torch.cat(
-            [prompt.attention_mask, prompt.attention_mask.new_ones(batch, length)], dim=1
-        )
+        own = prompt.attention_mask.new_ones(batch, length)
+        mask = torch.cat([prompt.attention_mask, own], dim=1)
         if not cached:
             prefix = self.llm.get_input_embeddings()(prompt.token_ids)
             tokens = torch.cat([prefix.to(tokens.dtype), tokens], dim=1)
             positions = torch.cat([prompt.position_ids, positions], dim=1)
+        own_only = nn.functional.pad(own, (len(prompt), 0))
+        pictures = own_only if self.config.images_see_ahead else None
         output = self.llm.base_model(
             inputs_embeds=tokens,
-            attention_mask=mask,
+            attention_mask=llm_mask(mask, pictures, tokens),
             position_ids=positions,
             cache=prompt.cache if cached else None,
             use_cache=cached,
@@ -267,13 +272,15 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         if x_t is not None and t is not None:
             encoded = self.generation_encoder(x_t.to(self.dtype), t)
             tokens = rearrange(self._drawing_tokens(encoded), "p s d -> (p s) d")
-            _require_room(len(tokens), rows.is_drawing)
+            rows.require_room(len(tokens))
             embeds = embeds.masked_scatter(rows.is_drawing[..., None], tokens.to(embeds.dtype))
         is_before = is_learnt.roll(-1, dims=1)
         kept = is_before.any(0).nonzero()[:, 0]
         output = self.llm(
             inputs_embeds=embeds,
-            attention_mask=rows.attention_mask(embeds.dtype),
+            attention_mask=rows.attention_mask(
+                embeds.dtype, pictures=pictures_of(rows.token_ids, self.config, rows.is_drawing)
+            ),
             position_ids=rows.position_ids,
             use_cache=False,
             output_hidden_states=True,
@@ -329,15 +336,6 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             nn.init.ones_(module.weight)
         elif isinstance(module, JanusFlowForConditionalGeneration):
             nn.init.normal_(module.begin_of_understanding, std=0.02)
-
-
-def _require_room(num_tokens: int, is_drawing: Bool[Tensor, "b t"]) -> None:
-    wanted = int(is_drawing.sum())
-    if num_tokens != wanted:
-        raise PromptError(
-            f"{num_tokens} tokens of pictures to draw for {wanted} drawing positions in the rows: "
-            "pass one noisy latent for every picture."
-        )
 
 
 # Whoever imports the model can load it through transformers' own names.

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from janusflow.config.errors import PromptError
+from janusflow.model.attention import additive, is_own_picture
+
 SHARED = 0
 """Branch that every later token of its sample may look at."""
 NOBODY = -1
@@ -27,13 +30,36 @@ class Rows:
     branches: Int[Tensor, "b t"]
     is_drawing: Bool[Tensor, "b t"]
 
-    def attention_mask(self, dtype: torch.dtype) -> Float[Tensor, "b 1 t t"]:
-        """What is added to attention scores: 0 where a position sees another, else the lowest."""
+    def attention_mask(
+        self, dtype: torch.dtype, *, pictures: Int[Tensor, "b t"] | None = None
+    ) -> Float[Tensor, "b 1 t t"]:
+        """What is added to attention scores: 0 where a position sees another, else the lowest.
+
+        Args:
+            dtype: of the scores.
+            pictures: numbered, where a picture's positions see all of it; None is causal.
+        """
         is_own = self.samples[:, :, None] == self.samples[:, None]
         is_real = (self.samples != NOBODY)[:, None]
         is_open = (self.branches[:, :, None] == self.branches[:, None]) | (self.branches == SHARED)[
             :, None
         ]
-        is_seen = (is_own & is_real & is_open).tril()
-        mask = torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device)
-        return mask.masked_fill(~is_seen, torch.finfo(dtype).min)[:, None]
+        is_visible = is_own & is_real & is_open
+        is_seen = is_visible.tril()
+        if pictures is not None:
+            length = self.token_ids.shape[1]
+            is_seen = is_seen | (is_visible & is_own_picture(pictures, num_queries=length))
+        return additive(is_seen, dtype)
+
+    def require_room(self, num_tokens: int) -> None:
+        """Refuse another number of tokens of pictures to draw than there are positions for them.
+
+        Raises:
+            PromptError: the numbers differ.
+        """
+        wanted = int(self.is_drawing.sum())
+        if num_tokens != wanted:
+            raise PromptError(
+                f"{num_tokens} tokens of pictures to draw for {wanted} drawing positions in the "
+                "rows: pass one noisy latent for every picture."
+            )

@@ -124,6 +124,7 @@ def test_another_network_is_refused_by_its_reason(settings: dict, reason: str):
         lambda config: config.generation.__setitem__("latent_size", 32),
         lambda config: config.generation.__setitem__("kernel_size", 3),
         lambda config: config.__setattr__("seeing", "shared"),
+        lambda config: config.__setattr__("image_attention", "bidirectional"),
     ],
 )
 def test_what_the_releases_layout_cannot_say_is_refused(change: Callable[[JanusFlowConfig], None]):

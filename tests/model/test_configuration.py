@@ -23,11 +23,12 @@ def test_a_file_brings_back_every_setting(tmp_path: Path):
     config = tiny_config()
     config.repa = {"block": 1, "hidden_size": 16}
     config.seeing = "separate"
+    config.image_attention = "bidirectional"
     config.official = {"kept": ["word", "for", {"word": None}]}
     config.save_pretrained(tmp_path)
     again = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(again, JanusFlowConfig)
-    for name in ("flow", "repa_head", "seeing", "official"):
+    for name in ("flow", "repa_head", "seeing", "image_attention", "official"):
         assert getattr(again, name) == getattr(config, name)
     assert again.llm_config.to_dict() == config.llm_config.to_dict()
     assert again.vision_config.to_dict() == config.vision_config.to_dict()
@@ -53,6 +54,7 @@ def test_tied_embeddings_of_the_llm_are_known_above():
         ({"generation": {"latent_size": 9}}, "latent_size=9"),
         ({"repa": {"blok": 6}}, "blok"),
         ({"seeing": "vae"}, "seeing=vae must be one of tower, shared, separate"),
+        ({"image_attention": "full"}, "image_attention=full must be one of causal, bidirectional"),
         (
             {"seeing": "shared", "vision_config": {"model_type": "siglip_vision_model"}},
             "576 embeddings of a picture where the tower makes 196",

@@ -1,0 +1,268 @@
+"""Attention among a picture's own positions, causal or both ways: rows, batches, prompt caches."""
+
+import pytest
+import torch
+from tiny_model import qwen3_model, tiny_config, tiny_model
+from torch import Tensor
+
+from janusflow.model.attention import llm_mask, pictures_of
+from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import left_padded, stack, unconditional
+from janusflow.model.rows import NOBODY, SHARED, Rows
+
+CONFIG = tiny_config()
+BOS, PAD = CONFIG.bos_token_id, CONFIG.pad_token_id
+PATCHES = CONFIG.flow.num_tokens
+SPAN = [
+    CONFIG.image_start_token_id,
+    *[CONFIG.image_token_id] * PATCHES,
+    CONFIG.image_end_token_id,
+]
+ASKED = [BOS, *SPAN, 40, 41]
+PROMPT = [BOS, 42, 43]
+ROW = [*ASKED, *PROMPT, *[PAD] * (1 + PATCHES)]
+"""A picture that is seen, then one to draw, packed."""
+LOWEST = torch.finfo(torch.float32).min
+
+
+def looking_ahead(config: JanusFlowConfig | None = None) -> JanusFlowConfig:
+    config = tiny_config() if config is None else config
+    config.image_attention = "bidirectional"
+    return config
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen3"])
+def ahead(request: pytest.FixtureRequest) -> JanusFlowForConditionalGeneration:
+    """A model whose pictures see ahead."""
+    model = tiny_model() if request.param == "llama" else qwen3_model()
+    looking_ahead(model.config)
+    return model
+
+
+def packed_row() -> Rows:
+    drawn = 1 + PATCHES
+    return Rows(
+        token_ids=torch.tensor([ROW]),
+        position_ids=torch.tensor([[*range(len(ASKED)), *range(len(PROMPT) + drawn)]]),
+        samples=torch.tensor([[0] * len(ASKED) + [1] * (len(PROMPT) + drawn)]),
+        branches=torch.full((1, len(ROW)), SHARED),
+        is_drawing=torch.tensor([[False] * (len(ROW) - drawn) + [True] * drawn]),
+    )
+
+
+def latents(num: int, seed: int = 0) -> Tensor:
+    return torch.randn(num, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def pictures(num: int, seed: int = 0) -> Tensor:
+    return torch.randn(num, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def dense(spans: list[tuple[int, int]], visible: list[list[bool]]) -> Tensor:
+    """The rule as loops: earlier positions, and all of one's own span; [1, 1, t, t]."""
+    length = len(visible)
+    mask = torch.full((length, length), LOWEST)
+    for i in range(length):
+        for j in range(length):
+            together = any(low <= i < high and low <= j < high for low, high in spans)
+            if visible[i][j] and (j <= i or together):
+                mask[i, j] = 0.0
+    return mask[None, None]
+
+
+# ---- who sees whom ----------------------------------------------------------------------------
+
+
+def test_pictures_are_numbered_and_neighbours_stay_apart():
+    start, image, end = SPAN[0], CONFIG.image_token_id, SPAN[-1]
+    tokens = torch.tensor([[BOS, start, image, image, start, image, end, 40, PAD, PAD, PAD]])
+    is_drawing = torch.tensor([[False] * 9 + [True] * 2])
+    numbers = pictures_of(tokens, looking_ahead(), is_drawing)
+    assert numbers is not None
+    assert numbers.tolist() == [[0, 1, 1, 1, 2, 2, 0, 0, 0, 3, 3]]
+
+
+def test_a_causal_model_has_no_masks_of_its_own():
+    """The LLM is handed the very tensor it always was."""
+    tokens, mask = torch.tensor([ASKED]), torch.ones(1, len(ASKED), dtype=torch.long)
+    assert pictures_of(tokens, tiny_config()) is None
+    assert llm_mask(mask, None, torch.zeros(1, len(ASKED), 4)) is mask
+    rows = packed_row()
+    plain = rows.attention_mask(torch.float32)
+    assert torch.equal(plain, rows.attention_mask(torch.float32, pictures=None))
+    blind = torch.zeros_like(rows.token_ids)
+    assert torch.equal(plain, rows.attention_mask(torch.float32, pictures=blind))
+
+
+def test_a_packed_rows_mask_shows_what_the_rule_says():
+    """Two samples, a branch, hidden words and padding; the spans are written down by hand."""
+    samples = [0, 0, 0, 0, 0, 3, NOBODY, 3, 3, 3, 5, NOBODY]
+    branches = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    numbers = [0, 1, 1, 1, 0, 0, 0, 2, 2, 2, 0, 0]
+    rows = Rows(
+        token_ids=torch.zeros(1, 12, dtype=torch.long),
+        position_ids=torch.zeros(1, 12, dtype=torch.long),
+        samples=torch.tensor([samples]),
+        branches=torch.tensor([branches]),
+        is_drawing=torch.zeros(1, 12, dtype=torch.bool),
+    )
+    visible = [
+        [
+            samples[i] == samples[j] != NOBODY and branches[j] in (branches[i], SHARED)
+            for j in range(12)
+        ]
+        for i in range(12)
+    ]
+    mask = rows.attention_mask(torch.float32, pictures=torch.tensor([numbers]))
+    assert torch.equal(mask, dense([(1, 4), (7, 10)], visible))
+
+
+def test_the_last_positions_masks_are_the_last_lines_of_the_whole():
+    """What a cache holds need not be read again."""
+    numbers = torch.tensor([[0, 0, 1, 1, 1, 0], [0, 0, 0, 2, 2, 0]])
+    real = torch.tensor([[1] * 6, [0, 0, 1, 1, 1, 1]])
+    whole = llm_mask(real, numbers, torch.zeros(2, 6, 4))
+    for num in range(1, 7):
+        assert torch.equal(llm_mask(real, numbers, torch.zeros(2, num, 4)), whole[:, :, -num:])
+    assert not (whole[1, 0, :, :2] == 0).any()
+
+
+# ---- against a dense mask ---------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_answers_are_those_of_a_dense_mask(ahead: JanusFlowForConditionalGeneration):
+    """Left padding and two pictures in one row."""
+    row = [PAD, PAD, *ASKED, *SPAN, 44]
+    seen = pictures(2)
+    logits = ahead(
+        torch.tensor([row]),
+        attention_mask=torch.tensor([[0, 0] + [1] * (len(row) - 2)]),
+        pixel_values=seen,
+    ).logits
+    embeds = ahead.embed_conversation(torch.tensor([row[2:]]), seen)
+    length, second = embeds.shape[1], len(ASKED)
+    spans = [(1, 2 + PATCHES), (second, second + 1 + PATCHES)]
+    expected = ahead.llm(
+        inputs_embeds=embeds,
+        attention_mask=dense(spans, [[True] * length] * length),
+        use_cache=False,
+    ).logits
+    torch.testing.assert_close(logits[:, 2:], expected, atol=2e-5, rtol=0)
+
+
+def dense_velocity(
+    model: JanusFlowForConditionalGeneration, x_t: Tensor, t: Tensor, row: list[int]
+) -> Tensor:
+    """One picture after one prompt, both in one pass under a mask made by loops."""
+    encoded = model.generation_encoder(x_t, t)
+    tokens = model._drawing_tokens(encoded)
+    words = model.llm.get_input_embeddings()(torch.tensor([row]))
+    length = len(row) + tokens.shape[1]
+    hidden = model.llm.base_model(
+        inputs_embeds=torch.cat([words, tokens], dim=1),
+        attention_mask=dense([(len(row), length)], [[True] * length] * length),
+        use_cache=False,
+    ).last_hidden_state
+    return model._decoded(hidden[:, len(row) :], encoded)
+
+
+@torch.no_grad()
+def test_a_picture_is_drawn_as_by_a_dense_mask_with_a_cache_and_without(
+    ahead: JanusFlowForConditionalGeneration,
+):
+    """Prompts of two lengths side by side, several steps from one cache."""
+    rows = [PROMPT, [BOS, *range(44, 50)]]
+    prompts = left_padded(rows, pad_token_id=PAD)
+    cache = ahead.read_prompt(prompts)
+    for step in range(2):
+        x_t, t = latents(2, seed=step), torch.tensor([0.2, 0.7])
+        expected = torch.cat(
+            [dense_velocity(ahead, x_t[i, None], t[i, None], row) for i, row in enumerate(rows)]
+        )
+        for prompt in (prompts, cache):
+            velocity = ahead.velocity(x_t, t, prompt)
+            torch.testing.assert_close(velocity, expected, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_unconditional_branch_goes_through_the_cache_too(
+    ahead: JanusFlowForConditionalGeneration,
+):
+    prompt = left_padded([PROMPT], pad_token_id=PAD)
+    both = stack([prompt, unconditional(prompt)], pad_token_id=PAD)
+    x_t, t = latents(1).expand(2, -1, -1, -1), torch.tensor([0.3, 0.3])
+    uncached = ahead.velocity(x_t, t, both)
+    cached = ahead.velocity(x_t, t, ahead.read_prompt(both))
+    torch.testing.assert_close(cached, uncached, atol=1e-5, rtol=0)
+    assert (cached[0] - cached[1]).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_a_packed_row_gives_what_its_samples_give_alone(ahead: JanusFlowForConditionalGeneration):
+    """So nothing of one sample reaches the other, whichever way pictures look."""
+    rows, seen, x_t, t = packed_row(), pictures(1), latents(1), torch.tensor([0.4])
+    is_learnt = torch.zeros_like(rows.token_ids, dtype=torch.bool)
+    is_learnt[0, len(ASKED) - 1] = True
+    reading = ahead.read_rows(rows, is_learnt=is_learnt, pixel_values=seen, x_t=x_t, t=t)
+    alone = ahead(torch.tensor([ASKED]), pixel_values=seen).logits[0, -2]
+    torch.testing.assert_close(reading.logits[0], alone, atol=2e-5, rtol=0)
+    expected = dense_velocity(ahead, x_t, t, PROMPT)
+    torch.testing.assert_close(reading.velocity, expected, atol=2e-5, rtol=0)
+    others = ahead.read_rows(
+        rows, is_learnt=is_learnt, pixel_values=pictures(1, seed=9), x_t=x_t, t=t
+    )
+    torch.testing.assert_close(others.velocity, reading.velocity, atol=0, rtol=0)
+    assert (others.logits - reading.logits).abs().max() > 1e-3
+
+
+# ---- what reaches what ------------------------------------------------------------------------
+
+
+def influences(model: JanusFlowForConditionalGeneration) -> Tensor:
+    """By gradients through one block of attention: does position j reach position i? [t, t]."""
+    embeds = model.embed_conversation(torch.tensor([ASKED]), pictures(1)).detach().requires_grad_()
+    mask = torch.ones(1, len(ASKED), dtype=torch.long)
+    numbers = pictures_of(torch.tensor([ASKED]), model.config)
+    logits = model.logits(embeds, mask, pictures=numbers)[0]
+    gradients = [
+        torch.autograd.grad(line.square().sum(), embeds, retain_graph=True)[0] for line in logits
+    ]
+    return torch.stack([each[0].abs().sum(-1) > 0 for each in gradients])
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_later_positions_reach_earlier_ones_of_the_same_picture_only_both_ways(attention: str):
+    model = tiny_model()
+    model.config.image_attention = attention
+    reached, length = influences(model), len(ASKED)
+    first, last = 1, 1 + PATCHES
+    for i in range(length):
+        for j in range(length):
+            same_picture = first <= i <= last and first <= j <= last
+            expected = j <= i or (attention == "bidirectional" and same_picture)
+            assert reached[i, j].item() == expected, (i, j)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_the_last_patch_that_is_drawn_reaches_the_first_only_both_ways(attention: str):
+    """At the LLM's output; the encoder's convolutions, which see the whole grid, are left out."""
+    model = tiny_model()
+    model.config.image_attention = attention
+    model.generation_encoder.blocks = torch.nn.ModuleList()
+    heard: list[Tensor] = []
+    hook = model.generation_decoder_norm.register_forward_pre_hook(
+        lambda module, args: heard.append(args[0])
+    )
+    x_t, prompt = latents(1), left_padded([PROMPT], pad_token_id=PAD)
+    changed = x_t.clone()
+    changed[..., -2:, -2:] += 1.0
+    for given in (x_t, changed):
+        model.velocity(given, torch.tensor([0.3]), prompt)
+    hook.remove()
+    moved = (heard[0] - heard[1])[0].abs().amax(-1)
+    assert moved[-1] > 1e-3
+    assert (moved[:-1] > 1e-6).all() == (attention == "bidirectional")
+    assert (moved[:-1] == 0).all() == (attention == "causal")
