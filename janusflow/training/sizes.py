@@ -75,6 +75,8 @@ def _new(
 
     def found(where: Any, kind: Any, otherwise: PreTrainedConfig) -> PreTrainedConfig:
         folder = folder_at_hand(where) if where is not None else None
+        if folder is not None and (folder / MODEL / CONFIG).is_file():
+            return read_config(folder / MODEL).llm_config
         if folder is not None and (folder / CONFIG).is_file():
             return kind.from_pretrained(folder)
         _require_release(recipe, str(where))

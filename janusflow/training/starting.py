@@ -65,8 +65,8 @@ def new_model(
 ) -> JanusFlowForConditionalGeneration:
     """Build a model from JanusFlowConfig's arguments around a trained tower, and LLM if named.
 
-    `tower` and `llm` are folders or hub ids; without `llm`, `llm_config` says what to start at
-    random. The special tokens are the processor's.
+    `tower` and `llm` are folders or hub ids, `llm` also a run, whose model's LLM is taken; without
+    `llm`, `llm_config` says what to start at random. The special tokens are the processor's.
     """
     if "tower" not in settings or not settings.keys() & {"llm", "llm_config"}:
         raise ConfigError(
@@ -77,7 +77,7 @@ def new_model(
     known = [n for n in JanusFlowConfig.__annotations__ if n not in unsettable]
     refuse_unknown(settings, ["tower", "llm", *known], where=f"{where}: new")
     tower = _pretrained(SiglipVisionModel, settings.pop("tower"))
-    llm = _pretrained(AutoModelForCausalLM, settings.pop("llm")) if "llm" in settings else None
+    llm = _trained_llm(settings.pop("llm")) if "llm" in settings else None
     if llm is not None:
         if llm.config.vocab_size < len(processor.tokenizer):
             llm.resize_token_embeddings(len(processor.tokenizer))
@@ -106,6 +106,13 @@ def refuse_unknown_llm(settings: Mapping[str, Any], *, where: str) -> None:
     model_type = str(settings.get("model_type"))
     if model_type in CONFIG_MAPPING:  # JanusFlowConfig refuses others
         refuse_unknown_settings(settings, CONFIG_MAPPING[model_type], where=where)
+
+
+def _trained_llm(where: str) -> PreTrainedModel:
+    inside = Path(where) / MODEL
+    if inside.is_dir():
+        return load_model(inside, dtype=torch.float32).llm
+    return _pretrained(AutoModelForCausalLM, where)
 
 
 def _pretrained(kind: Any, where: str) -> PreTrainedModel:

@@ -48,6 +48,14 @@ def test_a_new_model_is_built_around_the_configurations_of_its_parts(root: Path)
     assert {name: p.shape for name, p in sizes.model.named_parameters()} == wanted
 
 
+def test_the_llm_may_be_a_runs(root: Path, tmp_path: Path):
+    run_model().config.save_pretrained(tmp_path / "model")
+    new = {name: value for name, value in new_from_parts(root).items() if name != "llm_config"}
+    sizes = sizes_of(stage_recipe(root, start=None, new={**new, "llm": str(tmp_path)}))
+    wanted = {name: p.shape for name, p in run_model().llm.named_parameters()}
+    assert {name: p.shape for name, p in sizes.model.llm.named_parameters()} == wanted
+
+
 def test_a_head_is_added_to_a_model_that_lacks_one(root: Path, tmp_path: Path):
     bare = run_model(has_repa=False)
     bare.config.save_pretrained(tmp_path)

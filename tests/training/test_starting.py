@@ -55,6 +55,20 @@ def test_a_new_model_has_the_towers_and_the_llms_weights(tower: Path, tmp_path: 
         assert getattr(model.config, f"{name}_token_id") == wanted
 
 
+def test_a_run_gives_its_llm_and_the_rest_begins_anew(tower: Path, tmp_path: Path):
+    """Whatever is built around it; `llm_config` does not count beside a trained LLM."""
+    before = run_model(seed=3)
+    before.save_pretrained(tmp_path / "run" / "model")
+    new = {**MODEL, "tower": str(tower), "llm": str(tmp_path / "run")}
+    new |= {"seeing": "separate", "image_attention": "bidirectional"}
+    new["llm_config"] = {**LLM, "num_hidden_layers": 1}
+    model = start(new=new)
+    assert_holds(model.llm, before.llm.state_dict())
+    assert (model.config.seeing, model.config.image_attention) == ("separate", "bidirectional")
+    weight = model.generation_encoder.patchify.weight
+    assert not torch.equal(weight, before.generation_encoder.patchify.weight)
+
+
 def test_an_llm_with_fewer_tokens_than_the_processor_gets_room_for_them(
     tower: Path, tmp_path: Path
 ):
