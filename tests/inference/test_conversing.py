@@ -8,6 +8,7 @@ from tiny_model import tiny_janusflow
 from janusflow.inference.answering import AnsweringSettings
 from janusflow.inference.conversing import answer_texts, question_message
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.model.attention import pictures_of
 from janusflow.processing.batches import ConversationBatch
 
 NUM_TOKENS = 6
@@ -15,13 +16,15 @@ NUM_TOKENS = 6
 
 @torch.no_grad()
 def answer_without_cache(jf: JanusFlow, batch: ConversationBatch) -> str:
-    """Greedy, the whole conversation read anew by `forward` for every token."""
-    token_ids, mask, answer = batch.token_ids, batch.attention_mask, []
+    """Greedy, the whole conversation read anew for every token."""
+    embeds = jf.model.embed_conversation(batch.token_ids, batch.pixel_values)
+    pictures = pictures_of(batch.token_ids, jf.model.config)
+    table, answer = jf.model.llm.get_input_embeddings(), []
     for _ in range(NUM_TOKENS):
-        logits = jf.model(token_ids, attention_mask=mask, pixel_values=batch.pixel_values).logits
-        answer.append(int(logits[0, -1].argmax()))
-        token_ids = torch.cat([token_ids, torch.tensor([answer[-1:]])], dim=1)
-        mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
+        mask = torch.ones(embeds.shape[:2], dtype=torch.long)
+        answer.append(int(jf.model.logits(embeds, mask, pictures=pictures)[0, -1].argmax()))
+        embeds = torch.cat([embeds, table(torch.tensor([answer[-1:]]))], dim=1)
+        pictures = torch.nn.functional.pad(pictures, (0, 1))
     return jf.processor.decode(answer).strip()
 
 
