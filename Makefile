@@ -11,7 +11,7 @@ SHELL := /bin/bash
 # index of PyTorch's CPU builds (see pytorch.org, "Get started") to avoid them: make TORCH_INDEX=URL ...
 TORCH_INDEX ?=
 
-.PHONY: help demo test test-slow lint format parity clean
+.PHONY: help demo test test-slow lint format parity ablations clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ format: $(VENV)/.dev  ## Format the code and mend what can be mended
 
 parity: $(VENV)/.dev  ## Compare with the authors' code; JANUSFLOW_REFERENCE=DIR names the tensors
 	$(BIN)/python tests/parity/report.py
+
+ablations: $(VENV)/.dev  ## Run the paper's ablations at mini's scale (hours); see docs/ablations.md
+	$(BIN)/pip install --quiet matplotlib
+	$(BIN)/python recipes/mini/ablations/run.py --page docs/ablations.md
 
 clean:  ## Remove the environment and what the tools left
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis

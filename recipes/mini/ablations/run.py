@@ -1,0 +1,185 @@
+"""Train all arms of the paper's ablations at mini's scale, measure them, and write the tables.
+
+python recipes/mini/ablations/run.py                       # all arms, 3 seeds
+python recipes/mini/ablations/run.py --page docs/ablations.md
+python recipes/mini/ablations/run.py --limit-steps 1 --seeds 2 --items 2 --processes 1
+
+The last line goes the whole way in a minute, to try it; it keeps its runs apart.
+
+Finished runs and measurements are kept and not made again, so the same command goes on after an
+interruption. Parts of mini that are missing (scenes, tokenizer, VAE, tower, language model) are
+trained first, by its own recipes. `key=value` changes a setting of every arm.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from measuring import Exam, measure_run
+from plotting import plot, require_matplotlib
+from tabulating import Results, as_json, require_same_seeds, tables
+
+from janusflow.config.errors import ConfigError, JanusFlowError, TrainingError
+from janusflow.training.recipes import DONE, read_recipe, read_stage, run_recipes
+
+HERE = Path(__file__).parent
+PARTS = "[1-5]-*.yaml"
+"""What the arms are built around, in the folder above."""
+BEGIN, END = "<!-- results begin -->", "<!-- results end -->"
+"""Lines of a page that results are written between."""
+PICTURE = "ablations.png"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each arm (default 3)")
+    parser.add_argument("--arms", nargs="+", help="some of the recipes here, by name")
+    parser.add_argument("--items", type=int, default=100, help="scenes a checkpoint is measured on")
+    parser.add_argument("--drawing-steps", type=int, default=30, help="of a picture (default 30)")
+    parser.add_argument("--processes", type=int, default=2, help="that share a run (default 2)")
+    parser.add_argument("--limit-steps", type=int, help="to try the command: the numbers mean less")
+    parser.add_argument("--output", type=Path, help="default runs/ablations, or runs/try limited")
+    parser.add_argument("--page", type=Path, help="a page to write the results into")
+    parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
+    options = parser.parse_args(arguments)
+    options.output = options.output or Path("runs/try" if options.limit_steps else "runs/ablations")
+    return options
+
+
+def chosen_arms(names: Sequence[str] | None) -> dict[str, Path]:
+    """Recipes of this folder by name.
+
+    Raises:
+        ConfigError: there is none of a name.
+    """
+    arms = {path.stem: path for path in sorted(HERE.glob("*.yaml"))}
+    unknown = set(names or ()) - set(arms)
+    if unknown:
+        raise ConfigError(f"--arms {' '.join(sorted(unknown))}: wanted some of {', '.join(arms)}.")
+    return {name: path for name, path in arms.items() if not names or name in names}
+
+
+def train(recipe: Path, overrides: Sequence[str], *, processes: int) -> None:
+    """Train by a recipe unless it is finished, sharing steps among processes.
+
+    Raises:
+        ConfigError: the run was begun with other settings.
+        TrainingError: it failed.
+    """
+    run = read_recipe(recipe, tuple(overrides)).run
+    if processes == 1 or (run / DONE).exists():  # a finished run only has its settings compared
+        run_recipes(recipe, tuple(overrides))
+        return
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(processes), "-m", "janusflow.cli.main", "train"]
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    finished = subprocess.run([*command, str(recipe), *overrides], env=environment, check=False)
+    if finished.returncode:
+        raise TrainingError(
+            f"{run}: training ended with exit code {finished.returncode}, for the reason above: "
+            "the same command goes on from the newest checkpoint."
+        )
+
+
+def train_parts(*, processes: int) -> None:
+    """Make what the arms are built around, where it is missing; what is finished is taken as is."""
+    for recipe in sorted(HERE.parent.glob(PARTS)):
+        if not (read_recipe(recipe).run / DONE).exists():
+            train(recipe, (), processes=processes)
+
+
+def run_arms(options: argparse.Namespace, exam: Exam) -> Results:
+    """Train and measure every arm with every seed, seed by seed."""
+    arms = chosen_arms(options.arms)
+    results: dict[str, dict[int, dict[int, dict[str, float]]]] = {arm: {} for arm in arms}
+    limited = options.limit_steps
+    for seed in range(options.seeds):
+        for number, (arm, recipe) in enumerate(arms.items()):
+            done = seed * len(arms) + number + 1
+            print(f"{arm}, seed {seed} ({done} of {options.seeds * len(arms)})", file=sys.stderr)
+            run = options.output / arm / f"seed-{seed}"
+            overrides = [*options.overrides, f"run={run}", f"loop.seed={seed}"]
+            if limited:
+                overrides += [f"loop.steps={limited}", f"loop.save_every={-(-limited // 2)}"]
+            train(recipe, overrides, processes=options.processes)
+            stage = read_stage(recipe, tuple(overrides))
+            results[arm][seed] = measure_run(run, stage, exam)
+    return results
+
+
+def write_results(results: Results, options: argparse.Namespace, exam: Exam) -> None:
+    """Leave results.json, results.md and the plot in the output folder, and fill the page."""
+    settings = {
+        "seeds": options.seeds,
+        "items": exam.items,
+        "drawing steps": exam.steps,
+        "guidance": exam.guidance,
+        "changed": options.overrides,
+        "limited to steps": options.limit_steps,
+    }
+    written = json.dumps(as_json(results, settings), indent=2, ensure_ascii=False)
+    (options.output / "results.json").write_text(written + "\n", encoding="utf-8")
+    told = [f"{options.seeds} seeds, {exam.items} scenes a checkpoint."]
+    if options.overrides:
+        told += [f"Changed in every arm: `{' '.join(options.overrides)}`."]
+    if options.limit_steps:
+        told += [f"**Limited to {options.limit_steps} steps, to try the command.**"]
+    text = f"{' '.join(told)}\n\n{tables(results)}\n"
+    (options.output / "results.md").write_text(text, encoding="utf-8")
+    picture = options.output / PICTURE
+    if not options.no_plot:
+        plot(results, picture)
+    if options.page is not None:
+        fill_page(options.page, text, None if options.no_plot else picture)
+    print(text)
+
+
+def fill_page(page: Path, text: str, picture: Path | None) -> None:
+    """Put results between the marks of a page, and the picture into `images/` beside it.
+
+    Raises:
+        ConfigError: the page lacks its marks.
+    """
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ConfigError(f"{page} lacks the lines {BEGIN} and {END}: add them.")
+    if picture is not None:
+        images = page.parent / "images"
+        images.mkdir(exist_ok=True)
+        shutil.copy(picture, images / PICTURE)
+        text += f"\n![all measures over steps](images/{PICTURE})\n"
+    new = page.with_suffix(".new")
+    new.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+    os.replace(new, page)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; a mistake of the user's is one line and exit code 1."""
+    options = parse(arguments)
+    exam = Exam(items=options.items, steps=options.drawing_steps)
+    try:
+        if options.page is not None and not options.page.is_file():
+            raise ConfigError(f"--page {options.page}: no such file. Name one that has the marks.")
+        if not options.no_plot:
+            require_matplotlib(options.output / PICTURE)
+        train_parts(processes=options.processes)
+        results = run_arms(options, exam)
+        require_same_seeds(results)
+        write_results(results, options, exam)
+    except JanusFlowError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Measurements of all arms and seeds to tables: means, paired differences, and what shows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from janusflow.config.errors import DataError
+from janusflow.evaluation.seeds import Interval, paired_difference, student_interval
+
+Values: TypeAlias = Mapping[str, float]
+Results: TypeAlias = Mapping[str, Mapping[int, Mapping[int, Values]]]
+"""By arm, seed and step."""
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A claim, and the arms that differ from the reference by it."""
+
+    title: str
+    arms: tuple[str, ...]
+
+
+COMPARISONS = (
+    Comparison(title="REPA or not", arms=("no-repa",)),
+    Comparison(title="A tower of its own to see, or latents", arms=("shared", "separate")),
+    Comparison(title="Both tasks, or one alone", arms=("understanding", "generation")),
+    Comparison(title="Attention among a picture's tokens", arms=("bidirectional",)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How a measured value is told."""
+
+    told: str
+    is_share: bool
+    is_better_high: bool
+
+    def value(self, value: float, *, signed: bool = False) -> str:
+        """As text: percent of a share, three digits of anything else."""
+        sign = "+" if signed else ""
+        return f"{100 * value:{sign}.1f}" if self.is_share else f"{value:{sign}.3f}"
+
+
+MEASURES = {
+    "flow": Measure(told="L_RF", is_share=False, is_better_high=False),
+    "words": Measure(told="L_RF saved by the prompt", is_share=False, is_better_high=True),
+    "drawn": Measure(told="drawn right, %", is_share=True, is_better_high=True),
+    "drawn colours": Measure(told="colour drawn right, %", is_share=True, is_better_high=True),
+    "drawn shapes": Measure(told="shape drawn right, %", is_share=True, is_better_high=True),
+    "answers": Measure(told="L_AR of answers", is_share=False, is_better_high=False),
+    "answered": Measure(told="answered right, %", is_share=True, is_better_high=True),
+}
+
+
+def require_same_seeds(results: Results) -> None:
+    """Refuse arms of which some seed or step is missing.
+
+    Raises:
+        DataError: they differ.
+    """
+    seeds = {arm: sorted(runs) for arm, runs in results.items()}
+    steps = {f"{a} {s}": sorted(run) for a, runs in results.items() for s, run in runs.items()}
+    for found in (seeds, steps):
+        if len({str(each) for each in found.values()}) > 1:
+            told = ", ".join(f"{name}: {numbers}" for name, numbers in found.items())
+            raise DataError(f"arms were not all measured alike ({told}): run what is missing.")
+
+
+def last_step(results: Results) -> int:
+    """The step that tables are about."""
+    return max(step for runs in results.values() for run in runs.values() for step in run)
+
+
+def by_seed(results: Results, arm: str, step: int, name: str) -> dict[int, float]:
+    """An arm's values of one name at a step."""
+    return {seed: run[step][name] for seed, run in results[arm].items() if name in run[step]}
+
+
+def measured_by(results: Results, arm: str) -> list[str]:
+    """Names of what an arm was measured by, in the tables' order."""
+    run = next(iter(results[arm].values()))
+    return [name for name in MEASURES if name in next(iter(run.values()))]
+
+
+def comparable(results: Results, comparison: Comparison) -> list[str]:
+    """The comparison's arms that were run, if the reference was."""
+    return [arm for arm in comparison.arms if {arm, REFERENCE} <= results.keys()]
+
+
+def difference(results: Results, arm: str, step: int, name: str) -> Interval:
+    """An arm less the reference, paired by seed."""
+    return paired_difference(
+        by_seed(results, arm, step, name), by_seed(results, REFERENCE, step, name)
+    )
+
+
+def tables(results: Results) -> str:
+    """Markdown: for every comparison a table at the last step, and what it shows.
+
+    Raises:
+        DataError: a seed or a step of some arm is missing, or there is but one seed.
+    """
+    require_same_seeds(results)
+    return "\n\n".join(
+        "\n".join(
+            [f"### {comparison.title}", "", *_table(results, arms), "", *_shown(results, arms)]
+        )
+        for comparison in COMPARISONS
+        if (arms := comparable(results, comparison))
+    )
+
+
+def _table(results: Results, arms: Sequence[str]) -> list[str]:
+    step = last_step(results)
+    head = [f"step {step}", REFERENCE]
+    for arm in arms:
+        head += [arm, "difference, 95%"]
+    lines = [_row(head), "|---" * len(head) + "|"]
+    for name in measured_by(results, REFERENCE):
+        measure = MEASURES[name]
+        cells = [measure.told, _mean(results, REFERENCE, step, name)]
+        for arm in arms:
+            if name not in measured_by(results, arm):
+                cells += ["", ""]
+                continue
+            cells += [_mean(results, arm, step, name)]
+            cells += [_told(measure, difference(results, arm, step, name))]
+        lines += [_row(cells)] if any(cells[2:]) else []
+    return lines
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(results: Results, arm: str, step: int, name: str) -> str:
+    measure = MEASURES[name]
+    interval = student_interval(list(by_seed(results, arm, step, name).values()))
+    return f"{measure.value(interval.mean)} ± {measure.value(interval.half_width)}"
+
+
+def _told(measure: Measure, interval: Interval) -> str:
+    low, high = (measure.value(end, signed=True) for end in (interval.low, interval.high))
+    told = f"{measure.value(interval.mean, signed=True)} ({low} to {high})"
+    return f"**{told}**" if interval.excludes_zero else told
+
+
+def _shown(results: Results, arms: Sequence[str]) -> list[str]:
+    step, lines = last_step(results), []
+    for arm in arms:
+        better, worse = [], []
+        for name in measured_by(results, arm):
+            measure, found = MEASURES[name], difference(results, arm, step, name)
+            if found.excludes_zero:
+                is_better = (found.mean > 0) == measure.is_better_high
+                (better if is_better else worse).append(measure.told.removesuffix(", %"))
+        sides = [
+            f"{word} than {REFERENCE} in {', '.join(names)}"
+            for word, names in (("better", better), ("worse", worse))
+            if names
+        ]
+        lines.append(f"`{arm}`: {'; '.join(sides) or 'no effect shows'}.")
+    return lines
+
+
+def as_json(results: Results, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Every value, and every paired difference at every step."""
+    rows = [
+        {"arm": arm, "seed": seed, "step": step, **values}
+        for arm, runs in results.items()
+        for seed, run in runs.items()
+        for step, values in run.items()
+    ]
+    differences = []
+    for comparison in COMPARISONS:
+        for arm in comparable(results, comparison):
+            for step in next(iter(results[arm].values())):
+                for name in measured_by(results, arm):
+                    found = difference(results, arm, step, name)
+                    told = {"mean": found.mean, "low": found.low, "high": found.high}
+                    differences.append({"arm": arm, "step": step, "measure": name, **told})
+    return {"settings": dict(settings), "values": rows, "differences": differences}
