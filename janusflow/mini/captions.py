@@ -38,7 +38,7 @@ from janusflow.mini.words import (
 
 SHORT_PROBABILITY = 0.25
 """A quarter of the paper's captions are single sentences too (stages 1 and 2, drawing)."""
-RELATION_PROBABILITY = 0.85
+RELATION_PROBABILITY = 0.65
 POSITION_PROBABILITY = 0.95
 """Of the lone objects whose position is clear."""
 PLACED_PROBABILITY = 0.4

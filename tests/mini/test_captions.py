@@ -115,7 +115,7 @@ def test_english_relations_are_true_and_said_of_most_pairs():
             num_related += 1
             a, b = (the(scene, *match.group(3, 4)) for match in objects)
             assert relation(a, b) == RELATIONS[between], text
-    assert abs(num_related / num_pairs - 0.85) < 4 * np.sqrt(0.13 / num_pairs)
+    assert abs(num_related / num_pairs - 0.65) < 4 * np.sqrt(0.23 / num_pairs)
 
 
 def test_korean_relations_are_true():
