@@ -126,7 +126,9 @@ def splits(data: Path, pattern: str) -> list[Path]:
 
 def identity(*files: Path) -> dict[str, str]:
     """What decides the items of a file: its name and a digest of what it holds."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
     return {"data": ", ".join(path.name for path in files), "sha256": digest.hexdigest()[:16]}
 
 

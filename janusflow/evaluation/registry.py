@@ -68,6 +68,7 @@ TASKS: dict[str, TaskEntry] = {
     "seed": TaskEntry(
         "choices:seed", "SEED-Bench's questions about pictures", ("data", "pictures")
     ),
+    "mmmu": TaskEntry("mmmu:mmmu", "MMMU's validation questions", ("data",)),
     "geneval": TaskEntry("geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("dpg:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
 }

@@ -6,6 +6,7 @@ run goes on with the items that are missing and ends as it would have.
 
 import hashlib
 import platform
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -158,9 +159,20 @@ def _outputs(model: Model, batch: Sequence[Item], drawing: DrawingSettings) -> l
 
 
 def conversation(picture: Any, question: str, system_prompt: str | None) -> list[Any]:
-    """One question about one picture, as a model's `answer` takes it."""
+    """One question about its picture or pictures, as a model's `answer` takes it."""
     system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
-    return [*system, question_message([picture], question)]
+    if not isinstance(picture, Mapping):
+        return [*system, question_message([picture], question)]
+    marks = "|".join(map(re.escape, picture)) or "$"
+    pieces = [piece.strip() for piece in re.split(f"({marks})", question)]
+    parts = [
+        {"type": "image", "image": picture[piece]}
+        if piece in picture
+        else {"type": "text", "text": piece}
+        for piece in pieces
+        if piece
+    ]
+    return [*system, {"role": "user", "content": parts}]
 
 
 def _words(item: Item, output: Any, files: RunFiles | None) -> dict[str, Any]:

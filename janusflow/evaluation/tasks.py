@@ -18,6 +18,9 @@ NO_SYSTEM_PROMPT = ""
 """The authors' protocol for benchmarks of understanding; None is the model's own default."""
 
 
+Shown: TypeAlias = Path | bytes | Image.Image
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToDraw:
     """A picture to draw."""
@@ -37,7 +40,8 @@ class ToAnswer:
 
     id: str
     kind: str
-    picture: Path | bytes | Image.Image
+    picture: Shown | Mapping[str, Shown]
+    """Shown before the question; or several, by the marks in the question that they stand for."""
     question: str
     system_prompt: str | None = NO_SYSTEM_PROMPT
     max_new_tokens: int = 64
