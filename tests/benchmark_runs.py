@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from janusflow.evaluation.registry import TaskOptions, open_task
-from janusflow.evaluation.runner import Report, run_task
+from janusflow.evaluation.runner import Report, RunFiles, run_task
 from janusflow.inference.drawing import DrawingSettings
 
 
@@ -18,6 +18,7 @@ class Scripted:
 
     answers: Mapping[str, str] = field(default_factory=dict)
     draw: Callable[[str, int], Image.Image] = lambda *_: Image.new("RGB", (8, 8))
+    system_prompt: str = ""
     asked: list[str] = field(default_factory=list)
     prompted: list[tuple[str, int]] = field(default_factory=list)
 
@@ -27,7 +28,7 @@ class Scripted:
 
     def answer(self, conversations: Sequence[Sequence[Any]], **_: Any) -> list[str]:
         for system, user in conversations:
-            assert system == {"role": "system", "content": ""}
+            assert system == {"role": "system", "content": self.system_prompt}
             self.asked.append(user["content"][-1]["text"])
         questions = self.asked[-len(conversations) :]
         return [next(a for q, a in self.answers.items() if q in text) for text in questions]
@@ -42,8 +43,9 @@ def measure(
     pictures: Path | None = None,
     answers: Path | None = None,
     judge: str | None = None,
+    files: RunFiles | None = None,
 ) -> Report:
-    """Run a benchmark and keep nothing."""
+    """Run a benchmark; nothing is kept unless there are files for it."""
     options = TaskOptions(
         model=lambda: model,
         limit=limit,
@@ -52,7 +54,9 @@ def measure(
         answers=answers,
         judge=judge,
     )
-    return run_task(open_task(task, options), model, name="m", drawing=DrawingSettings())
+    return run_task(
+        open_task(task, options), model, name="m", drawing=DrawingSettings(), files=files
+    )
 
 
 def values(report: Report) -> dict[str, float]:

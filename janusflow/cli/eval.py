@@ -39,7 +39,10 @@ def command(
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="Who judges drawings: official, module:function, or own (dpg)."),
+        typer.Option(
+            help="Who judges drawings: official, module:function, or own (dpg); for mmvet the "
+            "grades that its judge gave, a .json or .csv."
+        ),
     ] = None,
     objects: Annotated[int, typer.Option(min=1, max=4, help="Objects in a drawn scene.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of pictures, and of scenes.")] = 2024,
@@ -90,5 +93,7 @@ def command(
     )
     if files is not None:
         save(report, files)
+        if report.for_judge is not None:
+            typer.echo(f"Answers for the judge: {files.for_judge}")
     for score in report.scores:
         typer.echo(line(score))

@@ -6,6 +6,7 @@ from typing import Any
 
 from janusflow.evaluation.reading import (
     Entry,
+    entries_by_key,
     entries_of,
     identity,
     read_json,
@@ -69,15 +70,13 @@ def textvqa(options: TaskOptions) -> Task:
 
 def gqa(options: TaskOptions) -> Task:
     """GQA's questions, e.g. testdev_balanced_questions.json."""
-    content = read_json(options.path("data")).values
     items = []
-    for key, values in content.items():
-        where = f"{options.path('data')}, question {key}"
-        entry = Entry(where=where, values=values if isinstance(values, dict) else {})
+    for key, entry in entries_by_key(read_json(options.path("data"))).items():
+        types = Entry(where=entry.where, values=entry.get("types", dict))
         items.append(
             ToAnswer(
                 id=key,
-                kind=Entry(where=where, values=entry.get("types", dict)).get("structural", str),
+                kind=types.get("structural", str),
                 picture=entry.picture(options.path("pictures"), f"{entry.get('imageId', str)}.jpg"),
                 question=entry.get("question", str) + SHORT,
                 facts={"wanted": entry.get("answer", str)},

@@ -74,6 +74,11 @@ def entries_of(file: Entry, name: str) -> list[Entry]:
     return [_entry(f"{file.where}, {name}[{i}]", e) for i, e in enumerate(file.get(name, list))]
 
 
+def entries_by_key(file: Entry) -> dict[str, Entry]:
+    """The objects of a file's object, by their keys."""
+    return {key: _entry(f"{file.where}, {key}", value) for key, value in file.values.items()}
+
+
 def read_json_lines(path: Path) -> list[Entry]:
     """A file with an object a line."""
     lines = enumerate(_text(path).split("\n"), start=1)

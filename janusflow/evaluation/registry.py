@@ -69,6 +69,9 @@ TASKS: dict[str, TaskEntry] = {
         "choices:seed", "SEED-Bench's questions about pictures", ("data", "pictures")
     ),
     "mmmu": TaskEntry("mmmu:mmmu", "MMMU's validation questions", ("data",)),
+    "mmvet": TaskEntry(
+        "mmvet:mmvet", "MM-Vet's questions, for GPT-4 to grade", ("data", "pictures", "judge")
+    ),
     "geneval": TaskEntry("geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("dpg:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
 }

@@ -16,9 +16,12 @@ TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def save(report: Report, files: RunFiles) -> None:
-    """Write the JSON, and the page if pictures were drawn."""
+    """Write the JSON, the answers for a judge elsewhere, and the page if pictures were drawn."""
     text = json.dumps(as_json(report), ensure_ascii=False, indent=1)
     replace_text(files.report, f"{text}\n")
+    if report.for_judge is not None:
+        text = json.dumps(report.for_judge, ensure_ascii=False, indent=4)
+        replace_text(files.for_judge, f"{text}\n")
     if any("prompt" in row for row in report.rows):
         replace_text(files.page, build_page(report, files))
 

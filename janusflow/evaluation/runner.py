@@ -52,6 +52,11 @@ class RunFiles:
         """The folder of the drawn pictures."""
         return self.report.with_suffix(".pictures")
 
+    @property
+    def for_judge(self) -> Path:
+        """The answers for a judge elsewhere."""
+        return self.report.with_suffix(".answers.json")
+
     def check(self) -> None:
         """Refuse a place where nothing can be written."""
         folder = self.report.parent
@@ -76,6 +81,8 @@ class Report:
     versions: Mapping[str, str]
     scores: Sequence[Measurement]
     rows: Sequence[Row]
+    for_judge: Any = None
+    """All answers as a judge elsewhere takes them, where the task has one."""
 
 
 def run_task(
@@ -104,6 +111,8 @@ def run_task(
     for id, number in Counter(item.id for item in task.items).items():
         if number > 1:
             raise DataError(f"{task.name}: got {number} items {id}, wanted one. Mend the file.")
+    if task.for_judge is not None and files is None:
+        raise ConfigError(f"{task.name}: its judge needs a file of answers: name --json OUT.json.")
     is_drawn = any(isinstance(item, ToDraw) for item in task.items)
     settings = dict(task.settings) | (asdict(drawing) if is_drawn else {})
     decided_by = {"task": task.name, "model": name, "weights": fingerprint(model)} | settings
@@ -124,6 +133,7 @@ def run_task(
         versions=versions(model),
         scores=task.score(rows),
         rows=rows,
+        for_judge=None if task.for_judge is None else task.for_judge(rows),
     )
 
 

@@ -89,9 +89,11 @@ class Task:
     items: Sequence[Item]
     judge: Callable[[Any, Any], dict[str, Any]]
     """From an item and its answer or picture to a verdict: JSON, with `right` (true, false, or a
-    part of 1), and for a drawing `why`."""
+    part of 1), and for a drawing `why`; nothing where a judge elsewhere gives the verdicts."""
     score: Callable[[Sequence[Row]], list[Measurement]]
     """Sums up all rows, in the order of the items."""
+    for_judge: Callable[[Sequence[Row]], Any] | None = None
+    """All answers as a judge elsewhere takes them; JSON."""
 
 
 def first_of_each(items: Sequence[Item], limit: int | None) -> list[Item]:

@@ -79,6 +79,19 @@ def test_a_benchmark_reads_its_own_file_and_names_a_wrong_line_before_the_model_
 
 
 @pytest.mark.usefixtures("oracle")
+def test_answers_for_a_judge_elsewhere_are_written_and_named(tmp_path: Path):
+    question = {"imagename": "a.jpg", "question": "Why?", "answer": "So.", "capability": ["rec"]}
+    data = tmp_path / "mm-vet.json"
+    data.write_text(json.dumps({"v1_0": question}), encoding="utf-8")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    out = ["--pictures", str(tmp_path), "--json", str(tmp_path / "out.json")]
+    result = evaluate("mmvet", "--data", str(data), *out)
+    assert result.stdout == f"Answers for the judge: {tmp_path / 'out.answers.json'}\n"
+    answers = json.loads((tmp_path / "out.answers.json").read_text(encoding="utf-8"))
+    assert answers == {"v1_0": "?"}
+
+
+@pytest.mark.usefixtures("oracle")
 def test_the_same_command_goes_on_and_one_with_other_settings_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
