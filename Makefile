@@ -2,6 +2,7 @@
 # installed, and depend on what says so. `make PYTHON=/path/to/python3.12 ...` chooses a Python.
 
 VENV := .venv
+LMMS_VENV := .venv-lmms
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 # index of PyTorch's CPU builds (see pytorch.org, "Get started") to avoid them: make TORCH_INDEX=URL ...
 TORCH_INDEX ?=
 
-.PHONY: help demo test test-slow lint format parity ablations clean
+.PHONY: help demo test test-slow test-lmms lint format parity ablations clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +25,9 @@ test: $(VENV)/.dev  ## Run the tests, without the slow ones
 
 test-slow: $(VENV)/.dev  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-lmms: $(LMMS_VENV)/.lmms  ## Test the plug-in for lmms-eval, in an environment of its own (2.4 GB)
+	$(LMMS_VENV)/bin/python -m pytest tests/evaluation/test_lmms.py
 
 lint: $(VENV)/.dev  ## Check style, types and the direction of imports
 	$(BIN)/ruff check
@@ -43,7 +47,7 @@ ablations: $(VENV)/.dev  ## Run the paper's ablations at mini's scale (hours); s
 	$(BIN)/python recipes/mini/ablations/run.py --page docs/ablations.md
 
 clean:  ## Remove the environment and what the tools left
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LMMS_VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The environment
 
@@ -54,6 +58,16 @@ $(VENV)/.package: pyproject.toml constraints/cpu.txt | $(VENV)/.torch
 $(VENV)/.dev: pyproject.toml constraints/cpu.txt | $(VENV)/.torch
 	$(BIN)/pip install --quiet -e ".[dev]"
 	@touch $@ $(VENV)/.package
+
+# lmms-eval asks for torchvision, which must not choose another torch. Its CUDA build beside a CPU torch
+# breaks transformers, and lmms-eval runs without it.
+$(LMMS_VENV)/.lmms: pyproject.toml constraints/cpu.txt
+	@$(MAKE) --no-print-directory VENV=$(LMMS_VENV) $(LMMS_VENV)/.torch
+	$(LMMS_VENV)/bin/pip list --format=freeze | grep '^torch==' > $(LMMS_VENV)/torch.txt
+	$(LMMS_VENV)/bin/pip install --quiet -c $(LMMS_VENV)/torch.txt -e ".[dev,lmms]"
+	@$(LMMS_VENV)/bin/python -c 'import torchvision' 2> /dev/null \
+	    || $(LMMS_VENV)/bin/pip uninstall --quiet --yes torchvision
+	@touch $@
 
 $(VENV)/.torch: constraints/cpu.txt | $(BIN)/python
 	@if command -v nvidia-smi > /dev/null; then \

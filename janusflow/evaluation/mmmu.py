@@ -7,7 +7,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from janusflow.data.tables import open_table
+from janusflow.data.tables import Table, open_table
 from janusflow.evaluation.choices import choice_prompt
 from janusflow.evaluation.mmmu_answers import chosen_option, is_open_right
 from janusflow.evaluation.reading import Entry, identity, splits
@@ -79,6 +79,7 @@ def mmmu_scores(rows: Sequence[Row]) -> list[Measurement]:
 def _rows(files: Sequence[Path]) -> Iterator[Entry]:
     for path in files:
         table = open_table(str(path))
+        assert isinstance(table, Table)  # not streamed
         for index in range(len(table)):
             yield Entry(where=f"{path}, row {index}", values=table[index])
 

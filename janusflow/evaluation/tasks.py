@@ -72,7 +72,15 @@ class Model(Protocol):
         """Draw one picture for each prompt."""
         ...
 
-    def answer(self, conversations: Sequence[Sequence[Any]], *, max_new_tokens: int) -> list[str]:
+    def answer(
+        self,
+        conversations: Sequence[Sequence[Any]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> list[str]:
         """Answer each conversation."""
         ...
 

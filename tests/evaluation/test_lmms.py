@@ -1,0 +1,206 @@
+"""lmms-eval's own runner measures mini on a local task, and agrees with ours.
+
+These need lmms-eval, which lives in an environment of its own: `make test-lmms`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+import janusflow
+from janusflow.config.errors import ConfigError
+from janusflow.evaluation.runner import run_task
+from janusflow.evaluation.scenes import asked
+from janusflow.evaluation.scores import shares
+from janusflow.evaluation.shapes import questioned_scenes
+from janusflow.evaluation.tasks import NO_SYSTEM_PROMPT, Task
+from janusflow.inference.drawing import DrawingSettings
+from janusflow.mini.questions import Question
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        find_spec("lmms_eval") is None,
+        reason="NOT TESTED WITH LMMS-EVAL: it is not installed here; run `make test-lmms`",
+    ),
+]
+
+NUM_QUESTIONS, SEED = 12, 5
+FUNCTIONS = """
+def pictures(doc):
+    return [doc["picture"]]
+
+def messages(doc):
+    first, second = ({"type": "image", "url": doc[name]} for name in ("picture", "other"))
+    told = [{"type": "text", "text": text} for text in ("First", "Second", doc["question"])]
+    return [{"role": "user", "content": [told[0], first, told[1], second, told[2]]}]
+
+def verdict(doc, results):
+    return {"right": float(results[0] == doc["answer"])}
+"""
+SHARED = """
+dataset_path: parquet
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+doc_to_text: question
+output_type: generate_until
+doc_to_target: answer
+process_results: !function functions.verdict
+metric_list: [{{metric: right, aggregation: mean, higher_is_better: true}}]
+generation_kwargs: {{max_new_tokens: 96, temperature: 0.2, do_sample: false, until: [NEVER]}}
+"""
+TASKS = {
+    "shapes_asked": SHARED + "doc_to_visual: !function functions.pictures\n",
+    "shapes_in_pairs": SHARED + "doc_to_messages: !function functions.messages\n",
+}
+
+
+class Local(NamedTuple):
+    """A folder of tasks, and the questions they ask, each with its picture."""
+
+    folder: Path
+    questions: list[tuple[Image.Image, Question]]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Local:
+    datasets = pytest.importorskip("datasets")
+    folder = tmp_path_factory.mktemp("tasks")
+    about = questioned_scenes(NUM_QUESTIONS, seed=SEED, size=64)
+    rows = [
+        {
+            "picture": picture,
+            "other": about[i - 1][0],
+            "question": question.text,
+            "answer": question.answer,
+        }
+        for i, (picture, question) in enumerate(about)
+    ]
+    data = folder / "shapes.parquet"
+    datasets.Dataset.from_list(rows).to_parquet(data)
+    (folder / "functions.py").write_text(FUNCTIONS, encoding="utf-8")
+    for name, content in TASKS.items():
+        text = f"task: {name}\n{content.format(data=data)}"
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return Local(folder, about)
+
+
+def run_lmms(local: Local, *tasks: str) -> dict[str, Any]:
+    """Every task's scores and its samples in the order of the questions."""
+    out = local.folder / "-".join(tasks)
+    command = [sys.executable, "-m", "lmms_eval", "--model", "janusflow"]
+    told = ["--model_args", "pretrained=mini,precision=float32", "--device", "cpu"]
+    where = ["--include_path", str(local.folder), "--output_path", str(out), "--log_samples"]
+    done = subprocess.run(
+        [*command, *told, *where, "--tasks", ",".join(tasks), "--batch_size", "5"],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(local.folder / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    # Its exit status is 0 even where it failed.
+    found = list(out.rglob("*results.json"))
+    assert found, done.stderr[-3000:]
+    scores = json.loads(found[0].read_text(encoding="utf-8"))["results"]
+    return {task: (scores[task], read_samples(out, task)) for task in tasks}
+
+
+def read_samples(out: Path, task: str) -> list[dict[str, Any]]:
+    (path,) = out.rglob(f"*samples_{task}.jsonl")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return sorted(rows, key=lambda row: row["doc_id"])
+
+
+@pytest.fixture(scope="module")
+def chat(local: Local) -> dict[str, Any]:
+    return run_lmms(local, "shapes_asked", "shapes_in_pairs")
+
+
+@pytest.fixture(scope="module")
+def mini() -> janusflow.JanusFlow:
+    return janusflow.load("mini", device="cpu", dtype="float32")
+
+
+def texts(samples: list[dict[str, Any]]) -> list[str]:
+    return [sample["filtered_resps"] for sample in samples]
+
+
+def test_answers_and_accuracy_are_those_of_our_own_runner(
+    local: Local, chat: dict[str, Any], mini: janusflow.JanusFlow
+):
+    items = [
+        replace(asked(i, picture, question), system_prompt=NO_SYSTEM_PROMPT)
+        for i, (picture, question) in enumerate(local.questions)
+    ]
+    task = Task(
+        name="shapes_asked",
+        protocol="The answer is the wanted one.",
+        settings={},
+        items=items,
+        judge=lambda item, answer: {"right": answer == item.facts["wanted"]},
+        score=lambda rows: shares([("all", row["right"]) for row in rows])[:1],
+    )
+    report = run_task(task, mini, name="mini", drawing=DrawingSettings())
+    scores, samples = chat["shapes_asked"]
+    assert texts(samples) == [row["answer"] for row in report.rows]
+    assert scores["right,none"] == pytest.approx(report.scores[0].value)
+    assert report.scores[0].value > 0.5
+
+
+def test_each_of_several_pictures_is_shown_where_the_task_puts_it(
+    local: Local, chat: dict[str, Any], mini: janusflow.JanusFlow
+):
+    pairs = [
+        (picture, local.questions[i - 1][0], question.text)
+        for i, (picture, question) in enumerate(local.questions)
+    ]
+    _, samples = chat["shapes_in_pairs"]
+    assert texts(samples) == mini.answer(in_order(pairs), max_new_tokens=96)
+    swapped = [(second, first, text) for first, second, text in pairs]
+    assert texts(samples) != mini.answer(in_order(swapped), max_new_tokens=96)
+
+
+def in_order(pairs: list[tuple[Image.Image, Image.Image, str]]) -> list[Any]:
+    """Conversations as functions.py has them."""
+    system = {"role": "system", "content": NO_SYSTEM_PROMPT}
+    return [
+        [
+            system,
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "First"},
+                    {"type": "image", "image": first},
+                    {"type": "text", "text": "Second"},
+                    {"type": "image", "image": second},
+                    {"type": "text", "text": text},
+                ],
+            },
+        ]
+        for first, second, text in pairs
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_the_plug_in_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch):
+    from janusflow.evaluation.lmms import JanusFlowPlugin
+
+    with pytest.raises(ConfigError, match="got precison, wanted pretrained, precision"):
+        JanusFlowPlugin(precison="float32")
+    with pytest.raises(ConfigError, match="--batch_size auto"):
+        JanusFlowPlugin(batch_size="auto")
+    plugin = JanusFlowPlugin(device="cpu")
+    with pytest.raises(ConfigError, match="2 questions in several rounds"):
+        plugin.generate_until_multi_round([None, None])
+    with pytest.raises(ConfigError, match="1 answers to compare by likelihood"):
+        plugin.loglikelihood([None])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="got WORLD_SIZE=2"):
+        JanusFlowPlugin()
