@@ -74,6 +74,7 @@ TASKS: dict[str, TaskEntry] = {
     ),
     "geneval": TaskEntry("geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("dpg:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
+    "dsg": TaskEntry("dsg:dsg", "DSG-1k's prompts, drawn", ("data", "judge")),
 }
 
 ALWAYS_TAKEN = ("model", "limit", "seed")

@@ -1,26 +1,14 @@
 """DPG-Bench's aggregation on answers whose score is known, and from its table to its scores."""
 
-import csv
 import re
 from pathlib import Path
 
 import pytest
 from benchmark_runs import Scripted, measure, values
+from proposition_table import row, write_table
 
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.evaluation.dpg import dependent_share, is_yes
-
-COLUMNS = (
-    "item_id",
-    "text",
-    "keywords",
-    "proposition_id",
-    "dependency",
-    "category_broad",
-    "category_detailed",
-    "tuple",
-    "question_natural_language",
-)
+from janusflow.evaluation.dpg import dependent_share
 
 
 def test_a_proposition_counts_only_with_all_it_depends_on():
@@ -33,24 +21,6 @@ def test_a_proposition_counts_only_with_all_it_depends_on():
     assert dependent_share({**everything, 5: False}, parents) == pytest.approx(3 / 5)
 
 
-@pytest.mark.parametrize(
-    ("answer", "wanted"), [("yes", True), ("Yes.", True), ("no", False), ("yes, it is", False)]
-)
-def test_yes_is_yes_alone(answer: str, wanted: bool):
-    assert is_yes(answer) == wanted
-
-
-def row(item: str, number: int, dependency: str, kind: str, question: str) -> dict[str, str]:
-    return {
-        "item_id": item,
-        "text": f'A long prompt, with a comma and "{item}".',
-        "proposition_id": str(number),
-        "dependency": dependency,
-        "tuple": f"{kind} (thing)",
-        "question_natural_language": question,
-    }
-
-
 ROWS = [
     row("a1", 1, "0", "entity - whole", "Is there a cat?"),
     row("a1", 2, "1", "attribute - color", "Is the cat red?"),
@@ -59,16 +29,8 @@ ROWS = [
 ]
 
 
-def write(path: Path, rows: list[dict[str, str]]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 def test_dpg_is_the_mean_of_pictures_and_categories_count_by_themselves(tmp_path: Path):
-    data = write(tmp_path / "dpg_bench.csv", ROWS)
+    data = write_table(tmp_path / "dpg_bench.csv", ROWS)
     model = Scripted({"cat?": "yes", "red": "no", "left": "Yes.", "dog": "yes"})
     report = measure("dpg", model, data=data, judge="own")
     # Of a1 one in three counts, for what is left depends on red; of b2 all.
@@ -89,12 +51,12 @@ def test_dpg_is_the_mean_of_pictures_and_categories_count_by_themselves(tmp_path
     ],
 )
 def test_a_wrong_line_is_named(change: dict[str, str], message: str, tmp_path: Path):
-    data = write(tmp_path / "dpg_bench.csv", [*ROWS[:3], {**ROWS[3], **change}])
+    data = write_table(tmp_path / "dpg_bench.csv", [*ROWS[:3], {**ROWS[3], **change}])
     with pytest.raises(DataError, match=re.escape(message)):
         measure("dpg", Scripted(), data=data, judge="own")
 
 
 def test_the_official_judge_is_one_line_where_it_is_not_installed(tmp_path: Path):
-    data = write(tmp_path / "dpg_bench.csv", ROWS)
+    data = write_table(tmp_path / "dpg_bench.csv", ROWS)
     with pytest.raises(ConfigError, match="DPG-Bench's judge needs modelscope"):
         measure("dpg", Scripted(), data=data)

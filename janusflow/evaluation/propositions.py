@@ -1,0 +1,158 @@
+"""Questions that depend on one another about what a prompt says, as DPG-Bench and DSG have them.
+
+Both share a table (Davidsonian Scene Graphs, Cho et al. 2024): a line is a proposition of a prompt,
+a question about it, and the propositions without which it makes no sense.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+from janusflow.evaluation.judges import load_judge, require_package
+from janusflow.evaluation.reading import Entry
+from janusflow.evaluation.registry import TaskOptions
+from janusflow.evaluation.runner import conversation
+from janusflow.evaluation.scores import Measurement, ratio, resampled
+from janusflow.evaluation.tasks import NO_SYSTEM_PROMPT, Row, ToDraw
+
+COLUMNS = ("item_id", "text", "proposition_id", "dependency", "tuple", "question_natural_language")
+NO_PARENT = 0
+MPLUG = "damo/mplug_visual-question-answering_coco_large_en"
+OWN = "own"
+OWN_PROMPT = "{question}\nAnswer yes or no."
+
+Asker: TypeAlias = Callable[[Image.Image, Sequence[str]], Sequence[str]]
+"""Answers questions about a picture."""
+Aggregation: TypeAlias = Callable[[Mapping[int, bool], Mapping[int, Sequence[int]]], float]
+"""From what holds by itself, and every proposition's parents, to a picture's score."""
+
+
+@dataclass(kw_only=True)
+class Prompt:
+    """A prompt with its propositions."""
+
+    name: str
+    text: str
+    propositions: list[dict[str, Any]]
+    """id, parents, category and question of each; JSON."""
+
+
+def read_prompts(rows: Sequence[Entry]) -> list[Prompt]:
+    """A table's prompts in the order of their first lines; parents are read as they are written.
+
+    Raises:
+        DataError: a prompt has two texts, or a number is none.
+    """
+    prompts: dict[str, Prompt] = {}
+    for row in rows:
+        name, text = row.get("item_id", str), row.get("text", str)
+        prompt = prompts.setdefault(name, Prompt(name=name, text=text, propositions=[]))
+        if text not in ("", prompt.text):
+            raise row.wrong(f"text={text[:40]!r}, another than this item's first")
+        prompt.propositions.append(
+            {
+                "id": read_numbers(row, "proposition_id")[0],
+                "parents": read_numbers(row, "dependency"),
+                "category": row.get("tuple", str).split("(")[0].split("-")[0].strip(),
+                "question": row.get("question_natural_language", str),
+            }
+        )
+    return list(prompts.values())
+
+
+def read_numbers(row: Entry, name: str) -> list[int]:
+    """Whole numbers between commas."""
+    parts = [part.strip() for part in row.get(name, str).split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise row.wrong(f"{name}={row.get(name, str)!r}, wanted whole numbers")
+    return [int(part) for part in parts]
+
+
+def is_yes(answer: str) -> bool:
+    """The official comparison, in any case and with or without a period."""
+    return answer.strip().rstrip(".").lower() == "yes"
+
+
+def question_judge(
+    options: TaskOptions, aggregate: Aggregation, *, benchmark: str
+) -> Callable[[ToDraw, Image.Image], dict[str, Any]]:
+    """What asks about a drawing, and makes a verdict of the answers.
+
+    Args:
+        options: name who answers: `own` is the model that is measured.
+        aggregate: makes a score of the answers.
+        benchmark: what messages call it.
+    """
+    own = options.judge == OWN
+    ask = _own(options) if own else load_judge(options.judge, lambda _: _mplug(benchmark))
+
+    def verdict(item: ToDraw, picture: Image.Image) -> dict[str, Any]:
+        propositions = item.facts["propositions"]
+        answers = ask(picture, [each["question"] for each in propositions])
+        holds = {
+            each["id"]: is_yes(answer) for each, answer in zip(propositions, answers, strict=True)
+        }
+        wrong = [each["question"] for each in propositions if not holds[each["id"]]]
+        right = aggregate(holds, {each["id"]: each["parents"] for each in propositions})
+        return {"right": right, "holds": list(holds.values()), "why": " ".join(wrong)}
+
+    return verdict
+
+
+def category_shares(rows: Sequence[Row], *, called: str = "{}") -> list[Measurement]:
+    """Every category's share of propositions that hold by themselves.
+
+    Args:
+        rows: with `propositions` and whether each `holds`.
+        called: the measurement's name, made of the category's.
+    """
+    categories: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        for each, holds in zip(row["propositions"], row["holds"], strict=True):
+            _count(categories.setdefault(each["category"], {}), row["item"], float(holds))
+    return [_share(called.format(name), prompts) for name, prompts in categories.items()]
+
+
+def mean_score(name: str, rows: Sequence[Row]) -> Measurement:
+    """The mean of pictures' scores; its interval is over prompts."""
+    prompts: dict[str, list[float]] = {}
+    for row in rows:
+        _count(prompts, row["item"], float(row["right"]))
+    return _share(name, prompts)
+
+
+def _count(table: dict[str, list[float]], item: str, value: float) -> None:
+    sums = table.setdefault(item, [0.0, 0.0])
+    sums[0] += value
+    sums[1] += 1.0
+
+
+def _share(name: str, prompts: Mapping[str, Sequence[float]]) -> Measurement:
+    return resampled(name, prompts.values(), lambda n: ratio(n[:, 0], n[:, 1]))
+
+
+def _own(options: TaskOptions) -> Asker:
+    """The model that is measured judges itself: for a glance, comparable with nothing."""
+
+    def ask(picture: Image.Image, questions: Sequence[str]) -> Sequence[str]:
+        asked = [OWN_PROMPT.format(question=question) for question in questions]
+        return options.model().answer(
+            [conversation(picture, question, NO_SYSTEM_PROMPT) for question in asked],
+            max_new_tokens=8,
+        )
+
+    return ask
+
+
+def _mplug(benchmark: str) -> Asker:
+    """MPLUG-large through modelscope, which both benchmarks use; nobody has run this yet."""
+    pipelines = require_package("modelscope.pipelines", what=f"{benchmark}'s judge")
+    tasks = require_package("modelscope.utils.constant", what=f"{benchmark}'s judge").Tasks
+    answer = pipelines.pipeline(tasks.visual_question_answering, model=MPLUG)
+
+    def ask(picture: Image.Image, questions: Sequence[str]) -> Sequence[str]:
+        return [answer({"image": picture, "question": question})["text"] for question in questions]
+
+    return ask
