@@ -31,7 +31,7 @@ def command(
     ] = None,
     pictures: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pictures asked about."),
+        typer.Option(help="Folder of the pictures asked about, or compared with."),
     ] = None,
     answers: Annotated[
         Path | None,
@@ -43,6 +43,25 @@ def command(
             help="Who judges drawings: official, module:function, or own (dpg); for mmvet the "
             "grades that its judge gave, a .json or .csv."
         ),
+    ] = None,
+    drawn: Annotated[
+        Path | None,
+        typer.Option(help="Pictures drawn before: score this folder, without a model."),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="FID's network: inception-2015-12-05.pt, or module:function."),
+    ] = None,
+    features_sha256: Annotated[
+        str | None,
+        typer.Option(help="Accept the TorchScript file of this digest as --features."),
+    ] = None,
+    resolution: Annotated[
+        int | None,
+        typer.Option(min=1, help="Bring all pictures to this many pixels a side before FID."),
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="CLIP of the CLIP score: a folder, or a hub id.")
     ] = None,
     objects: Annotated[int, typer.Option(min=1, max=4, help="Objects in a drawn scene.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of pictures, and of scenes.")] = 2024,
@@ -61,6 +80,7 @@ def command(
 
     Example:
       janusflow eval shapes --model mini --limit 300 --json scores.json
+      janusflow eval fid --drawn FOLDER --pictures REFERENCE --features inception-2015-12-05.pt
     """
     from functools import cache
 
@@ -82,11 +102,17 @@ def command(
         pictures=pictures,
         answers=answers,
         judge=judge,
+        drawn=drawn,
+        features=features,
+        features_sha256=features_sha256,
+        resolution=resolution,
+        clip=clip,
     )
+    opened = open_task(task, options)
     report = run_task(
-        open_task(task, options),
-        options.model(),
-        name=model,
+        opened,
+        options.model() if opened.needs_model else None,
+        name=model if opened.needs_model else str(drawn),
         drawing=DrawingSettings(steps=steps, guidance=guidance),
         batch_size=batch_size,
         files=files,

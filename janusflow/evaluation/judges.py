@@ -15,8 +15,8 @@ def load_judge(spec: str | None, official: Callable[[str], Any]) -> Any:
     """Make the judge that `--judge` names.
 
     Args:
-        spec: `official`, `official:FOLDER`, or `module:function` of a function that makes one;
-            modules are looked for in the working folder too. None is official.
+        spec: `official`, `official:FOLDER`, or `module:function` of a function that makes one.
+            None is official.
         official: makes the benchmark's own judge from FOLDER, or from "".
 
     Raises:
@@ -25,16 +25,25 @@ def load_judge(spec: str | None, official: Callable[[str], Any]) -> Any:
     module, _, name = (spec or OFFICIAL).partition(":")
     if module == OFFICIAL:
         return official(name)
+    return load_function(f"{module}:{name or 'judge'}", option="--judge")()
+
+
+def load_function(spec: str, *, option: str) -> Callable[[], Any]:
+    """Import `module:function`; modules are looked for in the working folder too.
+
+    Raises:
+        ConfigError: there is no such module or function.
+    """
+    module, _, name = spec.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        make = getattr(importlib.import_module(module), name or "judge")
-    except (ImportError, AttributeError) as error:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"--judge {spec}: {error}. Name module:function, a function that makes the judge."
+            f"{option} {spec}: {error}. Name module:function, a function that makes it."
         ) from None
     finally:
         sys.path.pop(0)
-    return make()
 
 
 def require_package(name: str, *, what: str) -> Any:

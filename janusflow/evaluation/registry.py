@@ -26,6 +26,11 @@ class TaskOptions:
     pictures: Path | None = None
     answers: Path | None = None
     judge: str | None = None
+    drawn: Path | None = None
+    features: str | None = None
+    features_sha256: str | None = None
+    resolution: int | None = None
+    clip: str | None = None
 
     def path(self, name: Literal["data", "pictures", "answers"]) -> Path:
         """A path that the task cannot do without.
@@ -48,6 +53,8 @@ class TaskEntry(NamedTuple):
     takes: tuple[str, ...] = ()
     """Options beside model, limit and seed."""
 
+
+PICTURE_SETS = ("data", "pictures", "drawn", "features", "features_sha256", "resolution", "clip")
 
 TASKS: dict[str, TaskEntry] = {
     "shapes": TaskEntry(
@@ -75,6 +82,8 @@ TASKS: dict[str, TaskEntry] = {
     "geneval": TaskEntry("geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("dpg:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
     "dsg": TaskEntry("dsg:dsg", "DSG-1k's prompts, drawn", ("data", "judge")),
+    "mjhq": TaskEntry("picture_sets:mjhq", "MJHQ-30K's prompts, drawn: FID", PICTURE_SETS),
+    "fid": TaskEntry("picture_sets:fid", "pictures against any folder of them", PICTURE_SETS),
 }
 
 ALWAYS_TAKEN = ("model", "limit", "seed")
@@ -93,9 +102,13 @@ def open_task(name: str, options: TaskOptions) -> Any:
         if option.name in (*ALWAYS_TAKEN, *entry.takes):
             continue
         if given != option.default:
-            takes = ", ".join(f"--{taken}" for taken in entry.takes)
+            takes = ", ".join(map(_option, entry.takes))
             raise ConfigError(
-                f"{name} has no use for --{option.name} {given}: it takes {takes or 'none'}."
+                f"{name} has no use for {_option(option.name)} {given}: it takes {takes or 'none'}."
             )
     module, function = entry.home.split(":")
     return getattr(import_module(f"janusflow.evaluation.{module}"), function)(options)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -47,14 +47,23 @@ def build_page(report: Report, files: RunFiles) -> str:
 
 
 def _figure(row: Row, folder: str) -> str:
-    prompt, verdict = escape(row["prompt"], quote=True), float(row["right"])
+    prompt = escape(row["prompt"], quote=True)
+    # A picture that was drawn before has a path of its own.
+    source = escape(Path(folder, row["picture"]).as_posix(), quote=True)
+    return (
+        f'<figure><img src="{source}" alt="{prompt}" loading="lazy"><figcaption>{prompt}<br>'
+        f"{_verdict(row)} <small>{escape(row.get('why', ''))}</small></figcaption></figure>"
+    )
+
+
+def _verdict(row: Row) -> str:
+    """Nothing for a picture that is neither right nor wrong by itself."""
+    if "right" not in row:
+        return ""
+    verdict = float(row["right"])
     kind = "right" if verdict == 1 else "wrong"
     told = kind if verdict in (0, 1) else f"{100 * verdict:.0f} %"
-    return (
-        f'<figure><img src="{escape(folder)}/{escape(row["picture"])}" alt="{prompt}" '
-        f'loading="lazy"><figcaption>{prompt}<br><b class="{kind}">{told}</b> '
-        f"<small>{escape(row.get('why', ''))}</small></figcaption></figure>"
-    )
+    return f'<b class="{kind}">{told}</b>'
 
 
 def line(score: Measurement) -> str:

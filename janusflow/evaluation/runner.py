@@ -20,10 +20,11 @@ from tqdm import tqdm
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.evaluation.answers import AnswerLog
 from janusflow.evaluation.scores import Measurement
-from janusflow.evaluation.tasks import Item, Model, Row, Task, ToAnswer, ToDraw
+from janusflow.evaluation.tasks import Drawn, Item, Model, Row, Task, ToAnswer, ToDraw
 from janusflow.inference.conversing import question_message
 from janusflow.inference.drawing import DrawingSettings
 from janusflow.inference.metadata import save_picture
+from janusflow.processing.picture_files import open_image
 
 DEFAULT_BATCH_SIZE = 50
 PROBED_VALUES = 64
@@ -87,7 +88,7 @@ class Report:
 
 def run_task(
     task: Task,
-    model: Model,
+    model: Model | None,
     *,
     name: str,
     drawing: DrawingSettings,
@@ -98,14 +99,15 @@ def run_task(
 
     Args:
         task: what to measure.
-        model: draws and answers.
+        model: draws and answers; None where pictures are there already.
         name: of the model.
         drawing: how pictures are drawn.
         batch_size: items side by side; no result depends on it.
         files: where to keep rows and pictures; None keeps nothing.
 
     Raises:
-        ConfigError: rows are there that other settings decided.
+        ConfigError: rows are there that other settings decided, or pictures are measured together
+            but kept nowhere.
         DataError: two items have one id.
     """
     for id, number in Counter(item.id for item in task.items).items():
@@ -114,6 +116,11 @@ def run_task(
     if task.for_judge is not None and files is None:
         raise ConfigError(f"{task.name}: its judge needs a file of answers: name --json OUT.json.")
     is_drawn = any(isinstance(item, ToDraw) for item in task.items)
+    if files is None and is_drawn and task.score_set is not None:
+        raise ConfigError(
+            f"{task.name} got no --json: wanted a file, beside which the pictures are kept that "
+            "are measured together."
+        )
     settings = dict(task.settings) | (asdict(drawing) if is_drawn else {})
     decided_by = {"task": task.name, "model": name, "weights": fingerprint(model)} | settings
     log = AnswerLog(None if files is None else files.answers, decided_by)
@@ -125,13 +132,16 @@ def run_task(
         bar.update(len(batch))
     bar.close()
     rows = [log.rows[item.id] for item in task.items]
+    scores = task.score(rows)
+    if task.score_set is not None:
+        scores += task.score_set(rows, Path() if files is None else files.pictures)
     return Report(
         task=task.name,
         model=name,
         protocol=task.protocol,
         settings=settings,
         versions=versions(model),
-        scores=task.score(rows),
+        scores=scores,
         rows=rows,
         for_judge=None if task.for_judge is None else task.for_judge(rows),
     )
@@ -153,10 +163,12 @@ def _follows(first: Item, second: Item) -> bool:
         return second.seed == first.seed + 1
     if isinstance(first, ToAnswer) and isinstance(second, ToAnswer):
         return first.max_new_tokens == second.max_new_tokens
-    return False
+    return isinstance(first, Drawn) and isinstance(second, Drawn)
 
 
-def _outputs(model: Model, batch: Sequence[Item], drawing: DrawingSettings) -> list[Any]:
+def _outputs(model: Model | None, batch: Sequence[Item], drawing: DrawingSettings) -> list[Any]:
+    if model is None:
+        return [open_image(item.picture) for item in batch if isinstance(item, Drawn)]
     drawn = [item for item in batch if isinstance(item, ToDraw)]
     asked = [item for item in batch if isinstance(item, ToAnswer)]
     if drawn:
@@ -190,6 +202,8 @@ def _words(item: Item, output: Any, files: RunFiles | None) -> dict[str, Any]:
     start = {"id": item.id, "kind": item.kind}
     if isinstance(item, ToAnswer):
         return {**start, "question": item.question, **item.facts, "answer": output}
+    if isinstance(item, Drawn):
+        return {**start, "prompt": item.prompt, **item.facts, "picture": str(item.picture)}
     picture = None
     if files is not None:
         picture = f"{item.id}.png"

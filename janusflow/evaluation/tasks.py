@@ -48,9 +48,22 @@ class ToAnswer:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-Item: TypeAlias = ToDraw | ToAnswer
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A picture that was drawn before, to be judged without a model."""
+
+    id: str
+    kind: str
+    prompt: str
+    picture: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Item: TypeAlias = ToDraw | ToAnswer | Drawn
 Row: TypeAlias = Mapping[str, Any]
 """An item's id, kind, words and facts, what the model made of it, and the verdict."""
+ScoreSet: TypeAlias = Callable[[Sequence[Row], Path], "list[Measurement]"]
+"""From all rows and the folder that their pictures' names are relative to."""
 
 
 @runtime_checkable
@@ -97,11 +110,19 @@ class Task:
     items: Sequence[Item]
     judge: Callable[[Any, Any], dict[str, Any]]
     """From an item and its answer or picture to a verdict: JSON, with `right` (true, false, or a
-    part of 1), and for a drawing `why`; nothing where a judge elsewhere gives the verdicts."""
+    part of 1), and for a drawing `why`; without it where a picture is neither by itself, or a judge
+    elsewhere gives the verdicts."""
     score: Callable[[Sequence[Row]], list[Measurement]]
     """Sums up all rows, in the order of the items."""
+    score_set: ScoreSet | None = None
+    """Measures the drawn pictures together, after they were all drawn."""
     for_judge: Callable[[Sequence[Row]], Any] | None = None
     """All answers as a judge elsewhere takes them; JSON."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether anything is left to be drawn or answered."""
+        return not all(isinstance(item, Drawn) for item in self.items)
 
 
 def first_of_each(items: Sequence[Item], limit: int | None) -> list[Item]:

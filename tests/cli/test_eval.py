@@ -108,6 +108,19 @@ def test_the_same_command_goes_on_and_one_with_other_settings_is_refused(
     assert result.stderr.rstrip().count("\n") == 0
 
 
+def test_a_folder_is_scored_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(janusflow, "load", lambda _: pytest.fail("loaded"))
+    for index, colour in enumerate(["red", "green", "blue"]):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{index}.png")
+    folder = ["--drawn", str(tmp_path), "--pictures", str(tmp_path)]
+    result = evaluate("fid", *folder, "--features", "picture_networks:MeanColour")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].split() == ["FID", "0.00", "(3)"]
+    refused = evaluate("shapes", "--features-sha256", "0")
+    assert refused.exit_code == 1
+    assert "shapes has no use for --features-sha256 0" in refused.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
