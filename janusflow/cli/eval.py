@@ -1,7 +1,7 @@
 """`janusflow eval`: measure a model on a benchmark's own files, or on scenes of shapes."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,10 @@ def known(task: str) -> str:
 
 def command(
     task: Annotated[str, typer.Argument(help=HELP, callback=known)],
+    axes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[AXIS=VALUE,...]", help="With --sweep: what to vary."),
+    ] = None,
     model: Model = "mini",
     limit: Annotated[
         int | None,
@@ -67,6 +71,12 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Of pictures, and of scenes.")] = 2024,
     steps: Steps = 30,
     guidance: Guidance = 2.0,
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep", help="Every combination of guidance, steps, solver, shift and numerics."
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Items side by side.")] = 50,
     out: Annotated[
         Path | None,
@@ -80,14 +90,20 @@ def command(
 
     Example:
       janusflow eval shapes --model mini --limit 300 --json scores.json
+      janusflow eval geneval --data evaluation_metadata.jsonl --sweep guidance=1,2,5 steps=10,30
       janusflow eval fid --drawn FOLDER --pictures REFERENCE --features inception-2015-12-05.pt
     """
+    if sweep != bool(axes):
+        got = "--sweep alone" if sweep else f"{' '.join(axes or ())} without --sweep"
+        raise typer.BadParameter(f"got {got}, wanted --sweep AXIS=VALUE,VALUE.")
     from functools import cache
 
     import janusflow
     from janusflow.evaluation.registry import TaskOptions, open_task
     from janusflow.evaluation.report import line, save
     from janusflow.evaluation.runner import RunFiles, run_task
+    from janusflow.evaluation.sweep import read_axes, run_sweep
+    from janusflow.evaluation.sweep_report import save_sweep, table
     from janusflow.inference.drawing import DrawingSettings
 
     files = None if out is None else RunFiles(report=out)
@@ -108,15 +124,21 @@ def command(
         resolution=resolution,
         clip=clip,
     )
+    swept = read_axes(axes or [])
     opened = open_task(task, options)
-    report = run_task(
-        opened,
-        options.model() if opened.needs_model else None,
-        name=model if opened.needs_model else str(drawn),
-        drawing=DrawingSettings(steps=steps, guidance=guidance),
-        batch_size=batch_size,
-        files=files,
-    )
+    settings: dict[str, Any] = {
+        "name": model if opened.needs_model else str(drawn),
+        "drawing": DrawingSettings(steps=steps, guidance=guidance),
+        "batch_size": batch_size,
+        "files": files,
+    }
+    if swept:
+        found = run_sweep(opened, options.model, axes=swept, **settings)
+        if files is not None:
+            save_sweep(found, files)
+        typer.echo(table(found))
+        return
+    report = run_task(opened, options.model() if opened.needs_model else None, **settings)
     if files is not None:
         save(report, files)
         if report.for_judge is not None:
