@@ -6,7 +6,7 @@ network that the user names, and with its prompts by CLIP.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,10 @@ References = Mapping[str, Sequence[Path]]
 
 def fid(options: TaskOptions) -> Task:
     """Pictures of prompts (a text file, one a line) against any folder of pictures."""
-    prompts = [] if options.data is None else _prompts(options.data, seed=options.seed)
-    if options.data is None and options.drawn is None:
-        options.path("data")
-    if options.data is None and options.clip is not None:
+    is_bare = options.drawn is not None and options.data is None
+    if is_bare and options.clip is not None:
         raise ConfigError(f"--clip {options.clip} needs the prompts: name them by --data.")
+    prompts = [] if is_bare else _prompts(options.path("data"), seed=options.seed)
     return _task(
         "fid",
         options,
@@ -55,6 +54,9 @@ def mjhq(options: TaskOptions) -> Task:
     """MJHQ-30K's prompts (meta_data.json) against its pictures, by category and overall."""
     path = options.path("data")
     entries = entries_by_key(read_json(path))
+    for name, entry in entries.items():
+        if not re.fullmatch(r"[\w-]+", name):
+            raise entry.wrong(f"id {name[:60]!r}, wanted letters and digits")
     prompts = [
         ToDraw(
             id=name,
@@ -64,9 +66,6 @@ def mjhq(options: TaskOptions) -> Task:
         )
         for index, (name, entry) in enumerate(entries.items())
     ]
-    for name, entry in entries.items():
-        if not re.fullmatch(r"[\w-]+", name):
-            raise entry.wrong(f"id {name[:60]!r}, wanted letters and digits")
 
     def references() -> References:
         found: dict[str, list[Path]] = {}
@@ -102,14 +101,14 @@ def _task(
     prompts: Sequence[ToDraw],
     *,
     protocol: str,
-    find_references: Any,
+    find_references: Callable[[], References],
 ) -> Task:
     if options.features is None and options.clip is None:
         raise ConfigError(
             f"{name} got neither --features (for FID and KID) nor --clip (for the CLIP score): "
             "wanted one of them or both, see docs/evaluation.md."
         )
-    items = first_of_each(_drawn_or_to_draw(options, prompts), options.limit)
+    items = _drawn_or_to_draw(options, first_of_each(prompts, options.limit))
     settings: dict[str, Any] = {} if options.data is None else identity(options.data)
     if options.drawn is None:
         settings["seed"] = options.seed
@@ -155,7 +154,7 @@ def _drawn_or_to_draw(options: TaskOptions, prompts: Sequence[ToDraw]) -> list[I
     if options.data is None:
         return [
             Drawn(id=f"{index:05d}", kind=KIND, prompt=path.name, picture=path)
-            for index, path in enumerate(files)
+            for index, path in enumerate(files[: options.limit])
         ]
     by_name = {path.stem: path for path in files}
     missing = [item.id for item in prompts if item.id not in by_name]

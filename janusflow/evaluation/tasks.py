@@ -8,7 +8,7 @@ rest for all of them alike.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from PIL import Image
 
@@ -60,6 +60,7 @@ class Drawn:
 
 
 Item: TypeAlias = ToDraw | ToAnswer | Drawn
+OneKind = TypeVar("OneKind", bound=Item)
 Row: TypeAlias = Mapping[str, Any]
 """An item's id, kind, words and facts, what the model made of it, and the verdict."""
 ScoreSet: TypeAlias = Callable[[Sequence[Row], Path], "list[Measurement]"]
@@ -125,7 +126,7 @@ class Task:
         return not all(isinstance(item, Drawn) for item in self.items)
 
 
-def first_of_each(items: Sequence[Item], limit: int | None) -> list[Item]:
+def first_of_each(items: Sequence[OneKind], limit: int | None) -> list[OneKind]:
     """The first `limit` items of every kind, in their order; all of them for None."""
     seen: dict[str, int] = {}
     kept = []

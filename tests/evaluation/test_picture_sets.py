@@ -168,6 +168,15 @@ def test_mjhqs_limit_counts_by_category_and_keeps_the_whole_reference(mjhq: Path
     )
     assert [row["id"] for row in found.rows] == ["id0", "id1", "id2", "id3"]
     assert found.settings["pictures"] == "mjhq, 8 pictures"
+    again = run(
+        "mjhq",
+        drawn=files.pictures,
+        data=mjhq,
+        pictures=mjhq.parent / "mjhq",
+        features=MEAN_COLOUR,
+        limit=2,
+    )
+    assert values(again) == values(found)
 
 
 @pytest.mark.parametrize(
