@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from janusflow.cli.options import Guidance, Model, Steps
+from janusflow.cli.options import Guidance, Model, Solver, Steps
 from janusflow.evaluation.registry import TASKS
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
@@ -27,7 +27,7 @@ def command(
     model: Model = "mini",
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Items of each kind; all of a file, 300 without one."),
+        typer.Option(min=1, help="Items of each kind; all of a file, 500 of shapes."),
     ] = None,
     data: Annotated[
         Path | None,
@@ -67,10 +67,14 @@ def command(
     clip: Annotated[
         str | None, typer.Option(help="CLIP of the CLIP score: a folder, or a hub id.")
     ] = None,
-    objects: Annotated[int, typer.Option(min=1, max=4, help="Objects in a drawn scene.")] = 1,
+    categories: Annotated[
+        str | None, typer.Option(help="Some of shapes': single,two,counting,colours,...")
+    ] = None,
+    languages: Annotated[str | None, typer.Option(help="Some of shapes': en,ko.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of pictures, and of scenes.")] = 2024,
     steps: Steps = 30,
     guidance: Guidance = 2.0,
+    solver: Solver = "euler",
     sweep: Annotated[
         bool,
         typer.Option(
@@ -87,11 +91,18 @@ def command(
 
     Items are kept beside the --json file as they come: the same command goes on after an
     interruption. Drawn pictures lie there too, with a page that shows them and their verdicts.
+    torchrun shares the items out; the numbers stay the same.
 
-    Example:
-      janusflow eval shapes --model mini --limit 300 --json scores.json
+    Examples:
+      janusflow eval shapes --model mini --limit 30 --json scores.json
+
+      janusflow eval shapes --categories two,position --languages en --solver heun --steps 10
+
       janusflow eval geneval --data evaluation_metadata.jsonl --sweep guidance=1,2,5 steps=10,30
+
       janusflow eval fid --drawn FOLDER --pictures REFERENCE --features inception-2015-12-05.pt
+
+      OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m janusflow.cli.main eval shapes --json s.json
     """
     if sweep != bool(axes):
         got = "--sweep alone" if sweep else f"{' '.join(axes or ())} without --sweep"
@@ -100,11 +111,12 @@ def command(
 
     import janusflow
     from janusflow.evaluation.registry import TaskOptions, open_task
-    from janusflow.evaluation.report import line, save
-    from janusflow.evaluation.runner import RunFiles, run_task
+    from janusflow.evaluation.report import lines, save
+    from janusflow.evaluation.runner import Crew, RunFiles, run_task
     from janusflow.evaluation.sweep import read_axes, run_sweep
     from janusflow.evaluation.sweep_report import save_sweep, table
     from janusflow.inference.drawing import DrawingSettings
+    from janusflow.training.processes import num_processes, process_group, rank, wait_for_all
 
     files = None if out is None else RunFiles(report=out)
     if files is not None:
@@ -113,7 +125,8 @@ def command(
         model=cache(lambda: janusflow.load(model)),
         limit=limit,
         seed=seed,
-        objects=objects,
+        categories=categories,
+        languages=languages,
         data=data,
         pictures=pictures,
         answers=answers,
@@ -126,22 +139,25 @@ def command(
     )
     swept = read_axes(axes or [])
     opened = open_task(task, options)
-    settings: dict[str, Any] = {
-        "name": model if opened.needs_model else str(drawn),
-        "drawing": DrawingSettings(steps=steps, guidance=guidance),
-        "batch_size": batch_size,
-        "files": files,
-    }
-    if swept:
-        found = run_sweep(opened, options.model, axes=swept, **settings)
-        if files is not None:
-            save_sweep(found, files)
-        typer.echo(table(found))
-        return
-    report = run_task(opened, options.model() if opened.needs_model else None, **settings)
+    with process_group():
+        settings: dict[str, Any] = {
+            "name": model if opened.needs_model else str(drawn),
+            "drawing": DrawingSettings(steps=steps, guidance=guidance, solver=solver),
+            "batch_size": batch_size,
+            "files": files,
+            "crew": Crew(number=rank(), size=num_processes(), wait=wait_for_all),
+        }
+        found: Any
+        if swept:
+            found = run_sweep(opened, options.model, axes=swept, **settings)
+        else:
+            found = run_task(opened, options.model() if opened.needs_model else None, **settings)
+        if rank() > 0:
+            return
+    keep, tell = (save_sweep, table) if swept else (save, lines)
     if files is not None:
-        save(report, files)
-        if report.for_judge is not None:
+        keep(found, files)
+        if files.for_judge.exists():
             typer.echo(f"Answers for the judge: {files.for_judge}")
-    for score in report.scores:
-        typer.echo(line(score))
+    if told := tell(found):
+        typer.echo(told)

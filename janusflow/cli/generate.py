@@ -16,6 +16,7 @@ from janusflow.cli.options import (
     Model,
     Quantize,
     Quiet,
+    Solver,
     Steps,
     Vae,
 )
@@ -32,9 +33,7 @@ def command(
     ] = 1,
     steps: Steps = 30,
     guidance: Guidance = 2.0,
-    solver: Annotated[
-        Literal["euler", "midpoint", "heun", "rk4", "dopri5"], typer.Option(help="ODE solver.")
-    ] = "euler",
+    solver: Solver = "euler",
     shift: Annotated[float, typer.Option(help="Above 1: more steps near noise.")] = 1.0,
     seed: Annotated[
         int | None, typer.Option(help="Picture i has seed + i; random without.")

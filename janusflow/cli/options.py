@@ -1,7 +1,7 @@
 """Options that several commands share, so that they read the same everywhere."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,6 +26,9 @@ Limit = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 Steps = Annotated[int, typer.Option(min=1, help="Solver steps; dopri5 chooses its own.")]
+Solver = Annotated[
+    Literal["euler", "midpoint", "heun", "rk4", "dopri5"], typer.Option(help="ODE solver.")
+]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 Temperature = Annotated[

@@ -1,13 +1,15 @@
 """Rows of a measurement, written as they come, so that a run that was cut off goes on.
 
 The file is JSON lines: what decides the rows first, then a row each. A run that is decided by
-anything else is refused; a line that was left unfinished is dropped.
+anything else is refused; a line that was left unfinished is dropped. Processes that share the work
+write a file each, and read all of them.
 """
 
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,32 @@ from janusflow.evaluation.tasks import Row
 
 
 class AnswerLog:
-    """The rows so far by item id; with a path, kept there."""
+    """The rows so far by item id; with a path, kept there and in files beside it."""
 
-    def __init__(self, path: Path | None, decided_by: Mapping[str, Any]) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path | None, decided_by: Mapping[str, Any], *, process: int = 0
+    ) -> None:
         self.rows: dict[str, Row] = {}
         # As JSON has it, so that tuples and lists compare equal.
         self.decided_by = json.loads(json.dumps(decided_by))
-        if path is None:
+        self.path = path if path is None or process == 0 else _part(path, process)
+        if path is None or self.path is None:
             return
+        own = self._read(self.path)
+        replace_text(self.path, "".join(own) or _line(self.decided_by))
+        parts = path.parent.glob(f"{escape(path.name)}.process*[0-9]")
+        for other in {path, *parts} - {self.path}:
+            self._read(other)
+
+    def _read(self, path: Path) -> list[str]:
+        """Take over the rows of a file; give its whole lines."""
         whole = _whole_lines(path)
         if whole:
             _require_same(path, began=_parsed(path, 1, whole[0]), now=self.decided_by)
         for number, line in enumerate(whole[1:], start=2):
             row = _parsed(path, number, line)
             self.rows[row["id"]] = row
-        replace_text(path, "".join(whole) or _line(self.decided_by))
+        return whole
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep rows, in one write."""
@@ -49,6 +61,11 @@ def replace_text(path: Path, text: str) -> None:
         os.replace(new, path)
     except OSError as error:
         raise DataError(f"{path} cannot be written ({error.strerror}): name another.") from None
+
+
+def _part(path: Path, process: int) -> Path:
+    """Where a further process keeps its rows: beside those of the first."""
+    return path.with_name(f"{path.name}.process{process}")
 
 
 def _line(content: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from janusflow.evaluation.distances import (
     require_torchmetrics,
 )
 from janusflow.evaluation.features import load_features, pictures_in
-from janusflow.evaluation.reading import identity, entries_by_key, read_json, read_values
+from janusflow.evaluation.reading import entries_by_key, identity, read_json, read_values
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.scores import Measurement, mean
 from janusflow.evaluation.tasks import Drawn, Item, Row, ScoreSet, Task, ToDraw, first_of_each

@@ -76,7 +76,7 @@ def entries_of(file: Entry, name: str) -> list[Entry]:
 
 def entries_by_key(file: Entry) -> dict[str, Entry]:
     """The objects of a file's object, by their keys."""
-    return {key: _entry(f"{file.where}, {key[:60]!r}", value) for key, value in file.values.items()}
+    return {key: _entry(f"{file.where}, {key[:60]}", value) for key, value in file.values.items()}
 
 
 def read_json_lines(path: Path) -> list[Entry]:

@@ -21,7 +21,9 @@ class TaskOptions:
     limit: int | None = None
     """Items of each kind; None is all, or the task's own default."""
     seed: int = 2024
-    objects: int = 1
+    categories: str | None = None
+    """Of ShapesEval, with commas between; None is all."""
+    languages: str | None = None
     data: Path | None = None
     pictures: Path | None = None
     answers: Path | None = None
@@ -58,7 +60,9 @@ PICTURE_SETS = ("data", "pictures", "drawn", "features", "features_sha256", "res
 
 TASKS: dict[str, TaskEntry] = {
     "shapes": TaskEntry(
-        "scenes:shapes", "drawings of held-out scenes and questions about them", ("objects",)
+        "scenes:shapes",
+        "ShapesEval: six categories of drawings, and questions about held-out scenes",
+        ("categories", "languages"),
     ),
     "easy-vqa": TaskEntry(
         "scenes:easy_vqa", "that data set's test split (fetched on first use)", ("data",)

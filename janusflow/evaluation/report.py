@@ -38,21 +38,39 @@ def build_page(report: Report, files: RunFiles) -> str:
         model=escape(report.model),
         protocol=escape(report.protocol),
         settings=settings,
-        scores=escape("\n".join(map(line, report.scores))),
+        scores=escape(lines(report)),
         pictures="\n".join(
-            _figure(row, files.pictures.name) for row in report.rows if "prompt" in row
+            _group(kind, rows, files.pictures.name) for kind, rows in drawn_by_kind(report).items()
         ),
         version=report.versions["janusflow"],
     )
+
+
+def drawn_by_kind(report: Report) -> dict[str, list[Row]]:
+    """The rows of drawings, by the kind of their items, in order of first appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in report.rows:
+        if "prompt" in row:
+            groups.setdefault(row["kind"], []).append(row)
+    return groups
+
+
+def _group(kind: str, rows: list[Row], folder: str) -> str:
+    figures = "\n".join(_figure(row, folder) for row in rows)
+    verdicts = [float(row["right"]) for row in rows if "right" in row]
+    told = f" <small>{sum(verdicts):g} of {len(rows)} right</small>" if verdicts else ""
+    return f'<h3>{escape(kind)}{told}</h3>\n<div class="grid">\n{figures}\n</div>'
 
 
 def _figure(row: Row, folder: str) -> str:
     prompt = escape(row["prompt"], quote=True)
     # A picture that was drawn before has a path of its own.
     source = escape(Path(folder, row["picture"]).as_posix(), quote=True)
+    then = row.get("then")
+    said = f"<br>{_verdict(then)} <q>{escape(then['answer'])}</q>" if then else ""
     return (
         f'<figure><img src="{source}" alt="{prompt}" loading="lazy"><figcaption>{prompt}<br>'
-        f"{_verdict(row)} <small>{escape(row.get('why', ''))}</small></figcaption></figure>"
+        f"{_verdict(row)} <small>{escape(row.get('why', ''))}{said}</small></figcaption></figure>"
     )
 
 
@@ -64,6 +82,11 @@ def _verdict(row: Row) -> str:
     kind = "right" if verdict == 1 else "wrong"
     told = kind if verdict in (0, 1) else f"{100 * verdict:.0f} %"
     return f'<b class="{kind}">{told}</b>'
+
+
+def lines(report: Report) -> str:
+    """All scores, each as one line."""
+    return "\n".join(map(line, report.scores))
 
 
 def line(score: Measurement) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import platform
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -86,6 +86,20 @@ class Report:
     """All answers as a judge elsewhere takes them, where the task has one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """The processes that share a run, as one of them sees it; alone unless told otherwise."""
+
+    number: int = 0
+    """This process's, from 0."""
+    size: int = 1
+    wait: Callable[[], None] = lambda: None
+    """Returns when every process has come there."""
+
+
+ALONE = Crew()
+
+
 def run_task(
     task: Task,
     model: Model | None,
@@ -94,6 +108,7 @@ def run_task(
     drawing: DrawingSettings,
     batch_size: int = DEFAULT_BATCH_SIZE,
     files: RunFiles | None = None,
+    crew: Crew = ALONE,
 ) -> Report:
     """Measure a model, going on from the rows that are already there.
 
@@ -104,33 +119,29 @@ def run_task(
         drawing: how pictures are drawn.
         batch_size: items side by side; no result depends on it.
         files: where to keep rows and pictures; None keeps nothing.
+        crew: draws and answers every n-th batch each; all of them end with the whole report.
 
     Raises:
-        ConfigError: rows are there that other settings decided, or pictures are measured together
-            but kept nowhere.
+        ConfigError: rows are there that other settings decided, or something needs `files` to
+            be kept in (pictures measured together, answers for a judge, rows of several processes).
         DataError: two items have one id.
     """
-    for id, number in Counter(item.id for item in task.items).items():
-        if number > 1:
-            raise DataError(f"{task.name}: got {number} items {id}, wanted one. Mend the file.")
-    if task.for_judge is not None and files is None:
-        raise ConfigError(f"{task.name}: its judge needs a file of answers: name --json OUT.json.")
+    _check(task, files, crew)
     is_drawn = any(isinstance(item, ToDraw) for item in task.items)
-    if files is None and is_drawn and task.score_set is not None:
-        raise ConfigError(
-            f"{task.name} got no --json: wanted a file, beside which the pictures are kept that "
-            "are measured together."
-        )
     settings = dict(task.settings) | (asdict(drawing) if is_drawn else {})
     decided_by = {"task": task.name, "model": name, "weights": fingerprint(model)} | settings
-    log = AnswerLog(None if files is None else files.answers, decided_by)
+    answers = None if files is None else files.answers
+    log = AnswerLog(answers, decided_by, process=crew.number)
+    crew.wait()  # what is missing is the same to all of them
     missing = [item for item in task.items if item.id not in log.rows]
-    bar = tqdm(total=len(task.items), initial=len(task.items) - len(missing), desc=task.name)
-    for batch in batches(missing, batch_size):
-        outputs = zip(batch, _outputs(model, batch, drawing), strict=True)
-        log.add([{**_words(item, out, files), **task.judge(item, out)} for item, out in outputs])
-        bar.update(len(batch))
-    bar.close()
+    own = list(batches(missing, batch_size))[crew.number :: crew.size]
+    with tqdm(total=sum(map(len, own)), desc=task.name, disable=crew.number > 0) as bar:
+        for batch in own:
+            log.add(_rows(task, model, batch, drawing, files))
+            bar.update(len(batch))
+    crew.wait()
+    if crew.size > 1:
+        log = AnswerLog(answers, decided_by, process=crew.number)
     rows = [log.rows[item.id] for item in task.items]
     scores = task.score(rows)
     if task.score_set is not None:
@@ -145,6 +156,47 @@ def run_task(
         rows=rows,
         for_judge=None if task.for_judge is None else task.for_judge(rows),
     )
+
+
+def _check(task: Task, files: RunFiles | None, crew: Crew) -> None:
+    for id, number in Counter(item.id for item in task.items).items():
+        if number > 1:
+            raise DataError(f"{task.name}: got {number} items {id}, wanted one. Mend the file.")
+    if files is not None:
+        return
+    if task.for_judge is not None:
+        raise ConfigError(f"{task.name}: its judge needs a file of answers: name --json OUT.json.")
+    if task.score_set is not None and any(isinstance(item, ToDraw) for item in task.items):
+        raise ConfigError(
+            f"{task.name} got no --json: wanted a file, beside which the pictures are kept that "
+            "are measured together."
+        )
+    if crew.size > 1:
+        raise ConfigError(
+            f"got {crew.size} processes and no --json: name one, for they share rows by its files."
+        )
+
+
+def _rows(
+    task: Task,
+    model: Model | None,
+    batch: Sequence[Item],
+    drawing: DrawingSettings,
+    files: RunFiles | None,
+) -> list[dict[str, Any]]:
+    """What comes of a batch: words, verdicts, and questions about pictures just drawn."""
+    outputs = _outputs(model, batch, drawing)
+    rows = [
+        {**_words(item, out, files), **task.judge(item, out)}
+        for item, out in zip(batch, outputs, strict=True)
+    ]
+    ask = task.follow_up
+    if ask is not None and isinstance(batch[0], ToDraw):
+        drawn = zip(batch, outputs, strict=True)
+        asked = [ask(item, picture) for item, picture in drawn if isinstance(item, ToDraw)]
+        for row, then in zip(rows, _rows(task, model, asked, drawing, files), strict=True):
+            row["then"] = then
+    return rows
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

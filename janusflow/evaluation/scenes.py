@@ -1,4 +1,4 @@
-"""The tasks `shapes` and `easy-vqa`: drawing and answering about single scenes of shapes."""
+"""The tasks `shapes` (ShapesEval) and `easy-vqa`: scenes of shapes, drawn and asked about."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,77 +6,86 @@ from typing import Any
 
 from PIL import Image
 
+from janusflow.config.errors import ConfigError
 from janusflow.evaluation.registry import TaskOptions
-from janusflow.evaluation.scores import Measurement, as_measurement, shares
+from janusflow.evaluation.scores import Measurement, shares
+from janusflow.evaluation.shape_scores import (
+    category_scores,
+    own_picture_scores,
+    question_scores,
+    true_render_scores,
+)
 from janusflow.evaluation.shapes import (
-    LANGUAGES,
+    CATEGORIES,
     MAX_ANSWER_TOKENS,
-    Drawing,
-    captioned_scenes,
+    Category,
+    Wish,
+    describe,
     kinds,
+    names_of,
     plain_question,
     questioned_scenes,
-    score_detector,
+    wishes,
 )
 from janusflow.evaluation.tasks import Row, Task, ToAnswer, ToDraw
-from janusflow.mini.detector import detect
+from janusflow.evaluation.tower_distance import Tower, as_text
 from janusflow.mini.easy_vqa import EasyVqa, fetch_easy_vqa
+from janusflow.mini.naming import named_objects
 from janusflow.mini.questions import Question, is_correct
+from janusflow.mini.words import LANGUAGES, Language
 
-DEFAULT_LIMIT = 300
+DEFAULT_LIMIT = 500
 EASY_VQA = Path("runs/mini/easy-vqa")
+OWN_PICTURE = "own picture"
+SEEDS_APART = 100_000
+"""From one category's first picture to the next one's, so that each has noise of its own."""
 
 
 def shapes(options: TaskOptions) -> Task:
-    """Captions and questions of scenes whose composition training never saw."""
+    """ShapesEval: six categories of drawings, what the model says of its own, and questions."""
+    categories = _chosen("categories", options.categories, CATEGORIES)
+    languages = _chosen("languages", options.languages, LANGUAGES)
     limit, seed, size = options.limit or DEFAULT_LIMIT, options.seed, options.model().image_size
-    scenes: dict[str, Any] = {}
-    drawn = []
-    for language in LANGUAGES:
-        captioned = captioned_scenes(
-            limit, seed=seed, language=language, num_objects=options.objects
-        )
-        for index, (scene, prompt) in enumerate(captioned):
-            item = ToDraw(
-                id=f"draw-{language}-{index}",
-                kind=f"drawing {language}",
-                prompt=prompt,
-                seed=seed + index,
-            )
-            scenes[item.id] = scene
-            drawn.append(item)
-    about = questioned_scenes(limit, seed=seed, size=size)
-    questions = [asked(index, picture, question) for index, (picture, question) in enumerate(about)]
+    asked_for = {category: wishes(category, limit, seed=seed) for category in categories}
+    tower = Tower()
 
-    def judge(item: Any, output: Any) -> dict[str, Any]:
-        if isinstance(item, ToAnswer):
-            return answer_verdict(item, output)
-        return _drawing_verdict(scenes[item.id], item, output)
+    def judge(item: ToDraw | ToAnswer, output: Any) -> dict[str, Any]:
+        if isinstance(item, ToDraw):
+            wish = asked_for[item.facts["category"]][item.facts["index"]]
+            return {**wish.judge(output), "features": as_text(tower.features([output])[0])}
+        is_own = item.kind == OWN_PICTURE
+        return own_picture_verdict(item, output) if is_own else answer_verdict(item, output)
 
     def score(rows: Sequence[Row]) -> list[Measurement]:
-        detector = score_detector(limit, seed=seed, num_objects=options.objects, size=size)
-        named = [pair for row in rows if "prompt" in row for pair in _named_verdicts(row)]
-        answers = [(f"question {row['asks']}", row["right"]) for row in rows if "asks" in row]
-        return [as_measurement(detector), *shares(named)[:-1], *shares(answers)]
+        drawn = [row for row in rows if "prompt" in row]
+        return [
+            *category_scores(drawn),
+            *own_picture_scores(drawn),
+            *question_scores([row for row in rows if "asks" in row]),
+            *true_render_scores(asked_for, drawn, seed=seed, size=size, tower=tower),
+        ]
 
     return Task(
         name="shapes",
-        protocol="Held-out compositions of the scene generator, judged by its own detector; a "
-        "drawing is right when it has exactly the scene's objects.",
-        settings={"seed": seed, "objects": options.objects},
-        items=[*drawn, *questions],
+        protocol="ShapesEval: GenEval's six categories on held-out compositions of shapes, judged "
+        "by the scene generator's own detector; docs/evaluation.md says what each asks and judges.",
+        settings={"seed": seed, "tower": tower.fingerprint},
+        items=[
+            *drawings(asked_for, languages, seed=seed),
+            *questions(limit, languages, seed=seed, size=size),
+        ],
         judge=judge,
         score=score,
+        follow_up=about_own_picture,
     )
 
 
 def easy_vqa(options: TaskOptions) -> Task:
     """The test split of easy-VQA, which is fetched on first use."""
     test = EasyVqa(fetch_easy_vqa(options.data or EASY_VQA), "test")
-    chosen = test.questions[: options.limit or DEFAULT_LIMIT]
     items = [
         asked(number, test.pictures[index], plain_question(question, answer))
-        for number, (question, answer, index) in enumerate(chosen)
+        for number, (question, answer, index) in enumerate(test.questions[: options.limit])
     ]
     return Task(
         name="easy-vqa",
@@ -86,6 +95,71 @@ def easy_vqa(options: TaskOptions) -> Task:
         judge=answer_verdict,
         score=lambda rows: shares([("easy-VQA test", row["right"]) for row in rows])[:1],
     )
+
+
+def _chosen(option: str, said: str | None, known: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The names in a list with commas, in the known order; all of them for None.
+
+    Raises:
+        ConfigError: a name is not known.
+    """
+    names = known if said is None else [name.strip() for name in said.split(",")]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--{option} {said}: {name!r} is none of {', '.join(known)}. "
+                "Name some of them, with commas between."
+            )
+    return tuple(name for name in known if name in names)
+
+
+# ---- items --------------------------------------------------------------------------------------
+
+
+def drawings(
+    asked_for: dict[Category, list[Wish]], languages: Sequence[Language], *, seed: int
+) -> list[ToDraw]:
+    """Every wish in every language; the languages share wishes, and seeds with them."""
+    return [
+        ToDraw(
+            id=f"{category}-{language}-{index}",
+            kind=f"{category} {language}",
+            prompt=wish.prompt(language),
+            seed=seed + SEEDS_APART * CATEGORIES.index(category) + index,
+            facts={
+                "category": category,
+                "language": language,
+                "index": index,
+                "wanted": names_of(kinds(wish.scene.objects)),
+            },
+        )
+        for category, all_wishes in asked_for.items()
+        for language in languages
+        for index, wish in enumerate(all_wishes)
+    ]
+
+
+def about_own_picture(item: ToDraw, picture: Image.Image) -> ToAnswer:
+    """Ask for a description of what was just drawn, in the prompt's language."""
+    return ToAnswer(
+        id=f"{item.id}-described",
+        kind=OWN_PICTURE,
+        picture=picture,
+        question=describe(item.facts["language"]),
+        system_prompt=None,
+        max_new_tokens=MAX_ANSWER_TOKENS,
+        facts={"language": item.facts["language"], "wanted": item.facts["wanted"]},
+    )
+
+
+def questions(limit: int, languages: Sequence[Language], *, seed: int, size: int) -> list[ToAnswer]:
+    """So many questions in each language, on scenes of one to four objects."""
+    about = questioned_scenes(limit * len(LANGUAGES), seed=seed, size=size)
+    return [
+        asked(index, picture, question)
+        for index, (picture, question) in enumerate(about)
+        if question.language in languages
+    ]
 
 
 def asked(index: int, picture: Image.Image, question: Question) -> ToAnswer:
@@ -105,6 +179,9 @@ def asked(index: int, picture: Image.Image, question: Question) -> ToAnswer:
     )
 
 
+# ---- verdicts -----------------------------------------------------------------------------------
+
+
 def answer_verdict(item: ToAnswer, answer: str) -> dict[str, Any]:
     """Whether the answer is the scene's."""
     question = Question(
@@ -116,17 +193,7 @@ def answer_verdict(item: ToAnswer, answer: str) -> dict[str, Any]:
     return {"right": is_correct(question, answer)}
 
 
-def _drawing_verdict(scene: Any, item: ToDraw, picture: Any) -> dict[str, Any]:
-    found = kinds(detect(picture))
-    verdicts = Drawing(scene=scene, prompt=item.prompt, picture=picture, found=found).verdicts
-    words = [" ".join(kind) for kind in found.elements()]
-    return {
-        "right": verdicts[""],
-        "verdicts": verdicts,
-        "found": words,
-        "why": f"found {', '.join(words) or 'nothing'}",
-    }
-
-
-def _named_verdicts(row: Row) -> list[tuple[str, bool]]:
-    return [(f"{row['kind']}{of}", right) for of, right in row["verdicts"].items()]
+def own_picture_verdict(item: ToAnswer, answer: str) -> dict[str, Any]:
+    """Whether a description names exactly the objects that the prompt asked for."""
+    named = names_of(named_objects(answer, language=item.facts["language"]))
+    return {"right": named == item.facts["wanted"], "named": named}

@@ -5,19 +5,52 @@ that resampling is drawing rows of a table anew and summing them. Rows are what 
 independently: a prompt with all its pictures, a picture with all its questions.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from janusflow.evaluation.shapes import Score, tally
-
+WILSON_Z = 1.96
+"""95% of a normal lies within this many standard deviations."""
 NUM_RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
 
 Statistic = Callable[[Float[np.ndarray, "b k"]], Float[np.ndarray, " b"]]
 """Sums of columns, a row each, to the number that is reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How many of a kind were right."""
+
+    name: str
+    num_right: int
+    num_items: int
+
+    @property
+    def share(self) -> float:
+        """Fraction right."""
+        return self.num_right / self.num_items
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of the true share (Wilson 1927)."""
+        n, z = self.num_items, WILSON_Z
+        centre = (self.share + z * z / (2 * n)) / (1 + z * z / n)
+        spread = self.share * (1 - self.share) / n + z * z / (4 * n * n)
+        half = z * spread**0.5 / (1 + z * z / n)
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def tally(named: Sequence[tuple[str, bool]]) -> list[Score]:
+    """One score for each name, in order of first appearance, and one for all."""
+    totals = Counter(name for name, _ in named)
+    rights = Counter(name for name, is_right in named if is_right)
+    scores = [Score(name=n, num_right=rights[n], num_items=count) for n, count in totals.items()]
+    everything = Score(name="all", num_right=rights.total(), num_items=len(named))
+    return [*scores, everything]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,121 +1,209 @@
-"""Does a model draw and see shapes? Measured on compositions `mini` never trained on.
+"""What ShapesEval asks to be drawn and asked about: GenEval's six categories, in coloured shapes.
 
-The generator's own detector judges the pictures; its error on true renders is measured first, so
-that a score can be read against it. Items are a function of the seed: every model gets the same.
+Every prompt is of a composition that `mini` never trained on (`mini/scenes.py`), names colour and
+shape of every object in one fixed wording a language, and says nothing else. A picture must hold
+exactly the asked number of objects (GenEval forgives more in all but counting), and then
+what its category judges:
+
+| category | asks for | the picture must hold | GenEval judges |
+|---|---|---|---|
+| single | one object: "a red circle" | it, in colour and shape | shape |
+| two | two that differ: "a red circle and a blue star" | both, in colour and shape | shapes |
+| counting | 2 to 4 alike: "three red circles" | as many, in colour and shape | number, shape |
+| colours | one object: "a red circle", on other noise | it, in colour and shape | the same |
+| position | two: "a red circle left of a blue star" | both, and they lie so | shapes, place |
+| attribution | two that share neither trait, as in two | each shape in its colour | the same |
+
+"Lie so" is `mini/scenes.relation`: along the axis on which the centres differ most. Items are a
+function of the seed, so every model gets the same, and the first ones stay when the limit grows.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-from janusflow.mini.captions import caption
 from janusflow.mini.detector import detect
 from janusflow.mini.questions import Question, ask_all
 from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, sample_scene
-from janusflow.mini.words import Language
+from janusflow.mini.scenes import (
+    MAX_OBJECTS,
+    Colour,
+    Relation,
+    Scene,
+    SceneObject,
+    Shape,
+    arranged_anew,
+    relation,
+    sample_scene,
+)
+from janusflow.mini.wordings import WORDINGS
+from janusflow.mini.words import (
+    ENGLISH_COUNTS,
+    ENGLISH_RELATIONS,
+    KOREAN_COUNTS,
+    KOREAN_RELATIONS,
+    LANGUAGES,
+    Language,
+    join,
+    noun,
+    with_article,
+)
 
-LANGUAGES: tuple[Language, ...] = ("en", "ko")
+Category = Literal["single", "two", "counting", "colours", "position", "attribution"]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+Trait = Literal["objects", "colours", "shapes", "relation"]
+JUDGED: dict[Category, Trait] = {
+    "single": "objects",
+    "two": "objects",
+    "counting": "objects",
+    "colours": "objects",
+    "position": "relation",
+    "attribution": "objects",
+}
+"""Which of its verdicts makes a picture right."""
 MAX_ANSWER_TOKENS = 96
 """A description of four objects in Korean fits."""
-WILSON_Z = 1.96
-"""95% of a normal lies within this many standard deviations."""
+Kinds = Counter[tuple[Colour, Shape]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """How many of a kind were right."""
+class Wish:
+    """What is asked to be drawn: the objects of a scene, in the order the prompt names them."""
 
-    name: str
-    num_right: int
-    num_items: int
-
-    @property
-    def share(self) -> float:
-        """Fraction right."""
-        return self.num_right / self.num_items
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95% interval of the true share (Wilson 1927)."""
-        n, z = self.num_items, WILSON_Z
-        centre = (self.share + z * z / (2 * n)) / (1 + z * z / n)
-        spread = self.share * (1 - self.share) / n + z * z / (4 * n * n)
-        half = z * spread**0.5 / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A picture drawn from a scene's caption, and what the detector finds in it."""
-
+    category: Category
     scene: Scene
-    prompt: str
-    picture: Image.Image
-    found: Counter[tuple[str, str]]
+
+    def prompt(self, language: Language) -> str:
+        """The category's fixed wording, in canonical words."""
+        if self.category == "counting":
+            first, number = self.scene.objects[0], len(self.scene.objects)
+            if language == "ko":
+                return f"{noun(first, 'ko')} {KOREAN_COUNTS[number]} 개"
+            return f"{ENGLISH_COUNTS[number]} {noun(first, 'en', count=number)}"
+        names = [noun(thing, language) for thing in self.scene.objects]
+        if language == "en":
+            names = [with_article(name) for name in names]
+        if self.category != "position":
+            return join(names, language)
+        if language == "en":
+            return f"{names[0]} {ENGLISH_RELATIONS[self.relation][0]} {names[1]}"
+        return f"{names[1]} {KOREAN_RELATIONS[self.relation]}에 {names[0]}"
+
+    def arranged_anew(self, rng: np.random.Generator) -> "Wish":
+        """The same wish by another scene that fulfils it as well."""
+        while True:
+            wish = replace(self, scene=arranged_anew(self.scene, rng))
+            if self.category != "position" or wish.relation == self.relation:
+                return wish
 
     @property
-    def verdicts(self) -> dict[str, bool]:
-        """Whether the objects are right, all of them and no other; then by colours or shapes alone.
+    def relation(self) -> Relation:
+        """Where the object named first is, seen from the last."""
+        return relation(self.scene.objects[0], self.scene.objects[-1])
 
-        The keys are what a score's name says after the language.
+    def judge(self, picture: Image.Image) -> dict[str, Any]:
+        """A verdict for each trait, `right` for the one that counts, and what was found.
+
+        The traits: objects, all of them and no other; colours or shapes alone, with their numbers;
+        relation, of the right objects, where it is asked for.
         """
-        wanted = kinds(self.scene)
+        found = detect(picture)
+        seen, wanted = kinds(found), kinds(self.scene.objects)
+        traits: dict[Trait, bool] = {
+            "objects": seen == wanted,
+            "colours": _nth(seen, 0) == _nth(wanted, 0),
+            "shapes": _nth(seen, 1) == _nth(wanted, 1),
+        }
+        why = f"found {', '.join(names_of(seen)) or 'nothing'}"
+        if self.category == "position":
+            lies = None
+            if traits["objects"]:
+                first = kinds(self.scene.objects[:1])
+                lies = relation(*sorted(found, key=lambda thing: kinds([thing]) != first))
+            traits["relation"] = lies == self.relation
+            why += f", {lies}" if lies else ""
         return {
-            "": self.found == wanted,
-            " colours": _nth(self.found, 0) == _nth(wanted, 0),
-            " shapes": _nth(self.found, 1) == _nth(wanted, 1),
+            "right": traits[JUDGED[self.category]],
+            "traits": traits,
+            "found": names_of(seen),
+            "why": why,
         }
 
 
-def kinds(scene: Scene | Sequence) -> Counter[tuple[str, str]]:
-    """The (colour, shape) pairs of a scene or of a detector's findings, with their numbers."""
-    objects = scene.objects if isinstance(scene, Scene) else scene
+def kinds(objects: Iterable[SceneObject]) -> Kinds:
+    """The (colour, shape) pairs of objects, with their numbers."""
     return Counter((thing.colour, thing.shape) for thing in objects)
 
 
-def _nth(pairs: Counter[tuple[str, str]], n: int) -> Counter[str]:
+def names_of(found: Kinds) -> list[str]:
+    """Kinds as words that stand in a report, always in the same order."""
+    return sorted(f"{colour} {shape}" for colour, shape in found.elements())
+
+
+def _nth(pairs: Kinds, n: int) -> Counter[str]:
     return Counter(pair[n] for pair in pairs.elements())
 
 
-def held_out_scenes(num_scenes: int, *, seed: int, num_objects: int | None = None) -> list[Scene]:
-    """Scenes of compositions that training never saw."""
+# ---- what is asked ------------------------------------------------------------------------------
+
+
+def wishes(category: Category, number: int, *, seed: int) -> list[Wish]:
+    """The first so many of a category."""
+    made = []
+    for index in range(number):
+        rng = np.random.default_rng((seed, CATEGORIES.index(category), index))
+        scene = _scene(category, rng, count=2 + index % (MAX_OBJECTS - 1))
+        objects = tuple(scene.objects[i] for i in rng.permutation(len(scene.objects)))
+        made.append(Wish(category=category, scene=replace(scene, objects=objects)))
+    return made
+
+
+def _scene(category: Category, rng: np.random.Generator, *, count: int) -> Scene:
+    """A held-out scene that fits a category; `count` is for counting."""
+    if category in ("single", "colours"):
+        return sample_scene(rng, num_objects=1, split="heldout")
+    if category == "counting":
+        return _first(
+            lambda: sample_scene(rng, num_objects=count, split="heldout", identical=True),
+            lambda scene: len(kinds(scene.objects)) == 1,
+        )
+    differ_in_both = category == "attribution"
+    return _first(
+        lambda: sample_scene(rng, num_objects=2, split="heldout", identical=False),
+        lambda scene: not differ_in_both or _differ_in_both(*scene.objects),
+    )
+
+
+def _differ_in_both(a: SceneObject, b: SceneObject) -> bool:
+    return a.colour != b.colour and a.shape != b.shape
+
+
+def _first(sample: Callable[[], Scene], fits: Callable[[Scene], bool]) -> Scene:
+    while not fits(scene := sample()):
+        pass
+    return scene
+
+
+def held_out_scenes(num_scenes: int, *, seed: int) -> list[Scene]:
+    """Scenes of compositions that training never saw, of one to four objects."""
     return [
-        sample_scene(np.random.default_rng((seed, index)), num_objects=num_objects, split="heldout")
+        sample_scene(np.random.default_rng((seed, index)), split="heldout")
         for index in range(num_scenes)
     ]
 
 
-def score_detector(num_scenes: int, *, seed: int, num_objects: int | None, size: int) -> Score:
-    """How often the detector reads a true render right: all colours and shapes, none besides."""
-    scenes = held_out_scenes(num_scenes, seed=seed, num_objects=num_objects)
-    right = sum(kinds(detect(render(scene, size=size))) == kinds(scene) for scene in scenes)
-    return Score(name="detector on true renders", num_right=right, num_items=num_scenes)
-
-
-def captioned_scenes(
-    num_scenes: int, *, seed: int, language: Language, num_objects: int
-) -> list[tuple[Scene, str]]:
-    """Held-out scenes, each with the caption that is its prompt."""
-    return [
-        (scene, caption(scene, np.random.default_rng((seed, index)), language=language))
-        for index, scene in enumerate(
-            held_out_scenes(num_scenes, seed=seed, num_objects=num_objects)
-        )
-    ]
-
-
 def questioned_scenes(
-    num_questions: int, *, seed: int, size: int
+    num_questions: int, *, seed: int, size: int, languages: Sequence[Language] = LANGUAGES
 ) -> list[tuple[Image.Image, Question]]:
-    """Renders of held-out scenes, each with one question about it, in both languages in turn."""
+    """Renders of held-out scenes, each with one question about it, the languages in turn."""
     items: list[tuple[Image.Image, Question]] = []
     for index, scene in enumerate(held_out_scenes(num_questions, seed=seed)):
         rng = np.random.default_rng((seed, index))
-        asked = ask_all(scene, rng, language=LANGUAGES[index % 2])
+        asked = ask_all(scene, rng, language=languages[index % len(languages)])
         items.append((render(scene, size=size), asked[rng.integers(len(asked))]))
     return items
 
@@ -125,10 +213,6 @@ def plain_question(text: str, answer: str) -> Question:
     return Question(kind="description", text=text, answer=answer, language="en")
 
 
-def tally(named: Sequence[tuple[str, bool]]) -> list[Score]:
-    """One score for each name, in order of first appearance, and one for all."""
-    totals = Counter(name for name, _ in named)
-    rights = Counter(name for name, is_right in named if is_right)
-    scores = [Score(name=n, num_right=rights[n], num_items=count) for n, count in totals.items()]
-    everything = Score(name="all", num_right=rights.total(), num_items=len(named))
-    return [*scores, everything]
+def describe(language: Language) -> str:
+    """The question that asks for a picture's description, in its first wording."""
+    return WORDINGS[language]["description"][0]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.evaluation.report import save
-from janusflow.evaluation.runner import RunFiles, run_task
+from janusflow.evaluation.runner import ALONE, Crew, RunFiles, run_task
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Model, Task, ToDraw
 from janusflow.inference.drawing import DrawingSettings
@@ -97,6 +97,7 @@ def run_sweep(
     drawing: DrawingSettings,
     batch_size: int,
     files: RunFiles | None = None,
+    crew: Crew = ALONE,
 ) -> Sweep:
     """Measure a model at every combination, going on from what is already there.
 
@@ -108,6 +109,7 @@ def run_sweep(
         drawing: what is no axis.
         batch_size: items side by side.
         files: of the sweep; points lie in a folder beside it. None keeps nothing.
+        crew: shares every point's items.
 
     Raises:
         ConfigError: the task draws nothing, or a combination is none that can be drawn with.
@@ -120,15 +122,16 @@ def run_sweep(
     places = combinations(axes, drawing)
     loaded = model()
     points, versions = [], {}
-    for settings in tqdm(places, desc="sweep"):
+    for settings in tqdm(places, desc="sweep", disable=crew.number > 0):
         place = {axis: getattr(settings, axis) for axis in axes}
         at = None if files is None else _point_files(files, place)
         report = run_task(
-            task, loaded, name=name, drawing=settings, batch_size=batch_size, files=at
+            task, loaded, name=name, drawing=settings, batch_size=batch_size, files=at, crew=crew
         )
         relative = None
         if files is not None and at is not None:
-            save(report, at)
+            if crew.number == 0:
+                save(report, at)
             relative = at.report.relative_to(files.report.parent)
         points.append(Point(settings=place, scores=report.scores, report=relative))
         versions = report.versions

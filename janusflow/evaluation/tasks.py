@@ -117,6 +117,9 @@ class Task:
     """Sums up all rows, in the order of the items."""
     score_set: ScoreSet | None = None
     """Measures the drawn pictures together, after they were all drawn."""
+    follow_up: Callable[[ToDraw, Image.Image], ToAnswer] | None = None
+    """Asks about a picture that was just drawn. What comes of it, judged like any answer, stands in
+    the drawing's row as `then`, so that both are kept at once or not at all."""
     for_judge: Callable[[Sequence[Row]], Any] | None = None
     """All answers as a judge elsewhere takes them; JSON."""
 

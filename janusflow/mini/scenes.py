@@ -16,7 +16,7 @@ putting known parts together anew.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal, get_args
 
@@ -202,6 +202,21 @@ def sample_scene(
     objects = tuple(
         SceneObject(shape=shape, colour=colour, size=size, x=x, y=y)
         for (colour, shape), size, (x, y) in zip(kinds, sizes, places, strict=True)
+    )
+    return Scene(objects=objects, background=sample_background(rng))
+
+
+def arranged_anew(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Draw other sizes, places and a background for the same objects, in the same order."""
+    kinds: list[tuple[Colour, Shape]] = [(thing.colour, thing.shape) for thing in scene.objects]
+    while True:
+        sizes = _sample_sizes(rng, kinds)
+        places = _sample_places(rng, sizes)
+        if places is not None:
+            break
+    objects = tuple(
+        replace(thing, size=size, x=x, y=y)
+        for thing, size, (x, y) in zip(scene.objects, sizes, places, strict=True)
     )
     return Scene(objects=objects, background=sample_background(rng))
 

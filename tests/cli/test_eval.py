@@ -9,21 +9,22 @@ from typer.testing import CliRunner, Result
 
 import janusflow
 from janusflow.cli.main import build_app
-from janusflow.evaluation.shapes import held_out_scenes
+from janusflow.evaluation.scenes import SEEDS_APART
+from janusflow.evaluation.shapes import CATEGORIES, wishes
 from janusflow.mini.render import render
 
 SEED = 11
 
 
 class Oracle:
-    """Draws the scenes of the items; never knows an answer."""
+    """Draws what is wished for; never knows an answer."""
 
     image_size = 64
 
     def generate(self, prompt: list[str], *, seed: int, **_: object) -> list[Image.Image]:
-        first = seed - SEED
-        scenes = held_out_scenes(first + len(prompt), seed=SEED, num_objects=1)
-        return [render(scene, size=64) for scene in scenes[first:]]
+        number, first = divmod(seed - SEED, SEEDS_APART)
+        asked = wishes(CATEGORIES[number], first + len(prompt), seed=SEED)
+        return [render(wish.scene, size=64) for wish in asked[first:]]
 
     def answer(self, conversations: list[object], **_: object) -> list[str]:
         return ["?" for _ in conversations]
@@ -42,22 +43,20 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("oracle")
 def test_scores_are_printed_and_every_verdict_is_kept(tmp_path: Path):
     out = tmp_path / "scores.json"
-    result = evaluate("shapes", "--limit", "4", "--seed", str(SEED), "--json", str(out))
+    chosen = ["--limit", "2", "--categories", "position,single", "--solver", "heun"]
+    result = evaluate("shapes", *chosen, "--seed", str(SEED), "--json", str(out))
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("detector on true renders")
-    names = [
-        f"drawing {language}{of}" for language in ("en", "ko") for of in ("", " colours", " shapes")
-    ]
-    assert [line[:28].strip() for line in lines[1:7]] == names
-    assert all("100.0 %  (4/4, 95%" in line for line in lines[:7])
-    assert "0.0 %  (0/4, 95% 0.0 to 49.0)" in lines[-1]
+    names = ["single en", "single ko", "position en", "position ko"]
+    assert [line[:28].strip() for line in lines[:4]] == names
+    assert all("100.0 %  (2/2, 95%" in line for line in lines[:4])
+    assert any(line.startswith("questions ") and "0.0 %  (0/4, 95%" in line for line in lines)
     report = json.loads(out.read_text(encoding="utf-8"))
     verdicts = [item["right"] for item in report["items"]]
     assert verdicts == [True] * 8 + [False] * 4
     settings = report["settings"]
-    assert (report["model"], settings["seed"], settings["steps"]) == ("mini", SEED, 30)
-    assert [score["items"] for score in report["scores"][:3]] == [4, 4, 4]
+    assert (report["model"], settings["seed"], settings["solver"]) == ("mini", SEED, "heun")
+    assert [score["items"] for score in report["scores"][:4]] == [2, 2, 2, 2]
 
 
 @pytest.mark.usefixtures("oracle")
@@ -95,7 +94,7 @@ def test_answers_for_a_judge_elsewhere_are_written_and_named(tmp_path: Path):
 def test_the_same_command_goes_on_and_one_with_other_settings_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    out = ["--seed", str(SEED), "--json", str(tmp_path / "scores.json")]
+    out = ["--seed", str(SEED), "--json", str(tmp_path / "scores.json"), "--categories", "single"]
     assert evaluate("shapes", "--limit", "2", *out).exit_code == 0
     first = (tmp_path / "scores.json").read_text(encoding="utf-8")
     monkeypatch.setattr(Oracle, "generate", lambda *_, **__: pytest.fail("drew again"))
@@ -150,13 +149,28 @@ def test_axes_and_sweep_go_together(arguments: list[str], message: str):
         [],
         ["shapes", "--limit", "0"],
         ["shapes", "--seed", "-1"],
-        ["shapes", "--objects", "5"],
+        ["shapes", "--solver", "newton"],
     ],
 )
 def test_wrong_usage_exits_with_2_and_no_traceback(arguments: list[str]):
     result = evaluate(*arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+@pytest.mark.usefixtures("oracle")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["shapes", "--categories", "two,three"], "'three' is none of single, two, counting"),
+        (["pope", "--languages", "ko"], "pope has no use for --languages ko"),
+    ],
+)
+def test_what_a_task_cannot_take_is_one_line_and_exit_code_1(arguments: list[str], said: str):
+    result = evaluate(*arguments)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_an_unknown_task_is_answered_with_the_known_ones():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
-from janusflow.evaluation import distances
+from janusflow.evaluation import distances, tower_distance
 from janusflow.evaluation.distances import frechet_distance, kernel_distance
 
 D = 4
@@ -108,3 +108,10 @@ def test_without_torchmetrics_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     with pytest.raises(ConfigError, match=r"pip install 'janusflow\[evaluation\]'"):
         frechet_distance(noise(0, 3), noise(1, 3))
+
+
+def test_it_agrees_with_the_distance_on_our_own_tower_which_needs_no_torchmetrics():
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(n, 6, generator=generator, dtype=torch.float64) * n for n in (30, 50))
+    ours = tower_distance.frechet_distance(a.numpy(), b.numpy())
+    assert distances.frechet_distance(a, b) == pytest.approx(ours, rel=1e-6)

@@ -182,9 +182,9 @@ def test_mjhqs_limit_counts_by_category_and_keeps_the_whole_reference(mjhq: Path
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"category": 3, "prompt": "p"}, "'id1': got category='3', wanted text"),
-        ({"category": "plants"}, "'id1': got prompt='None', wanted text"),
-        ([], "'id1': got '[]', wanted an object"),
+        ({"category": 3, "prompt": "p"}, "id1: got category='3', wanted text"),
+        ({"category": "plants"}, "id1: got prompt='None', wanted text"),
+        ([], "id1: got '[]', wanted an object"),
         ({"category": "logo", "prompt": "p"}, "there is no picture"),
     ],
 )

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,15 @@ from PIL import Image
 
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.evaluation.report import save
-from janusflow.evaluation.runner import Report, RunFiles, batches, fingerprint, run_task
+from janusflow.evaluation.runner import (
+    ALONE,
+    Crew,
+    Report,
+    RunFiles,
+    batches,
+    fingerprint,
+    run_task,
+)
 from janusflow.evaluation.scores import shares
 from janusflow.evaluation.tasks import Item, Task, ToAnswer, ToDraw
 from janusflow.inference.drawing import DrawingSettings
@@ -76,9 +86,15 @@ def toy(**settings: Any) -> Task:
     )
 
 
-def run(model: Counting, files: RunFiles | None, **settings: Any) -> Report:
+def run(model: Counting, files: RunFiles | None, *, crew: Crew = ALONE, **settings: Any) -> Report:
     return run_task(
-        toy(**settings), model, name="m", drawing=DrawingSettings(), batch_size=2, files=files
+        toy(**settings),
+        model,
+        name="m",
+        drawing=DrawingSettings(),
+        batch_size=2,
+        files=files,
+        crew=crew,
     )
 
 
@@ -139,6 +155,72 @@ def test_the_report_and_the_page_hold_every_item_and_the_pictures_are_there(file
     for row in content["items"][:5]:
         assert (files.pictures / row["picture"]).is_file()
         assert f"{files.pictures.name}/{row['picture']}" in page
+
+
+def test_processes_share_the_items_and_all_end_with_the_whole_report(files: RunFiles):
+    """Threads stand for them: each has a model of its own, and they meet at a barrier."""
+    alone = Counting()
+    wanted = run(alone, RunFiles(report=files.report.with_name("alone.json")))
+    cut = Counting(budget=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(cut, files)
+    models, barrier = [Counting(), Counting()], Barrier(2)
+
+    def work(number: int) -> Report:
+        crew = Crew(number=number, size=2, wait=lambda: barrier.wait(60) and None)
+        return run(models[number], files, crew=crew)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, range(2))) == [wanted, wanted]
+    assert all(model.made for model in models)
+    assert sorted(cut.made + models[0].made + models[1].made) == sorted(alone.made)
+    # One process goes on from what several left.
+    again = Counting(budget=0)
+    assert run(again, files) == wanted
+    assert not again.made
+
+
+def test_processes_without_a_file_to_share_are_refused():
+    with pytest.raises(ConfigError, match="got 2 processes and no --json"):
+        run(Counting(), None, crew=Crew(size=2))
+
+
+def test_pictures_are_asked_about_as_soon_as_they_are_drawn(files: RunFiles):
+    def ask(item: ToDraw, picture: Image.Image) -> ToAnswer:
+        assert picture is PICTURE
+        return replace(to_answer(0), id=f"{item.id}-then", question=f"{item.id}?")
+
+    model = Counting()
+    report = run_task(
+        replace(toy(), follow_up=ask),
+        model,
+        name="m",
+        drawing=DrawingSettings(),
+        batch_size=4,
+        files=files,
+    )
+    drawn, asked = ([f"<b>{i}" for i in some] for some in (range(4), range(4, 5)))
+    first = [f"d{i}?" for i in range(4)]
+    assert model.made[:10] == [*drawn, *first, *asked, "d4?"]
+    assert [row.get("then", {}).get("answer") for row in report.rows] == [
+        *(f"to\u2028d{i}?" for i in range(5)),
+        *[None] * 5,
+    ]
+    save(report, files)
+    assert files.page.read_text(encoding="utf-8").count("<q>to\u2028d") == 5
+
+
+def test_the_page_shows_drawings_by_kind(files: RunFiles):
+    items = [replace(to_draw(i), kind="even <0>" if i % 2 == 0 else "odd") for i in range(5)]
+    report = run_task(
+        replace(toy(), items=items), Counting(), name="m", drawing=DrawingSettings(), files=files
+    )
+    save(report, files)
+    page = files.page.read_text(encoding="utf-8")
+    even, odd = page.split("<h3>")[1:]
+    assert even.startswith("even &lt;0&gt; <small>3 of 3 right</small>")
+    assert odd.startswith("odd <small>1 of 2 right</small>")
+    assert (even.count("<figure>"), odd.count("<figure>")) == (3, 2)
 
 
 def test_two_items_of_one_id_are_refused():

@@ -1,9 +1,19 @@
-"""Bootstrap intervals behave as intervals should."""
+"""Intervals behave as intervals should: Wilson's of shares, and the bootstrap's."""
+
+from math import sqrt
 
 import numpy as np
 import pytest
 
-from janusflow.evaluation.scores import bootstrap, mean, ratio, resampled
+from janusflow.evaluation.scores import (
+    WILSON_Z,
+    Score,
+    bootstrap,
+    mean,
+    ratio,
+    resampled,
+    tally,
+)
 
 
 def share(sums: np.ndarray) -> np.ndarray:
@@ -40,3 +50,45 @@ def test_a_ratio_of_sums_is_no_mean_of_ratios():
     measured = resampled("x", [(1.0, 1.0), (0.0, 3.0)], share)
     assert measured.value == 0.25
     assert ratio(np.array([1.0]), np.array([0.0])) == [0.0]
+
+
+# ---- shares -------------------------------------------------------------------------------------
+
+
+def score(num_right: int, num_items: int) -> Score:
+    return Score(name="x", num_right=num_right, num_items=num_items)
+
+
+@pytest.mark.parametrize(
+    ("num_right", "num_items", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (5, 10, 0.2366, 0.7634),
+        (50, 100, 0.4038, 0.5962),
+        (81, 263, 0.2553, 0.3662),  # Newcombe 1998, table I, method 3
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_the_interval_is_wilsons(num_right: int, num_items: int, low: float, high: float):
+    assert score(num_right, num_items).interval == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(("num_right", "num_items"), [(1, 3), (270, 300), (299, 300), (7, 50)])
+def test_the_interval_ends_where_the_share_is_just_z_deviations_away(
+    num_right: int, num_items: int
+):
+    """Its definition: |share - p| = z sqrt(p (1 - p) / n) at both ends."""
+    measured = score(num_right, num_items)
+    for end in measured.interval:
+        deviation = sqrt(end * (1 - end) / num_items)
+        assert abs(measured.share - end) == pytest.approx(WILSON_Z * deviation, rel=1e-9)
+
+
+def test_a_tally_counts_by_name_and_in_all():
+    named = [("b", True), ("a", False), ("b", False), ("a", False), ("b", True)]
+    counted = [(s.name, s.num_right, s.num_items) for s in tally(named)]
+    assert counted == [("b", 2, 3), ("a", 0, 2), ("all", 2, 5)]
+    assert [s.share for s in tally(named)] == pytest.approx([2 / 3, 0, 0.4])

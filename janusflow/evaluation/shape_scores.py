@@ -1,0 +1,100 @@
+"""ShapesEval's scores: shares of its rows, and what true renders say about judge and distance."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from janusflow.evaluation.scores import Measurement, ratio, shares, stratified
+from janusflow.evaluation.shapes import Category, Wish
+from janusflow.evaluation.tasks import Row
+from janusflow.evaluation.tower_distance import Tower, frechet_distance, from_texts
+from janusflow.mini.render import render
+
+
+def category_scores(drawn: Sequence[Row]) -> list[Measurement]:
+    """The share right of each category and language, and each language's mean of categories."""
+    scores = shares([(row["kind"], row["right"]) for row in drawn])[:-1]
+    for language, rows in _by_language(drawn).items():
+        tables: dict[str, list[tuple[float, float]]] = {}
+        for row in rows:
+            tables.setdefault(row["category"], []).append((float(row["right"]), 1.0))
+        mean = stratified(
+            f"mean of categories {language}",
+            tables,
+            lambda sums: ratio(sums[:, 0::2], sums[:, 1::2]).mean(1),
+        )
+        scores.append(mean)
+    return scores
+
+
+def own_picture_scores(drawn: Sequence[Row]) -> list[Measurement]:
+    """How often a description of its own picture names what was asked for, and what is there.
+
+    What is there is what the detector found, so that a wrong picture may be described rightly.
+    """
+    return shares(
+        [
+            (f"own picture {row['language']}, {what}", is_named)
+            for row in drawn
+            for what, is_named in (
+                ("as asked", row["then"]["right"]),
+                ("as drawn", row["then"]["named"] == row["found"]),
+            )
+        ]
+    )[:-1]
+
+
+def question_scores(answers: Sequence[Row]) -> list[Measurement]:
+    """The share of right answers in all, by language, and by what is asked."""
+    named = [("questions", row["right"]) for row in answers]
+    for of in ("language", "asks"):
+        named += [(f"questions {row[of]}", row["right"]) for row in answers]
+    return shares(named)[:-1]
+
+
+def true_render_scores(
+    asked_for: Mapping[Category, Sequence[Wish]],
+    drawn: Sequence[Row],
+    *,
+    seed: int,
+    size: int,
+    tower: Tower,
+) -> list[Measurement]:
+    """How often the detector is right on true renders, and how far drawings are from those.
+
+    The floor is the distance of as many true renders of the same objects in other sizes, places
+    and backgrounds, which no prompt tells: what a model that draws like the generator would get.
+    """
+    rng = np.random.default_rng(seed)
+    named, true, others = [], [], []
+    for category, its_wishes in tqdm(asked_for.items(), desc="true renders"):
+        pictures = [render(wish.scene, size=size) for wish in its_wishes]
+        for wish, picture in zip(its_wishes, pictures, strict=True):
+            named.append((f"detector, {category}", wish.judge(picture)["right"]))
+        true.append(tower.features(pictures))
+        anew = [render(wish.arranged_anew(rng).scene, size=size) for wish in its_wishes]
+        others.append(tower.features(anew))
+    truth = np.concatenate(true)
+    sets = {
+        language: from_texts([row["features"] for row in rows])
+        for language, rows in _by_language(drawn).items()
+    } | {"floor": np.concatenate(others)}
+    distances = [
+        Measurement(
+            name=f"tower distance {name}",
+            value=frechet_distance(features, truth),
+            num_items=len(features),
+            is_share=False,
+        )
+        for name, features in sets.items()
+        if len(features) > 1
+    ]
+    return [*distances, *shares(named)[:-1]]
+
+
+def _by_language(drawn: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in drawn:
+        groups.setdefault(row["language"], []).append(row)
+    return groups
