@@ -20,16 +20,16 @@ from janusflow.data.samples import GenerationSample, Sample, Turn, Understanding
 from janusflow.evaluation.runner import run_task
 from janusflow.evaluation.scenes import answer_verdict, asked
 from janusflow.evaluation.scores import shares
-from janusflow.evaluation.shapes import LANGUAGES, Drawing, kinds
+from janusflow.evaluation.shapes import Wish
 from janusflow.evaluation.tasks import Task, ToDraw
 from janusflow.inference.drawing import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.captions import caption
-from janusflow.mini.detector import detect
 from janusflow.mini.questions import Kind, Question, ask_all
 from janusflow.mini.render import render
 from janusflow.mini.scenes import SHAPES, Scene, sample_scene
 from janusflow.mini.sources import pixel_values
+from janusflow.mini.words import LANGUAGES
 from janusflow.training.checkpoint import checkpoints
 from janusflow.training.export import export_checkpoint
 from janusflow.training.objective import JanusFlowObjective
@@ -38,6 +38,7 @@ FOLDER = "measured"
 BATCH = 32
 ANSWER_TOKENS = 24
 """A place in Korean fits; untrained models do not find an end."""
+DRAWN = {"objects": "drawn", "colours": "drawn colours", "shapes": "drawn shapes"}
 FIRST_SEED = 2411_07975
 """Of fresh scenes: training counts its own from other numbers."""
 
@@ -172,12 +173,13 @@ def held_out_losses(
 
 def drawings(items: Sequence[Item]) -> Task:
     """Each scene from its prompt; right when the detector finds its object and no other."""
-    scenes = {f"draw-{number}": item.scene for number, item in enumerate(items)}
+    wishes = {
+        f"draw-{number}": Wish(category="single", scene=item.scene)
+        for number, item in enumerate(items)
+    }
 
     def judge(item: ToDraw, picture: Any) -> dict[str, Any]:
-        scene, found = scenes[item.id], kinds(detect(picture))
-        verdicts = Drawing(scene=scene, prompt=item.prompt, picture=picture, found=found).verdicts
-        return {"right": verdicts[""], "verdicts": verdicts}
+        return wishes[item.id].judge(picture)
 
     return Task(
         name="drawing",
@@ -189,7 +191,7 @@ def drawings(items: Sequence[Item]) -> Task:
         ],
         judge=judge,
         score=lambda rows: shares(
-            [(f"drawn{of}", is_right) for row in rows for of, is_right in row["verdicts"].items()]
+            [(DRAWN[trait], is_so) for row in rows for trait, is_so in row["traits"].items()]
         )[:-1],
     )
 
