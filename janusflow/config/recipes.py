@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from janusflow.config.data import DataConfig
+from janusflow.config.data import DataConfig, SourceConfig
+from janusflow.config.errors import ConfigError
 from janusflow.config.log import LogConfig, ReportConfig
+from janusflow.config.model import require_positive
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 
 
@@ -34,6 +36,29 @@ class EasyVqaRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmojiRecipe:
+    """Fetch emoji and their names (25 MB), and render them as training data."""
+
+    task: str
+    run: Path
+    """Folder the pictures and the files of captions and questions are left in."""
+    size: int = 64
+    """Rows and columns of a picture, in pixels."""
+    held_out_style: str = "noto"
+    """The style that is never trained on: flat, shaded or noto."""
+    held_out_labels: int = 12
+    """One label in so many is never trained on either."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "size")
+        if self.held_out_labels < 2:
+            raise ConfigError(
+                f"held_out_labels={self.held_out_labels}: one in so many is held out, so wanted 2 "
+                "or more."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizerRecipe:
     """Train a byte-level BPE tokenizer on the scenes' captions and questions."""
 
@@ -54,21 +79,42 @@ class TokenizerRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class VaeRecipe:
-    """Train an AutoencoderKL on rendered scenes, then encode all of them."""
+    """Train an AutoencoderKL on rendered scenes, then encode all of them, or on any pictures."""
 
     task: str
     run: Path
     """Run folder; `vae/` inside holds the result, `latents.npy` every scene's latent."""
-    scenes: Path
+    scenes: Path | None = None
     """Folder of the scenes step."""
-    model: dict[str, Any]
+    pictures: tuple[SourceConfig, ...] = ()
+    """Without `scenes`, what is learnt: sources as in a stage's `data.generation`."""
+    held_out: tuple[SourceConfig, ...] = ()
+    """Pictures that samples show; without any, some of `pictures`."""
+    size: int = 64
+    """Rows and columns that `pictures` are cropped to, in pixels."""
+    model: dict[str, Any] | None = None
     """Arguments of diffusers' AutoencoderKL."""
+    start: str | None = None
+    """Without `model`, the VAE to train on: its folder, that of its model or step, or a hub id."""
     batch_size: int = 16
     """Pictures per step."""
     kl_weight: float = 1e-4
     """Weight of the KL term against absolute + squared error."""
     loop: LoopConfig = field(default_factory=LoopConfig)
     log: ReportConfig = field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        require_positive(self, "size")
+        if (self.scenes is None) == (not self.pictures):
+            raise ConfigError(
+                f"scenes={self.scenes} and pictures={len(self.pictures)} sources: name one "
+                "of them to learn from."
+            )
+        if (self.model is None) == (self.start is None):
+            raise ConfigError(
+                f"start={self.start} and model={self.model}: name a VAE to start from, or what to "
+                "build."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,12 @@ TASKS: dict[str, TaskEntry] = {
     "easy-vqa": TaskEntry(
         "scenes:easy_vqa", "that data set's test split (fetched on first use)", ("data",)
     ),
+    "emoji-naming": TaskEntry(
+        "emoji:emoji_naming", "names of emoji in learnt and other styles", ("data",)
+    ),
+    "emoji-drawing": TaskEntry(
+        "emoji:emoji_drawing", "drawings of emoji, and what the VAE leaves of them", ("data",)
+    ),
     "vqav2": TaskEntry(
         "open_questions:vqav2", "VQAv2's questions", ("data", "answers", "pictures")
     ),

@@ -1,5 +1,6 @@
 """The VAE between pictures and latents: `diffusers`' AutoencoderKL, beside the weights."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def decode_pictures(
     unscaled: Any = latents.to(vae.dtype) / scale + shift  # diffusers types it a FloatTensor
     decoded: Any = vae.decode(unscaled)
     return decoded.sample
+
+
+def psnr(found: Float[Tensor, "n c y x"], wanted: Float[Tensor, "n c y x"]) -> float:
+    """Peak signal-to-noise ratio of pictures in [-1, 1], in dB; values beyond are clipped."""
+    error = (found.clamp(-1, 1) - wanted).square().mean()
+    return 10 * math.log10(2**2 / float(error))
 
 
 def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:

@@ -1,6 +1,5 @@
-"""Samples of the parts that `mini` makes itself, on scenes of compositions it never trains on."""
+"""Samples of the parts that `mini` makes itself, on what it never trains on."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,10 +9,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from transformers import SiglipConfig, SiglipModel
 
-from janusflow.interop.vae import decode_pictures, encode_pictures
+from janusflow.interop.vae import decode_pictures, encode_pictures, psnr
 from janusflow.mini.render import render
 from janusflow.mini.scenes import Scene, sample_scene
-from janusflow.mini.sources import pixel_values
 from janusflow.processing.images import to_pictures
 from janusflow.training.pretraining import RegionBatch, SiglipObjective
 from janusflow.training.samples import Sample, SampleHook, Shown, contact_sheet
@@ -36,7 +34,7 @@ class VaeSamples(SampleHook):
 
     Args:
         new: makes a VAE to fill.
-        size: rows and columns of a picture, in pixels.
+        pictures: to rebuild, in [-1, 1].
         every: steps between samples.
         trackers: get the sheet and the number.
     """
@@ -44,14 +42,14 @@ class VaeSamples(SampleHook):
     def __init__(
         self,
         new: Callable[[], AutoencoderKL],
+        pictures: Float[Tensor, "n c y x"],
         *,
-        size: int,
         every: int,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         super().__init__(every, "vae", trackers)
         self.new = new
-        self.pixel_values = pixel_values(held_out(NUM_REBUILT, size=size)[1])
+        self.pixel_values = pictures
 
     def sample(self, weights: dict[str, Tensor]) -> Sample:
         """Encode to the mean latent and decode."""
@@ -95,12 +93,6 @@ class SiglipSamples(SampleHook):
         objective.siglip.load_state_dict(weights)
         logits, region = objective.logits(self.batch)
         return Sample(numbers=retrieval(logits, region, self.batch.is_true))
-
-
-def psnr(found: Float[Tensor, "n c y x"], wanted: Float[Tensor, "n c y x"]) -> float:
-    """Peak signal-to-noise ratio of pictures in [-1, 1], in dB; values beyond are clipped."""
-    error = (found.clamp(-1, 1) - wanted).square().mean()
-    return 10 * math.log10(2**2 / float(error))
 
 
 def retrieval(

@@ -1,6 +1,6 @@
 """Train the parts `mini` makes itself, each from its recipe: the VAE, then the SigLIP tower."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import cast
@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float16, UInt8
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -24,6 +24,7 @@ from janusflow.config.errors import DataError
 from janusflow.config.recipes import SiglipRecipe, VaeRecipe
 from janusflow.config.records import refuse_unknown, to_tree
 from janusflow.interop.saving import write_model
+from janusflow.interop.vae import load_vae
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
 from janusflow.mini.scenes import Scene
@@ -49,52 +50,56 @@ from janusflow.training.processes import is_first, own_parts
 from janusflow.training.samples import SampleHook
 from janusflow.training.starting import refuse_unknown_settings
 from janusflow.training.trackers import open_trackers
+from janusflow.training.vae_pictures import CHUNK, open_pictures
 
 LATENTS = "latents.npy"
 VAE = "vae"
 TOWER = "tower"
-ENCODE_BATCH = 128
-CALIBRATION_SCENES = 2048
+CALIBRATION_PICTURES = 2048
 
 
 def train_vae(recipe: VaeRecipe) -> None:
-    """Train the VAE, save its average, and encode every scene with it."""
-    scenes = SceneFolder(recipe.scenes)
-    known = list(signature(AutoencoderKL.__init__).parameters)[1:]
-    refuse_unknown(recipe.model, known, where=f"{recipe.run}: model")
+    """Train the VAE, save its average, and encode every scene with it if it learnt from scenes."""
+    pictures = open_pictures(recipe)
     torch.manual_seed(recipe.loop.seed)
-    vae = AutoencoderKL(**recipe.model)
+    vae = start_vae(recipe)
 
     def batches(step: int) -> Iterator[list[PictureBatch]]:
         while True:
-            rng = np.random.default_rng((recipe.loop.seed, step))
-            rows = np.sort(rng.integers(len(scenes), size=recipe.batch_size))
-            seeds = rng.integers(2**63, size=recipe.batch_size)
-            yield [
-                PictureBatch(
-                    pixel_values=pixel_values(scenes.pictures[rows[part]]),
-                    seeds=tuple(seeds[part].tolist()),
-                )
-                for part in own_parts(np.arange(len(rows)), num_parts=recipe.loop.accumulate)
-            ]
+            numbers = np.arange(recipe.batch_size)
+            parts = own_parts(numbers, num_parts=recipe.loop.accumulate)
+            yield [pictures.batch(step, part.tolist()) for part in parts]
             step += 1
 
     state = train_part(
         recipe,
         VaeObjective(vae, kl_weight=recipe.kl_weight),
         batches,
-        lambda **settings: VaeSamples(
-            lambda: AutoencoderKL(**recipe.model), size=scenes.size, **settings
-        ),
+        lambda **settings: VaeSamples(lambda: start_vae(recipe), pictures.held_out(), **settings),
     )
-    vae = AutoencoderKL(**recipe.model)
+    vae = start_vae(recipe)
     vae.load_state_dict(state.averaged_weights("vae"))
     if not is_first():
         return
-    standardise_latents(vae, encode_scenes(vae, scenes, num_scenes=CALIBRATION_SCENES))
+    standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
     vae.save_pretrained(recipe.run / VAE)
-    # Standardised latents need no scaling: the factor is 1.
-    np.save(recipe.run / LATENTS, encode_scenes(vae, scenes))
+    if recipe.scenes is not None:
+        # Standardised latents need no scaling: the factor is 1.
+        np.save(recipe.run / LATENTS, mean_latents(vae, pictures.chunks()))
+
+
+def start_vae(recipe: VaeRecipe) -> AutoencoderKL:
+    """The VAE that a recipe builds or starts from.
+
+    Raises:
+        ConfigError: a setting is none of AutoencoderKL's.
+        CheckpointError: there is none to start from.
+    """
+    if recipe.model is None:
+        return load_vae(recipe.start)
+    known = list(signature(AutoencoderKL.__init__).parameters)[1:]
+    refuse_unknown(recipe.model, known, where=f"{recipe.run}: model")
+    return AutoencoderKL(**recipe.model)
 
 
 def train_part(
@@ -150,27 +155,20 @@ def standardise_latents(vae: AutoencoderKL, latents: np.ndarray) -> None:
     encode["bias"][channels:] -= 2 * std.log()
     decode["bias"] += decode["weight"][:, :, 0, 0] @ mean
     decode["weight"] *= std[None, :, None, None]
-    vae.register_to_config(scaling_factor=1.0)
+    vae.register_to_config(scaling_factor=1.0, shift_factor=None)
 
 
 @torch.no_grad()
-def encode_scenes(
-    vae: AutoencoderKL, scenes: SceneFolder, *, num_scenes: int | None = None
-) -> np.ndarray:
-    """The mean latents of the first (all) scenes, float16, [scene, channel, row, column]."""
-    pictures = scenes.pictures[:num_scenes]
-    chunks = range(0, len(pictures), ENCODE_BATCH)
+def mean_latents(
+    vae: AutoencoderKL, chunks: Iterable[Float[Tensor, "n c y x"]]
+) -> Float16[np.ndarray, "m k v u"]:
+    """The mean latents of all pictures, without scaling."""
 
-    def mean_latents(chunk: np.ndarray) -> np.ndarray:
-        (posterior,) = vae.encode(pixel_values(chunk), return_dict=False)
+    def encoded(chunk: Tensor) -> np.ndarray:
+        (posterior,) = vae.encode(chunk, return_dict=False)
         return posterior.mean.numpy().astype(np.float16)
 
-    return np.concatenate(
-        [
-            mean_latents(pictures[start : start + ENCODE_BATCH])
-            for start in tqdm(chunks, desc="encode")
-        ]
-    )
+    return np.concatenate([encoded(chunk) for chunk in tqdm(chunks, desc="encode")])
 
 
 def train_siglip(recipe: SiglipRecipe) -> None:
@@ -223,7 +221,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
     tower.load_state_dict(state.averaged_weights("siglip.vision_model"))
     if not is_first():
         return
-    standardise_features(tower, pixel_values(scenes.pictures[:CALIBRATION_SCENES]))
+    standardise_features(tower, pixel_values(scenes.pictures[:CALIBRATION_PICTURES]))
     write_model(tower, recipe.run / TOWER)
 
 
@@ -234,8 +232,10 @@ def standardise_features(tower: SiglipVisionModel, pictures: Float[Tensor, "n c 
     What all patches share would be most of what REPA's cosine sees, and of what the LLM reads. The
     affine map is absorbed by the tower's final norm.
     """
-    chunks = pictures.split(ENCODE_BATCH)
-    features = torch.cat([tower(pixel_values=chunk).last_hidden_state for chunk in chunks])
+    chunks = pictures.split(CHUNK)
+    features = torch.cat(
+        [tower(pixel_values=chunk).last_hidden_state for chunk in tqdm(chunks, desc="encode")]
+    )
     mean, std = features.mean((0, 1)), features.std((0, 1))
     # A state dict shares its tensors with the module.
     norm = tower.post_layernorm.state_dict()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import (
     EasyVqaRecipe,
+    EmojiRecipe,
     ScenesRecipe,
     ShipRecipe,
     SiglipRecipe,
@@ -20,6 +21,7 @@ from janusflow.config.recipes import (
     VaeRecipe,
 )
 from janusflow.config.records import load_record, read_tree, to_tree
+from janusflow.data.emoji import write_emoji
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
@@ -167,6 +169,16 @@ def _easy_vqa(recipe: EasyVqaRecipe) -> None:
     fetch_easy_vqa(recipe.run)
 
 
+def _emoji(recipe: EmojiRecipe) -> None:
+    write_emoji(
+        recipe.run,
+        size=recipe.size,
+        held_out_style=recipe.held_out_style,
+        held_out_labels=recipe.held_out_labels,
+        progress=tqdm,
+    )
+
+
 def _tokenizer(recipe: TokenizerRecipe) -> None:
     tokenizer = train_tokenizer(
         vocab_size=recipe.vocab_size, num_texts=recipe.num_texts, seed=recipe.seed
@@ -179,6 +191,7 @@ def _tokenizer(recipe: TokenizerRecipe) -> None:
 TASKS: dict[str, tuple[type, Callable[[Any], None], bool]] = {
     "scenes": (ScenesRecipe, _scenes, False),
     "easy_vqa": (EasyVqaRecipe, _easy_vqa, False),
+    "emoji": (EmojiRecipe, _emoji, False),
     "tokenizer": (TokenizerRecipe, _tokenizer, False),
     "vae": (VaeRecipe, train_vae, True),
     "siglip": (SiglipRecipe, train_siglip, True),

@@ -13,10 +13,11 @@ from tiny_recipes import tiny_recipes
 from tiny_run import VAE
 from toy_run import last_checkpoint
 
+from janusflow.interop.vae import psnr
 from janusflow.mini.render import render
 from janusflow.mini.scenes import composition, is_held_out
 from janusflow.mini.sources import pixel_values
-from janusflow.training.part_samples import VaeSamples, held_out, psnr, retrieval
+from janusflow.training.part_samples import NUM_REBUILT, VaeSamples, held_out, retrieval
 from janusflow.training.recipes import run_recipes
 
 SIZE = 64
@@ -73,7 +74,9 @@ def test_a_sheet_shows_every_picture_to_the_left_of_its_reconstruction():
         vae.decoder.conv_out.weight.zero_()
         assert vae.decoder.conv_out.bias is not None
         vae.decoder.conv_out.bias.fill_(1.0)
-    hook = VaeSamples(lambda: AutoencoderKL(**VAE), size=SIZE, every=1)
+    hook = VaeSamples(
+        lambda: AutoencoderKL(**VAE), pixel_values(held_out(NUM_REBUILT, size=SIZE)[1]), every=1
+    )
     with torch.no_grad():
         sample = hook.sample(vae.state_dict())
     assert isinstance(sample.sheet, Image.Image)

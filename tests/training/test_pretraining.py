@@ -14,7 +14,7 @@ from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.regions import NOWHERE
 from janusflow.mini.sources import pixel_values
 from janusflow.training.pretrain import (
-    encode_scenes,
+    mean_latents,
     region_batch,
     standardise_features,
     standardise_latents,
@@ -25,6 +25,7 @@ from janusflow.training.pretraining import (
     SiglipObjective,
     VaeObjective,
 )
+from janusflow.training.vae_pictures import Scenes
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +180,9 @@ def test_scenes_are_encoded_in_order_whatever_the_batches(
     monkeypatch: pytest.MonkeyPatch,
     num_scenes: int | None,
 ):
-    monkeypatch.setattr("janusflow.training.pretrain.ENCODE_BATCH", 4)
-    latents = encode_scenes(vae, scenes, num_scenes=num_scenes)
+    monkeypatch.setattr("janusflow.training.vae_pictures.CHUNK", 4)
+    pictures = Scenes(scenes=scenes, batch_size=1, seed=0)
+    latents = mean_latents(vae, pictures.chunks(num_scenes))
     assert latents.dtype == np.float16
     assert len(latents) == min(num_scenes or 6, 6)
     for index, latent in enumerate(latents):

@@ -1,0 +1,56 @@
+"""The recipes of emoji fit together: each needs what earlier steps, or mini, left."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.recipes import EmojiRecipe, StageRecipe, VaeRecipe
+from janusflow.data.emoji import NAMING, SPLITS
+from janusflow.training.recipes import read_recipe, read_recipes
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes" / "emoji"
+MINI = "janusflow/mini/assets"
+
+
+def sources_of(recipe: Any) -> list[Any]:
+    if isinstance(recipe, VaeRecipe):
+        return [*recipe.pictures, *recipe.held_out]
+    data = recipe.data
+    return [*data.understanding, *data.generation, *data.text]
+
+
+def test_every_step_needs_only_what_earlier_steps_or_mini_left():
+    first, *others = read_recipes(RECIPES)
+    assert isinstance(first, EmojiRecipe)
+    written = {f"{first.run}/{name}" for name in (NAMING, *(f"{s}.jsonl" for s in SPLITS))}
+    made = {MINI, str(first.run)}
+    for recipe in others:
+        for name in ("processor", "vae", "start"):
+            assert getattr(recipe, name, MINI) in made, (recipe.run, name)
+        assert {source.path for source in sources_of(recipe)} <= written
+        assert str(recipe.run) not in made
+        made.add(str(recipe.run))
+    assert (ROOT / MINI / "config.json").is_file()
+    assert (ROOT / MINI / "vae" / "config.json").is_file()
+
+
+def test_nothing_is_learnt_from_what_is_held_out():
+    for recipe in read_recipes(RECIPES)[1:]:
+        learnt = recipe.pictures if isinstance(recipe, VaeRecipe) else sources_of(recipe)
+        assert learnt
+        assert all(Path(source.path).name in ("train.jsonl", NAMING) for source in learnt)
+
+
+def test_stage_3_trains_all_that_stage_1_does_and_both_backbones():
+    stages = {r.run.name: r for r in read_recipes(RECIPES) if isinstance(r, StageRecipe)}
+    added = set(stages["stage3"].trainable) - set(stages["stage1"].trainable)
+    assert set(stages["stage1"].trainable) < set(stages["stage3"].trainable)
+    assert added == {"llm", "understanding_encoder"}
+
+
+def test_labels_are_not_all_held_out():
+    with pytest.raises(ConfigError, match="held_out_labels=1: one in so many"):
+        read_recipe(RECIPES / "0-emoji.yaml", ("held_out_labels=1",))
