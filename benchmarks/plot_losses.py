@@ -52,7 +52,7 @@ def main() -> None:
             start += samples_seen(run / "log.jsonl")
         axis.set_xlabel("thousand samples")
         axis.set_title(label)
-    axes[-1].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(options.output, dpi=110)
 
 
