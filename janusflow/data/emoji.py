@@ -251,7 +251,7 @@ def render_svg(svg: str, *, size: int) -> bytes:
         DataError: the renderer is not installed, or cannot read the SVG.
     """
     try:
-        from resvg_py import svg_to_bytes  # pyright: ignore[reportMissingImports]
+        from resvg_py import svg_to_bytes
     except ImportError as error:
         raise DataError(f"rendering SVG needs resvg-py ({error}): {EXTRA}.") from error
     try:
