@@ -6,7 +6,6 @@ and Apache-2.0 for Noto), joined by code points. Skin tones and country flags ar
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.files import replace_bytes, replace_text
 from janusflow.data.npm import NpmPackage, fetch_package, read_member
 
 Split = Literal["train", "held-out-style", "held-out-labels"]
@@ -265,16 +265,9 @@ def render_svg(svg: str, *, size: int) -> bytes:
 def _write_picture(path: Path, svg: str, *, size: int) -> None:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, render_svg(svg, size=size))
+        replace_bytes(path, render_svg(svg, size=size))
 
 
 def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    _replace(path, "".join(lines).encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_bytes(content)
-    os.replace(new, path)
+    replace_text(path, "".join(lines))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from janusflow.config.errors import DataError
+from janusflow.config.files import replace_bytes
 
 REGISTRY = "https://registry.npmjs.org"
 REGISTRY_SETTING = "npm_config_registry"
@@ -67,9 +68,7 @@ def fetch_package(package: NpmPackage, folder: Path) -> Path:
         ) from error
     _require_integrity(package, content, where=package.address)
     folder.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    new.write_bytes(content)
-    os.replace(new, file)
+    replace_bytes(file, content)
     return file
 
 

@@ -6,7 +6,6 @@ write a file each, and read all of them.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from glob import escape
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.files import replace_text
 from janusflow.evaluation.tasks import Row
 
 
@@ -51,16 +51,6 @@ class AnswerLog:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("".join(map(_line, rows)))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file as a whole: whoever reads it finds the old one or the new one."""
-    new = path.with_name(f"{path.name}.new")
-    try:
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror}): name another.") from None
 
 
 def _part(path: Path, process: int) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from janusflow.evaluation.answers import replace_text
+from janusflow.config.files import replace_text
 from janusflow.evaluation.runner import Report, RunFiles
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Row

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from janusflow.evaluation.answers import replace_text
+from janusflow.config.files import replace_text
 from janusflow.evaluation.report import score_as_json, shown
 from janusflow.evaluation.runner import RunFiles
 from janusflow.evaluation.scores import Measurement

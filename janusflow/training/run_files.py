@@ -1,10 +1,11 @@
 """Files of a run that grow by a line of JSON at a time, each about a step or a start."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from janusflow.config.files import replace_text
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
@@ -23,6 +24,4 @@ def drop_lines_from(path: Path, *, step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
-    new = path.with_name(f"{path.name}.new")
-    new.write_text("".join(kept), encoding="utf-8")
-    os.replace(new, path)
+    replace_text(path, "".join(kept))

@@ -1,7 +1,6 @@
 """What a checkpoint can do, on fresh scenes of the recipe's own world: the same for every arm."""
 
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import torch
 
 import janusflow
 from janusflow.config.errors import ConfigError
+from janusflow.config.files import replace_text
 from janusflow.config.recipes import StageRecipe
 from janusflow.data.collate import Collator
 from janusflow.data.samples import GenerationSample, Sample, Turn, UnderstandingSample
@@ -76,9 +76,7 @@ def measure_run(run: Path, recipe: StageRecipe, exam: Exam) -> dict[int, dict[st
         if not file.exists():
             kept = {"exam": asdict(exam), "values": measure(checkpoint, recipe, exam)}
             file.parent.mkdir(exist_ok=True)
-            new = file.with_suffix(".new")
-            new.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-            os.replace(new, file)
+            replace_text(file, json.dumps(kept, indent=2) + "\n")
         kept = json.loads(file.read_text(encoding="utf-8"))
         if kept["exam"] != asdict(exam):
             raise ConfigError(

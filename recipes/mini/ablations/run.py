@@ -25,6 +25,7 @@ from plotting import plot, require_matplotlib
 from tabulating import Results, as_json, require_same_seeds, tables
 
 from janusflow.config.errors import ConfigError, JanusFlowError, TrainingError
+from janusflow.config.files import replace_text
 from janusflow.training.recipes import DONE, read_recipe, read_stage, run_recipes
 
 HERE = Path(__file__).parent
@@ -158,9 +159,7 @@ def fill_page(page: Path, text: str, picture: Path | None) -> None:
         images.mkdir(exist_ok=True)
         shutil.copy(picture, images / PICTURE)
         text += f"\n![all measures over steps](images/{PICTURE})\n"
-    new = page.with_suffix(".new")
-    new.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
-    os.replace(new, page)
+    replace_text(page, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
