@@ -6,7 +6,7 @@ no sizes, no background. `description` is one fixed wording, so that an answer c
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,10 @@ KOREAN_DRAW_FRAMES = (
 )
 
 
+Where = Literal["places", "relation"]
+"""How a caption says where things are: each by its place, or one from the other."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Objects alike in shape and colour; `thing` is one of them."""
@@ -106,6 +110,7 @@ def caption(
     *,
     language: Language,
     placed: float = PLACED_PROBABILITY,
+    plain: float = 0.0,
 ) -> str:
     """Say what is in the scene, each time in other words.
 
@@ -114,18 +119,21 @@ def caption(
         rng: advanced by this call.
         language: English or Korean.
         placed: how often each of several objects is named with its place, if that is clear.
+        plain: how often nothing but colours, shapes and numbers is said, as people mostly ask.
     """
-    is_short = rng.random() < SHORT_PROBABILITY
+    is_plain = rng.random() < plain
+    is_short = is_plain or rng.random() < SHORT_PROBABILITY
     sized = not is_short and rng.random() < SIZE_PROBABILITY
     with_background = not is_short and rng.random() < BACKGROUND_PROBABILITY
     framed = not is_short and rng.random() < FRAME_PROBABILITY
+    where = None if is_plain else _what_is_said_of_places(scene, rng, placed=placed)
     if language == "en":
         bare = not framed and rng.random() < BARE_PROBABILITY
-        text = _english_objects(scene, rng, sized=sized, bare=bare, placed=placed)
+        text = _english_objects(scene, rng, sized=sized, bare=bare, where=where)
         if with_background:
             text = f"{text} on {background_phrase(scene.background, 'en')}"
         return _finish_english(_framed(text, rng, "en") if framed else text, rng)
-    text = _korean_objects(scene, rng, sized=sized, placed=placed)
+    text = _korean_objects(scene, rng, sized=sized, where=where)
     if with_background:
         # A second "...에" after the background's own reads badly, so a comma stands there.
         link = ", " if "에 " in text else "에 "
@@ -203,34 +211,36 @@ def _phrase(
 
 
 def _english_objects(
-    scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool, placed: float
+    scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool, where: Where | None
 ) -> str:
     groups = grouped(scene)
     rng.shuffle(groups)
     phrases = [
         _phrase(each, "en", counted=True, sized=sized, bare=bare, rng=rng) for each in groups
     ]
-    if _says_places(scene, rng, placed=placed):
+    if where == "places":
         places = [
             [pick(rng, ENGLISH_PLACES[place]) for place in _places(scene, each)] for each in groups
         ]
         return join(
             [f"{phrase} {join(at, 'en')}" for phrase, at in zip(phrases, places, strict=True)], "en"
         )
-    if len(scene.objects) != 2 or len(groups) != 2:
-        return join(phrases, "en")
-    if rng.random() >= RELATION_PROBABILITY:
+    if where == "relation":
+        side = relation(groups[0].thing, groups[1].thing)
+        return f"{phrases[0]} {pick(rng, ENGLISH_RELATIONS[side])} {phrases[1]}"
+    if len(scene.objects) == len(groups) == 2:
         return f"{phrases[0]} {pick(rng, ('and', 'and', 'with'))} {phrases[1]}"
-    where = relation(groups[0].thing, groups[1].thing)
-    return f"{phrases[0]} {pick(rng, ENGLISH_RELATIONS[where])} {phrases[1]}"
+    return join(phrases, "en")
 
 
-def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool, placed: float) -> str:
+def _korean_objects(
+    scene: Scene, rng: np.random.Generator, *, sized: bool, where: Where | None
+) -> str:
     groups = grouped(scene)
     rng.shuffle(groups)
     counted = any(group.count > 1 for group in groups)
     phrases = [_phrase(each, "ko", counted=counted, sized=sized, rng=rng) for each in groups]
-    if _says_places(scene, rng, placed=placed):
+    if where == "places":
         link = pick(rng, ("에", "에 있는"))
         places = [
             join([KOREAN_POSITIONS[place] for place in _places(scene, each)], "ko")
@@ -238,19 +248,23 @@ def _korean_objects(scene: Scene, rng: np.random.Generator, *, sized: bool, plac
         ]
         phrases = [f"{at}{link} {phrase}" for phrase, at in zip(phrases, places, strict=True)]
         return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
-    if len(scene.objects) != 2 or len(groups) != 2:
-        return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
-    if rng.random() >= RELATION_PROBABILITY:
-        return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
-    where = KOREAN_RELATIONS[relation(groups[0].thing, groups[1].thing)]
-    link = pick(rng, ("{b} {where}에 {a}", "{b} {where}에 있는 {a}", "{b}의 {where}에 {a}"))
-    return fill(link, {"a": phrases[0], "b": phrases[1], "where": where})
+    if where == "relation":
+        side = KOREAN_RELATIONS[relation(groups[0].thing, groups[1].thing)]
+        link = pick(rng, ("{b} {side}에 {a}", "{b} {side}에 있는 {a}", "{b}의 {side}에 {a}"))
+        return fill(link, {"a": phrases[0], "b": phrases[1], "side": side})
+    return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
 
 
-def _says_places(scene: Scene, rng: np.random.Generator, *, placed: float) -> bool:
-    """Whether this caption says where every object is, which takes that all of it is clear."""
+def _what_is_said_of_places(
+    scene: Scene, rng: np.random.Generator, *, placed: float
+) -> Where | None:
+    """Where every object is, if all of that is clear; or of two different ones, their relation."""
+    probability = POSITION_PROBABILITY if len(scene.objects) == 1 else placed
     is_clear = all(position(thing) is not None for thing in scene.objects)
-    return is_clear and rng.random() < (POSITION_PROBABILITY if len(scene.objects) == 1 else placed)
+    if is_clear and rng.random() < probability:
+        return "places"
+    is_pair = len(scene.objects) == len(grouped(scene)) == 2
+    return "relation" if is_pair and rng.random() < RELATION_PROBABILITY else None
 
 
 def _places(scene: Scene, group: Group) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 from PIL import Image
 
 from janusflow.config.errors import DataError
@@ -21,6 +22,7 @@ from janusflow.mini.scenes import MAX_OBJECTS, SHAPES, Scene, sample_scene
 
 PICTURES = "pictures.npy"
 LABELS = "scenes.jsonl"
+KIND_IN_LABEL = re.compile(r'"shape": "(\w+)", "colour": "(\w+)"')
 SHAPE_IN_LABEL = re.compile(r'"shape": "(\w+)"')
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -76,6 +78,11 @@ class SceneFolder:
         found = [SHAPE_IN_LABEL.findall(line) for line in self._labels]
         counts = np.array([len(names) if set(names) <= set(shapes) else 0 for names in found])
         return [np.flatnonzero(counts == count) for count in range(1, MAX_OBJECTS + 1)]
+
+    def are_alike(self) -> Bool[np.ndarray, " n"]:
+        """Whether all objects of a scene are of one colour and shape, for every scene."""
+        kinds = (set(KIND_IN_LABEL.findall(line)) for line in self._labels)
+        return np.array([len(found) == 1 for found in kinds])
 
     def picture(self, index: int) -> Image.Image:
         """One picture, RGB."""

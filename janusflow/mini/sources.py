@@ -61,6 +61,7 @@ class SceneDrawings:
     latents: np.ndarray
     rows: np.ndarray
     placed: float
+    plain: float
     name: str
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class SceneDrawings:
         index = int(self.rows[row])
         scene, language = self.scenes.scene(index), _language(rng)
         return GenerationSample(
-            prompt=caption(scene, rng, language=language, placed=self.placed),
+            prompt=caption(scene, rng, language=language, placed=self.placed, plain=self.plain),
             latent=torch.from_numpy(self.latents[index].astype(np.float32)),
             pixel_values=_pixels(self.scenes, index),
             seed=int(rng.integers(2**63)),
@@ -149,13 +150,16 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
 
     Options: `latents`, the file the VAE step left; `shares`, how often a scene of 1, 2, 3 or 4
     objects is drawn (by default as often as it is there); `shapes`, the only ones that occur;
-    `placed`, how often the caption of several objects says where each is, if that is clear.
+    `placed`, how often the caption of several objects says where each is, if that is clear;
+    `plain`, how often it says nothing but colours, shapes and numbers; `alike`, how many of the
+    scenes of several objects hold one kind alone (by default as many as are there).
 
     Raises:
         DataError: latents are missing or of other scenes, or a share has no scene.
         ConfigError: an unknown option.
     """
-    options = _options(config, known=("latents", "shares", "shapes", "placed"), needed=("latents",))
+    known = ("latents", "shares", "shapes", "alike", "placed", "plain")
+    options = _options(config, known=known, needed=("latents",))
     scenes = SceneFolder(Path(config.path))
     latents = _latents(Path(options["latents"]), scenes)
     make = partial(
@@ -163,6 +167,7 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
         scenes=scenes,
         latents=latents,
         placed=float(options.get("placed", PLACED_PROBABILITY)),
+        plain=float(options.get("plain", 0.0)),
         name=config.path,
     )
     return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
@@ -194,6 +199,8 @@ def _some_of(choices: tuple[str, ...], option: str, config: SourceConfig) -> tup
 def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray, float]]:
     """Rows by their number of objects with each number's weight; in one if no shares are given.
 
+    With `alike`, those of several are parted once more.
+
     Raises:
         DataError: a share has no scene, or no scene is left.
     """
@@ -212,7 +219,23 @@ def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray,
                 "Set that share to 0."
             )
     weights = [config.weight * share / sum(shares) for share in shares]
-    return [(rows, weight) for rows, weight in zip(by_count, weights, strict=False) if weight]
+    groups = [(rows, weight) for rows, weight in zip(by_count, weights, strict=False) if weight]
+    alike = config.options.get("alike")
+    return groups if alike is None else _parted(groups, scenes.are_alike(), float(alike))
+
+
+def _parted(
+    groups: list[tuple[np.ndarray, float]], are_alike: np.ndarray, share: float
+) -> list[tuple[np.ndarray, float]]:
+    """Give scenes of one kind of object this share of their group, unless no others are in it."""
+    parted = []
+    for rows, weight in groups:
+        is_alike = are_alike[rows]
+        if is_alike.all() or not is_alike.any():
+            parted.append((rows, weight))
+        else:
+            parted += [(rows[is_alike], weight * share), (rows[~is_alike], weight * (1 - share))]
+    return [(rows, weight) for rows, weight in parted if weight]
 
 
 def scene_texts(config: SourceConfig) -> list[Weighted]:

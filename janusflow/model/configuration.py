@@ -102,6 +102,15 @@ class JanusFlowConfig(PreTrainedConfig):
         """Whether a picture's embeddings see later ones of the same picture."""
         return self.image_attention == "bidirectional"
 
+    def change_image_attention(self, image_attention: str) -> None:
+        """Let a model that is there already go on with the other kind of attention.
+
+        Raises:
+            ConfigError: there is no such kind.
+        """
+        self.image_attention = image_attention
+        self._check_image_attention()
+
     def _check_image_attention(self) -> None:
         if self.image_attention not in IMAGE_ATTENTION:
             raise ConfigError(

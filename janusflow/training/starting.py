@@ -42,13 +42,15 @@ def start_model(
     if recipe.start is None:
         return new_model(settings, processor, where=str(recipe.run))
     folder = model_folder(recipe.start)
-    repa = settings.pop("repa", None)
+    repa, image_attention = settings.pop("repa", None), settings.pop("image_attention", None)
     if settings:
         raise ConfigError(
             f"{recipe.run}: start={recipe.start} and new={', '.join(settings)}: a model that is "
-            "there already takes only new.repa, for a head it lacks."
+            "there already takes only new.repa, for a head it lacks, and new.image_attention."
         )
     model = load_model(folder, dtype=torch.float32)
+    if image_attention is not None:
+        model.config.change_image_attention(image_attention)
     if repa is not None and model.repa_head is None:
         model.add_repa_head(repa)
     return model

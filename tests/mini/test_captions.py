@@ -74,6 +74,22 @@ def read(text: str, language: Language) -> Counter:
     return found
 
 
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_plain_caption_says_nothing_but_colours_shapes_and_numbers(language: Language):
+    rng = np.random.default_rng(5)
+    filler = r"a|an|and|with|one|two|three|four|[234]|[,.]|그리고|하고|한|두|세|네|개|[과와]"
+    for _ in range(300):
+        scene = sample_scene(rng)
+        text = caption(scene, rng, language=language, plain=1.0)
+        assert read(text, language) == kinds(scene), text
+        objects = ENGLISH_OBJECT if language == "en" else KOREAN_OBJECT
+        rest = objects.sub(" ", text.lower()).split()
+        assert all(re.fullmatch(filler, word) for word in rest), text
+        assert not any(
+            match[1 if language == "en" else 0] for match in objects.findall(text.lower())
+        )
+
+
 @cache
 def captions(
     language: Language, num: int, *, placed: float = PLACED_PROBABILITY

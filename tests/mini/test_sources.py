@@ -136,6 +136,26 @@ def test_captions_place_several_objects_as_often_as_asked(folder: Path):
     assert num_placed(1.0) > 30  # half are English, and some places are not clear
 
 
+def test_scenes_of_one_kind_of_object_are_drawn_as_often_as_asked(folder: Path):
+    shares = [0, 3, 1, 0]
+
+    def drawn(**options: float) -> dict[tuple[int, bool], float]:
+        weights: dict[tuple[int, bool], float] = {}
+        for source, weight in drawings(folder, shares=shares, **options):
+            for row in source.rows.tolist():
+                things = source.scenes.scene(row).objects
+                key = (len(things), len({(each.colour, each.shape) for each in things}) == 1)
+                weights[key] = weights.get(key, 0.0) + weight / len(source.rows)
+        return weights
+
+    as_there, mostly = drawn(), drawn(alike=0.8)
+    # No three alike are in the folder: a share of nothing goes to the others.
+    assert mostly == pytest.approx({(2, True): 0.6, (2, False): 0.15, (3, False): 0.25})
+    assert as_there[2, True] + as_there[2, False] == pytest.approx(0.75)
+    assert 0 < as_there[2, True] < 0.5
+    assert set(drawn(alike=1.0)) == {(2, True), (3, False)}
+
+
 def test_texts_tell_what_places_hold_as_often_as_asked(folder: Path):
     rng = np.random.default_rng(0)
 

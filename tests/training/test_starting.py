@@ -113,6 +113,17 @@ def test_a_head_that_is_there_is_kept(tmp_path: Path):
     assert_holds(started, model.state_dict())
 
 
+def test_a_model_that_is_there_can_go_on_with_attention_both_ways(tmp_path: Path):
+    model = run_model()
+    model.save_pretrained(tmp_path)
+    started = start(start=str(tmp_path), new={"image_attention": "bidirectional"})
+    assert not model.config.images_see_ahead
+    assert started.config.images_see_ahead
+    assert_holds(started, model.state_dict())
+    with pytest.raises(ConfigError, match="image_attention=both must be one of causal"):
+        start(start=str(tmp_path), new={"image_attention": "both"})
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
