@@ -61,8 +61,8 @@ def test_every_step_of_mini_needs_only_what_earlier_steps_left():
         for source in sources_of(recipe):
             for path in (source.path, source.options.get("latents", source.path)):
                 assert made & {Path(path), Path(path).parent}, path
-        if isinstance(recipe, StageRecipe) and recipe.new is not None:
-            assert Path(str(recipe.new["tower"])).parent in made
+        if isinstance(recipe, StageRecipe) and recipe.start is None:
+            assert Path(str((recipe.new or {})["tower"])).parent in made
         assert recipe.run not in made
         made.add(recipe.run)
 
