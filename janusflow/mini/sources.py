@@ -156,7 +156,7 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
 
     Raises:
         DataError: latents are missing or of other scenes, or a share has no scene.
-        ConfigError: an unknown option.
+        ConfigError: an unknown option, or `alike` without `shares`.
     """
     known = ("latents", "shares", "shapes", "alike", "placed", "plain")
     options = _options(config, known=known, needed=("latents",))
@@ -203,8 +203,14 @@ def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray,
 
     Raises:
         DataError: a share has no scene, or no scene is left.
+        ConfigError: `alike` without shares, or not between 0 and 1.
     """
     shares = config.options.get("shares")
+    alike = config.options.get("alike")
+    if alike is not None and (shares is None or not 0 <= alike <= 1):
+        raise ConfigError(
+            f"{config.path}: alike={alike} with shares={shares}: wanted 0 to 1, and shares with it."
+        )
     shapes = _some_of(SHAPES, "shapes", config)
     by_count = scenes.by_count(shapes)
     if shares is None:
@@ -220,7 +226,6 @@ def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray,
             )
     weights = [config.weight * share / sum(shares) for share in shares]
     groups = [(rows, weight) for rows, weight in zip(by_count, weights, strict=False) if weight]
-    alike = config.options.get("alike")
     return groups if alike is None else _parted(groups, scenes.are_alike(), float(alike))
 
 

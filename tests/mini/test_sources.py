@@ -154,6 +154,10 @@ def test_scenes_of_one_kind_of_object_are_drawn_as_often_as_asked(folder: Path):
     assert as_there[2, True] + as_there[2, False] == pytest.approx(0.75)
     assert 0 < as_there[2, True] < 0.5
     assert set(drawn(alike=1.0)) == {(2, True), (3, False)}
+    with pytest.raises(ConfigError, match=r"alike=1\.5 with shares="):
+        drawn(alike=1.5)
+    with pytest.raises(ConfigError, match=r"alike=0\.5 with shares=None"):
+        drawings(folder, alike=0.5)
 
 
 def test_texts_tell_what_places_hold_as_often_as_asked(folder: Path):
