@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from janusflow.cli.options import Guidance, Model, Solver, Steps
+from janusflow.cli.options import Guidance, Model, Plan, Solver, Steps
 from janusflow.evaluation.registry import TASKS
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
@@ -75,10 +75,12 @@ def command(
     steps: Steps = 30,
     guidance: Guidance = 2.0,
     solver: Solver = "euler",
+    plan: Plan = "auto",
     sweep: Annotated[
         bool,
         typer.Option(
-            "--sweep", help="Every combination of guidance, steps, solver, shift and numerics."
+            "--sweep",
+            help="Every combination of guidance, steps, solver, shift, numerics and plan.",
         ),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Items side by side.")] = 50,
@@ -142,7 +144,7 @@ def command(
     with process_group():
         settings: dict[str, Any] = {
             "name": model if opened.needs_model else str(drawn),
-            "drawing": DrawingSettings(steps=steps, guidance=guidance, solver=solver),
+            "drawing": DrawingSettings(steps=steps, guidance=guidance, solver=solver, plan=plan),
             "batch_size": batch_size,
             "files": files,
             "crew": Crew(number=rank(), size=num_processes(), wait=wait_for_all),

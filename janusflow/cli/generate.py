@@ -14,6 +14,7 @@ from janusflow.cli.options import (
     Guidance,
     Json,
     Model,
+    Plan,
     Quantize,
     Quiet,
     Solver,
@@ -49,6 +50,7 @@ def command(
     numerics: Annotated[
         Literal["accurate", "parity"], typer.Option(help="parity: bfloat16 steps, as released.")
     ] = "accurate",
+    plan: Plan = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
     model: Model = "mini",
     device: Device = "auto",
@@ -87,6 +89,7 @@ def command(
         mask=mask,
         shift=shift,
         numerics=numerics,
+        plan=plan,
         progress=not quiet,
         batch_size=batch_size,
     )

@@ -30,6 +30,10 @@ Solver = Annotated[
     Literal["euler", "midpoint", "heun", "rk4", "dopri5"], typer.Option(help="ODE solver.")
 ]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
+Plan = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option(help="Let the model first say where everything is; auto: where it has learnt to."),
+]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 Temperature = Annotated[
     float, typer.Option(min=0.0, help="0 is the likeliest answer; up to 1 for variety.")

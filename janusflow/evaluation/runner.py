@@ -260,7 +260,8 @@ def _words(item: Item, output: Any, files: RunFiles | None) -> dict[str, Any]:
     if files is not None:
         picture = f"{item.id}.png"
         save_picture(output, files.pictures / picture)
-    return {**start, "prompt": item.prompt, "seed": item.seed, **item.facts, "picture": picture}
+    asked = {"prompt": item.prompt, "plan": output.info.get("plan"), "seed": item.seed}
+    return {**start, **asked, **item.facts, "picture": picture}
 
 
 def fingerprint(model: Any) -> str:

@@ -12,6 +12,7 @@ from janusflow.evaluation.scores import Measurement, shares
 from janusflow.evaluation.shape_scores import (
     category_scores,
     own_picture_scores,
+    plan_scores,
     question_scores,
     true_render_scores,
 )
@@ -60,6 +61,7 @@ def shapes(options: TaskOptions) -> Task:
         drawn = [row for row in rows if "prompt" in row]
         return [
             *category_scores(drawn),
+            *plan_scores(drawn),
             *own_picture_scores(drawn),
             *question_scores([row for row in rows if "asks" in row]),
             *true_render_scores(asked_for, drawn, seed=seed, size=size, tower=tower),

@@ -6,9 +6,10 @@ import numpy as np
 from tqdm import tqdm
 
 from janusflow.evaluation.scores import Measurement, ratio, shares, stratified
-from janusflow.evaluation.shapes import Category, Wish
+from janusflow.evaluation.shapes import Category, Wish, names_of
 from janusflow.evaluation.tasks import Row
 from janusflow.evaluation.tower_distance import Tower, frechet_distance, from_texts
+from janusflow.mini.naming import named_objects
 from janusflow.mini.render import render
 
 
@@ -43,6 +44,17 @@ def own_picture_scores(drawn: Sequence[Row]) -> list[Measurement]:
             )
         ]
     )[:-1]
+
+
+def plan_scores(drawn: Sequence[Row]) -> list[Measurement]:
+    """How often the plans name exactly the objects that were asked for; nothing without plans."""
+    planned = [row for row in drawn if row["plan"] is not None]
+    named = [(f"plans {row['language']}", _names_what_is_wanted(row)) for row in planned]
+    return shares(named)[:-1] if named else []
+
+
+def _names_what_is_wanted(row: Row) -> bool:
+    return names_of(named_objects(row["plan"], language=row["language"])) == row["wanted"]
 
 
 def question_scores(answers: Sequence[Row]) -> list[Measurement]:

@@ -71,7 +71,7 @@ ScoreSet: TypeAlias = Callable[[Sequence[Row], Path], "list[Measurement]"]
 class Model(Protocol):
     """The part of `janusflow.JanusFlow` that is measured."""
 
-    def generate(
+    def generate(  # noqa: PLR0913 (what is measured, each by its name)
         self,
         prompt: Sequence[str],
         *,
@@ -80,6 +80,7 @@ class Model(Protocol):
         solver: str,
         shift: float,
         numerics: str,
+        plan: str,
         seed: int,
         batch_size: int,
     ) -> list[Image.Image]:

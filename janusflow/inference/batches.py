@@ -32,7 +32,9 @@ class PictureJob:
     """One picture to draw."""
 
     prompt_index: int
-    """Among the prompts read."""
+    """Among the order's prompts."""
+    read_index: int
+    """Among those that the model reads."""
     seed: int
 
 
@@ -47,6 +49,8 @@ class Order:
     first_seed: int
     settings: DrawingSettings
     original: Original | None
+    plans: tuple[str, ...] | None = None
+    """For every picture what is drawn instead of its prompt."""
 
     def __post_init__(self) -> None:
         if not self.prompts or self.num_images < 1:
@@ -60,8 +64,18 @@ class Order:
         """The pictures prompt by prompt; picture i has the i-th seed."""
         rows = [index for index in range(len(self.prompts)) for _ in range(self.num_images)]
         return [
-            PictureJob(prompt_index=row, seed=self.first_seed + i) for i, row in enumerate(rows)
+            PictureJob(
+                prompt_index=row,
+                read_index=row if self.plans is None else i,
+                seed=self.first_seed + i,
+            )
+            for i, row in enumerate(rows)
         ]
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The prompts that the model reads."""
+        return self.prompts if self.plans is None else self.plans
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +141,7 @@ class Drawer:
         latents = draw_latents(
             guided_velocity(
                 self.model,
-                self.prompts.select([job.prompt_index for job in jobs]),
+                self.prompts.select([job.read_index for job in jobs]),
                 guidance=self.settings.guidance,
             ),
             sample_noise(shape, seeds=[job.seed for job in jobs], device=device),

@@ -29,12 +29,13 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, PromptCache, stack, unconditional
 
 NUMERICS = ("accurate", "parity")
+PLANS = ("auto", "always", "never")
 ADAPTIVE = "dopri5"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingSettings:
-    """How the ODE is solved. The defaults are the paper's."""
+    """How a prompt becomes a latent. The defaults are the paper's, which has no plans."""
 
     steps: int = 30
     """Steps from t=0 to t=1; dopri5 chooses its own."""
@@ -47,7 +48,13 @@ class DrawingSettings:
     numerics: str = "accurate"
     """accurate: the state is float32. parity: state, time and step are bfloat16, as released."""
 
+    plan: str = "auto"
+    """Whether the LLM first says where everything is (planning.py): auto is where it has learnt to
+    and no picture is given to start from."""
+
     def __post_init__(self) -> None:
+        if self.plan not in PLANS:
+            raise ConfigError(f"plan={self.plan!r} is unknown. Use one of: {', '.join(PLANS)}.")
         if self.steps < 1:
             raise ConfigError(f"steps={self.steps}: at least 1 is needed. The paper uses 30.")
         if self.solver not in SOLVERS:

@@ -47,6 +47,8 @@ class DrawingRecord:
     solver: str
     shift: float
     numerics: str
+    plan: str | None = None
+    """What was drawn instead of the prompt."""
     strength: float | None
     """None for a picture drawn from noise alone."""
     model: str

@@ -17,7 +17,7 @@ from PIL import Image
 import janusflow
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.inference.answering import AnsweringSettings
-from janusflow.inference.batches import Drawer, OnStep, Order, draw_with_bar
+from janusflow.inference.batches import Drawer, OnStep, Order, batch_size_for, draw_with_bar
 from janusflow.inference.conversing import (
     Message,
     PicturesPerQuestion,
@@ -31,6 +31,7 @@ from janusflow.inference.drawing import DrawingSettings, Original, read_prompts
 from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.originals import keep_pixels_outside, prepare_original
 from janusflow.inference.pictures import vae_factor
+from janusflow.inference.planning import plan_prompts, plans_first
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER, encode_pictures
@@ -86,13 +87,13 @@ class JanusFlow:
         on_step: OnStep | None = None,
         shift: float = 1.0,
         numerics: str = "accurate",
+        plan: str = "auto",
         progress: bool = False,
         batch_size: int | None = None,
     ) -> list[Image.Image]:
         """Draw `num_images` pictures of every prompt, prompt by prompt.
 
-        A picture depends on its prompt, its seed and the settings, never on the pictures drawn in
-        the same call; `picture.info` holds all of them.
+        A picture depends on its prompt, seed and settings alone; `picture.info` holds all of them.
 
         Args:
             prompt: one or several.
@@ -108,19 +109,22 @@ class JanusFlow:
             on_step: called after every step of a batch with a DrawingStep, for previews.
             shift: bend of the time grid; above 1 more steps are spent near noise.
             numerics: "accurate" (float32 state), or "parity" (bfloat16 steps, as released).
+            plan: auto, always or never: whether the LLM first says where things are (planning.py).
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
         """
+        settings = DrawingSettings(
+            steps=steps, guidance=guidance, solver=solver, shift=shift, numerics=numerics, plan=plan
+        )
         order = Order(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
             negative_prompt=negative_prompt,
             num_images=num_images,
             first_seed=chosen(seed),
-            settings=DrawingSettings(
-                steps=steps, guidance=guidance, solver=solver, shift=shift, numerics=numerics
-            ),
+            settings=settings,
             original=self._original(init_image, strength=strength, mask=mask),
         )
+        order = self._planned(order, batch_size)
         pictures = draw_with_bar(
             self._drawer(order), order.jobs, on_step=on_step, show=progress, batch_size=batch_size
         )
@@ -140,6 +144,19 @@ class JanusFlow:
             device=self.model.device,
         )
 
+    def _planned(self, order: Order, batch_size: int | None) -> Order:
+        """The order with a plan for every picture, where it wants them."""
+        learnt, original = self.model.config.plans, order.original
+        if not plans_first(order.settings, has_learnt=learnt, has_original=original is not None):
+            return order
+        plans = plan_prompts(
+            self.answer,
+            [order.prompts[job.prompt_index] for job in order.jobs],
+            first_seed=order.first_seed,
+            batch_size=batch_size_for(order.settings, batch_size),
+        )
+        return replace(order, plans=tuple(plans))
+
     def _drawer(self, order: Order) -> Drawer:
         """Read the order's prompts, all of them once."""
         negative = None
@@ -147,7 +164,7 @@ class JanusFlow:
             negative = as_prompt(self.processor.prompts([order.negative_prompt]))
         prompts = read_prompts(
             self.model,
-            as_prompt(self.processor.prompts(order.prompts)),
+            as_prompt(self.processor.prompts(order.read)),
             negative=negative,
             is_guided=order.settings.is_guided,
         )
@@ -164,6 +181,7 @@ class JanusFlow:
         return [
             DrawingRecord(
                 prompt=order.prompts[job.prompt_index],
+                plan=None if order.plans is None else order.plans[job.read_index],
                 negative_prompt=order.negative_prompt,
                 seed=job.seed,
                 steps=settings.steps,

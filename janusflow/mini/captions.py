@@ -5,7 +5,7 @@ sizes and background come in often and are always true. A quarter of the caption
 no sizes, no background. `description` is one fixed wording, so that an answer can be checked.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,9 +22,13 @@ from janusflow.mini.scenes import (
 )
 from janusflow.mini.words import (
     ENGLISH_COUNTS,
+    ENGLISH_DRAW_FRAMES,
+    ENGLISH_FRAMES,
     ENGLISH_PLACES,
     ENGLISH_RELATIONS,
     KOREAN_COUNTS,
+    KOREAN_DRAW_FRAMES,
+    KOREAN_FRAMES,
     KOREAN_POSITIONS,
     KOREAN_RELATIONS,
     Language,
@@ -54,34 +58,7 @@ BARE_PROBABILITY = 0.15
 DRAW_PROBABILITY = 0.2
 """Of the frames that ask to draw rather than name a picture."""
 
-ENGLISH_FRAMES = (
-    "a picture of {scene}",
-    "an image of {scene}",
-    "a drawing of {scene}",
-    "a picture with {scene}",
-    "a simple picture showing {scene}",
-)
-ENGLISH_DRAW_FRAMES = (
-    "draw {scene}",
-    "please draw {scene}",
-    "paint {scene}",
-    "can you draw {scene}?",
-)
-KOREAN_FRAMES = (
-    "{scene} 그림",
-    "{scene}[이/가] 있는 그림",
-    "{scene}[을/를] 그린 그림",
-    "{scene}[이/가] 있다",
-    "{scene}[이/가] 있어요",
-)
 KOREAN_CONJUNCTIONS = ("[과/와]", "[과/와]", "하고", ",")
-KOREAN_DRAW_FRAMES = (
-    "{scene} 그려 줘",
-    "{scene}[을/를] 그려 줘",
-    "{scene}[을/를] 그려 주세요",
-    "{scene}[을/를] 그려 줄래?",
-)
-
 
 Where = Literal["places", "relation"]
 """How a caption says where things are: each by its place, or one from the other."""
@@ -121,24 +98,91 @@ def caption(
         placed: how often each of several objects is named with its place, if that is clear.
         plain: how often nothing but colours, shapes and numbers is said, as people mostly ask.
     """
+    style = _style(scene, rng, language=language, placed=placed, plain=plain)
+    return _worded(scene, _shuffled(scene, rng), style, rng, language=language)
+
+
+class PlannedCaption(NamedTuple):
+    """A caption, and what to draw for it."""
+
+    text: str
+    plan: str
+    """The same in canonical words and the same order, with the place of every object."""
+
+
+def planned_caption(
+    scene: Scene, rng: np.random.Generator, *, language: Language, placed: float, plain: float
+) -> PlannedCaption | None:
+    """Caption a scene as `caption` does, and plan it: None if some object's place is not clear.
+
+    What the caption says nothing of, sizes or the background, its plan leaves open as well.
+    """
+    if any(position(thing) is None for thing in scene.objects):
+        return None
+    style = _style(scene, rng, language=language, placed=placed, plain=plain)
+    groups = _shuffled(scene, rng)
+    planned = replace(style, framed=False, bare=False, where="places")
+    return PlannedCaption(
+        text=_worded(scene, groups, style, rng, language=language),
+        plan=_worded(scene, groups, planned, None, language=language),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Style:
+    """What a caption says beside colours, shapes and numbers, and how."""
+
+    sized: bool
+    with_background: bool
+    framed: bool
+    bare: bool
+    where: Where | None
+
+
+def _style(
+    scene: Scene, rng: np.random.Generator, *, language: Language, placed: float, plain: float
+) -> _Style:
     is_plain = rng.random() < plain
     is_short = is_plain or rng.random() < SHORT_PROBABILITY
     sized = not is_short and rng.random() < SIZE_PROBABILITY
     with_background = not is_short and rng.random() < BACKGROUND_PROBABILITY
     framed = not is_short and rng.random() < FRAME_PROBABILITY
     where = None if is_plain else _what_is_said_of_places(scene, rng, placed=placed)
+    bare = language == "en" and not framed and rng.random() < BARE_PROBABILITY
+    return _Style(
+        sized=sized, with_background=with_background, framed=framed, bare=bare, where=where
+    )
+
+
+def _shuffled(scene: Scene, rng: np.random.Generator) -> list[Group]:
+    groups = grouped(scene)
+    rng.shuffle(groups)
+    return groups
+
+
+def _worded(
+    scene: Scene,
+    groups: list[Group],
+    style: _Style,
+    rng: np.random.Generator | None,
+    *,
+    language: Language,
+) -> str:
+    """Put a scene into words, canonical ones without an rng."""
     if language == "en":
-        bare = not framed and rng.random() < BARE_PROBABILITY
-        text = _english_objects(scene, rng, sized=sized, bare=bare, where=where)
-        if with_background:
+        text = _english_objects(scene, groups, style, rng)
+        if style.with_background:
             text = f"{text} on {background_phrase(scene.background, 'en')}"
-        return _finish_english(_framed(text, rng, "en") if framed else text, rng)
-    text = _korean_objects(scene, rng, sized=sized, where=where)
-    if with_background:
-        # A second "...에" after the background's own reads badly, so a comma stands there.
-        link = ", " if "에 " in text else "에 "
-        text = f"{background_phrase(scene.background, 'ko')}{link}{text}"
-    return _framed(text, rng, "ko") if framed else text
+    else:
+        text = _korean_objects(scene, groups, style, rng)
+        if style.with_background:
+            # A second "...에" after the background's own reads badly, so a comma stands there.
+            link = ", " if "에 " in text else "에 "
+            text = f"{background_phrase(scene.background, 'ko')}{link}{text}"
+    if rng is None:
+        return text
+    text = _framed(text, rng, language) if style.framed else text
+    return _finish_english(text, rng) if language == "en" else text
 
 
 def description(scene: Scene, *, language: Language) -> str:
@@ -211,21 +255,20 @@ def _phrase(
 
 
 def _english_objects(
-    scene: Scene, rng: np.random.Generator, *, sized: bool, bare: bool, where: Where | None
+    scene: Scene, groups: list[Group], style: _Style, rng: np.random.Generator | None
 ) -> str:
-    groups = grouped(scene)
-    rng.shuffle(groups)
     phrases = [
-        _phrase(each, "en", counted=True, sized=sized, bare=bare, rng=rng) for each in groups
+        _phrase(each, "en", counted=True, sized=style.sized, bare=style.bare, rng=rng)
+        for each in groups
     ]
-    if where == "places":
+    if style.where == "places":
         places = [
             [pick(rng, ENGLISH_PLACES[place]) for place in _places(scene, each)] for each in groups
         ]
         return join(
             [f"{phrase} {join(at, 'en')}" for phrase, at in zip(phrases, places, strict=True)], "en"
         )
-    if where == "relation":
+    if style.where == "relation":
         side = relation(groups[0].thing, groups[1].thing)
         return f"{phrases[0]} {pick(rng, ENGLISH_RELATIONS[side])} {phrases[1]}"
     if len(scene.objects) == len(groups) == 2:
@@ -234,13 +277,11 @@ def _english_objects(
 
 
 def _korean_objects(
-    scene: Scene, rng: np.random.Generator, *, sized: bool, where: Where | None
+    scene: Scene, groups: list[Group], style: _Style, rng: np.random.Generator | None
 ) -> str:
-    groups = grouped(scene)
-    rng.shuffle(groups)
     counted = any(group.count > 1 for group in groups)
-    phrases = [_phrase(each, "ko", counted=counted, sized=sized, rng=rng) for each in groups]
-    if where == "places":
+    phrases = [_phrase(each, "ko", counted=counted, sized=style.sized, rng=rng) for each in groups]
+    if style.where == "places":
         link = pick(rng, ("에", "에 있는"))
         places = [
             join([KOREAN_POSITIONS[place] for place in _places(scene, each)], "ko")
@@ -248,7 +289,7 @@ def _korean_objects(
         ]
         phrases = [f"{at}{link} {phrase}" for phrase, at in zip(phrases, places, strict=True)]
         return join(phrases, "ko", conjunction=pick(rng, KOREAN_CONJUNCTIONS))
-    if where == "relation":
+    if style.where == "relation":
         side = KOREAN_RELATIONS[relation(groups[0].thing, groups[1].thing)]
         link = pick(rng, ("{b} {side}에 {a}", "{b} {side}에 있는 {a}", "{b}의 {side}에 {a}"))
         return fill(link, {"a": phrases[0], "b": phrases[1], "side": side})

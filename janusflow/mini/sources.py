@@ -14,13 +14,21 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources import Weighted
-from janusflow.mini.captions import PLACED_PROBABILITY, caption, placed_caption
+from janusflow.mini.captions import (
+    PLACED_PROBABILITY,
+    caption,
+    placed_caption,
+    planned_caption,
+)
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.questions import Kind, ask_all
 from janusflow.mini.scenes import SHAPES, sample_scene
 from janusflow.mini.words import Language
+from janusflow.processing.templates import planning_question
 
 MAX_TURNS = 16
+PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.3, 0.25, 0.5
+"""Of captions with plans: those of several objects of one kind, and as `caption` has them."""
 INDEPENDENT_SHARE = 0.85
 """Of the pictures with questions; the others are one conversation of several turns."""
 
@@ -129,6 +137,30 @@ class SceneLookups:
         return UnderstandingSample(
             pictures=(), turns=tuple(Turn(question=asked, answer=told) for asked, told in turns)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenePlans:
+    """Captions, answered by what to draw for them: the same with a place for every object.
+
+    A scene is one of many that its caption allows, so the answers are a distribution over layouts.
+    """
+
+    name: str = "scene plans"
+
+    def __len__(self) -> int:
+        return 1
+
+    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
+        """One caption with its plan."""
+        planned = None
+        while planned is None:
+            scene = sample_scene(rng, identical=True if rng.random() < PLANS_ALIKE else None)
+            planned = planned_caption(
+                scene, rng, language=_language(rng), placed=PLANS_PLACED, plain=PLANS_PLAIN
+            )
+        asked = Turn(question=planning_question(planned.text), answer=planned.plan)
+        return UnderstandingSample(pictures=(), turns=(asked,))
 
 
 def scene_questions(config: SourceConfig) -> list[Weighted]:
@@ -250,6 +282,12 @@ def scene_texts(config: SourceConfig) -> list[Weighted]:
     """
     options = _options(config, known=("places",))
     return [Weighted(SceneTexts(places=float(options.get("places", 0.0))), config.weight)]
+
+
+def scene_plans(config: SourceConfig) -> list[Weighted]:
+    """Captions and plans; the path is not read. No options."""
+    _options(config, known=())
+    return [Weighted(ScenePlans(), config.weight)]
 
 
 def scene_lookups(config: SourceConfig) -> list[Weighted]:

@@ -108,6 +108,32 @@ ENGLISH_PLACES: dict[str, tuple[str, ...]] = {
     "bottom": ("at the bottom",),
     "bottom right": ("in the bottom right", "in the bottom right corner"),
 }
+ENGLISH_FRAMES = (
+    "a picture of {scene}",
+    "an image of {scene}",
+    "a drawing of {scene}",
+    "a picture with {scene}",
+    "a simple picture showing {scene}",
+)
+ENGLISH_DRAW_FRAMES = (
+    "draw {scene}",
+    "please draw {scene}",
+    "paint {scene}",
+    "can you draw {scene}?",
+)
+KOREAN_FRAMES = (
+    "{scene} 그림",
+    "{scene}[이/가] 있는 그림",
+    "{scene}[을/를] 그린 그림",
+    "{scene}[이/가] 있다",
+    "{scene}[이/가] 있어요",
+)
+KOREAN_DRAW_FRAMES = (
+    "{scene} 그려 줘",
+    "{scene}[을/를] 그려 줘",
+    "{scene}[을/를] 그려 주세요",
+    "{scene}[을/를] 그려 줄래?",
+)
 ENGLISH_BACKGROUNDS: dict[BackgroundKind, str] = {
     "plain": "a {first} background",
     "stripes": "a {first} and {last} striped background",
@@ -131,9 +157,9 @@ OPPOSITE: dict[Relation, Relation] = {
 SYNONYM_PROBABILITY = 0.2
 
 
-def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """Draw one of the options, all equally likely."""
-    return options[int(rng.integers(len(options)))]
+def pick(rng: np.random.Generator | None, options: Sequence[T]) -> T:
+    """Draw one of the options, all equally likely; the canonical one, the first, without an rng."""
+    return options[0 if rng is None else int(rng.integers(len(options)))]
 
 
 def with_particles(text: str) -> str:

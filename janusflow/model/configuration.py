@@ -45,6 +45,9 @@ class JanusFlowConfig(PreTrainedConfig):
     image_attention: str = "causal"
     """What a picture's embeddings (seen or drawn, the first one included) see of one another in the
     LLM: those before them (causal, paper section 3.1) or all (bidirectional). Text is causal."""
+    plans: bool = False
+    """Whether the LLM has learnt to plan: to the `planning_question` (processing/templates.py) it
+    answers with a prompt that says where everything is, which is drawn instead."""
     vae: str | None = "stabilityai/sdxl-vae"
     """Folder beside the weights, or hub id, of the VAE."""
     official: dict | None = None

@@ -22,6 +22,9 @@ UNDERSTANDING_SYSTEM_PROMPT = (
 )
 """The release's default for questions; prompts for drawing have none."""
 
+PLANNING_QUESTION = "Plan: {prompt}"
+"""What a model that plans (`JanusFlowConfig.plans`) is asked before it draws a prompt."""
+
 
 class Message(TypedDict):
     """One turn of a conversation, in the release's shape."""
@@ -47,6 +50,11 @@ TEMPLATES: dict[str, ChatTemplate] = {
 """By the names of `sft_format` in the release's processor_config.json."""
 RELEASE_TEMPLATE = "deepseek_old"
 """What the released JanusFlow uses."""
+
+
+def planning_question(prompt: str) -> str:
+    """The question whose answer is a prompt that says where everything is, for drawing."""
+    return PLANNING_QUESTION.format(prompt=prompt)
 
 
 def find_template(name: str) -> ChatTemplate:

@@ -30,6 +30,7 @@ from janusflow.mini.easy_vqa import easy_vqa_questions
 from janusflow.mini.sources import (
     scene_drawings,
     scene_lookups,
+    scene_plans,
     scene_questions,
     scene_texts,
 )
@@ -147,6 +148,7 @@ MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = 
         "text": scene_texts,
     },
     "scene-lookups": {"understanding": scene_lookups},
+    "scene-plans": {"understanding": scene_plans},
     "easy-vqa": {"understanding": easy_vqa_questions},
 }
 """Formats that only the recipe of `mini` needs, beside those of janusflow/data/formats.py."""

@@ -43,14 +43,18 @@ def start_model(
         return new_model(settings, processor, where=str(recipe.run))
     folder = model_folder(recipe.start)
     repa, image_attention = settings.pop("repa", None), settings.pop("image_attention", None)
+    plans = settings.pop("plans", None)
     if settings:
         raise ConfigError(
             f"{recipe.run}: start={recipe.start} and new={', '.join(settings)}: a model that is "
-            "there already takes only new.repa, for a head it lacks, and new.image_attention."
+            "there already takes only new.repa, for a head it lacks, new.image_attention and "
+            "new.plans."
         )
     model = load_model(folder, dtype=torch.float32)
     if image_attention is not None:
         model.config.change_image_attention(image_attention)
+    if plans is not None:
+        model.config.plans = bool(plans)
     if repa is not None and model.repa_head is None:
         model.add_repa_head(repa)
     return model

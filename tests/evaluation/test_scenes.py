@@ -12,6 +12,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.runner import Report, RunFiles, run_task
 from janusflow.evaluation.scenes import SEEDS_APART, shapes
+from janusflow.evaluation.shape_scores import plan_scores
 from janusflow.evaluation.shapes import (
     CATEGORIES,
     MAX_ANSWER_TOKENS,
@@ -65,10 +66,12 @@ class Oracle:
         solver: str,
         shift: float,
         numerics: str,
+        plan: str,
         seed: int,
         batch_size: int,
     ) -> list[Image.Image]:
-        assert (shift, numerics, batch_size) == (1.0, "accurate", len(prompt))
+        assert (shift, numerics, plan) == (1.0, "accurate", "auto")
+        assert batch_size == len(prompt)
         self.batches.append(("draw", len(prompt)))
         asked = [(text, seed + i) for i, text in enumerate(prompt)]
         self.drawn += asked
@@ -132,6 +135,18 @@ def test_a_true_model_is_right_in_everything_that_is_reported(report: Report):
     assert [shares[name].num_items for name in names[:12]] == [LIMIT] * 12
     assert shares["questions"].num_items == 2 * LIMIT
     assert shares["mean of categories en"].num_items == 6 * LIMIT
+
+
+def test_plans_are_scored_by_the_objects_they_name(report: Report):
+    rows = [{**row, "plan": None} for row in drawings(report)]
+    assert plan_scores(rows) == []
+    rows = [{**row, "plan": row["prompt"]} for row in rows]
+    assert [(s.name, s.value, s.num_items) for s in plan_scores(rows)] == [
+        ("plans en", 1.0, 6 * LIMIT),
+        ("plans ko", 1.0, 6 * LIMIT),
+    ]
+    rows[0]["plan"] = "a red circle and one thing more: a red circle"
+    assert [s.value for s in plan_scores(rows)] == [pytest.approx(1 - 1 / (6 * LIMIT)), 1.0]
 
 
 def test_true_renders_are_at_no_distance_and_renders_arranged_anew_at_the_floor(report: Report):

@@ -9,7 +9,13 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from janusflow.mini.captions import PLACED_PROBABILITY, caption, description, placed_caption
+from janusflow.mini.captions import (
+    PLACED_PROBABILITY,
+    caption,
+    description,
+    placed_caption,
+    planned_caption,
+)
 from janusflow.mini.scenes import (
     Background,
     Scene,
@@ -230,6 +236,28 @@ def test_a_placed_caption_tells_what_stands_where_and_where_nothing_stands(langu
                 assert read(thing, language) == Counter([(stands.colour, stands.shape)])
         assert held.total() == len(scene.objects)
     assert 30 < num_unclear < 130
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_plan_says_what_its_caption_says_and_where_everything_is(language: Language):
+    num_planned = 0
+    for seed in range(300):
+        scene = sample_scene(np.random.default_rng((seed, 0)))
+        rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+        planned = planned_caption(scene, rng, language=language, placed=0.2, plain=0.3)
+        is_clear = all(position(thing) is not None for thing in scene.objects)
+        assert (planned is not None) == is_clear
+        if planned is None:
+            continue
+        num_planned += 1
+        text = caption(scene, same, language=language, placed=0.2, plain=0.3)
+        assert planned.text == text
+        wanted = Counter((each.colour, each.shape, position(each)) for each in scene.objects)
+        assert said_places(planned.plan, language) == wanted, planned.plan
+        assert read(planned.plan, language) == read(text, language)
+        said = "background" if language == "en" else "배경"
+        assert (said in planned.plan) == (said in text)
+    assert num_planned > 150
 
 
 def test_backgrounds_are_true_and_said_of_half():

@@ -15,6 +15,7 @@ from janusflow.data.sources import Source, Weighted
 from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
+from janusflow.mini.naming import named_objects
 from janusflow.mini.questions import Kind, Question, ask_all
 from janusflow.mini.scenes import SHAPES, Scene, composition, is_held_out, sample_scene
 from janusflow.mini.sources import (
@@ -22,6 +23,7 @@ from janusflow.mini.sources import (
     pixel_values,
     scene_drawings,
     scene_lookups,
+    scene_plans,
     scene_questions,
     scene_texts,
 )
@@ -187,6 +189,22 @@ def test_lookups_ask_a_caption_about_its_places_without_a_picture(folder: Path):
         named = {answer.split()[-1] for answer in answers} - nothing
         assert named <= {"ring", "star", "고리", "별"}
         assert all(name in caption for name in named)
+
+
+def test_plans_answer_a_caption_with_its_objects_in_places(folder: Path):
+    ((source, _),) = scene_plans(config(folder))
+    rng = np.random.default_rng(0)
+    languages: set[str] = set()
+    for _ in range(50):
+        sample = source.sample(0, rng)
+        (turn,) = sample.turns
+        language: Language = "en" if turn.answer.isascii() else "ko"
+        languages.add(language)
+        named = [named_objects(text, language=language) for text in (turn.question, turn.answer)]
+        assert sample.pictures == ()
+        assert turn.question.startswith("Plan: ")
+        assert named[0] == named[1]
+    assert languages == {"en", "ko"}
 
 
 def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Path):

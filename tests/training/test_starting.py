@@ -124,6 +124,14 @@ def test_a_model_that_is_there_can_go_on_with_attention_both_ways(tmp_path: Path
         start(start=str(tmp_path), new={"image_attention": "both"})
 
 
+def test_a_model_that_is_there_can_be_told_that_it_learns_to_plan(tmp_path: Path):
+    model = run_model()
+    model.save_pretrained(tmp_path)
+    started = start(start=str(tmp_path), new={"plans": True})
+    assert (model.config.plans, started.config.plans) == (False, True)
+    assert_holds(started, model.state_dict())
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

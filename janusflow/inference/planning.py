@@ -1,0 +1,68 @@
+"""Plan before drawing: the LLM says where everything is, and that is drawn instead of the prompt.
+
+A prompt mostly leaves layout open. Decided while drawing, it must come out of noise in the few
+steps in which every place may still take every object; decided in words, one token after the
+other, it is settled before the first step. Works with models that have learnt to
+(`JanusFlowConfig.plans`).
+"""
+
+from collections.abc import Callable, Sequence
+
+from janusflow.config.errors import ConfigError
+from janusflow.inference.answering import AnsweringSettings
+from janusflow.inference.conversing import Message, question_message
+from janusflow.inference.drawing import DrawingSettings
+from janusflow.processing.templates import planning_question
+
+HOW = AnsweringSettings(max_new_tokens=160, temperature=1.0, top_p=0.9)
+"""Drawn, so that seeds give layouts of their own, but from what is likely."""
+
+Answer = Callable[..., list[str]]
+"""`JanusFlow.answer`."""
+
+
+def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_original: bool) -> bool:
+    """Tell whether prompts are planned: what is there already needs no layout.
+
+    Raises:
+        ConfigError: it is asked for, and the model has not learnt to.
+    """
+    if settings.plan == "always" and not has_learnt:
+        raise ConfigError(
+            f"plan={settings.plan} with a model that has not learnt to plan (plans is false in its "
+            "config.json). Use plan=auto, or train it (docs/training.md)."
+        )
+    return settings.plan == "always" or (
+        settings.plan == "auto" and has_learnt and not has_original
+    )
+
+
+def plan_prompts(
+    answer: Answer, prompts: Sequence[str], *, first_seed: int, batch_size: int
+) -> list[str]:
+    """Plan every picture; a plan depends on its prompt and on the picture's seed only.
+
+    Args:
+        answer: answers conversations side by side.
+        prompts: one a picture.
+        first_seed: the seed of the first picture; the others follow.
+        batch_size: plans made side by side.
+    """
+    plans: list[str] = []
+    for first in range(0, len(prompts), batch_size):
+        part = prompts[first : first + batch_size]
+        answers = answer(
+            [conversation(prompt) for prompt in part],
+            max_new_tokens=HOW.max_new_tokens,
+            temperature=HOW.temperature,
+            top_p=HOW.top_p,
+            seed=first_seed + first,
+        )
+        # An empty plan would draw anything at all.
+        plans += [plan.strip() or prompt for plan, prompt in zip(answers, part, strict=True)]
+    return plans
+
+
+def conversation(prompt: str) -> list[Message]:
+    """What the model is asked, as it was in training: no system prompt."""
+    return [{"role": "system", "content": ""}, question_message([], planning_question(prompt))]
