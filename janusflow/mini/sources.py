@@ -27,7 +27,8 @@ from janusflow.mini.words import Language
 from janusflow.processing.templates import planning_question
 
 MAX_TURNS = 16
-PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.3, 0.25, 0.5
+PLANS_A_SAMPLE = 3
+PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.25, 0.15, 0.3
 """Of captions with plans: those of several objects of one kind, and as `caption` has them."""
 INDEPENDENT_SHARE = 0.85
 """Of the pictures with questions; the others are one conversation of several turns."""
@@ -152,15 +153,18 @@ class ScenePlans:
         return 1
 
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
-        """One caption with its plan."""
+        """Some captions with their plans, each on its own."""
+        turns = tuple(self._turn(rng) for _ in range(PLANS_A_SAMPLE))
+        return UnderstandingSample(pictures=(), turns=turns, are_independent=True)
+
+    def _turn(self, rng: np.random.Generator) -> Turn:
         planned = None
         while planned is None:
             scene = sample_scene(rng, identical=True if rng.random() < PLANS_ALIKE else None)
             planned = planned_caption(
                 scene, rng, language=_language(rng), placed=PLANS_PLACED, plain=PLANS_PLAIN
             )
-        asked = Turn(question=planning_question(planned.text), answer=planned.plan)
-        return UnderstandingSample(pictures=(), turns=(asked,))
+        return Turn(question=planning_question(planned.text), answer=planned.plan)
 
 
 def scene_questions(config: SourceConfig) -> list[Weighted]:

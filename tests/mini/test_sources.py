@@ -197,13 +197,17 @@ def test_plans_answer_a_caption_with_its_objects_in_places(folder: Path):
     languages: set[str] = set()
     for _ in range(50):
         sample = source.sample(0, rng)
-        (turn,) = sample.turns
-        language: Language = "en" if turn.answer.isascii() else "ko"
-        languages.add(language)
-        named = [named_objects(text, language=language) for text in (turn.question, turn.answer)]
         assert sample.pictures == ()
-        assert turn.question.startswith("Plan: ")
-        assert named[0] == named[1]
+        assert sample.are_independent
+        assert len(sample.turns) == sources.PLANS_A_SAMPLE
+        for turn in sample.turns:
+            language: Language = "en" if turn.answer.isascii() else "ko"
+            languages.add(language)
+            asked, planned = (
+                named_objects(text, language=language) for text in (turn.question, turn.answer)
+            )
+            assert turn.question.startswith("Plan: ")
+            assert asked == planned
     assert languages == {"en", "ko"}
 
 
