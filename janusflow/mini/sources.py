@@ -22,14 +22,14 @@ from janusflow.mini.captions import (
 )
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.questions import Kind, ask_all
-from janusflow.mini.scenes import SHAPES, sample_scene
+from janusflow.mini.scenes import SHAPES, Scene, sample_scene
 from janusflow.mini.words import Language
 from janusflow.processing.templates import planning_question
 
 MAX_TURNS = 16
 PLANS_A_SAMPLE = 3
-PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.25, 0.15, 0.3
-"""Of captions with plans: those of several objects of one kind, and as `caption` has them."""
+PLANS_PAIRS, PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.45, 0.2, 0.15, 0.2
+"""Of captions with plans: those of two that differ, of several of one kind, and as in `caption`."""
 INDEPENDENT_SHARE = 0.85
 """Of the pictures with questions; the others are one conversation of several turns."""
 
@@ -140,6 +140,13 @@ class SceneLookups:
         )
 
 
+def _scene_to_plan(rng: np.random.Generator) -> Scene:
+    choice = rng.random()
+    if choice < PLANS_PAIRS:  # only these can be captioned by how they lie to one another
+        return sample_scene(rng, num_objects=2, identical=False)
+    return sample_scene(rng, identical=True if choice < PLANS_PAIRS + PLANS_ALIKE else None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScenePlans:
     """Captions, answered by what to draw for them: the same with a place for every object.
@@ -160,7 +167,7 @@ class ScenePlans:
     def _turn(self, rng: np.random.Generator) -> Turn:
         planned = None
         while planned is None:
-            scene = sample_scene(rng, identical=True if rng.random() < PLANS_ALIKE else None)
+            scene = _scene_to_plan(rng)
             planned = planned_caption(
                 scene, rng, language=_language(rng), placed=PLANS_PLACED, plain=PLANS_PLAIN
             )
