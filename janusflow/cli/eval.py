@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from janusflow.cli.options import Guidance, Model, Plan, Solver, Steps
+from janusflow.cli.options import BestOf, Guidance, Model, Plan, Solver, Steps
 from janusflow.evaluation.registry import TASKS
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
@@ -76,12 +76,10 @@ def command(
     guidance: Guidance = 2.0,
     solver: Solver = "euler",
     plan: Plan = "auto",
+    best_of: BestOf = 1,
     sweep: Annotated[
         bool,
-        typer.Option(
-            "--sweep",
-            help="Every combination of guidance, steps, solver, shift, numerics and plan.",
-        ),
+        typer.Option("--sweep", help="Every combination of guidance, steps, solver, best_of, ..."),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Items side by side.")] = 50,
     out: Annotated[
@@ -144,7 +142,9 @@ def command(
     with process_group():
         settings: dict[str, Any] = {
             "name": model if opened.needs_model else str(drawn),
-            "drawing": DrawingSettings(steps=steps, guidance=guidance, solver=solver, plan=plan),
+            "drawing": DrawingSettings(
+                steps=steps, guidance=guidance, solver=solver, plan=plan, best_of=best_of
+            ),
             "batch_size": batch_size,
             "files": files,
             "crew": Crew(number=rank(), size=num_processes(), wait=wait_for_all),

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from janusflow.cli.options import (
+    BestOf,
     Device,
     Dtype,
     Guidance,
@@ -51,6 +52,7 @@ def command(
         Literal["accurate", "parity"], typer.Option(help="parity: bfloat16 steps, as released.")
     ] = "accurate",
     plan: Plan = "auto",
+    best_of: BestOf = 1,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
     model: Model = "mini",
     device: Device = "auto",
@@ -90,6 +92,7 @@ def command(
         shift=shift,
         numerics=numerics,
         plan=plan,
+        best_of=best_of,
         progress=not quiet,
         batch_size=batch_size,
     )

@@ -29,6 +29,9 @@ Steps = Annotated[int, typer.Option(min=1, help="Solver steps; dopri5 chooses it
 Solver = Annotated[
     Literal["euler", "midpoint", "heun", "rk4", "dopri5"], typer.Option(help="ODE solver.")
 ]
+BestOf = Annotated[
+    int, typer.Option(min=1, help="Draw so many for each picture; the model's own choice is kept.")
+]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
 Plan = Annotated[
     Literal["auto", "always", "never"],

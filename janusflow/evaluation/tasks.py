@@ -81,6 +81,7 @@ class Model(Protocol):
         shift: float,
         numerics: str,
         plan: str,
+        best_of: int,
         seed: int,
         batch_size: int,
     ) -> list[Image.Image]:

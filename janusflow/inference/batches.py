@@ -21,6 +21,7 @@ from janusflow.inference.drawing import (
     times_from,
 )
 from janusflow.inference.pictures import decode_latents
+from janusflow.inference.seeds import of_candidates
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 DEFAULT_BATCH_SIZE = 8
@@ -50,7 +51,7 @@ class Order:
     settings: DrawingSettings
     original: Original | None
     plans: tuple[str, ...] | None = None
-    """For every picture what is drawn instead of its prompt."""
+    """For every candidate what is drawn instead of its prompt."""
 
     def __post_init__(self) -> None:
         if not self.prompts or self.num_images < 1:
@@ -61,16 +62,25 @@ class Order:
 
     @property
     def jobs(self) -> list[PictureJob]:
-        """The pictures prompt by prompt; picture i has the i-th seed."""
+        """All first candidates, then all second ones, ...; each time prompt by prompt.
+
+        Picture i has the i-th seed.
+        """
         rows = [index for index in range(len(self.prompts)) for _ in range(self.num_images)]
-        return [
-            PictureJob(
-                prompt_index=row,
-                read_index=row if self.plans is None else i,
-                seed=self.first_seed + i,
-            )
+        places = [
+            (row, seed + i)
+            for seed in of_candidates(self.first_seed, self.settings.best_of)
             for i, row in enumerate(rows)
         ]
+        return [
+            PictureJob(prompt_index=row, read_index=row if self.plans is None else place, seed=seed)
+            for place, (row, seed) in enumerate(places)
+        ]
+
+    @property
+    def asked(self) -> list[str]:
+        """What each candidate is to show."""
+        return [self.prompts[job.prompt_index] for job in self.jobs]
 
     @property
     def read(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Conversations to text: embed what the processor prepared, choose tokens, decode them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -58,6 +59,30 @@ def stream_text(
     rest = pieces.finish()
     if rest:
         yield rest if has_begun else rest.lstrip()
+
+
+@torch.no_grad()
+def log_likelihood(
+    model: JanusFlowForConditionalGeneration,
+    processor: JanusFlowProcessor,
+    batch: ConversationBatch,
+    answer: str,
+) -> float:
+    """Natural logarithm of the probability that a batch of one is answered so, its end included."""
+    words = processor.tokenizer.encode(f" {answer}", add_special_tokens=False)
+    own = torch.tensor([[*words, processor.eos_token_id]])
+    token_ids = torch.cat([batch.token_ids, own], dim=1)
+    attention_mask = torch.cat([batch.attention_mask, torch.ones_like(own)], dim=1)
+    whole = replace(batch, token_ids=token_ids, attention_mask=attention_mask)
+    logits = model.logits(
+        _embed(model, whole),
+        attention_mask.to(model.device),
+        pictures=pictures_of(token_ids.to(model.device), model.config),
+    )
+    length = own.shape[1]
+    # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
+    chances = logits[0, -length - 1 : -1].float().log_softmax(-1)
+    return float(chances.gather(1, own[0, :, None].to(model.device)).sum())
 
 
 def _tokens(

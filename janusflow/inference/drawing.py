@@ -47,10 +47,12 @@ class DrawingSettings:
     """Bend of the time grid: above 1 more steps are spent near noise."""
     numerics: str = "accurate"
     """accurate: the state is float32. parity: state, time and step are bfloat16, as released."""
-
     plan: str = "auto"
     """Whether the LLM first says where everything is (planning.py): auto is where it has learnt to
     and no picture is given to start from."""
+    best_of: int = 1
+    """So many are drawn for each picture, and the one that `JanusFlow.scorer` likes best is kept.
+    Candidate k of the picture with seed s has seed s + 1,000,000 k (seeds.py, best_of.py)."""
 
     def __post_init__(self) -> None:
         if self.plan not in PLANS:
@@ -72,6 +74,9 @@ class DrawingSettings:
                 "numerics=parity with solver=dopri5: the release has fixed bfloat16 steps only. "
                 "Use solver=euler, or numerics=accurate."
             )
+
+        if self.best_of < 1:
+            raise ConfigError(f"best_of={self.best_of}: at least 1 picture must be drawn.")
 
     @property
     def is_guided(self) -> bool:

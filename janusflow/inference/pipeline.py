@@ -4,8 +4,6 @@ It joins the parts (processor, model, VAE) and owns none of their mathematics: d
 the ODE, batches.py splits the work, answering.py chooses tokens, conversing.py makes text of them.
 """
 
-import json
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +13,17 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
 import janusflow
-from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.errors import CheckpointError
 from janusflow.inference.answering import AnsweringSettings
 from janusflow.inference.batches import Drawer, OnStep, Order, batch_size_for, draw_with_bar
+from janusflow.inference.best_of import best_of_each, own_judgement
 from janusflow.inference.conversing import (
     Message,
+    Pictures,
     PicturesPerQuestion,
     answer_texts,
     as_pictures,
+    log_likelihood,
     pair,
     question_message,
     stream_text,
@@ -32,18 +33,14 @@ from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.originals import keep_pixels_outside, prepare_original
 from janusflow.inference.pictures import vae_factor
 from janusflow.inference.planning import plan_prompts, plans_first
-from janusflow.interop.hub import CONFIG
-from janusflow.interop.saving import write_model
-from janusflow.interop.vae import SUBFOLDER, encode_pictures
+from janusflow.inference.saving import write_folder
+from janusflow.inference.seeds import chosen, of_candidates
+from janusflow.interop.vae import encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt
 from janusflow.processing.batches import ConversationBatch, PromptBatch
 from janusflow.processing.images import Picture
 from janusflow.processing.processor import JanusFlowProcessor
-
-SEED_LIMIT = 2**32
-"""Random seeds stay below this, so that people can type them again."""
-LARGEST_SEED = 2**62
 
 
 class JanusFlow:
@@ -63,6 +60,8 @@ class JanusFlow:
         self.vae = vae
         self.name = name
         self.is_quantized = is_quantized
+        self.scorer = own_judgement(self)
+        """Says which of `best_of` drawings is kept; put your own here."""
 
     @property
     def image_size(self) -> int:
@@ -88,6 +87,7 @@ class JanusFlow:
         shift: float = 1.0,
         numerics: str = "accurate",
         plan: str = "auto",
+        best_of: int = 1,
         progress: bool = False,
         batch_size: int | None = None,
     ) -> list[Image.Image]:
@@ -99,22 +99,24 @@ class JanusFlow:
             prompt: one or several.
             negative_prompt: what the unconditional branch reads, instead of nothing.
             num_images: per prompt.
-            steps: of the ODE solver; dopri5 chooses its own.
-            guidance: classifier-free guidance weight; 1 is none, and half the work.
-            solver: euler, midpoint, heun, rk4 or dopri5.
+            steps, guidance, solver, shift, numerics, plan, best_of: what `DrawingSettings` in
+                drawing.py says of each.
             seed: picture i of the call is drawn from noise seed + i; None is random.
             init_image: start from this picture, noised, instead of from noise alone.
             strength: share of the path that is walked from there: small stays close.
             mask: white is drawn anew, black keeps the pixels of `init_image`.
             on_step: called after every step of a batch with a DrawingStep, for previews.
-            shift: bend of the time grid; above 1 more steps are spent near noise.
-            numerics: "accurate" (float32 state), or "parity" (bfloat16 steps, as released).
-            plan: auto, always or never: whether the LLM first says where things are (planning.py).
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
         """
         settings = DrawingSettings(
-            steps=steps, guidance=guidance, solver=solver, shift=shift, numerics=numerics, plan=plan
+            steps=steps,
+            guidance=guidance,
+            solver=solver,
+            shift=shift,
+            numerics=numerics,
+            plan=plan,
+            best_of=best_of,
         )
         order = Order(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
@@ -124,13 +126,28 @@ class JanusFlow:
             settings=settings,
             original=self._original(init_image, strength=strength, mask=mask),
         )
-        order = self._planned(order, batch_size)
-        pictures = draw_with_bar(
-            self._drawer(order), order.jobs, on_step=on_step, show=progress, batch_size=batch_size
+        return self._draw(
+            order, kept=(init_image, mask), on_step=on_step, show=progress, batch_size=batch_size
         )
-        if init_image is not None and mask is not None:
-            pictures = keep_pixels_outside(pictures, init_image, mask=mask)
-        return self._with_records(order, pictures)
+
+    def _draw(
+        self,
+        order: Order,
+        *,
+        kept: tuple[Picture | None, Picture | None],
+        on_step: OnStep | None,
+        show: bool,
+        batch_size: int | None,
+    ) -> list[Image.Image]:
+        """Plan, draw and put back what a mask keeps; of a picture's candidates the best stays."""
+        order, (original, mask) = self._planned(order, batch_size), kept
+        drawer, jobs = self._drawer(order), order.jobs
+        pictures = draw_with_bar(drawer, jobs, on_step=on_step, show=show, batch_size=batch_size)
+        if original is not None and mask is not None:
+            pictures = keep_pixels_outside(pictures, original, mask=mask)
+        candidates = self._with_records(order, pictures)
+        number = order.settings.best_of
+        return best_of_each(candidates, order.asked, number=number, scorer=self.scorer)
 
     def _original(
         self, init_image: Picture | None, *, strength: float | None, mask: Picture | None
@@ -149,12 +166,13 @@ class JanusFlow:
         learnt, original = self.model.config.plans, order.original
         if not plans_first(order.settings, has_learnt=learnt, has_original=original is not None):
             return order
-        plans = plan_prompts(
-            self.answer,
-            [order.prompts[job.prompt_index] for job in order.jobs],
-            first_seed=order.first_seed,
-            batch_size=batch_size_for(order.settings, batch_size),
-        )
+        size, best_of = batch_size_for(order.settings, batch_size), order.settings.best_of
+        pictures = order.asked[: len(order.jobs) // best_of]
+        plans = [
+            plan
+            for seed in of_candidates(order.first_seed, best_of)
+            for plan in plan_prompts(self.answer, pictures, first_seed=seed, batch_size=size)
+        ]
         return replace(order, plans=tuple(plans))
 
     def _drawer(self, order: Order) -> Drawer:
@@ -285,6 +303,11 @@ class JanusFlow:
             first_seed=chosen(seed),
         )
 
+    def log_likelihood(self, images: Pictures, question: str, answer: str) -> float:
+        """Natural logarithm of the probability that just this is answered, its end included."""
+        asked = self._read([[question_message(as_pictures(images), question)]], allow_paths=True)
+        return log_likelihood(self.model, self.processor, asked, answer)
+
     @torch.no_grad()
     def _read(
         self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
@@ -304,24 +327,7 @@ class JanusFlow:
                 f"{folder}: {self.name} was loaded with quantize, its weights are gone: load it "
                 "without and save that."
             )
-        folder = Path(folder)
-        write_model(self.model, folder)
-        self.processor.save_pretrained(folder)
-        self.vae.save_pretrained(folder / SUBFOLDER)
-        config = folder / CONFIG
-        # On disk only: the VAE lies beside the weights now, wherever this one came from.
-        settings = json.loads(config.read_text(encoding="utf-8")) | {"vae": SUBFOLDER}
-        text = json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-        config.write_text(text, encoding="utf-8")
-
-
-def chosen(seed: int | None) -> int:
-    """The seed given, or a random one."""
-    if seed is None:
-        return secrets.randbelow(SEED_LIMIT)
-    if not 0 <= seed < LARGEST_SEED:
-        raise ConfigError(f"seed={seed} is outside 0 to {LARGEST_SEED - 1}: use a smaller one.")
-    return seed
+        write_folder(Path(folder), model=self.model, processor=self.processor, vae=self.vae)
 
 
 def as_prompt(batch: PromptBatch) -> Prompt:

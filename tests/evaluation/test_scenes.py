@@ -67,10 +67,11 @@ class Oracle:
         shift: float,
         numerics: str,
         plan: str,
+        best_of: int,
         seed: int,
         batch_size: int,
     ) -> list[Image.Image]:
-        assert (shift, numerics, plan) == (1.0, "accurate", "auto")
+        assert (shift, numerics, plan, best_of) == (1.0, "accurate", "auto", 1)
         assert batch_size == len(prompt)
         self.batches.append(("draw", len(prompt)))
         asked = [(text, seed + i) for i, text in enumerate(prompt)]

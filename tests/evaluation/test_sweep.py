@@ -74,15 +74,17 @@ def files(tmp_path: Path) -> RunFiles:
 
 
 def test_axes_are_drawing_settings_with_values_of_their_kind():
-    axes = read_axes(["guidance=1,2.5", "steps=10, 30", "solver=euler,heun", "numerics=parity"])
+    words = "guidance=1,2.5", "steps=10, 30", "solver=euler,heun", "numerics=parity", "best_of=1,4"
+    axes = read_axes(words)
     assert axes == {
         "guidance": [1.0, 2.5],
         "steps": [10, 30],
         "solver": ["euler", "heun"],
         "numerics": ["parity"],
+        "best_of": [1, 4],
     }
     found = combinations(axes, DrawingSettings(shift=3.0))
-    assert len(found) == len(set(found)) == 8
+    assert len(found) == len(set(found)) == 16
     assert {each.shift for each in found} == {3.0}
 
 
@@ -100,6 +102,7 @@ def test_axes_are_drawing_settings_with_values_of_their_kind():
         (["steps=10,10"], "a value is there twice"),
         (["steps=10", "steps=20"], "steps is there already"),
         (["steps=0"], "steps=0: at least 1"),
+        (["best_of=0"], "best_of=0: at least 1"),
         (["solver=magic"], "solver='magic' is unknown"),
         (["solver=euler,dopri5", "numerics=parity"], "numerics=parity with solver=dopri5"),
     ],

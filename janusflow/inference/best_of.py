@@ -1,0 +1,80 @@
+"""The best of several drawings: the model itself is asked how well each shows what was wanted."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from PIL import Image
+
+from janusflow.mini.naming import named_objects
+from janusflow.mini.wordings import WORDINGS
+from janusflow.mini.words import LANGUAGES
+
+Scorer: TypeAlias = Callable[[Image.Image, str], float]
+"""From a picture and its prompt to how well it shows the prompt: more is better."""
+MAX_DESCRIPTION_TOKENS = 96
+
+
+@runtime_checkable
+class Answerer(Protocol):
+    """The part of `janusflow.JanusFlow` that judges."""
+
+    def ask(self, images: Image.Image, question: str, *, max_new_tokens: int) -> str | list[str]:
+        """Answer a question about a picture."""
+        ...
+
+    def log_likelihood(self, images: Image.Image, question: str, answer: str) -> float:
+        """Natural logarithm of the probability of an answer."""
+        ...
+
+
+def own_judgement(jf: Answerer) -> Scorer:
+    """Score by what the model says of a picture: the chance of a yes, and 1 for the right objects.
+
+    The objects count where a prompt names coloured shapes: `mini` describes its pictures more
+    reliably than it says yes or no (docs/drawing.md has numbers). Scores of different prompts
+    cannot be compared.
+    """
+    return lambda picture, prompt: (
+        names_the_same(jf, picture, prompt) + chance_of_yes(jf, picture, prompt)
+    )
+
+
+def chance_of_yes(jf: Answerer, picture: Image.Image, prompt: str) -> float:
+    """How likely yes is, of yes and no, when asked whether the picture shows the prompt."""
+    question = f"Does the picture show {prompt.strip().rstrip('.?!')}?"
+    yes, no = (jf.log_likelihood(picture, question, answer) for answer in ("yes", "no"))
+    return 1 / (1 + math.exp(min(no - yes, 700)))  # exp of more overflows
+
+
+def names_the_same(jf: Answerer, picture: Image.Image, prompt: str) -> bool:
+    """Whether a description of the picture names the coloured shapes of the prompt and no others.
+
+    False, and nothing is asked, if the prompt names none.
+    """
+    for language in LANGUAGES:
+        wanted = named_objects(prompt, language=language)
+        if wanted:
+            question = WORDINGS[language]["description"][0]
+            told = jf.ask(picture, question, max_new_tokens=MAX_DESCRIPTION_TOKENS)
+            return named_objects(str(told), language=language) == wanted
+    return False
+
+
+def best_of_each(
+    candidates: Sequence[Image.Image], prompts: Sequence[str], *, number: int, scorer: Scorer
+) -> list[Image.Image]:
+    """Of pictures in turn, given in `number` candidates each, keep the best.
+
+    Args:
+        candidates: all first candidates, then all second ones, and so on.
+        prompts: one a candidate.
+        number: 1 keeps all, and asks nothing.
+        scorer: asked once about every candidate. Of those that score alike the first stays.
+    """
+    if number == 1:
+        return list(candidates)
+    scores = [scorer(*each) for each in zip(candidates, prompts, strict=True)]
+    wanted = len(candidates) // number
+    of_each = [range(picture, len(candidates), wanted) for picture in range(wanted)]
+    return [candidates[max(places, key=scores.__getitem__)] for places in of_each]

@@ -1,0 +1,30 @@
+"""Write a whole model folder: everything that `janusflow.load` needs, the VAE included."""
+
+import json
+from pathlib import Path
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from janusflow.interop.hub import CONFIG
+from janusflow.interop.saving import write_model
+from janusflow.interop.vae import SUBFOLDER
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.processor import JanusFlowProcessor
+
+
+def write_folder(
+    folder: Path,
+    *,
+    model: JanusFlowForConditionalGeneration,
+    processor: JanusFlowProcessor,
+    vae: AutoencoderKL,
+) -> None:
+    """Write our layout."""
+    write_model(model, folder)
+    processor.save_pretrained(folder)
+    vae.save_pretrained(folder / SUBFOLDER)
+    config = folder / CONFIG
+    # On disk only: the VAE lies beside the weights now, wherever this one came from.
+    settings = json.loads(config.read_text(encoding="utf-8")) | {"vae": SUBFOLDER}
+    text = json.dumps(settings, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    config.write_text(text, encoding="utf-8")
