@@ -48,6 +48,10 @@ def command(
     mask: Annotated[
         Path | None, typer.Option(help="White is drawn anew, black keeps --init-image.")
     ] = None,
+    invert: Annotated[
+        str | None,
+        typer.Option(help="What --init-image shows, '' to say nothing: start from its own noise."),
+    ] = None,
     numerics: Annotated[
         Literal["accurate", "parity"], typer.Option(help="parity: bfloat16 steps, as released.")
     ] = "accurate",
@@ -66,6 +70,8 @@ def command(
 
     Examples:
       janusflow generate "a red circle left of a blue square" -o out.png
+
+      janusflow generate "a blue circle" --init-image out.png --invert "a red circle"
 
       janusflow generate "파란 별" "노란 하트" -n 4 --seed 1 -o pictures/shape.png
     """
@@ -89,6 +95,7 @@ def command(
         init_image=init_image,
         strength=strength,
         mask=mask,
+        invert=invert,
         shift=shift,
         numerics=numerics,
         plan=plan,

@@ -59,6 +59,12 @@ class Order:
                 f"{len(self.prompts)} prompts, num_images={self.num_images}: give at least one of "
                 "each."
             )
+        is_own = self.original is not None and self.original.own is not None
+        if is_own and self.num_images * self.settings.best_of > 1:
+            raise ConfigError(
+                f"invert with num_images={self.num_images}, best_of={self.settings.best_of}: a "
+                "picture has one noise of its own, so all would be the same. Use 1 of each."
+            )
 
     @property
     def jobs(self) -> list[PictureJob]:

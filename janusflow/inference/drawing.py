@@ -161,6 +161,8 @@ class Original:
     """How much of the path is walked: it starts at t = 1 - strength."""
     mask: Bool[Tensor, "m 1 y x"] | None = None
     """True is drawn anew, False is kept; None draws all of it anew."""
+    own: Float[Tensor, "n c y x"] | None = None
+    """Where the drawing starts, if not between a seed's noise and the picture (inversion.py)."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.strength <= 1.0:
@@ -172,6 +174,9 @@ class Original:
     def start(self, noise: Float[Tensor, "b c y x"]) -> PathPoint:
         """Where on the straight path from this noise to this picture the drawing starts."""
         t = torch.full((len(noise),), 1.0 - self.strength, device=noise.device)
+        if self.own is not None:
+            velocity = (self.latent - self.own) / self.strength
+            return PathPoint(x_t=self.own.expand_as(noise), t=t, velocity=velocity)
         return point_on_path(data=self.latent.expand_as(noise), noise=noise, t=t)
 
 

@@ -29,15 +29,16 @@ from janusflow.inference.conversing import (
     stream_text,
 )
 from janusflow.inference.drawing import DrawingSettings, Original, read_prompts
+from janusflow.inference.inversion import inverted
 from janusflow.inference.metadata import DrawingRecord
-from janusflow.inference.originals import keep_pixels_outside, prepare_original
+from janusflow.inference.originals import GivenPicture, prepare_original
 from janusflow.inference.pictures import vae_factor
 from janusflow.inference.planning import plan_prompts, plans_first
 from janusflow.inference.saving import write_folder
 from janusflow.inference.seeds import chosen, of_candidates
 from janusflow.interop.vae import encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt
+from janusflow.model.prompt import Prompt, unconditional
 from janusflow.processing.batches import ConversationBatch, PromptBatch
 from janusflow.processing.images import Picture
 from janusflow.processing.processor import JanusFlowProcessor
@@ -83,6 +84,7 @@ class JanusFlow:
         init_image: Picture | None = None,
         strength: float | None = None,
         mask: Picture | None = None,
+        invert: str | None = None,
         on_step: OnStep | None = None,
         shift: float = 1.0,
         numerics: str = "accurate",
@@ -105,10 +107,12 @@ class JanusFlow:
             init_image: start from this picture, noised, instead of from noise alone.
             strength: share of the path that is walked from there: small stays close.
             mask: white is drawn anew, black keeps the pixels of `init_image`.
+            invert: what `init_image` shows, or "": start from its own noise (inversion.py).
             on_step: called after every step of a batch with a DrawingStep, for previews.
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
         """
+        given = GivenPicture(init_image, strength, mask, invert)
         settings = DrawingSettings(
             steps=steps,
             guidance=guidance,
@@ -124,42 +128,35 @@ class JanusFlow:
             num_images=num_images,
             first_seed=chosen(seed),
             settings=settings,
-            original=self._original(init_image, strength=strength, mask=mask),
+            original=self._original(given, settings),
         )
-        return self._draw(
-            order, kept=(init_image, mask), on_step=on_step, show=progress, batch_size=batch_size
-        )
+        return self._draw(order, given, on_step=on_step, show=progress, batch_size=batch_size)
 
     def _draw(
         self,
         order: Order,
+        given: GivenPicture,
         *,
-        kept: tuple[Picture | None, Picture | None],
         on_step: OnStep | None,
         show: bool,
         batch_size: int | None,
     ) -> list[Image.Image]:
         """Plan, draw and put back what a mask keeps; of a picture's candidates the best stays."""
-        order, (original, mask) = self._planned(order, batch_size), kept
+        order = self._planned(order, batch_size)
         drawer, jobs = self._drawer(order), order.jobs
         pictures = draw_with_bar(drawer, jobs, on_step=on_step, show=show, batch_size=batch_size)
-        if original is not None and mask is not None:
-            pictures = keep_pixels_outside(pictures, original, mask=mask)
-        candidates = self._with_records(order, pictures)
+        candidates = self._with_records(order, given.keep(pictures))
         number = order.settings.best_of
         return best_of_each(candidates, order.asked, number=number, scorer=self.scorer)
 
-    def _original(
-        self, init_image: Picture | None, *, strength: float | None, mask: Picture | None
-    ) -> Original | None:
-        return prepare_original(
-            init_image,
-            strength=strength,
-            mask=mask,
-            vae=self.vae,
-            size=self.image_size,
-            device=self.model.device,
-        )
+    def _original(self, given: GivenPicture, settings: DrawingSettings) -> Original | None:
+        size, device = self.image_size, self.model.device
+        original = prepare_original(given, vae=self.vae, size=size, device=device)
+        if original is None or given.invert is None:
+            return original
+        shown = as_prompt(self.processor.prompts([given.invert]))
+        source = shown if given.invert else unconditional(shown)
+        return inverted(original, self.model, source, settings=settings)
 
     def _planned(self, order: Order, batch_size: int | None) -> Order:
         """The order with a plan for every picture, where it wants them."""
