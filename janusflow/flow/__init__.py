@@ -4,10 +4,20 @@ Time has one direction: t=0 is noise, t=1 is data, velocity = data - noise. Noth
 model, a prompt or an image; the velocity is a function that the caller hands in.
 """
 
-from janusflow.flow.guidance import with_guidance
+from janusflow.flow.guidance import guided, with_guidance
 from janusflow.flow.noise import sample_noise
 from janusflow.flow.path import PathPoint, VelocityFn, per_example, point_on_path
-from janusflow.flow.solvers import AdaptiveSolution, StepInfo, solve, solve_adaptive
+from janusflow.flow.solvers import (
+    AdaptiveSolution,
+    Evaluation,
+    Solving,
+    StepInfo,
+    evaluate_all,
+    solve,
+    solve_adaptive,
+    solving,
+    solving_adaptively,
+)
 from janusflow.flow.tableaus import SOLVERS, ButcherTableau
 from janusflow.flow.times import sample_logit_normal, time_grid
 
@@ -15,15 +25,21 @@ __all__ = [
     "SOLVERS",
     "AdaptiveSolution",
     "ButcherTableau",
+    "Evaluation",
     "PathPoint",
+    "Solving",
     "StepInfo",
     "VelocityFn",
+    "evaluate_all",
+    "guided",
     "per_example",
     "point_on_path",
     "sample_logit_normal",
     "sample_noise",
     "solve",
     "solve_adaptive",
+    "solving",
+    "solving_adaptively",
     "time_grid",
     "with_guidance",
 ]

@@ -14,12 +14,18 @@ def with_guidance(velocity: VelocityFn, *, scale: float | Float[Tensor, " b"]) -
     unconditional velocity; a tensor gives every example its own scale.
     """
 
-    def guided(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
-        both = velocity(torch.cat([x_t, x_t]), torch.cat([t, t]))
-        conditional, unconditional = both.chunk(2)
-        weight = per_example(scale.to(both), x_t) if isinstance(scale, Tensor) else scale
-        # Not u + w (c - u): this form is exact at scale 0 and 1, and it is the release's, whose
-        # rounding `parity` repeats in bfloat16.
-        return weight * conditional - (weight - 1.0) * unconditional
+    def velocity_guided(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
+        return guided(velocity(torch.cat([x_t, x_t]), torch.cat([t, t])), scale=scale)
 
-    return guided
+    return velocity_guided
+
+
+def guided(
+    both: Float[Tensor, " two_b *shape"], *, scale: float | Float[Tensor, " b"]
+) -> Float[Tensor, " b *shape"]:
+    """Combine velocities that were evaluated together, [conditional, unconditional]."""
+    conditional, unconditional = both.chunk(2)
+    weight = per_example(scale.to(both), conditional) if isinstance(scale, Tensor) else scale
+    # Not u + w (c - u): this form is exact at scale 0 and 1, and it is the release's, whose
+    # rounding `parity` repeats in bfloat16.
+    return weight * conditional - (weight - 1.0) * unconditional

@@ -1,7 +1,9 @@
 """ODE solvers from noise (t=0) to data (t=1): fixed grids for any tableau, adaptive for dopri5.
 
 A solver knows nothing of models, prompts or guidance: it is handed a velocity function and the
-times. Guidance wraps the velocity function (guidance.py). The state is float32, whatever dtype the
+times. Guidance wraps the velocity function (guidance.py). Underneath, a solver is a generator that
+asks for one velocity after another (`solving`), so that solvers at different times can have theirs
+evaluated together; `solve` is the one that is alone. The state is float32, whatever dtype the
 velocity comes back in. The one exception has a name, `parity`: `solve(..., state_dtype=bfloat16)`
 steps as the release does, whose state, step size and time are all bfloat16.
 
@@ -10,10 +12,10 @@ its neighbours, within the tolerance. Solve examples one by one where that must 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -60,6 +62,28 @@ class AdaptiveSolution:
 OnStep: TypeAlias = Callable[[StepInfo], None]
 
 
+class Evaluation(NamedTuple):
+    """Where a solver wants the velocity: states " b *shape" and a time " b" for each."""
+
+    x_t: Tensor
+    t: Tensor
+
+
+Result = TypeVar("Result")
+Solving: TypeAlias = Generator[Evaluation, Tensor, Result]
+"""Asks for velocities, is sent each of them (" b *shape"), and returns what they lead to."""
+
+
+def evaluate_all(velocity: VelocityFn, solving: Solving[Result]) -> Result:
+    """Give a solver every velocity it asks for, and return what it returns."""
+    try:
+        evaluation = next(solving)
+        while True:
+            evaluation = solving.send(velocity(evaluation.x_t, evaluation.t))
+    except StopIteration as end:
+        return end.value
+
+
 def solve(
     velocity: VelocityFn,
     noise: Float[Tensor, " b *shape"],
@@ -81,13 +105,27 @@ def solve(
             to it, and the velocity gets the rounded t as float32. Thirty rounded steps add up to
             1.0034, as they do there.
     """
+    return evaluate_all(
+        velocity,
+        solving(noise, times=times, solver=solver, on_step=on_step, state_dtype=state_dtype),
+    )
+
+
+def solving(
+    noise: Float[Tensor, " b *shape"],
+    *,
+    times: Float[Tensor, " s"],
+    solver: str = "euler",
+    on_step: OnStep | None = None,
+    state_dtype: torch.dtype = torch.float32,
+) -> Solving[Tensor]:
+    """Do what `solve` does, asking for the velocities instead of calling for them."""
     tableau = _tableau(solver)
     grid = _checked_times(times)
     x_t = noise.to(state_dtype)
-    velocity = _with_time_of(velocity, state_dtype)
     for index, (t, t_next) in enumerate(pairwise(grid)):
         step_size = _rounded(t_next - t, state_dtype)
-        stages = _stages(velocity, x_t, t=t, step_size=step_size, tableau=tableau)
+        stages = yield from _stages(x_t, t=t, step_size=step_size, tableau=tableau)
         if on_step is not None:
             on_step(StepInfo(index=index, t=t, x_t=x_t, velocity=stages[0]))
         x_t = x_t + step_size * _weighted_sum(tableau.b, stages)
@@ -109,10 +147,33 @@ def solve_adaptive(
     A step is accepted if on every example the root mean square of error / (atol + rtol |x|) is at
     most 1. `max_evaluations` bounds the calls of `velocity`; needing more is refused.
     """
+    return evaluate_all(
+        velocity,
+        solving_adaptively(
+            noise,
+            rtol=rtol,
+            atol=atol,
+            start=start,
+            max_evaluations=max_evaluations,
+            on_step=on_step,
+        ),
+    )
+
+
+def solving_adaptively(
+    noise: Float[Tensor, " b *shape"],
+    *,
+    rtol: float = 1e-3,
+    atol: float = 1e-3,
+    start: float = 0.0,
+    max_evaluations: int = 600,
+    on_step: OnStep | None = None,
+) -> Solving[AdaptiveSolution]:
+    """Do what `solve_adaptive` does, asking for the velocities instead of calling for them."""
     if not (rtol > 0.0 and atol > 0.0):
         raise ConfigError(f"rtol={rtol}, atol={atol}: both must be positive. Try 1e-3.")
     x_t, t = noise.to(torch.float32), start
-    first = _evaluate(velocity, x_t, t)
+    first = yield from _evaluate(x_t, t)
     step_size = _first_step_size(x_t, first, rtol=rtol, atol=atol)
     evaluations, steps, rejected = 1, 0, 0
     while t < 1.0:
@@ -124,7 +185,7 @@ def solve_adaptive(
             )
         is_last = t + step_size >= 1.0
         step_size = 1.0 - t if is_last else step_size
-        stages = _stages(velocity, x_t, t=t, step_size=step_size, tableau=DOPRI5, first=first)
+        stages = yield from _stages(x_t, t=t, step_size=step_size, tableau=DOPRI5, first=first)
         x_next = x_t + step_size * _weighted_sum(DOPRI5.b, stages)
         error = _error(x_t, x_next, stages, step_size=step_size, rtol=rtol, atol=atol)
         if error <= 1.0:
@@ -142,26 +203,26 @@ def solve_adaptive(
 
 
 def _stages(
-    velocity: VelocityFn,
     x_t: Tensor,
     *,
     t: float,
     step_size: float,
     tableau: ButcherTableau,
     first: Tensor | None = None,
-) -> list[Tensor]:
-    """Evaluate the velocities one step combines; `first` is the one at x_t, if it is known."""
-    stages = [_evaluate(velocity, x_t, t) if first is None else first]
+) -> Solving[list[Tensor]]:
+    """Ask for the velocities one step combines; `first` is the one at x_t, if it is known."""
+    stages = [(yield from _evaluate(x_t, t)) if first is None else first]
     for weights, c in zip(tableau.a[1:], tableau.c[1:], strict=True):
         x_stage = x_t + step_size * _weighted_sum(weights, stages)
-        stages.append(_evaluate(velocity, x_stage, t + c * step_size))
+        stages.append((yield from _evaluate(x_stage, t + c * step_size)))
     return stages
 
 
-def _evaluate(velocity: VelocityFn, x_t: Tensor, t: float) -> Tensor:
+def _evaluate(x_t: Tensor, t: float) -> Solving[Tensor]:
     time_dtype = torch.promote_types(x_t.dtype, torch.float32)
     per_batch = torch.full((x_t.shape[0],), t, dtype=time_dtype, device=x_t.device)
-    return velocity(x_t, per_batch).to(x_t.dtype)
+    velocity = yield Evaluation(x_t, _as_held_in(x_t.dtype, per_batch))
+    return velocity.to(x_t.dtype)
 
 
 def _weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
@@ -179,13 +240,11 @@ def _rounded(value: float, dtype: torch.dtype) -> float:
     return value if _is_exact(dtype) else float(torch.tensor(value, dtype=dtype))
 
 
-def _with_time_of(velocity: VelocityFn, dtype: torch.dtype) -> VelocityFn:
-    """Let `velocity` see times as the release's `dtype` holds them."""
+def _as_held_in(dtype: torch.dtype, t: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Round times as the release's `dtype` holds them."""
     if _is_exact(dtype):
-        return velocity
-    return lambda x_t, t: velocity(
-        x_t, (RELEASE_TIME_SCALE * t).to(dtype).to(torch.float32) / RELEASE_TIME_SCALE
-    )
+        return t
+    return (RELEASE_TIME_SCALE * t).to(dtype).to(torch.float32) / RELEASE_TIME_SCALE
 
 
 def _tableau(solver: str) -> ButcherTableau:

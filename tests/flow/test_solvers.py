@@ -8,7 +8,13 @@ import torch
 
 from janusflow.config.errors import ConfigError
 from janusflow.flow.path import VelocityFn
-from janusflow.flow.solvers import StepInfo, solve, solve_adaptive
+from janusflow.flow.solvers import (
+    StepInfo,
+    solve,
+    solve_adaptive,
+    solving,
+    solving_adaptively,
+)
 from janusflow.flow.tableaus import SOLVERS
 from janusflow.flow.times import time_grid
 
@@ -81,6 +87,35 @@ def test_a_batch_equals_its_examples_alone(solver: str):
     together = solve(riccati, START, times=time_grid(7), solver=solver)
     alone = [solve(riccati, row[None], times=time_grid(7), solver=solver) for row in START]
     assert torch.equal(together, torch.cat(alone))
+
+
+def test_solvers_at_different_times_share_evaluations_and_end_as_alone():
+    """Four of them take as many evaluations together as the longest of them takes alone."""
+    starts = [START[:1], START[1:], 2.0 * START, 0.5 * START[:1]]
+    waiting = {
+        0: solving(starts[0], times=time_grid(9)),
+        1: solving(starts[1], times=time_grid(3), solver="heun"),
+        2: solving(starts[2], times=time_grid(2), solver="rk4"),
+        3: solving_adaptively(starts[3], rtol=1e-1, atol=1e-1),
+    }
+    wanted, ends = {index: next(solver) for index, solver in waiting.items()}, {}
+    num_shared = 0
+    while wanted:
+        sizes = [len(evaluation.t) for evaluation in wanted.values()]
+        x_t, t = (torch.cat(parts) for parts in zip(*wanted.values(), strict=True))
+        num_shared += 1
+        for index, velocity in zip(list(wanted), riccati(x_t, t).split(sizes), strict=True):
+            try:
+                wanted[index] = waiting[index].send(velocity)
+            except StopIteration as end:
+                ends[index] = end.value
+                del wanted[index]
+    adaptive = solve_adaptive(riccati, starts[3], rtol=1e-1, atol=1e-1)
+    assert num_shared == max(9, 2 * 3, 4 * 2, adaptive.num_evaluations)
+    assert torch.equal(ends[0], solve(riccati, starts[0], times=time_grid(9)))
+    assert torch.equal(ends[1], solve(riccati, starts[1], times=time_grid(3), solver="heun"))
+    assert torch.equal(ends[2], solve(riccati, starts[2], times=time_grid(2), solver="rk4"))
+    assert torch.equal(ends[3].data, adaptive.data)
 
 
 def test_the_state_is_float32_though_the_velocity_is_not():
