@@ -1,11 +1,17 @@
-"""What the LLM reads before a picture: a prompt's tokens, or the cache of reading them once."""
+"""What the LLM reads before a picture: a prompt's tokens, or the cache of reading them once.
 
+Such a cache serves conversations too, before their next token.
+"""
+
+import copy
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
+
+from janusflow.config.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,19 @@ class PromptCache:
     def __len__(self) -> int:
         """Tokens per row, padding included."""
         return self.attention_mask.shape[1]
+
+    def select(self, rows: list[int]) -> "PromptCache":
+        """Give a copy of these rows, repeats allowed."""
+        index = torch.tensor(rows, device=self.attention_mask.device)
+        # Selecting makes new tensors; only what holds them is to be copied before.
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        cache.batch_select_indices(index)
+        return PromptCache(
+            cache=cache,
+            attention_mask=self.attention_mask[index],
+            next_position=self.next_position[index],
+        )
 
 
 def left_padded(rows: list[list[int]], *, pad_token_id: int) -> Prompt:
@@ -81,3 +100,38 @@ def stack(prompts: list[Prompt], *, pad_token_id: int) -> Prompt:
         attention_mask=joined("attention_mask", 0),
         position_ids=joined("position_ids", 0),
     )
+
+
+def join(caches: list[PromptCache]) -> PromptCache:
+    """Copy the rows of several caches into one, padded on the left to the longest that is needed.
+
+    Raises:
+        ConfigError: the LLM forgets (sliding windows): its caches cannot be padded.
+    """
+    length = max(_needed_columns(cache) for cache in caches)
+
+    def joined(parts: list[Tensor]) -> Tensor:
+        """Columns are the last axis but one; where there are too many, padding is negative."""
+        return torch.cat(
+            [torch.nn.functional.pad(part, (0, 0, length - part.shape[-2], 0)) for part in parts]
+        )
+
+    together = DynamicCache()
+    for index, layers in enumerate(zip(*(cache.cache.layers for cache in caches), strict=True)):
+        if any(layer.is_sliding for layer in layers):
+            raise ConfigError(
+                f"layer {index} of the LLM keeps a sliding window of positions: rows of different "
+                "length cannot share its cache. Read them one by one."
+            )
+        keys = joined([layer.keys for layer in layers])
+        together.update(keys, joined([layer.values for layer in layers]), index)
+    return PromptCache(
+        cache=together,
+        attention_mask=joined([cache.attention_mask[..., None] for cache in caches])[..., 0],
+        next_position=torch.cat([cache.next_position for cache in caches]),
+    )
+
+
+def _needed_columns(cache: PromptCache) -> int:
+    """All but those at the beginning that are padding in every row."""
+    return len(cache) - int(cache.attention_mask.any(0).int().argmax())
