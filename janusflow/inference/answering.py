@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from janusflow.config.errors import ConfigError
 from janusflow.model.attention import llm_mask
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import PromptCache
 
 REPLACEMENT = "�"
 """What decoding gives for bytes that are no whole character yet."""
@@ -66,30 +67,70 @@ def answer_tokens(
     """
     ends = end_ids(model.config.eos_token_id)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    cache = DynamicCache(config=model.config.llm_config)
-    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    has_ended = [False] * len(embeds)
-    for _ in range(settings.max_new_tokens):
-        # An answer grows with every token, so a compiled model would be compiled over and over.
-        with torch.compiler.set_stance("force_eager"):
-            logits = model.llm(
-                inputs_embeds=embeds,
-                attention_mask=llm_mask(attention_mask, pictures, embeds),
-                position_ids=positions,
-                cache=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+    logits, context = read_embeds(model, embeds, attention_mask, pictures=pictures)
+    has_ended, tokens = [False] * len(embeds), []
+    for number in range(settings.max_new_tokens):
+        if number:
+            logits, context = read_tokens(model, tokens, context)
         tokens = choose_tokens(logits, settings, generators)
         has_ended = [ended or token in ends for ended, token in zip(has_ended, tokens, strict=True)]
         if all(has_ended):
             return
         yield [None if ended else token for ended, token in zip(has_ended, tokens, strict=True)]
-        token_ids = torch.tensor(tokens, device=embeds.device)[:, None]
-        embeds = model.llm.get_input_embeddings()(token_ids)
-        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(embeds), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-        pictures = None  # they are read; answers are causal
+
+
+@torch.no_grad()
+def read_embeds(
+    model: JanusFlowForConditionalGeneration,
+    embeds: Float[Tensor, "b t d"],
+    attention_mask: Int[Tensor, "b t"],
+    *,
+    pictures: Int[Tensor, "b t"] | None = None,
+) -> tuple[Float[Tensor, "b v"], PromptCache]:
+    """Read conversations: the logits of their next tokens, and the cache to go on from."""
+    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    context = PromptCache(
+        cache=DynamicCache(config=model.config.llm_config),
+        attention_mask=attention_mask,
+        next_position=positions[:, -1] + 1,
+    )
+    return _next_logits(model, embeds, context, positions, pictures), context
+
+
+@torch.no_grad()
+def read_tokens(
+    model: JanusFlowForConditionalGeneration, tokens: list[int], context: PromptCache
+) -> tuple[Float[Tensor, "b v"], PromptCache]:
+    """Read one more token of every conversation; the context's own cache grows by it."""
+    token_ids = torch.tensor(tokens, device=context.attention_mask.device)[:, None]
+    embeds = model.llm.get_input_embeddings()(token_ids)
+    own = context.attention_mask.new_ones(len(tokens), 1)
+    grown = PromptCache(
+        cache=context.cache,
+        attention_mask=torch.cat([context.attention_mask, own], dim=1),
+        next_position=context.next_position + 1,
+    )
+    # No pictures: they are read, and answers are causal.
+    return _next_logits(model, embeds, grown, context.next_position[:, None], None), grown
+
+
+def _next_logits(
+    model: JanusFlowForConditionalGeneration,
+    embeds: Float[Tensor, "b q d"],
+    context: PromptCache,
+    positions: Int[Tensor, "b q"],
+    pictures: Int[Tensor, "b t"] | None,
+) -> Float[Tensor, "b v"]:
+    # An answer grows with every token, so a compiled model would be compiled over and over.
+    with torch.compiler.set_stance("force_eager"):
+        return model.llm(
+            inputs_embeds=embeds,
+            attention_mask=llm_mask(context.attention_mask, pictures, embeds),
+            position_ids=positions,
+            cache=context.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
 
 
 def choose_tokens(

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError, PromptError
@@ -152,22 +154,27 @@ class Drawer:
         return len(times_from(start, self.settings)) - 1
 
     def _draw_batch(self, jobs: Sequence[PictureJob], *, first_picture: int) -> list[Image.Image]:
-        flow, device = self.model.config.flow, self.model.device
-        shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
         latents = draw_latents(
             guided_velocity(
                 self.model,
                 self.prompts.select([job.read_index for job in jobs]),
                 guidance=self.settings.guidance,
             ),
-            sample_noise(shape, seeds=[job.seed for job in jobs], device=device),
+            self.noise(jobs),
             settings=self.settings,
             original=self.original,
-            on_step=self._tell(first_picture),
+            on_step=self.teller(first_picture),
         )
         return decode_latents(self.vae, latents.to(self.vae.device))
 
-    def _tell(self, first_picture: int) -> Callable[[StepInfo], None] | None:
+    def noise(self, jobs: Sequence[PictureJob]) -> Float[Tensor, "b c y x"]:
+        """The noise that the jobs' seeds stand for."""
+        flow = self.model.config.flow
+        shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
+        return sample_noise(shape, seeds=[job.seed for job in jobs], device=self.model.device)
+
+    def teller(self, first_picture: int) -> Callable[[StepInfo], None] | None:
+        """What tells `on_step` of the steps of a batch; None where nobody listens."""
         if self.on_step is None:
             return None
         on_step, steps = self.on_step, self.num_steps()

@@ -1,6 +1,6 @@
 """Conversations to text: embed what the processor prepared, choose tokens, decode them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -9,9 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
-from janusflow.inference.answering import AnsweringSettings, TextPieces, answer_tokens
+from janusflow.inference.answering import (
+    AnsweringSettings,
+    TextPieces,
+    answer_tokens,
+    read_embeds,
+)
 from janusflow.model.attention import pictures_of
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import PromptCache
 from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.images import Picture
 from janusflow.processing.processor import JanusFlowProcessor
@@ -48,17 +54,50 @@ def stream_text(
     first_seed: int,
 ) -> Iterator[str]:
     """Answer one conversation piece by piece; joined and stripped, they are its answer."""
-    pieces, has_begun = TextPieces(processor.decode), False
+    pieces = AnswerPieces(processor.decode)
     for (token,) in _tokens(model, batch, settings, first_seed):
         piece = "" if token is None else pieces.add(token)
-        # The template ends in "Assistant:", so answers begin with a space.
-        piece = piece if has_begun else piece.lstrip()
         if piece:
-            has_begun = True
             yield piece
     rest = pieces.finish()
     if rest:
-        yield rest if has_begun else rest.lstrip()
+        yield rest
+
+
+class AnswerPieces:
+    """An answer's text as its tokens come, without the space before its first word.
+
+    The template ends in "Assistant:", so answers begin with one.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self.pieces = TextPieces(decode)
+        self.has_begun = False
+
+    def add(self, token_id: int) -> str:
+        """Take one token; give the text that is certain now, which may be nothing."""
+        return self._without_space_before(self.pieces.add(token_id))
+
+    def finish(self) -> str:
+        """Give what was held back."""
+        return self._without_space_before(self.pieces.finish())
+
+    def _without_space_before(self, piece: str) -> str:
+        piece = piece if self.has_begun else piece.lstrip()
+        self.has_begun = self.has_begun or bool(piece)
+        return piece
+
+
+def read_batch(
+    model: JanusFlowForConditionalGeneration, batch: ConversationBatch
+) -> tuple[Float[Tensor, "b v"], PromptCache]:
+    """Read conversations: the logits of their first tokens, and the cache to go on from."""
+    return read_embeds(
+        model,
+        _embed(model, batch),
+        batch.attention_mask.to(model.device),
+        pictures=pictures_of(batch.token_ids.to(model.device), model.config),
+    )
 
 
 @torch.no_grad()

@@ -5,9 +5,9 @@ and its seed only, never on the pictures drawn beside it: every example has its 
 is masked, and dopri5, whose steps are chosen on a whole batch, gets its pictures one by one.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,11 +17,13 @@ from janusflow.config.errors import ConfigError
 from janusflow.flow import (
     SOLVERS,
     PathPoint,
+    Solving,
     StepInfo,
     VelocityFn,
+    evaluate_all,
     point_on_path,
-    solve,
-    solve_adaptive,
+    solving,
+    solving_adaptively,
     time_grid,
     with_guidance,
 )
@@ -31,6 +33,8 @@ from janusflow.model.prompt import Prompt, PromptCache, stack, unconditional
 NUMERICS = ("accurate", "parity")
 PLANS = ("auto", "always", "never")
 ADAPTIVE = "dopri5"
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +99,7 @@ class ReadPrompts:
     def select(self, prompts: list[int]) -> PromptCache:
         """Give the rows of these prompts (repeats allowed), then those of their counterparts."""
         rows = prompts + [self.unconditional_rows[i] for i in prompts if self.unconditional_rows]
-        index = torch.tensor(rows, device=self.cache.attention_mask.device)
-        cache = copy.deepcopy(self.cache.cache)
-        cache.batch_select_indices(index)
-        return PromptCache(
-            cache=cache,
-            attention_mask=self.cache.attention_mask[index],
-            next_position=self.cache.next_position[index],
-        )
+        return self.cache.select(rows)
 
 
 def read_prompts(
@@ -181,17 +178,20 @@ class Original:
 
 
 def keep_outside(
-    velocity: VelocityFn, *, mask: Bool[Tensor, "m 1 y x"], path: PathPoint
-) -> VelocityFn:
+    drawing: Solving[Result], *, mask: Bool[Tensor, "m 1 y x"], path: PathPoint
+) -> Solving[Result]:
     """Change only what is inside the mask; outside, every step stays on the original's path.
 
     That path is straight, so there its velocity is exact for every solver and every step size.
     """
-
-    def masked(x_t: Tensor, t: Tensor) -> Tensor:
-        return torch.where(mask, velocity(x_t, t), path.velocity.to(x_t.dtype))
-
-    return masked
+    try:
+        evaluation = next(drawing)
+        while True:
+            velocity = yield evaluation
+            kept = path.velocity.to(evaluation.x_t.dtype)
+            evaluation = drawing.send(torch.where(mask, velocity, kept))
+    except StopIteration as end:
+        return end.value
 
 
 @torch.no_grad()
@@ -204,22 +204,46 @@ def draw_latents(
     on_step: Callable[[StepInfo], None] | None = None,
 ) -> Float[Tensor, "b c y x"]:
     """Follow the velocity from noise, or from a point between noise and an original, to data."""
-    x_t, start = noise, 0.0
-    if original is not None:
-        path = original.start(noise)
-        x_t, start = path.x_t, 1.0 - original.strength
-        if original.mask is not None:
-            velocity = keep_outside(velocity, mask=original.mask, path=path)
+    return evaluate_all(
+        velocity, drawing(noise, settings=settings, original=original, on_step=on_step)
+    )
+
+
+def drawing(
+    noise: Float[Tensor, "b c y x"],
+    *,
+    settings: DrawingSettings,
+    original: Original | None = None,
+    on_step: Callable[[StepInfo], None] | None = None,
+) -> Solving[Float[Tensor, "b c y x"]]:
+    """Do what `draw_latents` does, asking for the velocities instead of calling for them."""
+    if original is None:
+        return (yield from _walk(noise, start=0.0, settings=settings, on_step=on_step))
+    path, start = original.start(noise), 1.0 - original.strength
+    walk = _walk(path.x_t, start=start, settings=settings, on_step=on_step)
+    if original.mask is not None:
+        walk = keep_outside(walk, mask=original.mask, path=path)
+    return (yield from walk)
+
+
+def _walk(
+    x_t: Float[Tensor, "b c y x"],
+    *,
+    start: float,
+    settings: DrawingSettings,
+    on_step: Callable[[StepInfo], None] | None,
+) -> Solving[Float[Tensor, "b c y x"]]:
     if settings.solver == ADAPTIVE:
-        return solve_adaptive(velocity, x_t, start=start, on_step=on_step).data
-    return solve(
-        velocity,
+        solution = yield from solving_adaptively(x_t, start=start, on_step=on_step)
+        return solution.data
+    data = yield from solving(
         x_t,
         times=times_from(start, settings),
         solver=settings.solver,
         on_step=on_step,
         state_dtype=torch.bfloat16 if settings.numerics == "parity" else torch.float32,
-    ).float()
+    )
+    return data.float()
 
 
 def times_from(start: float, settings: DrawingSettings) -> Float[Tensor, " s"]:

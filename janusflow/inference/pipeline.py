@@ -143,9 +143,9 @@ class JanusFlow:
     ) -> list[Image.Image]:
         """Plan, draw and put back what a mask keeps; of a picture's candidates the best stays."""
         order = self._planned(order, batch_size)
-        drawer, jobs = self._drawer(order), order.jobs
+        drawer, jobs = self.drawer(order), order.jobs
         pictures = draw_with_bar(drawer, jobs, on_step=on_step, show=show, batch_size=batch_size)
-        candidates = self._with_records(order, given.keep(pictures))
+        candidates = self.with_records(order, given.keep(pictures))
         number = order.settings.best_of
         return best_of_each(candidates, order.asked, number=number, scorer=self.scorer)
 
@@ -172,7 +172,7 @@ class JanusFlow:
         ]
         return replace(order, plans=tuple(plans))
 
-    def _drawer(self, order: Order) -> Drawer:
+    def drawer(self, order: Order) -> Drawer:
         """Read the order's prompts, all of them once."""
         negative = None
         if order.negative_prompt is not None:
@@ -191,7 +191,8 @@ class JanusFlow:
             original=order.original,
         )
 
-    def _with_records(self, order: Order, pictures: list[Image.Image]) -> list[Image.Image]:
+    def with_records(self, order: Order, pictures: list[Image.Image]) -> list[Image.Image]:
+        """Put on each of an order's pictures how it was drawn."""
         settings, original = order.settings, order.original
         return [
             DrawingRecord(
@@ -264,7 +265,7 @@ class JanusFlow:
         return answer_texts(
             self.model,
             self.processor,
-            self._read(conversations, allow_paths=allow_paths),
+            self.read(conversations, allow_paths=allow_paths),
             settings=settings,
             first_seed=chosen(seed),
         )
@@ -295,7 +296,7 @@ class JanusFlow:
         return stream_text(
             self.model,
             self.processor,
-            self._read([messages], allow_paths=allow_paths),
+            self.read([messages], allow_paths=allow_paths),
             settings=settings,
             first_seed=chosen(seed),
         )
@@ -306,7 +307,7 @@ class JanusFlow:
         return log_likelihood(self.model, self.processor, asked, answer)
 
     @torch.no_grad()
-    def _read(
+    def read(
         self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
     ) -> ConversationBatch:
         """Tokens, and pictures as the model sees them: pixels, or their latents."""
