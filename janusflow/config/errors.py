@@ -28,6 +28,10 @@ class TrainingError(JanusFlowError, FloatingPointError):
     """A loss or gradient is no number any more; the settings are too bold."""
 
 
+class BusyError(JanusFlowError):
+    """More was asked for at once than may wait; later there will be room."""
+
+
 class DataError(JanusFlowError):
     """A data file or sample is not what the recipe asked for."""
 

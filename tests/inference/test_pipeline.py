@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
+from same_pictures import difference
 from tiny_model import tiny_janusflow
 
 from janusflow.config.errors import CheckpointError, ConfigError, JanusFlowError, PromptError
@@ -18,11 +19,6 @@ from janusflow.inference.pipeline import JanusFlow
 PROMPT = "a red circle"
 IMAGE_TOKENS = 16
 RED, BLUE = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (50, 30), "blue")
-
-
-def difference(a: Image.Image, b: Image.Image) -> int:
-    """Largest difference of any channel of any pixel, in levels."""
-    return int(np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max())
 
 
 def prompt_len(jf: JanusFlow, prompt: str) -> int:

@@ -1,0 +1,173 @@
+"""Pictures under way: each with its own time, solver, guidance and prompt, all in one forward.
+
+Knows nothing of threads: one thread admits requests and makes steps.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from janusflow.flow import StepInfo, guided
+from janusflow.inference.batches import Drawer, OnStep, Order, PictureJob
+from janusflow.inference.drawing import drawing
+from janusflow.inference.pictures import decode_latents
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.requests import Handle, failing
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import PromptCache, join
+
+
+@dataclass(kw_only=True)
+class DrawingRequest:
+    """An order, and how much of it is done."""
+
+    order: Order
+    on_step: OnStep | None = None
+    handle: Handle[list[Image.Image]] = field(default_factory=Handle)
+    drawer: Drawer | None = None
+    """There once the prompts are read."""
+    jobs: list[PictureJob] = field(init=False)
+    num_started: int = 0
+    pictures: dict[int, Image.Image] = field(default_factory=dict)
+    """Finished ones, by their place in the order."""
+
+    def __post_init__(self) -> None:
+        self.jobs = self.order.jobs
+
+
+class Flight:
+    """One picture between noise and data: a solver that waits for a velocity."""
+
+    def __init__(self, request: DrawingRequest, drawer: Drawer, *, index: int) -> None:
+        job = request.jobs[index]
+        self.request = request
+        self.index = index
+        self.guidance = drawer.settings.guidance
+        self.prompt = drawer.prompts.select([job.prompt_index])
+        self.t = 0.0
+        """Where its last step started."""
+        self.latent: Tensor | None = None
+        """There once it has landed."""
+        self._tell = drawer.teller(index)
+        self._solver = drawing(
+            drawer.noise([job]),
+            settings=drawer.settings,
+            original=drawer.original,
+            on_step=self._made_step,
+        )
+        self.evaluation = next(self._solver)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows it takes in a forward: two with guidance."""
+        return len(self.prompt.attention_mask)
+
+    def advance(self, velocities: Float[Tensor, "rows c y x"]) -> None:
+        """Take the velocities of its rows, and go on to the next that is wanted."""
+        velocities = velocities.to(self.evaluation.x_t.dtype)
+        velocity = velocities if self.num_rows == 1 else guided(velocities, scale=self.guidance)
+        try:
+            self.evaluation = self._solver.send(velocity)
+        except StopIteration as end:
+            self.latent = end.value
+
+    def _made_step(self, info: StepInfo) -> None:
+        self.t = info.t
+        if self._tell is not None:
+            self._tell(info)
+
+
+class SharedForward:
+    """Evaluates the velocities of many flights at once, each at its own time."""
+
+    def __init__(self, model: JanusFlowForConditionalGeneration) -> None:
+        self.model = model
+        self._flights: list[Flight] = []
+        self._prompts: PromptCache | None = None
+
+    def velocities(self, flights: list[Flight]) -> list[Float[Tensor, "rows c y x"]]:
+        """One entry a flight. Prompts are joined anew only where others fly than before."""
+        if self._prompts is None or flights != self._flights:
+            self._flights, self._prompts = flights, join([flight.prompt for flight in flights])
+        rows = [flight.num_rows for flight in flights]
+        wanted = [flight.evaluation for flight in flights for _ in range(flight.num_rows)]
+        x_t = torch.cat([evaluation.x_t for evaluation in wanted])
+        t = torch.cat([evaluation.t for evaluation in wanted])
+        return list(self.model.velocity(x_t, t, self._prompts).split(rows))
+
+    def forget(self) -> None:
+        """Let go of the prompts."""
+        self._flights, self._prompts = [], None
+
+
+class DrawingLane:
+    """Drawing requests, first come, first served: waiting ones and pictures in flight."""
+
+    def __init__(self, jf: JanusFlow, *, max_pictures: int) -> None:
+        self.jf = jf
+        self.max_pictures = max_pictures
+        self.waiting: deque[DrawingRequest] = deque()
+        """Requests that have pictures not yet in flight."""
+        self.flights: list[Flight] = []
+        self._forward = SharedForward(jf.model)
+
+    @property
+    def handles(self) -> list[Handle[list[Image.Image]]]:
+        """Of all requests, repeated for those with several pictures in flight."""
+        return [r.handle for r in self.waiting] + [f.request.handle for f in self.flights]
+
+    def step(self) -> None:
+        """Let go of what was called off, take what there is room for, evaluate once, land."""
+        self.waiting = deque(r for r in self.waiting if not r.handle.is_done)
+        self.flights = [f for f in self.flights if not f.request.handle.is_done]
+        self._admit()
+        if not self.flights:
+            self._forward.forget()
+            return
+        with failing(*(flight.request.handle for flight in self.flights)):
+            velocities = self._forward.velocities(self.flights)
+            for flight, own in zip(self.flights, velocities, strict=True):
+                with failing(flight.request.handle):
+                    flight.advance(own)
+        self.flights = [f for f in self.flights if not f.request.handle.is_done]
+        self._land([flight for flight in self.flights if flight.latent is not None])
+        self._tell_progress()
+
+    def _admit(self) -> None:
+        while self.waiting and len(self.flights) < self.max_pictures:
+            request = self.waiting[0]
+            with failing(request.handle):
+                if request.drawer is None:
+                    drawer = self.jf.drawer(request.order)
+                    request.drawer = replace(drawer, on_step=request.on_step)
+                self.flights.append(Flight(request, request.drawer, index=request.num_started))
+                request.num_started += 1
+            if request.handle.is_done or request.num_started == len(request.jobs):
+                self.waiting.popleft()
+
+    def _land(self, landed: list[Flight]) -> None:
+        """Decode the pictures that are done, all in one go, and deliver whole orders."""
+        if not landed:
+            return
+        self.flights = [flight for flight in self.flights if flight.latent is None]
+        with failing(*(flight.request.handle for flight in landed)):
+            latents = torch.cat([flight.latent for flight in landed if flight.latent is not None])
+            pictures = decode_latents(self.jf.vae, latents.to(self.jf.vae.device))
+            for flight, picture in zip(landed, pictures, strict=True):
+                flight.request.pictures[flight.index] = picture
+                self._deliver(flight.request)
+
+    def _deliver(self, request: DrawingRequest) -> None:
+        if len(request.pictures) == len(request.jobs):
+            pictures = [request.pictures[index] for index in range(len(request.jobs))]
+            request.handle.finish(self.jf.with_records(request.order, pictures))
+
+    def _tell_progress(self) -> None:
+        """The mean time of a request's pictures: 1 for finished ones, 0 for waiting ones."""
+        for request in {id(f.request): f.request for f in self.flights}.values():
+            times = [flight.t for flight in self.flights if flight.request is request]
+            request.handle.progress = (len(request.pictures) + sum(times)) / len(request.jobs)

@@ -1,0 +1,107 @@
+"""The scheduler seen from other threads: submitting, waiting, cancelling, refusing."""
+
+import asyncio
+import threading
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+from PIL import Image
+from same_pictures import difference
+
+from janusflow.config.errors import BusyError, ConfigError, PromptError
+from janusflow.inference.answering import AnsweringSettings
+from janusflow.inference.conversing import question_message
+from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.scheduler import StepScheduler
+
+QUICK = DrawingSettings(steps=3, guidance=1.0)
+ENDLESS = DrawingSettings(steps=3_000)
+
+
+def test_threads_submit_and_wait_while_another_one_steps(jf: JanusFlow):
+    pictures: dict[int, Image.Image] = {}
+    answers: dict[int, str] = {}
+    question = [question_message([], "What?")]
+    scheduler = StepScheduler(jf, max_pictures=3)
+
+    def ask_both(seed: int) -> None:
+        drawing = scheduler.submit_drawing("a star", seed=seed, settings=QUICK)
+        answer = scheduler.submit_question(question, settings=AnsweringSettings(max_new_tokens=4))
+        (pictures[seed],) = drawing.result(60.0)
+        answers[seed] = answer.result(60.0)
+
+    threads = [threading.Thread(target=ask_both, args=[seed]) for seed in range(6)]
+    with scheduler.running():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for seed in range(6):
+        (alone,) = jf.generate("a star", seed=seed, steps=3, guidance=1.0)
+        assert difference(pictures[seed], alone) <= 1
+    assert set(answers.values()) == {jf.ask(None, "What?", max_new_tokens=4)}
+
+
+def test_a_result_can_be_awaited(jf: JanusFlow):
+    scheduler = StepScheduler(jf)
+
+    async def draw() -> int:
+        handle = scheduler.submit_drawing("a star", num_images=2, settings=QUICK)
+        return len(await asyncio.wrap_future(handle.future))
+
+    with scheduler.running():
+        assert asyncio.run(draw()) == 2
+
+
+def test_what_is_left_when_the_thread_stops_is_cancelled(jf: JanusFlow):
+    scheduler = StepScheduler(jf, max_pictures=1)
+    with scheduler.running():
+        begun = scheduler.submit_drawing("a star", settings=ENDLESS)
+        waits = scheduler.submit_drawing("a star", settings=ENDLESS)
+        while begun.progress == 0.0:
+            assert not begun.is_done
+    for handle in (begun, waits):
+        with pytest.raises(CancelledError):
+            handle.result(0.0)
+    assert not scheduler.step()
+
+
+def test_a_result_that_is_not_there_yet_can_be_waited_for_a_while(jf: JanusFlow):
+    handle = StepScheduler(jf).submit_drawing("a star", settings=QUICK)
+    with pytest.raises(TimeoutError):
+        handle.result(0.01)
+
+
+def test_more_than_may_wait_is_refused_until_there_is_room(jf: JanusFlow):
+    scheduler = StepScheduler(jf, max_pictures=1, max_waiting=2)
+    accepted = [scheduler.submit_drawing("a star", settings=QUICK) for _ in range(2)]
+    with pytest.raises(BusyError, match="max_waiting=2"):
+        scheduler.submit_drawing("a star", settings=QUICK)
+    scheduler.step()  # one of them is in flight now
+    accepted.append(scheduler.submit_drawing("a star", settings=QUICK))
+    assert scheduler.num_waiting == 2
+    accepted[1].cancel()
+    scheduler.step()
+    accepted.append(scheduler.submit_drawing("a star", settings=QUICK))
+    scheduler.run_until_idle()
+    assert all(handle.is_done for handle in accepted)
+
+
+def test_what_cannot_be_right_is_refused_at_once(jf: JanusFlow):
+    scheduler = StepScheduler(jf)
+    with pytest.raises(PromptError, match="0 prompts"):
+        scheduler.submit_drawing([])
+    with pytest.raises(ConfigError, match="seed=-1"):
+        scheduler.submit_question([question_message([], "What?")], seed=-1)
+    assert scheduler.num_waiting == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["max_pictures", "max_questions", "max_waiting", "tokens_per_step"]
+)
+def test_limits_below_1_are_refused(jf: JanusFlow, name: str):
+    wrong: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigError, match=f"{name}=0"):
+        StepScheduler(jf, **wrong)
