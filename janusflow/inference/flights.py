@@ -30,13 +30,14 @@ class DrawingRequest:
     handle: Handle[list[Image.Image]] = field(default_factory=Handle)
     drawer: Drawer | None = None
     """There once the prompts are read."""
-    jobs: list[PictureJob] = field(init=False)
     num_started: int = 0
     pictures: dict[int, Image.Image] = field(default_factory=dict)
     """Finished ones, by their place in the order."""
 
-    def __post_init__(self) -> None:
-        self.jobs = self.order.jobs
+    @property
+    def jobs(self) -> list[PictureJob]:
+        """All pictures of the order."""
+        return self.order.jobs
 
 
 class Flight:
@@ -47,7 +48,7 @@ class Flight:
         self.request = request
         self.index = index
         self.guidance = drawer.settings.guidance
-        self.prompt = drawer.prompts.select([job.prompt_index])
+        self.prompt = drawer.prompts.select([job.read_index])
         self.t = 0.0
         """Where its last step started."""
         self.latent: Tensor | None = None
@@ -142,6 +143,8 @@ class DrawingLane:
             request = self.waiting[0]
             with failing(request.handle):
                 if request.drawer is None:
+                    # A plan is made in one go: until it is there, no other request goes on.
+                    request.order = self.jf.planned(request.order)
                     drawer = self.jf.drawer(request.order)
                     request.drawer = replace(drawer, on_step=request.on_step)
                 self.flights.append(Flight(request, request.drawer, index=request.num_started))
@@ -164,7 +167,7 @@ class DrawingLane:
     def _deliver(self, request: DrawingRequest) -> None:
         if len(request.pictures) == len(request.jobs):
             pictures = [request.pictures[index] for index in range(len(request.jobs))]
-            request.handle.finish(self.jf.with_records(request.order, pictures))
+            request.handle.finish(self.jf.finished(request.order, pictures))
 
     def _tell_progress(self) -> None:
         """The mean time of a request's pictures: 1 for finished ones, 0 for waiting ones."""

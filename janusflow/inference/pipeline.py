@@ -142,12 +142,10 @@ class JanusFlow:
         batch_size: int | None,
     ) -> list[Image.Image]:
         """Plan, draw and put back what a mask keeps; of a picture's candidates the best stays."""
-        order = self._planned(order, batch_size)
+        order = self.planned(order, batch_size)
         drawer, jobs = self.drawer(order), order.jobs
         pictures = draw_with_bar(drawer, jobs, on_step=on_step, show=show, batch_size=batch_size)
-        candidates = self.with_records(order, given.keep(pictures))
-        number = order.settings.best_of
-        return best_of_each(candidates, order.asked, number=number, scorer=self.scorer)
+        return self.finished(order, given.keep(pictures))
 
     def _original(self, given: GivenPicture, settings: DrawingSettings) -> Original | None:
         size, device = self.image_size, self.model.device
@@ -158,7 +156,7 @@ class JanusFlow:
         source = shown if given.invert else unconditional(shown)
         return inverted(original, self.model, source, settings=settings)
 
-    def _planned(self, order: Order, batch_size: int | None) -> Order:
+    def planned(self, order: Order, batch_size: int | None = None) -> Order:
         """The order with a plan for every picture, where it wants them."""
         learnt, original = self.model.config.plans, order.original
         if not plans_first(order.settings, has_learnt=learnt, has_original=original is not None):
@@ -191,8 +189,13 @@ class JanusFlow:
             original=order.original,
         )
 
-    def with_records(self, order: Order, pictures: list[Image.Image]) -> list[Image.Image]:
-        """Put on each of an order's pictures how it was drawn."""
+    def finished(self, order: Order, candidates: list[Image.Image]) -> list[Image.Image]:
+        """Put on an order's pictures how they were drawn, and keep the best where it wants them."""
+        recorded = self._with_records(order, candidates)
+        number = order.settings.best_of
+        return best_of_each(recorded, order.asked, number=number, scorer=self.scorer)
+
+    def _with_records(self, order: Order, pictures: list[Image.Image]) -> list[Image.Image]:
         settings, original = order.settings, order.original
         return [
             DrawingRecord(
@@ -303,7 +306,7 @@ class JanusFlow:
 
     def log_likelihood(self, images: Pictures, question: str, answer: str) -> float:
         """Natural logarithm of the probability that just this is answered, its end included."""
-        asked = self._read([[question_message(as_pictures(images), question)]], allow_paths=True)
+        asked = self.read([[question_message(as_pictures(images), question)]], allow_paths=True)
         return log_likelihood(self.model, self.processor, asked, answer)
 
     @torch.no_grad()

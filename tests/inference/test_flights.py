@@ -14,7 +14,7 @@ import janusflow
 from janusflow.config.errors import PromptError
 from janusflow.inference.batches import DrawingStep
 from janusflow.inference.drawing import DrawingSettings
-from janusflow.inference.originals import keep_pixels_outside, prepare_original
+from janusflow.inference.originals import GivenPicture, prepare_original
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.requests import Handle
 from janusflow.inference.scheduler import StepScheduler
@@ -141,14 +141,13 @@ def test_solvers_that_magnify_rounding_stay_within_a_few_levels(
 def test_a_picture_may_start_from_another_one(jf: JanusFlow):
     start, mask = Image.new("RGB", (64, 64), "red"), Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64))
-    original = prepare_original(
-        start, strength=0.7, mask=mask, vae=jf.vae, size=64, device=jf.model.device
-    )
+    given = GivenPicture(start, 0.7, mask, None)
+    original = prepare_original(given, vae=jf.vae, size=64, device=jf.model.device)
     scheduler = StepScheduler(jf)
     other = scheduler.submit_drawing(LONG, seed=1, settings=settings())
     handle = scheduler.submit_drawing(SHORT, seed=2, settings=settings(), original=original)
     scheduler.run_until_idle()
-    drawn = keep_pixels_outside(handle.result(0.0), start, mask=mask)[0]
+    (drawn,) = given.keep(handle.result(0.0))
     assert is_as_alone(jf, drawn, seed=2, init_image=start, strength=0.7, mask=mask)
     assert is_as_alone(jf, other.result(0.0)[0], prompt=LONG, seed=1)
 

@@ -105,3 +105,24 @@ def test_limits_below_1_are_refused(jf: JanusFlow, name: str):
     wrong: dict[str, Any] = {name: 0}
     with pytest.raises(ConfigError, match=f"{name}=0"):
         StepScheduler(jf, **wrong)
+
+
+def test_plans_and_the_best_of_several_are_what_they_are_alone(
+    jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jf.model.config, "plans", True)
+    scheduler = StepScheduler(jf, max_pictures=3)
+    asked = {"steps": 2, "guidance": 1.0, "best_of": 2}
+    handles = [
+        scheduler.submit_drawing(
+            "a star", num_images=2, seed=seed, settings=DrawingSettings(**asked)
+        )
+        for seed in (3, 8)
+    ]
+    scheduler.run_until_idle()
+    for handle, seed in zip(handles, (3, 8), strict=True):
+        alone = jf.generate("a star", num_images=2, seed=seed, **asked)
+        for picture, same in zip(handle.result(0.0), alone, strict=True):
+            assert picture.info == same.info
+            assert picture.info["plan"] is not None
+            assert difference(picture, same) <= 1
