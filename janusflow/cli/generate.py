@@ -48,6 +48,12 @@ def command(
     mask: Annotated[
         Path | None, typer.Option(help="White is drawn anew, black keeps --init-image.")
     ] = None,
+    outpaint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="L,T,R,B", help="Draw so many pixels around --init-image; squares only."
+        ),
+    ] = None,
     invert: Annotated[
         str | None,
         typer.Option(help="What --init-image shows, '' to say nothing: start from its own noise."),
@@ -73,15 +79,24 @@ def command(
 
       janusflow generate "a blue circle" --init-image out.png --invert "a red circle"
 
+      janusflow generate "a red circle left of a star" --init-image out.png --outpaint 0,32,64,32
+
       janusflow generate "파란 별" "노란 하트" -n 4 --seed 1 -o pictures/shape.png
     """
     from janusflow.inference.loading import load
     from janusflow.inference.metadata import check_picture_path, record_of, save_picture
+    from janusflow.inference.outpainting import OUTPAINTING_STRENGTH, extended, read_margins
 
     try:
         check_picture_path(output)
     except ImageError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
+    original, inside = init_image, mask
+    if outpaint is not None:
+        if init_image is None or mask is not None:
+            raise typer.BadParameter("--outpaint goes with --init-image, and without --mask.")
+        original, inside = extended(init_image, read_margins(outpaint))
+        strength = OUTPAINTING_STRENGTH if strength is None else strength
     jf = load(model, device=device, dtype=dtype, quantize=quantize, vae=vae)
     start = time.perf_counter()
     pictures = jf.generate(
@@ -92,9 +107,9 @@ def command(
         guidance=guidance,
         solver=solver,
         seed=seed,
-        init_image=init_image,
+        init_image=original,
         strength=strength,
-        mask=mask,
+        mask=inside,
         invert=invert,
         shift=shift,
         numerics=numerics,

@@ -93,3 +93,23 @@ def test_a_strength_without_a_picture_is_refused(run: Run, tiny_folder: Path):
 def test_numbers_have_one_width_so_that_files_sort():
     assert numbered(Path("a/b.png"), 1) == [Path("a/b.png")]
     assert numbered(Path("a/b.png"), 10)[::9] == [Path("a/b-01.png"), Path("a/b-10.png")]
+
+
+def test_outpainting_keeps_the_picture_smaller(run: Run, tiny_folder: Path):
+    Image.effect_noise((32, 32), 80).convert("RGB").save("small.png")
+    common = ("generate", "x", "-m", tiny_folder, "--steps", 1, "--seed", 1)
+    result = run(*common, "--init-image", "small.png", "--outpaint", "32,0,0,32")
+    assert result.exit_code == 0, result.output
+    with Image.open("out.png") as drawn, Image.open("small.png") as small:
+        assert drawn.crop((32, 0, 64, 32)).tobytes() == small.tobytes()
+    alone = run(*common, "--outpaint", "32,0,0,32")
+    assert (alone.exit_code, "--outpaint goes with --init-image" in alone.stderr) == (2, True)
+
+
+def test_inversion_reads_what_is_shown(run: Run, tiny_folder: Path):
+    Image.effect_noise((64, 64), 80).convert("RGB").save("start.png")
+    common = ("generate", "x", "-m", tiny_folder, "--steps", 2, "--init-image", "start.png", "-o")
+    for name, shown in (("a.png", "a star"), ("b.png", "")):
+        assert run(*common, name, "--invert", shown).exit_code == 0
+    assert Path("a.png").read_bytes() != Path("b.png").read_bytes()
+    assert "num_images=2" in run(*common, "c.png", "--invert", "", "-n", 2).stderr
