@@ -1,0 +1,124 @@
+"""How strongly a prompt is followed along the path: one weight, or a schedule of weights, as text.
+
+| text | weight |
+|---|---|
+| `2` | 2 everywhere |
+| `3@0.1-0.6` | 3 for times from 0.1 to 0.6 (0 is noise, 1 the picture), no guidance elsewhere |
+| `4..1` | falls from 4 at t=0 to 1 at t=1, in a straight line |
+| `1..4@0-0.3+4@0.3-0.8` | several pieces: rises, stays, ends |
+
+Weight 1 is no guidance: the unconditional branch is then not evaluated.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from janusflow.config.errors import ConfigError
+
+NUMBER = r"(-?\d+(?:\.\d+)?)"
+PIECE = re.compile(rf"{NUMBER}(?:\.\.{NUMBER})?(?:@{NUMBER}-{NUMBER})?")
+UNGUIDED = 1.0
+ROUNDING = 1e-6
+"""Times so close to a bound are on it: a solver's times are float32, bounds are decimals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidancePiece:
+    """Weights for times in [start, end), which change in a straight line."""
+
+    first: float
+    last: float
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.start < self.end <= 1.0:
+            raise ConfigError(
+                f"guidance from t={self.start:g} to t={self.end:g}: wanted 0 <= start < end <= 1. "
+                "Write e.g. 3@0.1-0.6; 0 is noise, 1 the picture."
+            )
+
+    def holds(self, t: float) -> bool:
+        """Whether the piece decides the weight at `t`; the end of the path belongs to the last."""
+        return self.start <= t + ROUNDING and (t + ROUNDING < self.end or self.end == 1.0)
+
+    def weight(self, t: float) -> float:
+        """The weight at a time inside."""
+        share = (t - self.start) / (self.end - self.start)
+        return self.first + share * (self.last - self.first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceSchedule:
+    """Pieces in order of time; between them there is no guidance."""
+
+    pieces: tuple[GuidancePiece, ...]
+
+    def __post_init__(self) -> None:
+        for piece, after in pairwise(self.pieces):
+            if after.start < piece.end:
+                raise ConfigError(
+                    f"guidance up to t={piece.end:g}, then from t={after.start:g}: wanted pieces "
+                    "in order of time that do not overlap."
+                )
+
+    @property
+    def constant(self) -> float | None:
+        """The weight if it is one for the whole path."""
+        first = self.pieces[0]
+        is_whole = (first.start, first.end) == (0.0, 1.0)
+        return first.first if is_whole and first.first == first.last else None
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether any time is guided."""
+        return any((piece.first, piece.last) != (UNGUIDED, UNGUIDED) for piece in self.pieces)
+
+    def weight(self, t: float) -> float:
+        """The weight at a time in [0, 1]."""
+        return next((piece.weight(t) for piece in self.pieces if piece.holds(t)), UNGUIDED)
+
+
+def schedule_of(guidance: float | str) -> GuidanceSchedule:
+    """The weights that a number or a text stands for.
+
+    Raises:
+        ConfigError: it stands for none.
+    """
+    if isinstance(guidance, str):
+        return GuidanceSchedule(pieces=tuple(map(_piece, guidance.split("+"))))
+    if not math.isfinite(guidance):
+        raise ConfigError(f"guidance={guidance} is no weight. Use 1 for none, 2 as the paper.")
+    return GuidanceSchedule(pieces=(GuidancePiece(first=guidance, last=guidance),))
+
+
+def read_guidance(said: float | str) -> float | str:
+    """A number if it is one, else the text of a schedule: from what a person typed or a file holds.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        guidance: float | str = float(said)
+    except ValueError:
+        guidance = said
+    schedule_of(guidance)
+    return guidance
+
+
+def _piece(text: str) -> GuidancePiece:
+    found = PIECE.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"guidance={text!r}: wanted a weight such as 2, in an interval of time as 3@0.1-0.6, "
+            "falling as 4..1, or several of these joined by +."
+        )
+    first, last, start, end = found.groups()
+    return GuidancePiece(
+        first=float(first),
+        last=float(last or first),
+        start=float(start or 0.0),
+        end=float(end or 1.0),
+    )
