@@ -4,9 +4,10 @@ Time has one direction: t=0 is noise, t=1 is data, velocity = data - noise. Noth
 model, a prompt or an image; the velocity is a function that the caller hands in.
 """
 
-from janusflow.flow.guidance import guided, with_guidance
+from janusflow.flow.guidance import guided, with_guidance, with_guidance_schedule
 from janusflow.flow.noise import sample_noise
 from janusflow.flow.path import PathPoint, VelocityFn, per_example, point_on_path
+from janusflow.flow.reuse import VelocityOfRows, with_reuse
 from janusflow.flow.solvers import (
     AdaptiveSolution,
     Evaluation,
@@ -19,9 +20,10 @@ from janusflow.flow.solvers import (
     solving_adaptively,
 )
 from janusflow.flow.tableaus import SOLVERS, ButcherTableau
-from janusflow.flow.times import sample_logit_normal, time_grid
+from janusflow.flow.times import GRIDS, sample_logit_normal, time_grid
 
 __all__ = [
+    "GRIDS",
     "SOLVERS",
     "AdaptiveSolution",
     "ButcherTableau",
@@ -30,6 +32,7 @@ __all__ = [
     "Solving",
     "StepInfo",
     "VelocityFn",
+    "VelocityOfRows",
     "evaluate_all",
     "guided",
     "per_example",
@@ -42,4 +45,6 @@ __all__ = [
     "solving_adaptively",
     "time_grid",
     "with_guidance",
+    "with_guidance_schedule",
+    "with_reuse",
 ]

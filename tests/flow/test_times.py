@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from janusflow.config.errors import ConfigError
-from janusflow.flow.times import sample_logit_normal, time_grid
+from janusflow.flow.times import GRIDS, sample_logit_normal, time_grid
 
 
 def draw(num: int, *, mean: float = 0.0, std: float = 1.0, seed: int = 0) -> torch.Tensor:
@@ -41,9 +41,9 @@ def test_logit_normal_is_float32_and_repeats_with_its_generator():
     assert not torch.equal(draw(8, seed=3), draw(8, seed=4))
 
 
-@given(num_steps=st.integers(1, 300), shift=st.floats(0.1, 10.0))
-def test_grid_rises_from_exactly_0_to_exactly_1(num_steps: int, shift: float):
-    grid = time_grid(num_steps, shift=shift)
+@given(num_steps=st.integers(1, 300), shift=st.floats(0.1, 10.0), name=st.sampled_from([*GRIDS]))
+def test_grid_rises_from_exactly_0_to_exactly_1(num_steps: int, shift: float, name: str):
+    grid = time_grid(num_steps, shift=shift, grid=name)
     assert grid.shape == (num_steps + 1,)
     assert grid.dtype == torch.float32
     assert grid[0] == 0.0
@@ -73,3 +73,15 @@ def test_a_grid_that_cannot_be_is_refused_with_its_value(num_steps: int, shift: 
     wrong = num_steps if num_steps < 1 else shift
     with pytest.raises(ConfigError, match=str(wrong)):
         time_grid(num_steps, shift=shift)
+
+
+def test_the_cosine_grid_is_even_in_the_angle():
+    """t = 1 - cos(angle), so the angles of its times are a right angle in equal parts."""
+    angles = torch.arccos(1.0 - time_grid(10, grid="cosine").double())
+    expected = torch.linspace(0.0, math.pi / 2, 11, dtype=torch.float64)
+    torch.testing.assert_close(angles, expected, atol=1e-5, rtol=0)
+
+
+def test_an_unknown_grid_is_refused_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"grid='sine' is unknown\. Use one of: uniform, cosine"):
+        time_grid(10, grid="sine")

@@ -1,0 +1,82 @@
+"""Fewer evaluations where the velocity goes on as it went: an approximation, off unless asked for.
+
+An example's velocity is foretold from its last two evaluations, in a straight line over time. An
+evaluation that finds what was foretold, up to a threshold, makes the next one superfluous: there
+the foretold velocity is used. Then comes an evaluation again, so that at most half are saved.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from janusflow.flow.path import VelocityFn
+
+VelocityOfRows: TypeAlias = Callable[[list[int]], VelocityFn]
+"""The velocity function of some examples of the batch, by their indices."""
+
+
+class _Past:
+    """What is known of one example's velocity."""
+
+    def __init__(self) -> None:
+        self.evaluated: list[tuple[float, Tensor]] = []
+        self.may_skip = False
+
+    def foretell(self, t: float) -> Tensor | None:
+        """The velocity at `t`, if two are known."""
+        if len(self.evaluated) < 2:
+            return None
+        (t_before, before), (t_last, last) = self.evaluated
+        return last + (t - t_last) / (t_last - t_before) * (last - before)
+
+    def skip(self, t: float) -> Tensor | None:
+        """The velocity to use at `t` without evaluating, if that may be done now."""
+        foretold = self.foretell(t) if self.may_skip else None
+        self.may_skip = False
+        return foretold
+
+    def learn(self, t: float, velocity: Tensor, *, threshold: float) -> None:
+        """Take an evaluation, and see whether it was foretold."""
+        foretold = self.foretell(t)
+        self.evaluated = [*self.evaluated[-1:], (t, velocity)]
+        if foretold is not None:
+            self.may_skip = _size(foretold - velocity) <= threshold * _size(velocity)
+
+
+def _size(velocity: Tensor) -> float:
+    return float(velocity.float().square().sum().sqrt())
+
+
+def with_reuse(velocity_of: VelocityOfRows, *, threshold: float) -> VelocityFn:
+    """Evaluate only the examples whose velocity is not foretold well enough.
+
+    Each example decides for itself, so that none depends on its neighbours. What is returned serves
+    one path: call it with times that rise, and with the same examples each time.
+
+    Args:
+        velocity_of: gives the velocity function of the examples that are evaluated.
+        threshold: largest error of a foretold velocity, as a share of the velocity's norm.
+    """
+    pasts: list[_Past] = []
+
+    def velocity(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
+        if not pasts:
+            pasts.extend(_Past() for _ in x_t)
+        times = [float(time) for time in t]
+        known = {
+            row: foretold
+            for row, (past, time) in enumerate(zip(pasts, times, strict=True))
+            if (foretold := past.skip(time)) is not None
+        }
+        due = [row for row in range(len(pasts)) if row not in known]
+        if due:
+            evaluated = velocity_of(due)(x_t[due], t[due])
+            for row, found in zip(due, evaluated, strict=True):
+                pasts[row].learn(times[row], found, threshold=threshold)
+                known[row] = found
+        return torch.stack([known[row] for row in range(len(pasts))])
+
+    return velocity
