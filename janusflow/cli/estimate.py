@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from janusflow.cli.options import Gpu, Guidance, Json, Steps
+from janusflow.cli.options import Gpu, GuidanceWeight, Json, Steps
 
 DTYPES = ("float32", "bfloat16")
 
@@ -18,7 +18,7 @@ def command(
     ] = "generate",
     batch: Annotated[int, typer.Option(help="Pictures or questions at once.")] = 1,
     steps: Steps = 30,
-    guidance: Guidance = 2.0,
+    guidance: GuidanceWeight = 2.0,
     prompt_tokens: Annotated[int, typer.Option(help="Tokens of a prompt or question.")] = 64,
     answer_tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 64,
     dtype: Annotated[

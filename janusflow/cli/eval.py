@@ -79,7 +79,9 @@ def command(
     best_of: BestOf = 1,
     sweep: Annotated[
         bool,
-        typer.Option("--sweep", help="Every combination of guidance, steps, solver, best_of, ..."),
+        typer.Option(
+            "--sweep", help="Every combination of guidance, steps, solver, grid, best_of, ..."
+        ),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Items side by side.")] = 50,
     out: Annotated[

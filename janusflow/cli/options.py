@@ -1,9 +1,21 @@
 """Options that several commands share, so that they read the same everywhere."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.guidance import read_guidance
+
+
+def _guidance(said: float | str) -> float | str:
+    """What was typed, or the default."""
+    try:
+        return read_guidance(said)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+
 
 Model = Annotated[
     str,
@@ -32,10 +44,31 @@ Solver = Annotated[
 BestOf = Annotated[
     int, typer.Option(min=1, help="Draw so many for each picture; the model's own choice is kept.")
 ]
-Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
 Plan = Annotated[
     Literal["auto", "always", "never"],
     typer.Option(help="Let the model first say where everything is; auto: where it has learnt to."),
+]
+GuidanceWeight = Annotated[float, typer.Option(help="Classifier-free guidance; 1 is none.")]
+Guidance = Annotated[
+    Any,  # float | str, of which typer knows nothing
+    typer.Option(
+        parser=_guidance,
+        metavar="WEIGHT",
+        help="Classifier-free guidance; 1 is none, 3@0.1-0.6 is 3 for times from 0.1 (0 is noise) "
+        "to 0.6, 4..1 falls.",
+    ),
+]
+Grid = Annotated[Literal["uniform", "cosine"], typer.Option(help="cosine: short steps near noise.")]
+Reuse = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Skip evaluations of the velocity that are foretold this well, say 0.05; 0 is never.",
+    ),
+]
+GuidanceRescale = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="1 takes away the contrast that guidance adds.")
 ]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
 Temperature = Annotated[

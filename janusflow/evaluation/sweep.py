@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.guidance import read_guidance
 from janusflow.evaluation.report import save
 from janusflow.evaluation.runner import ALONE, Crew, RunFiles, run_task
 from janusflow.evaluation.scores import Measurement
@@ -23,7 +24,9 @@ from janusflow.inference.drawing import DrawingSettings
 Axes: TypeAlias = Mapping[str, Sequence[Any]]
 """Values by name of a drawing setting."""
 
-KINDS: dict[str, Any] = {each.name: type(each.default) for each in fields(DrawingSettings)}
+KINDS: dict[str, Any] = {each.name: type(each.default) for each in fields(DrawingSettings)} | {
+    "guidance": read_guidance
+}
 WANTED = {int: "whole numbers", float: "numbers", str: "names"}
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+import janusflow
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.flow import StepInfo, sample_noise
 from janusflow.inference.drawing import (
@@ -19,9 +20,10 @@ from janusflow.inference.drawing import (
     Original,
     ReadPrompts,
     draw_latents,
-    guided_velocity,
     times_from,
+    velocity_of_pictures,
 )
+from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.pictures import decode_latents
 from janusflow.inference.seeds import of_candidates
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -95,6 +97,27 @@ class Order:
         """The prompts that the model reads."""
         return self.prompts if self.plans is None else self.plans
 
+    def record(self, job: PictureJob, *, model: str) -> DrawingRecord:
+        """All that is needed to draw a job's picture again with the model of this name."""
+        settings, original = self.settings, self.original
+        return DrawingRecord(
+            prompt=self.prompts[job.prompt_index],
+            plan=None if self.plans is None else self.plans[job.read_index],
+            negative_prompt=self.negative_prompt,
+            seed=job.seed,
+            steps=settings.steps,
+            guidance=settings.guidance,
+            solver=settings.solver,
+            shift=settings.shift,
+            numerics=settings.numerics,
+            grid=settings.grid,
+            guidance_rescale=settings.guidance_rescale,
+            reuse=settings.reuse,
+            strength=None if original is None else original.strength,
+            model=model,
+            version=janusflow.__version__,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingStep:
@@ -155,10 +178,11 @@ class Drawer:
 
     def _draw_batch(self, jobs: Sequence[PictureJob], *, first_picture: int) -> list[Image.Image]:
         latents = draw_latents(
-            guided_velocity(
+            velocity_of_pictures(
                 self.model,
-                self.prompts.select([job.read_index for job in jobs]),
-                guidance=self.settings.guidance,
+                self.prompts,
+                [job.read_index for job in jobs],
+                settings=self.settings,
             ),
             self.noise(jobs),
             settings=self.settings,

@@ -7,14 +7,16 @@ is masked, and dopri5, whose steps are chosen on a whole batch, gets its picture
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
+from janusflow.config.guidance import schedule_of
 from janusflow.flow import (
+    GRIDS,
     SOLVERS,
     PathPoint,
     Solving,
@@ -26,15 +28,30 @@ from janusflow.flow import (
     solving_adaptively,
     time_grid,
     with_guidance,
+    with_guidance_schedule,
+    with_reuse,
 )
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, PromptCache, stack, unconditional
 
 NUMERICS = ("accurate", "parity")
 PLANS = ("auto", "always", "never")
+KNOWN = {"solver": SOLVERS, "numerics": NUMERICS, "grid": GRIDS, "plan": PLANS}
 ADAPTIVE = "dopri5"
 
 Result = TypeVar("Result")
+
+
+class SamplerControl(TypedDict, total=False):
+    """Those of DrawingSettings that few people set."""
+
+    shift: float
+    numerics: str
+    grid: str
+    guidance_rescale: float
+    reuse: float
+    plan: str
+    best_of: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +60,22 @@ class DrawingSettings:
 
     steps: int = 30
     """Steps from t=0 to t=1; dopri5 chooses its own."""
-    guidance: float = 2.0
-    """Classifier-free guidance w: v = w v_conditional - (w - 1) v_unconditional; 1 is none."""
+    guidance: float | str = 2.0
+    """Classifier-free guidance w: v = w v_conditional - (w - 1) v_unconditional; 1 is none.
+    A text is a schedule over time, such as 3@0.1-0.6 (config/guidance.py)."""
     solver: str = "euler"
     """One of flow.SOLVERS; dopri5 is adaptive."""
     shift: float = 1.0
     """Bend of the time grid: above 1 more steps are spent near noise."""
     numerics: str = "accurate"
     """accurate: the state is float32. parity: state, time and step are bfloat16, as released."""
+    grid: str = "uniform"
+    """One of flow.GRIDS, where the steps lie before `shift` bends them."""
+    guidance_rescale: float = 0.0
+    """Share of the way back to the spread that velocities have without guidance; 0 is none."""
+    reuse: float = 0.0
+    """Error, as a share, up to which a velocity may be foretold instead of evaluated; 0 is never.
+    An approximation, for Euler steps (flow/reuse.py)."""
     plan: str = "auto"
     """Whether the LLM first says where everything is (planning.py): auto is where it has learnt to
     and no picture is given to start from."""
@@ -59,33 +84,50 @@ class DrawingSettings:
     Candidate k of the picture with seed s has seed s + 1,000,000 k (seeds.py, best_of.py)."""
 
     def __post_init__(self) -> None:
-        if self.plan not in PLANS:
-            raise ConfigError(f"plan={self.plan!r} is unknown. Use one of: {', '.join(PLANS)}.")
         if self.steps < 1:
             raise ConfigError(f"steps={self.steps}: at least 1 is needed. The paper uses 30.")
-        if self.solver not in SOLVERS:
-            raise ConfigError(
-                f"solver={self.solver!r} is unknown. Use one of: {', '.join(SOLVERS)}."
-            )
+        for name, known in KNOWN.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} is unknown. Use one of: {', '.join(known)}."
+                )
         if not self.shift > 0:
             raise ConfigError(f"shift={self.shift} is not positive. Use 1 for a uniform grid.")
-        if self.numerics not in NUMERICS:
-            raise ConfigError(
-                f"numerics={self.numerics!r} is unknown. Use one of: {', '.join(NUMERICS)}."
-            )
+        for name in ("guidance_rescale", "reuse"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name}={getattr(self, name)} is outside [0, 1]: 0 is none.")
+        if self.best_of < 1:
+            raise ConfigError(f"best_of={self.best_of}: at least 1 picture must be drawn.")
+        schedule_of(self.guidance)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
         if self.numerics == "parity" and self.solver == ADAPTIVE:
             raise ConfigError(
                 "numerics=parity with solver=dopri5: the release has fixed bfloat16 steps only. "
                 "Use solver=euler, or numerics=accurate."
             )
+        if self.numerics == "parity" and self._is_beyond_release:
+            raise ConfigError(
+                f"numerics=parity with guidance={self.guidance}, guidance_rescale="
+                f"{self.guidance_rescale}, reuse={self.reuse}: the release has one weight for all "
+                "steps, and evaluates each. Use numerics=accurate."
+            )
+        if self.reuse > 0.0 and self.solver != "euler":
+            raise ConfigError(
+                f"reuse={self.reuse} with solver={self.solver}: its steps need every velocity they "
+                "ask for. Use solver=euler, or reuse=0."
+            )
 
-        if self.best_of < 1:
-            raise ConfigError(f"best_of={self.best_of}: at least 1 picture must be drawn.")
+    @property
+    def _is_beyond_release(self) -> bool:
+        has_schedule = schedule_of(self.guidance).constant is None
+        return has_schedule or self.guidance_rescale > 0.0 or self.reuse > 0.0
 
     @property
     def is_guided(self) -> bool:
-        """Whether the unconditional branch has any weight."""
-        return self.guidance != 1.0
+        """Whether the unconditional branch has any weight at any time."""
+        return schedule_of(self.guidance).is_guided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,17 +177,62 @@ def read_prompts(
 
 
 def guided_velocity(
-    model: JanusFlowForConditionalGeneration, prompts: PromptCache, *, guidance: float
+    model: JanusFlowForConditionalGeneration,
+    prompts: PromptCache,
+    *,
+    guidance: float | str,
+    rescale: float = 0.0,
 ) -> VelocityFn:
-    """Make the velocity function of these prompts; guidance 1 runs no unconditional branch.
+    """Make the velocity function of these prompts; weight 1 runs no unconditional branch.
 
     The branches are combined in the state's dtype: float32, or the release's bfloat16 in parity.
     """
+    schedule = schedule_of(guidance)
+    velocity = _velocity(model, prompts)
+    if not schedule.is_guided:
+        return velocity
+    if schedule.constant is not None:
+        return with_guidance(velocity, scale=schedule.constant, rescale=rescale)
+    conditional = list(range(len(prompts.next_position) // 2))
+    return with_guidance_schedule(
+        velocity,
+        _velocity(model, prompts.select(conditional)),
+        weight=schedule.weight,
+        rescale=rescale,
+    )
 
-    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-        return model.velocity(x_t, t, prompts).to(x_t.dtype)
 
-    return velocity if guidance == 1.0 else with_guidance(velocity, scale=guidance)
+def _velocity(model: JanusFlowForConditionalGeneration, prompts: PromptCache) -> VelocityFn:
+    return lambda x_t, t: model.velocity(x_t, t, prompts).to(x_t.dtype)
+
+
+def velocity_of_pictures(
+    model: JanusFlowForConditionalGeneration,
+    prompts: ReadPrompts,
+    prompt_of_each: list[int],
+    *,
+    settings: DrawingSettings,
+) -> VelocityFn:
+    """Make the velocity function that the settings ask for, for one path of these pictures.
+
+    Args:
+        model: evaluates it.
+        prompts: all that were read.
+        prompt_of_each: for every picture which of them it is of.
+        settings: guidance, and whether velocities may be foretold.
+    """
+
+    def of_rows(rows: list[int]) -> VelocityFn:
+        return guided_velocity(
+            model,
+            prompts.select([prompt_of_each[row] for row in rows]),
+            guidance=settings.guidance,
+            rescale=settings.guidance_rescale,
+        )
+
+    if settings.reuse > 0.0:
+        return with_reuse(of_rows, threshold=settings.reuse)
+    return of_rows(list(range(len(prompt_of_each))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +335,7 @@ def _walk(
 
 def times_from(start: float, settings: DrawingSettings) -> Float[Tensor, " s"]:
     """The settings' time grid, what lies before `start` cut off: the step size stays as it is."""
-    grid = time_grid(settings.steps, shift=settings.shift)
+    grid = time_grid(settings.steps, shift=settings.shift, grid=settings.grid)
     # A first step much shorter than the rest would be an evaluation for nothing.
     after = grid[grid > start + 1e-4]
     return torch.cat([torch.tensor([start], dtype=grid.dtype), after]) if start > 0.0 else grid

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from janusflow.config.guidance import schedule_of
 from janusflow.flow import StepInfo, guided
 from janusflow.inference.batches import Drawer, OnStep, Order, PictureJob
 from janusflow.inference.drawing import drawing
@@ -47,7 +48,7 @@ class Flight:
         job = request.jobs[index]
         self.request = request
         self.index = index
-        self.guidance = drawer.settings.guidance
+        self.settings = drawer.settings
         self.prompt = drawer.prompts.select([job.read_index])
         self.t = 0.0
         """Where its last step started."""
@@ -70,11 +71,16 @@ class Flight:
     def advance(self, velocities: Float[Tensor, "rows c y x"]) -> None:
         """Take the velocities of its rows, and go on to the next that is wanted."""
         velocities = velocities.to(self.evaluation.x_t.dtype)
-        velocity = velocities if self.num_rows == 1 else guided(velocities, scale=self.guidance)
+        velocity = velocities if self.num_rows == 1 else self._guided(velocities)
         try:
             self.evaluation = self._solver.send(velocity)
         except StopIteration as end:
             self.latent = end.value
+
+    def _guided(self, both: Float[Tensor, "rows c y x"]) -> Float[Tensor, "1 c y x"]:
+        """Where the weight is 1 this is the conditional velocity: the other was for nothing."""
+        weight = schedule_of(self.settings.guidance).weight(float(self.evaluation.t[0]))
+        return guided(both, scale=weight, rescale=self.settings.guidance_rescale)
 
     def _made_step(self, info: StepInfo) -> None:
         self.t = info.t

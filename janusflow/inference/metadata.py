@@ -1,38 +1,30 @@
 """How a picture was drawn, kept inside its PNG file as text chunks that any program can read."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from janusflow.config.errors import ImageError
+from janusflow.config.errors import ConfigError, ImageError
+from janusflow.config.guidance import read_guidance
 from janusflow.processing.picture_files import open_image
 
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """What a drawn picture can be saved as; only PNG keeps the record."""
 
-READERS: dict[str, Callable[[str], int | float]] = {
+READERS: dict[str, Callable[[str], int | float | str]] = {
     "seed": int,
     "steps": int,
-    "guidance": float,
+    "guidance": read_guidance,
     "shift": float,
     "strength": float,
+    "guidance_rescale": float,
+    "reuse": float,
 }
-"""The fields that are no text."""
-REQUIRED = (
-    "prompt",
-    "seed",
-    "steps",
-    "guidance",
-    "solver",
-    "shift",
-    "numerics",
-    "model",
-    "version",
-)
+"""The fields that are no plain text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +32,23 @@ class DrawingRecord:
     """All that is needed to draw a picture again."""
 
     prompt: str
-    negative_prompt: str | None
+    negative_prompt: str | None = None
     seed: int
     steps: int
-    guidance: float
+    guidance: float | str
     solver: str
     shift: float
     numerics: str
     plan: str | None = None
     """What was drawn instead of the prompt."""
-    strength: float | None
+    strength: float | None = None
     """None for a picture drawn from noise alone."""
     model: str
     version: str
     """Of this package."""
+    grid: str = "uniform"
+    guidance_rescale: float = 0.0
+    reuse: float = 0.0
 
     def attach(self, picture: Image.Image) -> Image.Image:
         """Put the record on the picture, where `save_picture` and `picture.info` find it."""
@@ -64,16 +59,16 @@ class DrawingRecord:
 def record_of(picture: Image.Image) -> DrawingRecord | None:
     """Read the record of a drawn picture, fresh or opened from a file; None if it has none."""
     info = {field.name: picture.info.get(field.name) for field in fields(DrawingRecord)}
-    if any(info[name] is None for name in REQUIRED):
+    # What has a default may be missing: pictures of older versions lack newer settings.
+    if any(info[each.name] is None for each in fields(DrawingRecord) if each.default is MISSING):
         return None
     # Chunks are text; a record put on a fresh picture has its own types already.
     try:
         values: dict[str, Any] = {
-            name: None if value is None else READERS.get(name, str)(value)
-            for name, value in info.items()
+            name: READERS.get(name, str)(value) for name, value in info.items() if value is not None
         }
         return DrawingRecord(**values)
-    except ValueError as error:
+    except (ValueError, ConfigError) as error:
         raise ImageError(
             f"the picture's drawing record is damaged ({error}): another program changed its text "
             "chunks. Draw it anew, or remove the chunks."

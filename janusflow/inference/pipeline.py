@@ -7,12 +7,12 @@ the ODE, batches.py splits the work, answering.py chooses tokens, conversing.py 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
-import janusflow
 from janusflow.config.errors import CheckpointError
 from janusflow.inference.answering import AnsweringSettings
 from janusflow.inference.batches import Drawer, OnStep, Order, batch_size_for, draw_with_bar
@@ -28,9 +28,8 @@ from janusflow.inference.conversing import (
     question_message,
     stream_text,
 )
-from janusflow.inference.drawing import DrawingSettings, Original, read_prompts
+from janusflow.inference.drawing import DrawingSettings, Original, SamplerControl, read_prompts
 from janusflow.inference.inversion import inverted
-from janusflow.inference.metadata import DrawingRecord
 from janusflow.inference.originals import GivenPicture, prepare_original
 from janusflow.inference.pictures import vae_factor
 from janusflow.inference.planning import plan_prompts, plans_first
@@ -78,7 +77,7 @@ class JanusFlow:
         negative_prompt: str | None = None,
         num_images: int = 1,
         steps: int = 30,
-        guidance: float = 2.0,
+        guidance: float | str = 2.0,
         solver: str = "euler",
         seed: int | None = None,
         init_image: Picture | None = None,
@@ -86,12 +85,9 @@ class JanusFlow:
         mask: Picture | None = None,
         invert: str | None = None,
         on_step: OnStep | None = None,
-        shift: float = 1.0,
-        numerics: str = "accurate",
-        plan: str = "auto",
-        best_of: int = 1,
         progress: bool = False,
         batch_size: int | None = None,
+        **control: Unpack[SamplerControl],
     ) -> list[Image.Image]:
         """Draw `num_images` pictures of every prompt, prompt by prompt.
 
@@ -101,8 +97,9 @@ class JanusFlow:
             prompt: one or several.
             negative_prompt: what the unconditional branch reads, instead of nothing.
             num_images: per prompt.
-            steps, guidance, solver, shift, numerics, plan, best_of: what `DrawingSettings` in
-                drawing.py says of each.
+            steps: of the ODE solver; dopri5 chooses its own.
+            guidance: classifier-free guidance weight; 1 is none, half the work. Or as "3@0.1-0.6".
+            solver: euler, midpoint, heun, rk4 or dopri5.
             seed: picture i of the call is drawn from noise seed + i; None is random.
             init_image: start from this picture, noised, instead of from noise alone.
             strength: share of the path that is walked from there: small stays close.
@@ -111,17 +108,11 @@ class JanusFlow:
             on_step: called after every step of a batch with a DrawingStep, for previews.
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
+            **control: shift, numerics, grid, guidance_rescale, reuse, plan, best_of: see
+                DrawingSettings (drawing.py).
         """
         given = GivenPicture(init_image, strength, mask, invert)
-        settings = DrawingSettings(
-            steps=steps,
-            guidance=guidance,
-            solver=solver,
-            shift=shift,
-            numerics=numerics,
-            plan=plan,
-            best_of=best_of,
-        )
+        settings = DrawingSettings(steps=steps, guidance=guidance, solver=solver, **control)
         order = Order(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
             negative_prompt=negative_prompt,
@@ -196,22 +187,8 @@ class JanusFlow:
         return best_of_each(recorded, order.asked, number=number, scorer=self.scorer)
 
     def _with_records(self, order: Order, pictures: list[Image.Image]) -> list[Image.Image]:
-        settings, original = order.settings, order.original
         return [
-            DrawingRecord(
-                prompt=order.prompts[job.prompt_index],
-                plan=None if order.plans is None else order.plans[job.read_index],
-                negative_prompt=order.negative_prompt,
-                seed=job.seed,
-                steps=settings.steps,
-                guidance=float(settings.guidance),
-                solver=settings.solver,
-                shift=float(settings.shift),
-                numerics=settings.numerics,
-                strength=None if original is None else original.strength,
-                model=self.name,
-                version=janusflow.__version__,
-            ).attach(picture)
+            order.record(job, model=self.name).attach(picture)
             for job, picture in zip(order.jobs, pictures, strict=True)
         ]
 

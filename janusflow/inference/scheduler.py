@@ -92,13 +92,20 @@ class StepScheduler:
 
         Raises:
             BusyError: `max_waiting` requests wait already.
+            ConfigError: velocities are to be foretold.
         """
+        settings = settings or DrawingSettings()
+        if settings.reuse > 0.0:
+            raise ConfigError(
+                f"reuse={settings.reuse}: a scheduler evaluates every velocity. Use reuse=0, or "
+                "JanusFlow.generate."
+            )
         order = Order(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
             negative_prompt=negative_prompt,
             num_images=num_images,
             first_seed=chosen(seed),
-            settings=settings or DrawingSettings(),
+            settings=settings,
             original=original,
         )
         request = DrawingRequest(order=order, on_step=on_step)

@@ -60,6 +60,17 @@ def test_drawing_starts_from_a_picture_if_one_is_given(run: Run, tiny_folder: Pa
     assert record.strength == 0.2
 
 
+def test_what_steers_the_sampler_is_kept_with_the_picture(run: Run, tiny_folder: Path):
+    steering = ("--guidance", "3@0.2-0.7", "--guidance-rescale", 0.5)
+    cheaper = ("--grid", "cosine", "--reuse", 0.1)
+    result = run("generate", "x", "-m", tiny_folder, "--steps", 4, *steering, *cheaper)
+    assert result.exit_code == 0, result.output
+    record = read_record(Path("out.png"))
+    assert record is not None
+    assert (record.guidance, record.guidance_rescale) == ("3@0.2-0.7", 0.5)
+    assert (record.grid, record.reuse) == ("cosine", 0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
@@ -67,6 +78,9 @@ def test_drawing_starts_from_a_picture_if_one_is_given(run: Run, tiny_folder: Pa
         (("generate", "x", "-o", "out.gif"), 2, "no picture format"),
         (("generate", "x", "--solver", "magic"), 2, "magic"),
         (("generate", "x", "--steps", "0"), 2, "steps"),
+        (("generate", "x", "--guidance", "3@0.6"), 2, "3@0.6"),
+        (("generate", "x", "--grid", "magic"), 2, "magic"),
+        (("generate", "x", "--reuse", "2"), 2, "reuse"),
         (("generate", "x", "-m", "./nowhere"), 1, "nowhere"),
         (("generate", "x", "--device", "toaster"), 1, "toaster"),
         (("generate", "x", "--dtype", "float16"), 1, "float16"),

@@ -68,10 +68,14 @@ class Oracle:
         numerics: str,
         plan: str,
         best_of: int,
+        grid: str,
+        guidance_rescale: float,
+        reuse: float,
         seed: int,
         batch_size: int,
     ) -> list[Image.Image]:
         assert (shift, numerics, plan, best_of) == (1.0, "accurate", "auto", 1)
+        assert (grid, guidance_rescale, reuse) == ("uniform", 0.0, 0.0)
         assert batch_size == len(prompt)
         self.batches.append(("draw", len(prompt)))
         asked = [(text, seed + i) for i, text in enumerate(prompt)]

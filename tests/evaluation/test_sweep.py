@@ -74,13 +74,13 @@ def files(tmp_path: Path) -> RunFiles:
 
 
 def test_axes_are_drawing_settings_with_values_of_their_kind():
-    words = "guidance=1,2.5", "steps=10, 30", "solver=euler,heun", "numerics=parity", "best_of=1,4"
+    words = "guidance=1,3@0.1-0.6", "steps=10, 30", "solver=euler,heun", "reuse=0", "best_of=1,4"
     axes = read_axes(words)
     assert axes == {
-        "guidance": [1.0, 2.5],
+        "guidance": [1.0, "3@0.1-0.6"],
         "steps": [10, 30],
         "solver": ["euler", "heun"],
-        "numerics": ["parity"],
+        "reuse": [0.0],
         "best_of": [1, 4],
     }
     found = combinations(axes, DrawingSettings(shift=3.0))
@@ -95,10 +95,12 @@ def test_axes_are_drawing_settings_with_values_of_their_kind():
             ["precision=float32"],
             "'precision' is no axis. Write AXIS=VALUE,VALUE with one of: steps",
         ),
-        (["guidance"], "wanted numbers between commas"),
+        (["shift"], "wanted numbers between commas"),
+        (["guidance=2,3@0.6"], "guidance='3@0.6': wanted a weight such as 2"),
+        (["reuse=0.1", "solver=heun"], "reuse=0.1 with solver=heun"),
         (["steps=10,ten"], "'ten'; wanted whole numbers between commas"),
         (["steps=10.5"], "wanted whole numbers"),
-        (["guidance=nan"], "got 'nan'; wanted numbers"),
+        (["shift=nan"], "got 'nan'; wanted numbers"),
         (["steps=10,10"], "a value is there twice"),
         (["steps=10", "steps=20"], "steps is there already"),
         (["steps=0"], "steps=0: at least 1"),

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
-from janusflow.flow import SOLVERS, sample_noise
+from janusflow.flow import SOLVERS, sample_noise, solve, with_guidance
 from janusflow.inference.drawing import (
     DrawingSettings,
     Original,
     draw_latents,
-    guided_velocity,
     read_prompts,
     times_from,
+    velocity_of_pictures,
 )
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, left_padded, unconditional
@@ -40,8 +40,8 @@ def draw(
         negative=negative,
         is_guided=settings.is_guided,
     )
-    velocity = guided_velocity(
-        model, read.select(prompts or list(range(len(rows)))), guidance=settings.guidance
+    velocity = velocity_of_pictures(
+        model, read, prompts or list(range(len(rows))), settings=settings
     )
     return draw_latents(velocity, sample_noise(LATENT, seeds=seeds), settings=settings)
 
@@ -73,8 +73,65 @@ def test_guidance_one_is_no_guidance(model: JanusFlowForConditionalGeneration):
     assert (without - strong).abs().max() > 1e-2
 
 
-def test_a_picture_does_not_depend_on_its_neighbours(model: JanusFlowForConditionalGeneration):
-    settings = DrawingSettings(steps=3, guidance=3.0)
+def test_guidance_in_an_interval_costs_its_own_steps_only(
+    model: JanusFlowForConditionalGeneration, llm_count: Any
+):
+    settings = DrawingSettings(steps=10, guidance="3@0.2-0.5")
+    draw(model, ROWS, seeds=[1, 2], settings=settings)
+    a_branch = 2 * (1 + NUM_IMAGE_TOKENS)
+    assert llm_count.positions == 2 * 2 * 5 + 10 * a_branch + 3 * a_branch
+
+
+def test_the_unguided_steps_of_a_schedule_are_those_without_guidance(
+    model: JanusFlowForConditionalGeneration,
+):
+    def drawn(guidance: float | str) -> Tensor:
+        settings = DrawingSettings(steps=4, guidance=guidance)
+        return draw(model, ROWS, seeds=[1, 2], settings=settings)
+
+    assert torch.equal(drawn("3@0-1"), drawn(3.0))
+    # No step of four falls into it; the prompts are read in a larger batch.
+    torch.testing.assert_close(drawn("3@0.1-0.2"), drawn(1.0), atol=1e-5, rtol=0)
+    assert (drawn("3@0.4-0.6") - drawn(1.0)).abs().max() > 1e-2
+
+
+def test_a_foretold_velocity_is_not_evaluated(
+    model: JanusFlowForConditionalGeneration, llm_count: Any
+):
+    """Whatever is foretold is good enough here: steps 3, 5, 7 and 9 of ten are left out."""
+    draw(model, ROWS, seeds=[1, 2], settings=DrawingSettings(steps=10, reuse=1.0))
+    assert llm_count.positions == 2 * 2 * 5 + 6 * 2 * 2 * (1 + NUM_IMAGE_TOKENS)
+
+
+@pytest.mark.parametrize("numerics", ["accurate", "parity"])
+def test_settings_that_steer_nothing_leave_every_bit_as_it_was(
+    model: JanusFlowForConditionalGeneration, numerics: str
+):
+    """Solved by hand with the one scale, against the defaults."""
+    settings = DrawingSettings(steps=3, numerics=numerics)
+    read = read_prompts(model, left_padded(ROWS, pad_token_id=2), negative=None, is_guided=True)
+    cache = read.select([0, 1])
+    with torch.no_grad():
+        by_hand = solve(
+            with_guidance(lambda x, t: model.velocity(x, t, cache).to(x.dtype), scale=2.0),
+            sample_noise(LATENT, seeds=[1, 2]),
+            times=torch.tensor([0.0, 1 / 3, 2 / 3, 1.0]),
+            state_dtype=torch.bfloat16 if numerics == "parity" else torch.float32,
+        )
+    assert torch.equal(draw(model, ROWS, seeds=[1, 2], settings=settings), by_hand.float())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DrawingSettings(steps=3, guidance=3.0),
+        DrawingSettings(steps=4, guidance="3@0.2-0.7+1..2@0.7-1", guidance_rescale=0.7),
+        DrawingSettings(steps=8, reuse=0.5),
+    ],
+)
+def test_a_picture_does_not_depend_on_its_neighbours(
+    model: JanusFlowForConditionalGeneration, settings: DrawingSettings
+):
     together = draw(model, ROWS, seeds=[1, 2], settings=settings)
     alone = [
         draw(model, [row], seeds=[seed], settings=settings)
@@ -177,7 +234,16 @@ def test_parity_keeps_the_state_in_bfloat16():
         {"solver": "magic"},
         {"shift": 0.0},
         {"numerics": "fast"},
+        {"grid": "magic"},
+        {"guidance": "3@0.6"},
+        {"guidance": float("nan")},
+        {"guidance_rescale": 1.5},
+        {"reuse": -0.1},
+        {"reuse": float("nan")},
+        {"reuse": 0.1, "solver": "heun"},
         {"numerics": "parity", "solver": "dopri5"},
+        {"numerics": "parity", "guidance": "3@0.1-0.6"},
+        {"numerics": "parity", "reuse": 0.1},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]):

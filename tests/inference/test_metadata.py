@@ -21,10 +21,22 @@ RECORD = DrawingRecord(
     strength=0.6,
     model="mini",
     version="0.1.0",
+    grid="cosine",
+    guidance_rescale=0.5,
+    reuse=0.05,
 )
+NEWER = ("grid", "guidance_rescale", "reuse")
+"""Settings that pictures of older versions lack."""
 
 
-@pytest.mark.parametrize("record", [RECORD, replace(RECORD, negative_prompt=None, strength=None)])
+@pytest.mark.parametrize(
+    "record",
+    [
+        RECORD,
+        replace(RECORD, negative_prompt=None, strength=None),
+        replace(RECORD, guidance="3@0.1-0.6"),
+    ],
+)
 def test_a_png_gives_back_the_record_it_was_saved_with(tmp_path: Path, record: DrawingRecord):
     save_picture(record.attach(Image.new("RGB", (8, 8))), tmp_path / "new" / "out.png")
     assert read_record(tmp_path / "new" / "out.png") == record
@@ -32,6 +44,13 @@ def test_a_png_gives_back_the_record_it_was_saved_with(tmp_path: Path, record: D
 
 def test_a_fresh_picture_carries_its_record():
     assert record_of(RECORD.attach(Image.new("RGB", (8, 8)))) == RECORD
+
+
+def test_a_picture_of_an_older_version_was_drawn_without_newer_settings():
+    picture = RECORD.attach(Image.new("RGB", (8, 8)))
+    for name in NEWER:
+        del picture.info[name]
+    assert record_of(picture) == replace(RECORD, grid="uniform", guidance_rescale=0.0, reuse=0.0)
 
 
 def test_a_picture_from_elsewhere_has_no_record():
@@ -53,9 +72,10 @@ def test_an_unknown_extension_is_refused_and_nothing_is_written(tmp_path: Path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_record_is_refused_in_one_line():
+@pytest.mark.parametrize("name", ["steps", "guidance"])
+def test_a_damaged_record_is_refused_in_one_line(name: str):
     picture = RECORD.attach(Image.new("RGB", (8, 8)))
-    picture.info["steps"] = "thirty"
+    picture.info[name] = "thirty"
     with pytest.raises(ImageError, match="thirty") as refusal:
         record_of(picture)
     assert "\n" not in str(refusal.value)

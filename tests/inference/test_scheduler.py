@@ -126,3 +126,22 @@ def test_plans_and_the_best_of_several_are_what_they_are_alone(
             assert picture.info == same.info
             assert picture.info["plan"] is not None
             assert difference(picture, same) <= 1
+
+
+def test_guidance_over_time_is_what_it_is_alone(jf: JanusFlow):
+    scheduler = StepScheduler(jf)
+    guided = DrawingSettings(steps=5, guidance="3@0.1-0.7", guidance_rescale=0.5, grid="cosine")
+    handle = scheduler.submit_drawing("a star", seed=4, settings=guided)
+    other = scheduler.submit_drawing("a ring", seed=5, settings=QUICK)
+    scheduler.run_until_idle()
+    (alone,) = jf.generate(
+        "a star", seed=4, steps=5, guidance="3@0.1-0.7", guidance_rescale=0.5, grid="cosine"
+    )
+    assert difference(handle.result(0.0)[0], alone) <= 1
+    (alone,) = jf.generate("a ring", seed=5, steps=3, guidance=1.0)
+    assert difference(other.result(0.0)[0], alone) <= 1
+
+
+def test_velocities_that_are_to_be_foretold_are_refused(jf: JanusFlow):
+    with pytest.raises(ConfigError, match=r"reuse=0\.1: a scheduler evaluates every velocity"):
+        StepScheduler(jf).submit_drawing("a star", settings=DrawingSettings(reuse=0.1))
