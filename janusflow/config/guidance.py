@@ -67,9 +67,13 @@ class GuidanceSchedule:
     @property
     def constant(self) -> float | None:
         """The weight if it is one for the whole path."""
-        first = self.pieces[0]
-        is_whole = (first.start, first.end) == (0.0, 1.0)
-        return first.first if is_whole and first.first == first.last else None
+        weight = self.pieces[0].first
+        return weight if self.is_one_piece and weight == self.pieces[0].last else None
+
+    @property
+    def is_one_piece(self) -> bool:
+        """Whether the first piece is the whole path, so that weights never jump."""
+        return (self.pieces[0].start, self.pieces[0].end) == (0.0, 1.0)
 
     @property
     def is_guided(self) -> bool:

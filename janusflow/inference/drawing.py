@@ -113,6 +113,11 @@ class DrawingSettings:
                 f"{self.guidance_rescale}, reuse={self.reuse}: the release has one weight for all "
                 "steps, and evaluates each. Use numerics=accurate."
             )
+        if self.solver == ADAPTIVE and not schedule_of(self.guidance).is_one_piece:
+            raise ConfigError(
+                f"solver=dopri5 with guidance={self.guidance}: its estimate of the error misses "
+                "jumps of the weight. Use another solver, or one piece such as 2 or 4..1."
+            )
         if self.reuse > 0.0 and self.solver != "euler":
             raise ConfigError(
                 f"reuse={self.reuse} with solver={self.solver}: its steps need every velocity they "

@@ -44,6 +44,13 @@ def test_one_number_is_constant_and_a_change_is_not():
     assert schedule_of("2..1").constant is None
 
 
+def test_weights_of_one_piece_never_jump():
+    assert schedule_of(2.0).is_one_piece
+    assert schedule_of("4..1").is_one_piece
+    assert not schedule_of("4@0-0.5").is_one_piece
+    assert not schedule_of("4@0-0.5+2@0.5-1").is_one_piece
+
+
 def test_weight_1_everywhere_is_no_guidance():
     assert not schedule_of(1.0).is_guided
     assert not schedule_of("1@0.2-0.4").is_guided

@@ -241,6 +241,7 @@ def test_parity_keeps_the_state_in_bfloat16():
         {"reuse": -0.1},
         {"reuse": float("nan")},
         {"reuse": 0.1, "solver": "heun"},
+        {"solver": "dopri5", "guidance": "3@0.1-0.6"},
         {"numerics": "parity", "solver": "dopri5"},
         {"numerics": "parity", "guidance": "3@0.1-0.6"},
         {"numerics": "parity", "reuse": 0.1},
