@@ -1,0 +1,71 @@
+"""`janusflow interpolate`: pictures on the way from one drawing to another."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from janusflow.cli.options import Device, Dtype, Guidance, Model, Solver, Steps, Vae
+
+GIF = ".gif"
+MILLISECONDS = 120
+"""Each picture of an animation is shown so long."""
+
+
+def command(
+    prompt: Annotated[str, typer.Argument(help="What the first picture shows.")],
+    to_prompt: Annotated[
+        str | None, typer.Argument(help="What the last one shows; the same without.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Numbered pictures, or one .gif that moves.")
+    ] = Path("way.png"),
+    frames: Annotated[int, typer.Option(min=2, help="Pictures, both ends included.")] = 9,
+    seed: Annotated[int | None, typer.Option(help="Of the first; random without.")] = None,
+    to_seed: Annotated[int | None, typer.Option(help="Of the last; the same without.")] = None,
+    steps: Steps = 30,
+    guidance: Guidance = 2.0,
+    solver: Solver = "euler",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
+    model: Model = "mini",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    vae: Vae = None,
+) -> None:
+    """Draw the way from one prompt or seed to another.
+
+    Examples:
+      janusflow interpolate "a red circle" "a blue circle" --seed 1 --frames 9 -o way.gif
+
+      janusflow interpolate "파란 별" --seed 1 --to-seed 2 -o star.png
+    """
+    from janusflow.cli.generate import numbered
+    from janusflow.inference.drawing import DrawingSettings
+    from janusflow.inference.interpolation import interpolate
+    from janusflow.inference.loading import load
+    from janusflow.inference.metadata import check_picture_path, save_picture
+    from janusflow.inference.seeds import chosen
+
+    is_gif = output.suffix.lower() == GIF
+    if not is_gif:
+        check_picture_path(output)
+    jf = load(model, device=device, dtype=dtype, vae=vae)
+    first = chosen(seed)
+    pictures = interpolate(
+        jf,
+        (prompt, prompt if to_prompt is None else to_prompt),
+        (first, first if to_seed is None else chosen(to_seed)),
+        frames=frames,
+        settings=DrawingSettings(steps=steps, guidance=guidance, solver=solver),
+        batch_size=batch_size,
+    )
+    if is_gif:
+        start, *others = pictures
+        output.parent.mkdir(parents=True, exist_ok=True)
+        start.save(output, append_images=others, save_all=True, duration=MILLISECONDS, loop=0)
+        typer.echo(f"{output}  (from seed {first})")
+        return
+    for picture, path in zip(pictures, numbered(output, frames), strict=True):
+        save_picture(picture, path)
+        typer.echo(str(path))
+    typer.echo(f"(from seed {first})")

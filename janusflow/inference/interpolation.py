@@ -1,0 +1,82 @@
+"""Pictures on the way from one drawing to another: between seeds, between prompts, or both.
+
+Seeds: noises are walked along their arc (flow/interpolation.py). Prompts: their velocities are
+mixed at every step. What the LLM makes of two prompts has no common shape, for they differ in
+tokens and in number of tokens; velocities do, and at both ends they are exactly one prompt's.
+"""
+
+import torch
+from PIL import Image
+
+from janusflow.config.errors import ConfigError
+from janusflow.flow import sample_noise
+from janusflow.flow.interpolation import spherical, with_mixture
+from janusflow.inference.batches import batch_size_for
+from janusflow.inference.drawing import (
+    DrawingSettings,
+    draw_latents,
+    guided_velocity,
+    read_prompts,
+)
+from janusflow.inference.pictures import decode_latents
+from janusflow.inference.pipeline import JanusFlow, as_prompt
+
+
+@torch.no_grad()
+def interpolate(
+    jf: JanusFlow,
+    prompts: tuple[str, str],
+    seeds: tuple[int, int],
+    *,
+    frames: int = 9,
+    settings: DrawingSettings | None = None,
+    batch_size: int | None = None,
+) -> list[Image.Image]:
+    """Draw `frames` pictures, the first of the first prompt and seed, the last of the last.
+
+    Args:
+        jf: the model.
+        prompts: read as they are, without plans; twice the same halves the work.
+        seeds: twice the same, and all pictures begin with one noise.
+        frames: evenly spread, both ends included.
+        settings: None is the defaults.
+        batch_size: pictures drawn side by side.
+
+    Raises:
+        ConfigError: both ends are the same, fewer than two frames, or settings of several drawings.
+    """
+    settings = DrawingSettings() if settings is None else settings
+    _check(prompts, seeds, frames, settings)
+    flow, device = jf.model.config.flow, jf.model.device
+    shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
+    texts = list(dict.fromkeys(prompts))
+    words = as_prompt(jf.processor.prompts(texts))
+    read = read_prompts(jf.model, words, negative=None, is_guided=settings.is_guided)
+    ends = sample_noise(shape, seeds=list(seeds), device=device)
+    pictures: list[Image.Image] = []
+    for shares in torch.linspace(0, 1, frames).split(batch_size_for(settings, batch_size)):
+        rows = [row for row in range(len(texts)) for _ in shares]
+        velocity = guided_velocity(jf.model, read.select(rows), guidance=settings.guidance)
+        if len(texts) > 1:
+            velocity = with_mixture(velocity, share=shares)
+        noise = torch.stack([spherical(ends[0], ends[1], share) for share in shares.tolist()])
+        latents = draw_latents(velocity, noise, settings=settings)
+        pictures += decode_latents(jf.vae, latents.to(jf.vae.device))
+    return pictures
+
+
+def _check(
+    prompts: tuple[str, str], seeds: tuple[int, int], frames: int, settings: DrawingSettings
+) -> None:
+    if prompts[0] == prompts[1] and seeds[0] == seeds[1]:
+        raise ConfigError(
+            f"interpolating from {prompts[0]!r} and seed {seeds[0]} to the same: give another "
+            "prompt or another seed to end with."
+        )
+    if frames < 2:
+        raise ConfigError(f"frames={frames}: both ends make 2 already. Use more.")
+    if settings.best_of > 1 or settings.plan == "always":
+        raise ConfigError(
+            f"interpolating with best_of={settings.best_of}, plan={settings.plan}: pictures on "
+            "one way have neither choices nor plans. Leave both out."
+        )
