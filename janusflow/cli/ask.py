@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,8 +21,11 @@ from janusflow.cli.options import (
 def command(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="[IMAGE]... QUESTION", help="Picture files, then the question."),
+        typer.Argument(
+            metavar="[IMAGE]... QUESTION", help="Picture or film files, then the question."
+        ),
     ],
+    frames: Annotated[int, typer.Option(min=1, help="Of each film, spread evenly.")] = 8,
     max_new_tokens: MaxNewTokens = 512,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
@@ -34,12 +37,14 @@ def command(
     quantize: Quantize = None,
     as_json: Json = False,
 ) -> None:
-    """Answer a question about one picture, several, or none.
+    """Answer a question about one picture, several, or none; or about frames of a film.
 
     Examples:
       janusflow ask photo.jpg "What is left of the square?"
 
       janusflow ask before.png after.png "What has changed?" --json
+
+      janusflow ask clip.mp4 "What happens?" --frames 8
     """
     from janusflow.inference.conversing import question_message
     from janusflow.inference.loading import load
@@ -48,7 +53,7 @@ def command(
         raise typer.BadParameter("leave out one of --stream and --json.")
     *images, question = inputs
     # Unreadable pictures are refused before seconds go into loading a model.
-    pictures = [_open(image) for image in images]
+    pictures = [picture for image in images for picture in _open(image, frames)]
     jf = load(model, device=device, dtype=dtype, quantize=quantize)
     start = time.perf_counter()
     pieces = []
@@ -78,7 +83,8 @@ def command(
         typer.echo(answer)
 
 
-def _open(path: str):  # noqa: ANN202 (Pillow is imported late)
+def _open(path: str, frames: int) -> list[Any]:
     from janusflow.processing.picture_files import open_image
+    from janusflow.processing.video import is_video, sample_frames
 
-    return open_image(path)
+    return sample_frames(path, frames) if is_video(path) else [open_image(path)]

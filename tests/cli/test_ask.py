@@ -58,3 +58,28 @@ def test_mistakes_are_refused_without_a_traceback(
     assert result.exit_code == code
     assert reason in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_film_is_asked_about_as_its_frames(run: Run, tiny_folder: Path):
+    av = pytest.importorskip("av", reason="no PyAV: pip install 'janusflow[video]'")
+    colours = ("red", "green", "blue", "white")
+    with av.open("clip.mkv", "w") as film:
+        stream = film.add_stream("ffv1", rate=4)  # keeps every pixel
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "bgr0"
+        for colour in colours:
+            picture = Image.new("RGB", (32, 32), colour)
+            picture.save(f"{colour}.png")
+            film.mux(stream.encode(av.VideoFrame.from_image(picture).reformat(format="bgr0")))
+        film.mux(stream.encode())
+    common = ("What?", "-m", tiny_folder, *SHORT)
+    asked = run("ask", "clip.mkv", *common, "--frames", 2)
+    assert asked.exit_code == 0, asked.output
+    assert asked.stdout == run("ask", "green.png", "white.png", *common).stdout
+    assert asked.stdout != run("ask", "clip.mkv", *common, "--frames", 1).stdout
+
+
+def test_a_film_that_is_none_is_refused(run: Run, tiny_folder: Path):
+    pytest.importorskip("av", reason="no PyAV: pip install 'janusflow[video]'")
+    Path("clip.mp4").write_bytes(b"nonsense")
+    result = run("ask", "clip.mp4", "What?", "-m", tiny_folder)
+    assert (result.exit_code, "no film or damaged" in result.stderr) == (1, True)
