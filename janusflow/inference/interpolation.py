@@ -56,7 +56,12 @@ def interpolate(
     pictures: list[Image.Image] = []
     for shares in torch.linspace(0, 1, frames).split(batch_size_for(settings, batch_size)):
         rows = [row for row in range(len(texts)) for _ in shares]
-        velocity = guided_velocity(jf.model, read.select(rows), guidance=settings.guidance)
+        velocity = guided_velocity(
+            jf.model,
+            read.select(rows),
+            guidance=settings.guidance,
+            rescale=settings.guidance_rescale,
+        )
         if len(texts) > 1:
             velocity = with_mixture(velocity, share=shares)
         noise = torch.stack([spherical(ends[0], ends[1], share) for share in shares.tolist()])
@@ -75,8 +80,9 @@ def _check(
         )
     if frames < 2:
         raise ConfigError(f"frames={frames}: both ends make 2 already. Use more.")
-    if settings.best_of > 1 or settings.plan == "always":
+    if settings.best_of > 1 or settings.plan == "always" or settings.reuse > 0.0:
         raise ConfigError(
-            f"interpolating with best_of={settings.best_of}, plan={settings.plan}: pictures on "
-            "one way have neither choices nor plans. Leave both out."
+            f"interpolating with best_of={settings.best_of}, plan={settings.plan}, reuse="
+            f"{settings.reuse}: pictures on one way have neither choices nor plans, and every "
+            "velocity is evaluated. Leave them out."
         )

@@ -63,6 +63,7 @@ def test_two_prompts_cost_twice_one_and_are_read_once(
         ({"seeds": (1, 1), "prompts": (ONE, ONE)}, "seed 1 to the same"),
         ({"frames": 1}, "frames=1"),
         ({"settings": DrawingSettings(best_of=2)}, "best_of=2"),
+        ({"settings": DrawingSettings(reuse=0.1)}, r"reuse=0\.1"),
         ({"settings": DrawingSettings(plan="always")}, "plan=always"),
     ],
 )
