@@ -69,6 +69,9 @@ def command(
     grid: Grid = "uniform",
     guidance_rescale: GuidanceRescale = 0.0,
     reuse: Reuse = 0.0,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Refused unless the model was trained for it.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
     model: Model = "mini",
     device: Device = "auto",
@@ -92,6 +95,7 @@ def command(
     from janusflow.inference.loading import load
     from janusflow.inference.metadata import check_picture_path, record_of, save_picture
     from janusflow.inference.outpainting import OUTPAINTING_STRENGTH, extended, read_margins
+    from janusflow.inference.pictures import check_size
 
     try:
         check_picture_path(output)
@@ -104,6 +108,8 @@ def command(
         original, inside = extended(init_image, read_margins(outpaint))
         strength = OUTPAINTING_STRENGTH if strength is None else strength
     jf = load(model, device=device, dtype=dtype, quantize=quantize, vae=vae)
+    if size is not None:
+        check_size(size, trained=jf.image_size)
     start = time.perf_counter()
     pictures = jf.generate(
         prompts,

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
+from janusflow.config.errors import ConfigError
 from janusflow.interop.vae import decode_pictures, encode_pictures
 from janusflow.processing.images import crop_for_generation, to_latent_range, to_pictures
 
@@ -21,6 +22,25 @@ WHITE = 255
 def vae_factor(vae: AutoencoderKL) -> int:
     """Pixels per latent cell along each axis."""
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+
+def check_size(wanted: str, *, trained: int) -> None:
+    """Refuse all sizes but the one that a model was trained to draw.
+
+    Its network would take others, but positions and proportions were learnt at this one.
+
+    Args:
+        wanted: WIDTHxHEIGHT in pixels.
+        trained: pixels a side.
+
+    Raises:
+        ConfigError: it is another, or no size.
+    """
+    if wanted.lower().replace(" ", "") != f"{trained}x{trained}":
+        raise ConfigError(
+            f"size={wanted}: this model draws {trained}x{trained}, the size that it was trained "
+            "for. Leave the size out, and scale or crop the picture."
+        )
 
 
 @torch.no_grad()

@@ -127,3 +127,15 @@ def test_inversion_reads_what_is_shown(run: Run, tiny_folder: Path):
         assert run(*common, name, "--invert", shown).exit_code == 0
     assert Path("a.png").read_bytes() != Path("b.png").read_bytes()
     assert "num_images=2" in run(*common, "c.png", "--invert", "", "-n", 2).stderr
+
+
+@pytest.mark.parametrize("size", ["128x64", "64x128", "128x128", "64", "large"])
+def test_sizes_that_no_training_saw_are_refused_before_anything_is_drawn(
+    run: Run, tiny_folder: Path, size: str
+):
+    common = ("generate", "x", "-m", tiny_folder, "--steps", 1)
+    refused = run(*common, "--size", size)
+    assert refused.exit_code == 1
+    assert f"size={size}: this model draws 64x64" in refused.stderr
+    assert not Path("out.png").exists()
+    assert run(*common, "--size", "64x64").exit_code == 0
