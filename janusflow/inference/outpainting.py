@@ -12,8 +12,8 @@ from janusflow.config.errors import ConfigError
 from janusflow.processing.images import Picture, open_image
 
 BLACK, WHITE = 0, 255
-OUTPAINTING_STRENGTH = 0.95
-"""Unless given: from noise alone, margins get a background of their own."""
+OUTPAINTING_STRENGTH = 0.85
+"""Unless given: from noise alone, or nearly, margins get a background of their own."""
 
 
 class Margins(NamedTuple):

@@ -62,9 +62,8 @@ def _frames(film: Any, stream: Any, number: int, *, path: str | Path) -> list[Im
     found = []
     for index in range(number):
         wanted = times[(2 * index + 1) * len(times) // (2 * number)]
-        film.seek(
-            wanted, stream=stream
-        )  # to the last whole picture before; the next ones add to it
+        # To the last whole picture before; the frames after it say what has changed.
+        film.seek(wanted, stream=stream)
         for frame in film.decode(stream):
             if frame.pts is not None and frame.pts >= wanted:
                 found.append(frame.to_image().rotate(frame.rotation, expand=True))
