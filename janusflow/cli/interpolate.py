@@ -43,7 +43,7 @@ def command(
     from janusflow.inference.drawing import DrawingSettings
     from janusflow.inference.interpolation import interpolate
     from janusflow.inference.loading import load
-    from janusflow.inference.metadata import check_picture_path, save_picture
+    from janusflow.inference.metadata import check_picture_path, save_animation, save_picture
     from janusflow.inference.seeds import chosen
 
     is_gif = output.suffix.lower() == GIF
@@ -60,9 +60,7 @@ def command(
         batch_size=batch_size,
     )
     if is_gif:
-        start, *others = pictures
-        output.parent.mkdir(parents=True, exist_ok=True)
-        start.save(output, append_images=others, save_all=True, duration=MILLISECONDS, loop=0)
+        save_animation(pictures, output, milliseconds=MILLISECONDS)
         typer.echo(f"{output}  (from seed {first})")
         return
     for picture, path in zip(pictures, numbered(output, frames), strict=True):

@@ -166,8 +166,8 @@ class StageRecipe:
     """Run, model folder or hub id to start from, the release's layout or ours."""
     new: dict[str, Any] | None = None
     """Without `start`, what to build: `tower` and `llm` name trained parts (folders or hub ids; a
-    run gives its model's LLM), the rest are arguments of JanusFlowConfig. With it, only `repa`,
-    for a model without a head."""
+    run gives its model's LLM), the rest are arguments of JanusFlowConfig. With it, only `repa`
+    (for a model without a head), `image_attention` and `plans`."""
     trainable: tuple[str, ...] = ()
     """Parts that train, named as in janusflow/training/parts.py; everything else is frozen."""
     mixture: MixtureConfig = field(default_factory=MixtureConfig)

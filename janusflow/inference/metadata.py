@@ -1,7 +1,8 @@
 """How a picture was drawn, kept inside its PNG file as text chunks that any program can read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from janusflow.config.errors import ConfigError, ImageError
+from janusflow.config.files import replace_bytes
 from janusflow.config.guidance import read_guidance
 from janusflow.processing.picture_files import open_image
 
@@ -88,9 +90,30 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     check_picture_path(path)
     kind = PICTURE_FORMATS[path.suffix.lower()]
     options: dict[str, Any] = {"pnginfo": _chunks(picture)} if kind == "PNG" else {"quality": 95}
+    _write(picture, path, format=kind, **options)
+
+
+def save_animation(pictures: Sequence[Image.Image], path: Path, *, milliseconds: int) -> None:
+    """Write pictures as one GIF that repeats, each shown so long."""
+    first, *others = pictures
+    _write(
+        first,
+        path,
+        format="GIF",
+        append_images=others,
+        save_all=True,
+        duration=milliseconds,
+        loop=0,
+    )
+
+
+def _write(picture: Image.Image, path: Path, **options: Any) -> None:
+    """All of a file or nothing."""
+    content = BytesIO()
+    picture.save(content, **options)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, format=kind, **options)
+        replace_bytes(path, content.getvalue())
     except OSError as error:
         raise ImageError(
             f"{path} cannot be written ({error.strerror or error}): choose another place."

@@ -54,7 +54,9 @@ def start_model(
     if image_attention is not None:
         model.config.change_image_attention(image_attention)
     if plans is not None:
-        model.config.plans = bool(plans)
+        if not isinstance(plans, bool):
+            raise ConfigError(f"{recipe.run}: new.plans={plans}: wanted true or false.")
+        model.config.plans = plans
     if repa is not None and model.repa_head is None:
         model.add_repa_head(repa)
     return model

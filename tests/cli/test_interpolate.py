@@ -31,5 +31,9 @@ def test_a_gif_moves_through_all_of_them(run: Run, tiny_folder: Path):
 def test_mistakes_are_refused_in_one_line(run: Run, tiny_folder: Path):
     nowhere = run("interpolate", "one", "-m", tiny_folder)
     assert (nowhere.exit_code, "to the same" in nowhere.stderr) == (1, True)
+    Path("file").touch()
+    common = ("interpolate", "one", "two", "-m", tiny_folder, "--steps", 1, "--frames", 2)
+    blocked = run(*common, "-o", "file/way.gif")
+    assert (blocked.exit_code, "cannot be written" in blocked.stderr) == (1, True)
     wrong = run("interpolate", "one", "two", "-o", "way.txt")
     assert (wrong.exit_code, "no picture format" in wrong.stderr) == (1, True)

@@ -130,6 +130,8 @@ def test_a_model_that_is_there_can_be_told_that_it_learns_to_plan(tmp_path: Path
     started = start(start=str(tmp_path), new={"plans": True})
     assert (model.config.plans, started.config.plans) == (False, True)
     assert_holds(started, model.state_dict())
+    with pytest.raises(ConfigError, match=r"new\.plans=no: wanted true or false"):
+        start(start=str(tmp_path), new={"plans": "no"})
 
 
 @pytest.mark.parametrize(
