@@ -141,7 +141,7 @@ class StreamedTable:
             size = 1 if self.seed is None else self.shuffle_buffer
             start = place - place % size
             if (which_pass, start) != self._reads_on_at:
-                self._reader = self._rows(which_pass, start)
+                self._reader = _rows(self.shards, self.lengths, self.seed, which_pass, start)
             self._reads_on_at = None
             block = list(islice(self._reader, size))
             self._reads_on_at = (which_pass, start + len(block))
@@ -154,32 +154,35 @@ class StreamedTable:
             order = np.random.default_rng((self.seed, which_pass, start)).permutation(len(block))
             self._block = [block[i] for i in order]
 
-    def _rows(self, which_pass: int, place: int) -> Iterator[Located]:
-        """The rows of a pass from a place on, unshuffled."""
-        for turn in range(len(self.shards)):
-            shard = self._shard(which_pass, turn)
-            known = self.lengths.found.get(shard)
-            if known is not None and known <= place:
-                place -= known
-                continue
-            length = 0
-            for length, row in enumerate(self._read(shard), start=1):
-                if length > place:
-                    yield Located(self.shards[shard].name, length - 1, row)
-            self.lengths.add(shard, length)
-            place = max(0, place - length)
 
-    def _shard(self, which_pass: int, turn: int) -> int:
-        num = len(self.shards)
-        return turn if self.seed is None else shuffled(which_pass * num + turn, num, seed=self.seed)
+def _rows(
+    shards: Sequence[Shard], lengths: ShardLengths, seed: int | None, which_pass: int, place: int
+) -> Iterator[Located]:
+    """The rows of a pass from a place on, unshuffled.
 
-    def _read(self, shard: int) -> Iterator[Mapping[str, Any]]:
-        name, rows = self.shards[shard]
-        try:
-            yield from rows
-        except READ_ERRORS as error:
-            reason = " ".join(str(error).split())[:200].rstrip(".")
-            raise StreamError(
-                f"cannot read on in {name}: {reason}. Get the file again or leave it out, and "
-                "start again."
-            ) from error
+    Whoever drops this closes its file at once: it holds nobody who holds it.
+    """
+    num = len(shards)
+    for turn in range(num):
+        shard = turn if seed is None else shuffled(which_pass * num + turn, num, seed=seed)
+        known = lengths.found.get(shard)
+        if known is not None and known <= place:
+            place -= known
+            continue
+        length = 0
+        for length, row in enumerate(_read(shards[shard]), start=1):
+            if length > place:
+                yield Located(shards[shard].name, length - 1, row)
+        lengths.add(shard, length)
+        place = max(0, place - length)
+
+
+def _read(shard: Shard) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from shard.rows
+    except READ_ERRORS as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise StreamError(
+            f"cannot read on in {shard.name}: {reason}. Get the file again or leave it out, and "
+            "start again."
+        ) from error

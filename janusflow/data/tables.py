@@ -8,6 +8,7 @@ Pictures inside stay undecoded: `processing.picture_files` opens them, which tru
 import glob
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -77,13 +78,19 @@ def open_table(
         )
     try:
         table = _loaded(path, loader, files, split, streaming=streaming)
-        is_empty = next(iter(table), None) is None if streaming else not len(table)
+        is_empty = not (_has_a_row(table) if streaming else len(table))
     except (*READ_ERRORS, ImportError) as error:  # the latter names what an address needs
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"cannot read {path}: {reason}. Check the file or the name.") from error
     if is_empty:
         raise DataError(f"{path} has no rows: check the file.")
     return _streamed(path, table, files, split, shuffle_buffer) if streaming else table
+
+
+def _has_a_row(table: Any) -> bool:
+    """Whether an IterableDataset holds anything; its file is closed again at once."""
+    with closing(iter(table)) as rows:
+        return next(rows, None) is not None
 
 
 def _streamed(
