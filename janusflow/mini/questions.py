@@ -8,8 +8,9 @@ without an article, yes/no or 네/아니요.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -49,6 +50,9 @@ from janusflow.mini.words import (
 )
 
 Kind = Literal["colour", "shape", "count", "position", "relation", "yes_no", "size", "description"]
+Name = Literal["both", "shape", "colour"]
+"""What an object is spoken of by: "the red star", "the star", "the red object"."""
+NAMES: tuple[Name, ...] = get_args(Name)
 ABSENT_PROBABILITY = 0.15
 """How often "How many ...?" asks for a colour that is not there."""
 SAME_SPELLING = {"color": "colour", "gray": "grey", "center": "centre", "middle": "centre"}
@@ -65,14 +69,23 @@ class Question:
     language: Language
 
 
-def ask_all(scene: Scene, rng: np.random.Generator, *, language: Language) -> list[Question]:
-    """Ask everything that has one clear answer; wordings and examples differ each time."""
+def ask_all(
+    scene: Scene,
+    rng: np.random.Generator,
+    *,
+    language: Language,
+    placed_by: Collection[Name] = NAMES,
+) -> list[Question]:
+    """Ask everything that has one clear answer; wordings and examples differ each time.
+
+    Places are asked of what can be named by one of `placed_by`.
+    """
     asker = _Asker(scene, rng, language)
     return [
         *asker.about_colour(),
         *asker.about_shape(),
         *asker.about_count(),
-        *asker.about_position(),
+        *asker.about_position(placed_by),
         *asker.about_relation(),
         *asker.yes_or_no(),
         *asker.about_size(),
@@ -160,11 +173,11 @@ class _Asker:
             words, count = self._coloured(pick(self.rng, absent), count=2), 0
         return [*found, self.ask("count", "count_some", {"things": words}, str(count))]
 
-    def about_position(self) -> list[Question]:
+    def about_position(self, placed_by: Collection[Name]) -> list[Question]:
         """Ask where things are that stand clearly inside one of the 3x3 cells."""
         found = []
         for thing in self.objects:
-            place, name = position(thing), self._unique_name(thing)
+            place, name = position(thing), self._unique_name(thing, placed_by)
             if place is None or name is None:
                 continue
             answer = place if self.language == "en" else KOREAN_POSITIONS[place]
@@ -273,14 +286,14 @@ class _Asker:
             return None
         return self._shuffled_pair()
 
-    def _unique_name(self, thing: SceneObject) -> str | None:
-        """Name an object as no other can be named, shortly if possible; None if it has a twin."""
+    def _unique_name(self, thing: SceneObject, by: Collection[Name] = NAMES) -> str | None:
+        """Name an object as no other can be named; None if it has a twin in all of `by`."""
         names = []
-        if self.kinds[thing.colour, thing.shape] == 1:
+        if "both" in by and self.kinds[thing.colour, thing.shape] == 1:
             names.append(self._noun(thing))
-        if self.shapes[thing.shape] == 1:
+        if "shape" in by and self.shapes[thing.shape] == 1:
             names.append(self._shape(thing.shape))
-        if self.colours[thing.colour] == 1 and len(self.objects) > 1:
+        if "colour" in by and self.colours[thing.colour] == 1 and len(self.objects) > 1:
             names.append(self._coloured(thing.colour))
         return pick(self.rng, names) if names else None
 

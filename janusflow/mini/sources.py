@@ -21,7 +21,7 @@ from janusflow.mini.captions import (
     planned_caption,
 )
 from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.questions import Kind, ask_all
+from janusflow.mini.questions import NAMES, Kind, Name, ask_all
 from janusflow.mini.scenes import SHAPES, Scene, sample_scene
 from janusflow.mini.words import Language
 from janusflow.processing.templates import planning_question
@@ -43,7 +43,8 @@ class SceneQuestions:
 
     scenes: SceneFolder
     rows: np.ndarray
-    kinds: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    placed_by: tuple[Name, ...]
     name: str
 
     def __len__(self) -> int:
@@ -52,7 +53,9 @@ class SceneQuestions:
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
         """One scene's questions, in words drawn anew."""
         index = int(self.rows[row])
-        every = ask_all(self.scenes.scene(index), rng, language=_language(rng))
+        every = ask_all(
+            self.scenes.scene(index), rng, language=_language(rng), placed_by=self.placed_by
+        )
         asked = [question for question in every if question.kind in self.kinds]
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
@@ -177,15 +180,19 @@ class ScenePlans:
 def scene_questions(config: SourceConfig) -> list[Weighted]:
     """Questions about a folder of scenes.
 
-    Options: `kinds` of question (by default all), and `shares` and `shapes` as of drawings.
+    Options: `kinds` of question and `placed_by`, what an object whose place is asked is named by
+    (by default all); `shares` and `shapes` as of drawings.
     """
-    _options(config, known=("kinds", "shares", "shapes"))
-    kinds = _some_of(get_args(Kind), "kinds", config)
+    _options(config, known=("kinds", "placed_by", "shares", "shapes"))
     scenes = SceneFolder(Path(config.path))
-    return [
-        Weighted(SceneQuestions(scenes=scenes, rows=rows, kinds=kinds, name=config.path), weight)
-        for rows, weight in _groups(scenes, config)
-    ]
+    make = partial(
+        SceneQuestions,
+        scenes=scenes,
+        kinds=_some_of(get_args(Kind), "kinds", config),
+        placed_by=_some_of(NAMES, "placed_by", config),
+        name=config.path,
+    )
+    return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
 
 
 def scene_drawings(config: SourceConfig) -> list[Weighted]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from janusflow.mini.captions import description
-from janusflow.mini.questions import Kind, Question, ask_all, is_correct
+from janusflow.mini.questions import NAMES, Kind, Name, Question, ask_all, is_correct
 from janusflow.mini.scenes import (
     COLOURS,
     SHAPES,
@@ -108,6 +108,22 @@ def test_positions_are_of_the_one_object_named(language: Language):
         place = position(meant)
         assert place is not None
         assert question.answer == (place if language == "en" else KOREAN_POSITIONS[place])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", NAMES)
+def test_places_can_be_asked_of_objects_named_in_one_way_alone(language: Language, name: Name):
+    rng = np.random.default_rng(14)
+    asked_of = [
+        traits(each.text, language)
+        for _ in range(100)
+        for each in ask_all(sample_scene(rng), rng, language=language, placed_by=[name])
+        if each.kind == "position"
+    ]
+    assert asked_of
+    for words in asked_of:
+        has = {"colour": bool({*words} & {*COLOURS}), "shape": bool({*words} & {*SHAPES})}
+        assert has == {"colour": name != "shape", "shape": name != "colour"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -16,7 +16,7 @@ from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
 from janusflow.mini.naming import named_objects
-from janusflow.mini.questions import Kind, Question, ask_all
+from janusflow.mini.questions import Kind, Name, Question, ask_all
 from janusflow.mini.scenes import SHAPES, Scene, composition, is_held_out, sample_scene
 from janusflow.mini.sources import (
     MAX_TURNS,
@@ -229,13 +229,16 @@ def test_questions_may_be_of_some_kinds_about_some_scenes(
 ):
     seen: list[int] = []
 
-    def ask(scene: Scene, rng: np.random.Generator, *, language: Language) -> list[Question]:
+    def ask(
+        scene: Scene, rng: np.random.Generator, *, language: Language, placed_by: tuple[Name, ...]
+    ) -> list[Question]:
         seen.append(len(scene.objects))
+        assert placed_by == ("shape",)
         kinds: tuple[Kind, ...] = get_args(Kind)
         return [Question(kind=k, text=f"{k}?", answer=k, language=language) for k in kinds]
 
     monkeypatch.setattr(sources, "ask_all", ask)
-    about = config(folder, shares=[0, 1], kinds=["position", "relation"])
+    about = config(folder, shares=[0, 1], kinds=["position", "relation"], placed_by=["shape"])
     ((source, weight),) = scene_questions(about)
     assert weight == 1.0
     for row in range(len(source)):
@@ -246,7 +249,9 @@ def test_questions_may_be_of_some_kinds_about_some_scenes(
     assert seen == [2] * num_of_two
 
 
-def test_unknown_kinds_of_question_are_refused(folder: Path):
+def test_unknown_kinds_of_question_and_of_names_are_refused(folder: Path):
+    with pytest.raises(ConfigError, match="placed_by=size: wanted some of both, shape, colour"):
+        scene_questions(config(folder, placed_by=["size"]))
     with pytest.raises(ConfigError, match="kinds=color: wanted some of colour, shape"):
         scene_questions(config(folder, kinds=["color"]))
 
