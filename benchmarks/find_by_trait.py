@@ -3,7 +3,8 @@
 Run: python benchmarks/find_by_trait.py [--model mini] [--scenes 500]
 
 Training scenes of two objects that share neither shape nor colour; for each object its colour is
-asked by its shape and its shape by its colour, in English. Guessing between the two is 50%.
+asked by its shape, its shape by its colour, and its place by either, in English. Guessing between
+the two is 50%.
 """
 
 import argparse
@@ -16,11 +17,17 @@ from janusflow.evaluation.scenes import answer_verdict, asked
 from janusflow.evaluation.scores import shares
 from janusflow.evaluation.tasks import Task
 from janusflow.inference.drawing import DrawingSettings
-from janusflow.mini.questions import Question
+from janusflow.mini.questions import Kind, Name, Question
 from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.scenes import position, sample_scene
 
-WORDINGS = {"colour": "What color is the {shape}?", "shape": "What shape is the {colour} object?"}
+WORDINGS: dict[tuple[Kind, Name], str] = {
+    ("colour", "shape"): "What color is the {shape}?",
+    ("shape", "colour"): "What shape is the {colour} object?",
+    ("position", "shape"): "Where is the {shape}?",
+    ("position", "colour"): "Where is the {colour} object?",
+}
+"""What is asked for, by what, and how."""
 
 
 def main() -> None:
@@ -37,27 +44,28 @@ def main() -> None:
             continue
         picture = render(scene, size=64)
         for thing in scene.objects:
-            for kind, wording in WORDINGS.items():
-                text = wording.format(shape=thing.shape, colour=thing.colour)
-                answer = getattr(thing, kind)
-                question = Question(kind=kind, text=text, answer=answer, language="en")
-                items.append(asked(len(items), picture, question))
+            answers = {"colour": thing.colour, "shape": thing.shape, "position": position(thing)}
+            for (kind, name), wording in WORDINGS.items():
+                text, answer = wording.format_map(vars(thing)), answers[kind]
+                if answer is not None:
+                    question = Question(kind=kind, text=text, answer=answer, language="en")
+                    item = asked(len(items), picture, question)
+                    item.facts["named by"] = name
+                    items.append(item)
     task = Task(
         name="find by trait",
         protocol="One of two objects, named by a trait that the other lacks.",
         settings={},
         items=items,
         judge=answer_verdict,
-        score=lambda rows: shares([(row["asks"], row["right"]) for row in rows]),
+        score=lambda rows: shares(
+            [(f"{row['asks']} by {row['named by']}", row["right"]) for row in rows]
+        ),
     )
     model = janusflow.load(options.model)
     report = run_task(task, model, name=options.model, drawing=DrawingSettings())
     for score in report.scores[:-1]:
-        asked_by = "shape" if score.name == "colour" else "colour"
-        print(
-            f"{score.name} of an object named by its {asked_by}: {score.num_right} of "
-            f"{score.num_items}"
-        )
+        print(f"{score.name}: {score.num_right} of {score.num_items}")
 
 
 if __name__ == "__main__":
