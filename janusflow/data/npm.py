@@ -3,8 +3,6 @@
 The registry is asked over plain HTTPS, so neither node nor npm has to be installed.
 """
 
-import base64
-import hashlib
 import json
 import os
 import tarfile
@@ -16,6 +14,7 @@ from typing import IO, Any, cast
 
 from janusflow.config.errors import DataError
 from janusflow.config.files import replace_bytes
+from janusflow.data.integrity import require_integrity
 
 REGISTRY = "https://registry.npmjs.org"
 REGISTRY_SETTING = "npm_config_registry"
@@ -46,6 +45,10 @@ class NpmPackage:
         registry = os.environ.get(REGISTRY_SETTING) or REGISTRY
         return f"{registry.rstrip('/')}/{self.name}/-/{self.file_name}"
 
+    def require(self, content: bytes, *, where: str) -> None:
+        """Refuse bytes that are not the package's."""
+        require_integrity(content, self.integrity, what=f"{self.name}@{self.version}", where=where)
+
 
 def fetch_package(package: NpmPackage, folder: Path) -> Path:
     """Download a package into `folder` unless it is there; return the file.
@@ -55,7 +58,7 @@ def fetch_package(package: NpmPackage, folder: Path) -> Path:
     """
     file = folder / package.file_name
     if file.is_file():
-        _require_integrity(package, file.read_bytes(), where=str(file))
+        package.require(file.read_bytes(), where=str(file))
         return file
     try:
         with urllib.request.urlopen(package.address, timeout=TIMEOUT) as answer:
@@ -66,7 +69,7 @@ def fetch_package(package: NpmPackage, folder: Path) -> Path:
             f"Name a registry in {REGISTRY_SETTING}, or get {package.file_name} on a machine that "
             f"is online (npm pack {package.name}@{package.version}) and put it into {folder}."
         ) from error
-    _require_integrity(package, content, where=package.address)
+    package.require(content, where=package.address)
     folder.mkdir(parents=True, exist_ok=True)
     replace_bytes(file, content)
     return file
@@ -83,14 +86,3 @@ def read_member(file: Path, name: str) -> Any:
             return json.load(cast(IO[bytes], archive.extractfile(f"{ROOT}/{name}")))
     except (OSError, KeyError, ValueError, tarfile.TarError) as error:
         raise DataError(f"{file} holds no readable {name} ({error}): delete it.") from error
-
-
-def _require_integrity(package: NpmPackage, content: bytes, *, where: str) -> None:
-    """Refuse bytes that are not the package's: a subresource integrity string names their hash."""
-    algorithm, _, wanted = package.integrity.partition("-")
-    found = base64.b64encode(hashlib.new(algorithm, content).digest()).decode()
-    if found != wanted:
-        raise DataError(
-            f"{where} has {algorithm} {found}, wanted {wanted} of {package.name}@{package.version}:"
-            " delete it and fetch it again; nothing of it is used."
-        )

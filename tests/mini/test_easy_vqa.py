@@ -1,11 +1,9 @@
-"""easy-VQA from a package file made up here: read as it is, fetched once, refused when missing."""
+"""easy-VQA from a package file made up here: read as it is, refused when missing."""
 
 import io
 import json
-import subprocess
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ import torch
 from PIL import Image
 
 from janusflow.config.errors import DataError
-from janusflow.mini import easy_vqa
-from janusflow.mini.easy_vqa import WHEEL, EasyVqa, fetch_easy_vqa
+from janusflow.mini.easy_vqa import PACKAGE, EasyVqa
 from janusflow.mini.sources import MAX_TURNS
 
 QUESTIONS = {
@@ -26,18 +23,14 @@ QUESTIONS = {
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
     """Pictures of one grey level each: ten times their number."""
-    with zipfile.ZipFile(tmp_path / WHEEL, "w") as archive:
+    with zipfile.ZipFile(tmp_path / PACKAGE.file_name, "w") as archive:
         for split, rows in QUESTIONS.items():
             archive.writestr(f"easy_vqa/data/{split}/questions.json", json.dumps(rows))
             for index in {row[2] for row in rows}:
                 picture = io.BytesIO()
                 Image.new("RGB", (64, 64), (10 * index,) * 3).save(picture, "PNG")
                 archive.writestr(f"easy_vqa/data/{split}/images/{index}.png", picture.getvalue())
-    return tmp_path / WHEEL
-
-
-def no_download(*_: Any, **__: Any) -> subprocess.CompletedProcess:
-    return subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: no network\n")
+    return tmp_path / PACKAGE.file_name
 
 
 def test_a_split_holds_its_own_questions_and_pictures(wheel: Path):
@@ -62,20 +55,6 @@ def test_a_sample_is_a_picture_with_questions_about_it_each_on_its_own(wheel: Pa
         assert sample.are_independent
 
 
-def test_what_is_there_is_not_fetched_again(wheel: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(easy_vqa.subprocess, "run", no_download)
-    assert fetch_easy_vqa(wheel.parent) == wheel
-
-
-def test_a_failed_download_is_one_line_that_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(easy_vqa.subprocess, "run", no_download)
-    with pytest.raises(DataError, match=r"ERROR: no network\. Get easy_vqa") as caught:
-        fetch_easy_vqa(tmp_path)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_missing_file_names_the_step_that_fetches_it(tmp_path: Path):
     with pytest.raises(DataError, match="run the recipe's easy_vqa step"):
-        EasyVqa(tmp_path / WHEEL, "train")
+        EasyVqa(tmp_path / PACKAGE.file_name, "train")

