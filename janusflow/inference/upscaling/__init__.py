@@ -1,0 +1,1 @@
+"""Larger pictures: a stage after the VAE, for drawn pictures and for any others."""
