@@ -23,6 +23,7 @@ from janusflow.cli.options import (
     Reuse,
     Solver,
     Steps,
+    Upscale,
     Vae,
 )
 from janusflow.config.errors import ImageError
@@ -69,6 +70,7 @@ def command(
     grid: Grid = "uniform",
     guidance_rescale: GuidanceRescale = 0.0,
     reuse: Reuse = 0.0,
+    upscale: Upscale = "none",
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Refused unless the model was trained for it.")
     ] = None,
@@ -130,6 +132,7 @@ def command(
         grid=grid,
         guidance_rescale=guidance_rescale,
         reuse=reuse,
+        upscale=upscale,
         progress=not quiet,
         batch_size=batch_size,
     )

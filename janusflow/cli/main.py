@@ -22,6 +22,7 @@ from janusflow.config.errors import JanusFlowError
 COMMANDS: dict[str, str] = {
     "generate": "janusflow.cli.generate",
     "interpolate": "janusflow.cli.interpolate",
+    "upscale": "janusflow.cli.upscale",
     "ask": "janusflow.cli.ask",
     "chat": "janusflow.cli.chat",
     "demo": "janusflow.cli.demo",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.guidance import schedule_of
+from janusflow.config.upscaling import NONE, read_upscaling
 from janusflow.flow import (
     GRIDS,
     SOLVERS,
@@ -52,6 +53,7 @@ class SamplerControl(TypedDict, total=False):
     reuse: float
     plan: str
     best_of: int
+    upscale: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,8 @@ class DrawingSettings:
     best_of: int = 1
     """So many are drawn for each picture, and the one that `JanusFlow.scorer` likes best is kept.
     Candidate k of the picture with seed s has seed s + 1,000,000 k (seeds.py, best_of.py)."""
+    upscale: str = NONE
+    """How pictures are made larger at the end, such as lanczos:2 (config/upscaling.py)."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -99,6 +103,7 @@ class DrawingSettings:
         if self.best_of < 1:
             raise ConfigError(f"best_of={self.best_of}: at least 1 picture must be drawn.")
         schedule_of(self.guidance)
+        read_upscaling(self.upscale)
         self._check_combinations()
 
     def _check_combinations(self) -> None:

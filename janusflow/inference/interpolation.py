@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
+from janusflow.config.upscaling import NONE
 from janusflow.flow import sample_noise
 from janusflow.flow.interpolation import spherical, with_mixture
 from janusflow.inference.batches import batch_size_for
@@ -80,9 +81,11 @@ def _check(
         )
     if frames < 2:
         raise ConfigError(f"frames={frames}: both ends make 2 already. Use more.")
-    if settings.best_of > 1 or settings.plan == "always" or settings.reuse > 0.0:
+    is_upscaled = settings.upscale != NONE
+    if settings.best_of > 1 or settings.plan == "always" or settings.reuse > 0.0 or is_upscaled:
         raise ConfigError(
             f"interpolating with best_of={settings.best_of}, plan={settings.plan}, reuse="
-            f"{settings.reuse}: pictures on one way have neither choices nor plans, and every "
-            "velocity is evaluated. Leave them out."
+            f"{settings.reuse}, upscale={settings.upscale}: pictures on one way have neither "
+            "choices nor plans, every velocity is evaluated, and they keep their size. Leave them "
+            "out."
         )

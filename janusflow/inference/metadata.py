@@ -51,6 +51,8 @@ class DrawingRecord:
     grid: str = "uniform"
     guidance_rescale: float = 0.0
     reuse: float = 0.0
+    upscale: str | None = None
+    """How it was made larger afterwards, several times in order."""
 
     def attach(self, picture: Image.Image) -> Image.Image:
         """Put the record on the picture, where `save_picture` and `picture.info` find it."""

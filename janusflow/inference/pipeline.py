@@ -35,6 +35,7 @@ from janusflow.inference.pictures import vae_factor
 from janusflow.inference.planning import plan_prompts, plans_first
 from janusflow.inference.saving import write_folder
 from janusflow.inference.seeds import chosen, of_candidates
+from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.vae import encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, unconditional
@@ -108,7 +109,7 @@ class JanusFlow:
             on_step: called after every step of a batch with a DrawingStep, for previews.
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
-            **control: shift, numerics, grid, guidance_rescale, reuse, plan, best_of: see
+            **control: shift, numerics, grid, guidance_rescale, reuse, plan, best_of, upscale: see
                 DrawingSettings (drawing.py).
         """
         given = GivenPicture(init_image, strength, mask, invert)
@@ -133,10 +134,13 @@ class JanusFlow:
         batch_size: int | None,
     ) -> list[Image.Image]:
         """Plan, draw and put back what a mask keeps; of a picture's candidates the best stays."""
+        upscale, device = order.settings.upscale, self.model.device
+        # Before drawing: its weights may have to be fetched, and cannot always be.
+        upscaler = make_upscaler(upscale, vae=self.vae, device=device, show=show)
         order = self.planned(order, batch_size)
         drawer, jobs = self.drawer(order), order.jobs
         pictures = draw_with_bar(drawer, jobs, on_step=on_step, show=show, batch_size=batch_size)
-        return self.finished(order, given.keep(pictures))
+        return upscaler(self.finished(order, given.keep(pictures)))
 
     def _original(self, given: GivenPicture, settings: DrawingSettings) -> Original | None:
         size, device = self.image_size, self.model.device

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from janusflow.config.errors import BusyError, ConfigError
+from janusflow.config.upscaling import NONE
 from janusflow.inference.answering import AnsweringSettings
 from janusflow.inference.batches import DEFAULT_BATCH_SIZE, OnStep, Order
 from janusflow.inference.conversing import Message
@@ -92,13 +93,18 @@ class StepScheduler:
 
         Raises:
             BusyError: `max_waiting` requests wait already.
-            ConfigError: velocities are to be foretold.
+            ConfigError: velocities are to be foretold, or pictures to be made larger.
         """
         settings = settings or DrawingSettings()
         if settings.reuse > 0.0:
             raise ConfigError(
                 f"reuse={settings.reuse}: a scheduler evaluates every velocity. Use reuse=0, or "
                 "JanusFlow.generate."
+            )
+        if settings.upscale != NONE:
+            raise ConfigError(
+                f"upscale={settings.upscale}: a scheduler would let all others wait for it. Use "
+                f"upscale={NONE} and make the picture larger afterwards, or JanusFlow.generate."
             )
         order = Order(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),

@@ -16,7 +16,7 @@ from tiny_model import save_tiny
 
 Run = Callable[..., Result]
 
-NAMES = ("generate", "interpolate", "ask", "chat", "inspect", "demo")
+NAMES = ("generate", "interpolate", "upscale", "ask", "chat", "inspect", "demo")
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,9 @@ RECORD = DrawingRecord(
     grid="cosine",
     guidance_rescale=0.5,
     reuse=0.05,
+    upscale="lanczos:2",
 )
-NEWER = ("grid", "guidance_rescale", "reuse")
+NEWER = ("grid", "guidance_rescale", "reuse", "upscale")
 """Settings that pictures of older versions lack."""
 
 
@@ -50,7 +51,8 @@ def test_a_picture_of_an_older_version_was_drawn_without_newer_settings():
     picture = RECORD.attach(Image.new("RGB", (8, 8)))
     for name in NEWER:
         del picture.info[name]
-    assert record_of(picture) == replace(RECORD, grid="uniform", guidance_rescale=0.0, reuse=0.0)
+    older = replace(RECORD, grid="uniform", guidance_rescale=0.0, reuse=0.0, upscale=None)
+    assert record_of(picture) == older
 
 
 def test_a_picture_from_elsewhere_has_no_record():
