@@ -76,8 +76,7 @@ class DrawingSettings:
     guidance_rescale: float = 0.0
     """Share of the way back to the spread that velocities have without guidance; 0 is none."""
     reuse: float = 0.0
-    """Error, as a share, up to which a velocity may be foretold instead of evaluated; 0 is never.
-    An approximation, for Euler steps (flow/reuse.py)."""
+    """Relative error up to which Euler steps foretell velocities; 0 is never (flow/reuse.py)."""
     plan: str = "auto"
     """Whether the LLM first says where everything is (planning.py): auto is where it has learnt to
     and no picture is given to start from."""

