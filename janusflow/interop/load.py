@@ -7,7 +7,7 @@ our own layout too: `from_pretrained` keeps whole files mapped, 1.5 times for bf
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,10 +42,22 @@ def load_model(
     Raises:
         CheckpointError: a file is missing or damaged, or the weights do not fit the config.json.
     """
+    model, weights = open_model(folder)
+    _fill(model, weights.read(weights.names), dtype, device)
+    return model
+
+
+def open_model(
+    folder: str | Path, *, token_ids: TokenIds | None = None
+) -> tuple[JanusFlowForConditionalGeneration, "StoredWeights"]:
+    """A model without memory, and where its weights are read; errors are those of `load_model`."""
     folder = Path(folder)
     settings = read_settings(folder)
     if is_official(settings):
-        return load_official(folder, dtype=dtype, device=device)
+        files = WeightFiles(folder)
+        ids = token_ids or read_token_ids(folder)
+        model = without_memory(config_from_official(settings, token_ids=ids))
+        return model, _released(model, files, where=str(folder))
     if settings.get("model_type") != JanusFlowConfig.model_type:
         raise CheckpointError(
             f"{folder}: model_type={settings.get('model_type')!r} in config.json is neither "
@@ -57,8 +69,7 @@ def load_model(
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: config.json: {error}") from error
     check_shapes(files.shapes, _expected_shapes(model), where=str(folder))
-    _fill(model, ((name, files.read(name)) for name in _largest_first(files.shapes)), dtype, device)
-    return model
+    return model, StoredWeights(files, [Row(official=(n,), ours=(n,)) for n in files.shapes])
 
 
 def load_official(
@@ -69,12 +80,8 @@ def load_official(
     token_ids: TokenIds | None = None,
 ) -> JanusFlowForConditionalGeneration:
     """Load a folder in the release's layout; `token_ids=None` reads them from its tokenizer."""
-    folder = Path(folder)
-    settings = read_settings(folder)
-    files = WeightFiles(folder)
-    ids = token_ids or read_token_ids(folder)
-    model = without_memory(config_from_official(settings, token_ids=ids))
-    fill_from_official(model, files, dtype=dtype, device=device, where=str(folder))
+    model, weights = open_model(folder, token_ids=token_ids)
+    _fill(model, weights.read(weights.names), dtype, device)
     return model
 
 
@@ -89,6 +96,31 @@ class WeightSource(Protocol):
         ...
 
 
+class StoredWeights:
+    """Weights under our names, read when they are asked for."""
+
+    def __init__(self, source: WeightSource, rows: Iterable[Row]) -> None:
+        self._source = source
+        self._row_of = {name: row for row in rows for name in row.ours}
+
+    @property
+    def names(self) -> Iterable[str]:
+        """All of them."""
+        return self._row_of
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """These weights, and what is stored in one with them, the largest first.
+
+        They may be views of a file: copy what is to stay.
+        """
+        rows = dict.fromkeys(self._row_of[name] for name in names)
+        for row in sorted(rows, key=self._size, reverse=True):
+            yield from row_to_ours(row, {name: self._source.read(name) for name in row.official})
+
+    def _size(self, row: Row) -> int:
+        return sum(torch.Size(self._source.shapes[name]).numel() for name in row.official)
+
+
 def fill_from_official(
     model: JanusFlowForConditionalGeneration,
     weights: WeightSource,
@@ -98,9 +130,16 @@ def fill_from_official(
     where: str = "weights",
 ) -> None:
     """Give a model, usually one without memory, the weights of the release, one row at a time."""
+    released = _released(model, weights, where=where)
+    _fill(model, released.read(released.names), dtype, device)
+
+
+def _released(
+    model: JanusFlowForConditionalGeneration, weights: WeightSource, *, where: str
+) -> StoredWeights:
     rows = rows_of(model.config)
     check_shapes(weights.shapes, official_shapes(rows, shapes_of(model)), where=where)
-    _fill(model, _read_rows(rows, weights), dtype, device)
+    return StoredWeights(weights, rows)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -154,33 +193,30 @@ def _expected_shapes(model: JanusFlowForConditionalGeneration) -> dict[str, Shap
     return {name: shape for name, shape in shapes_of(model).items() if name not in tied}
 
 
-def _largest_first(shapes: dict[str, Shape]) -> list[str]:
-    return sorted(shapes, key=lambda name: -torch.Size(shapes[name]).numel())
-
-
-def _read_rows(rows: list[Row], weights: WeightSource) -> Iterator[tuple[str, Tensor]]:
-    def size(row: Row) -> int:
-        return sum(torch.Size(weights.shapes[name]).numel() for name in row.official)
-
-    for row in sorted(rows, key=size, reverse=True):
-        yield from row_to_ours(row, {name: weights.read(name) for name in row.official})
-
-
 def _fill(
     model: JanusFlowForConditionalGeneration,
     weights: Iterator[tuple[str, Tensor]],
     dtype: torch.dtype | None,
     device: torch.device | str,
 ) -> None:
-    """Put each weight in its place, tie what is tied, and compute what no file holds."""
     for name, tensor in weights:
-        owner, _, leaf = name.rpartition(".")
         # Always a copy: what the reader hands out may be a view of a mapped file.
         value = tensor.to(device=device, dtype=dtype or tensor.dtype, copy=True)
-        parameter = nn.Parameter(value, requires_grad=value.is_floating_point())
-        # What transformers draws anew or computes below is everything without this mark.
-        parameter._is_hf_initialized = True  # pyright: ignore[reportAttributeAccessIssue]
-        setattr(model.get_submodule(owner), leaf, parameter)
+        place(model, name, value, is_trainable=value.is_floating_point())
+    complete(model, device)
+
+
+def place(model: nn.Module, name: str, value: Tensor, *, is_trainable: bool) -> None:
+    """Make a tensor the weight of this name; it is not copied."""
+    owner, _, leaf = name.rpartition(".")
+    parameter = nn.Parameter(value, requires_grad=is_trainable)
+    # What transformers draws anew or computes in `complete` is everything without this mark.
+    parameter._is_hf_initialized = True  # pyright: ignore[reportAttributeAccessIssue]
+    setattr(model.get_submodule(owner), leaf, parameter)
+
+
+def complete(model: JanusFlowForConditionalGeneration, device: torch.device | str) -> None:
+    """Tie what is tied, and compute what no file holds, once every weight is in its place."""
     model.tie_weights()
     _compute_buffers(model, device)
     model.config.dtype = model.dtype
