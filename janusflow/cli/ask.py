@@ -12,6 +12,7 @@ from janusflow.cli.options import (
     Json,
     MaxNewTokens,
     Model,
+    Offload,
     Quantize,
     Temperature,
     TopP,
@@ -35,6 +36,7 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    offload: Offload = None,
     as_json: Json = False,
 ) -> None:
     """Answer a question about one picture, several, or none; or about frames of a film.
@@ -54,7 +56,7 @@ def command(
     *images, question = inputs
     # Unreadable pictures are refused before seconds go into loading a model.
     pictures = [picture for image in images for picture in _open(image, frames)]
-    jf = load(model, device=device, dtype=dtype, quantize=quantize)
+    jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload)
     start = time.perf_counter()
     pieces = []
     for piece in jf.stream(

@@ -12,6 +12,7 @@ from janusflow.cli.options import (
     Guidance,
     MaxNewTokens,
     Model,
+    Offload,
     Quantize,
     Steps,
     Temperature,
@@ -43,6 +44,7 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    offload: Offload = None,
 ) -> None:
     """Talk about pictures and draw them: /image PATH, /draw PROMPT, /reset, /quit.
 
@@ -55,7 +57,7 @@ def command(
 
     is_terminal = sys.stdin.isatty()
     session = Session(
-        load(model, device=device, dtype=dtype, quantize=quantize),
+        load(model, device=device, dtype=dtype, quantize=quantize, offload=offload),
         output=output,
         drawing={"steps": steps, "guidance": guidance, "progress": is_terminal},
         answering={

@@ -17,6 +17,7 @@ from janusflow.cli.options import (
     GuidanceRescale,
     Json,
     Model,
+    Offload,
     Plan,
     Quantize,
     Quiet,
@@ -79,6 +80,7 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
+    offload: Offload = None,
     vae: Vae = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -109,7 +111,7 @@ def command(
             raise typer.BadParameter("--outpaint goes with --init-image, and without --mask.")
         original, inside = extended(init_image, read_margins(outpaint))
         strength = OUTPAINTING_STRENGTH if strength is None else strength
-    jf = load(model, device=device, dtype=dtype, quantize=quantize, vae=vae)
+    jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload, vae=vae)
     if size is not None:
         check_size(size, trained=jf.image_size)
     start = time.perf_counter()

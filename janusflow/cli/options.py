@@ -36,6 +36,12 @@ Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 Quantize = Annotated[
     str | None, typer.Option(help="int8: an 8-bit language model, on the CPU only.")
 ]
+Offload = Annotated[
+    Literal["parts", "blocks"] | None,
+    typer.Option(
+        help="Keep only what runs in memory: blocks takes least, and longest (docs/memory.md)."
+    ),
+]
 Vae = Annotated[
     Path | None, typer.Option(help="Folder of the VAE, where it is not beside the model.")
 ]

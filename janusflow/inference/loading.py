@@ -5,6 +5,7 @@ downloaded but a hub id's own files, and those only if they are not cached.
 """
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 import janusflow.mini
 from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.inference.offload import Offloading, check_offload, offload_vae, offloaded_model
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.interop.hub import CONFIG, find_folder
 from janusflow.interop.load import load_model
@@ -38,6 +40,7 @@ def load(
     dtype: str = "auto",
     quantize: str | None = None,
     compile: bool = False,
+    offload: str | None = None,
     vae: str | Path | None = None,
 ) -> JanusFlow:
     """Load a model to draw and answer with.
@@ -49,30 +52,43 @@ def load(
         quantize: "int8" for an 8-bit language model on the CPU: half the time, about 2% error
             a layer; the weights cannot be saved again.
         compile: draw with torch.compile on the language model; the first picture takes long.
+        offload: "parts" keeps in memory what runs together (the tower; the LLM, with words or with
+            the drawing parts; the VAE), "blocks" one block of one of them: least, and slowest.
         vae: folder or hub id of the VAE; by default what the model's config names.
 
     Raises:
         CheckpointError: there is no such model, or its files are missing or do not fit.
-        ConfigError: device, dtype or quantize are unknown or do not go together.
+        ConfigError: device, dtype, quantize or offload are unknown or do not go together.
     """
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
     if quantize is not None:
         check_quantization(quantize, target)
+    offloading = None
+    if offload is not None:
+        check_offload(offload, quantize=quantize, compile=compile)
+        offloading = Offloading(offload, device=target, dtype=kind)
     folder = find_model(name)
-    model = load_model(folder, dtype=kind, device=target)
+    if offloading is None:
+        model = load_model(folder, dtype=kind, device=target)
+    else:
+        model = offloaded_model(folder, offloading)
     if quantize is not None:
         quantize_llm(model)
     if compile:
         model.llm.base_model.compile()
-    autoencoder = load_vae(vae or model.config.vae, beside=folder, dtype=kind, device=target)
+    read_vae = partial(load_vae, vae or model.config.vae, beside=folder, dtype=kind)
+    autoencoder = read_vae(device=target)
     check_latents(model, autoencoder)
+    if offloading is not None:
+        offload_vae(autoencoder, offloading, again=read_vae)
     return JanusFlow(
         model=model,
         processor=JanusFlowProcessor.from_pretrained(folder),
         vae=autoencoder,
         name=str(name),
         is_quantized=quantize is not None,
+        offloading=offloading,
     )
 
 

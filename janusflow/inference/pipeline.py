@@ -30,6 +30,7 @@ from janusflow.inference.conversing import (
 )
 from janusflow.inference.drawing import DrawingSettings, Original, SamplerControl, read_prompts
 from janusflow.inference.inversion import inverted
+from janusflow.inference.offload import Offloading
 from janusflow.inference.originals import GivenPicture, prepare_original
 from janusflow.inference.pictures import vae_factor
 from janusflow.inference.planning import plan_prompts, plans_first
@@ -55,12 +56,14 @@ class JanusFlow:
         vae: AutoencoderKL,
         name: str,
         is_quantized: bool = False,
+        offloading: Offloading | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.vae = vae
         self.name = name
         self.is_quantized = is_quantized
+        self.offloading = offloading
         self.scorer = own_judgement(self)
         """Says which of `best_of` drawings is kept; put your own here."""
 
@@ -308,6 +311,11 @@ class JanusFlow:
             raise CheckpointError(
                 f"{folder}: {self.name} was loaded with quantize, its weights are gone: load it "
                 "without and save that."
+            )
+        if self.offloading is not None:
+            raise CheckpointError(
+                f"{folder}: {self.name} was loaded with offload={self.offloading.mode}, most of "
+                "its weights are not in memory: load it without and save that."
             )
         write_folder(Path(folder), model=self.model, processor=self.processor, vae=self.vae)
 

@@ -202,14 +202,14 @@ def _fill(
     for name, tensor in weights:
         # Always a copy: what the reader hands out may be a view of a mapped file.
         value = tensor.to(device=device, dtype=dtype or tensor.dtype, copy=True)
-        place(model, name, value, is_trainable=value.is_floating_point())
+        place(model, name, value)
     complete(model, device)
 
 
-def place(model: nn.Module, name: str, value: Tensor, *, is_trainable: bool) -> None:
+def place(model: nn.Module, name: str, value: Tensor) -> None:
     """Make a tensor the weight of this name; it is not copied."""
     owner, _, leaf = name.rpartition(".")
-    parameter = nn.Parameter(value, requires_grad=is_trainable)
+    parameter = nn.Parameter(value, requires_grad=value.is_floating_point())
     # What transformers draws anew or computes in `complete` is everything without this mark.
     parameter._is_hf_initialized = True  # pyright: ignore[reportAttributeAccessIssue]
     setattr(model.get_submodule(owner), leaf, parameter)
