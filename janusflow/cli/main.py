@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "convert": "janusflow.cli.convert",
     "train": "janusflow.cli.train",
     "estimate": "janusflow.cli.estimate",
+    "bench": "janusflow.cli.bench",
     "data check": "janusflow.cli.data_check",
     "data show": "janusflow.cli.data_show",
     "data cache": "janusflow.cli.data_cache",

@@ -7,6 +7,7 @@ downloaded but a hub id's own files, and those only if they are not cached.
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -70,7 +71,8 @@ def load(
         offloading = Offloading(offload, device=target, dtype=kind)
     folder = find_model(name)
     if offloading is None:
-        model = load_model(folder, dtype=kind, device=target)
+        on_placed = None if quantize is None else quantize_placed
+        model = load_model(folder, dtype=kind, device=target, on_placed=on_placed)
     else:
         model = offloaded_model(folder, offloading)
     if quantize is not None:
@@ -168,13 +170,23 @@ def check_quantization(name: str, device: torch.device) -> None:
         )
 
 
+def quantize_placed(model: JanusFlowForConditionalGeneration, name: str) -> None:
+    """Quantize a linear layer of the LLM as it is loaded: there is one in float32 at a time."""
+    owner, _, leaf = name.rpartition(".")
+    if owner.startswith("llm") and isinstance(model.get_submodule(name), nn.Linear):
+        _quantize(model.get_submodule(owner), {leaf})
+
+
 def quantize_llm(model: JanusFlowForConditionalGeneration) -> None:
     """Replace the language model's linear layers by 8-bit ones, activations scaled as they come."""
+    _quantize(model.llm, {nn.Linear})
+
+
+def _quantize(module: nn.Module, layers: set[Any]) -> None:
+    """Replace the layers of these types or names within a module."""
     with warnings.catch_warnings():
         # torch.ao is deprecated, and still the fastest there is on CPUs without VNNI: 2 times
         # float32, where torchao's int8 is 29 times slower.
         warnings.simplefilter("ignore", category=DeprecationWarning)
         warnings.simplefilter("ignore", category=UserWarning)
-        torch.ao.quantization.quantize_dynamic(
-            model.llm, {nn.Linear}, dtype=torch.qint8, inplace=True
-        )
+        torch.ao.quantization.quantize_dynamic(module, layers, dtype=torch.qint8, inplace=True)

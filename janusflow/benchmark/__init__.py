@@ -1,0 +1,1 @@
+"""How fast and how large we are: beside the authors' code, and above what the machine allows."""

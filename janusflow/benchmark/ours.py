@@ -1,0 +1,89 @@
+"""Our side of the benchmark: what `janusflow generate` and `ask` run, through the same code."""
+
+import numpy as np
+import torch
+
+from janusflow.benchmark import inputs
+from janusflow.benchmark.cases import Outputs, Request, Watch
+from janusflow.inference.answering import AnsweringSettings, answer_tokens
+from janusflow.inference.conversing import question_message
+from janusflow.inference.drawing import guided_velocity, read_prompts
+from janusflow.inference.loading import load
+from janusflow.inference.pipeline import JanusFlow, as_prompt
+from janusflow.model.attention import pictures_of
+
+
+class Ours:
+    """This package."""
+
+    jf: JanusFlow
+
+    def load(self, request: Request, watch: Watch) -> Outputs:
+        """`janusflow.load`."""
+        with watch:
+            self.jf = load(
+                request.folder,
+                device=request.device,
+                dtype=request.dtype,
+                quantize=request.quantize,
+            )
+        return {}
+
+    @torch.no_grad()
+    def velocity(self, request: Request, watch: Watch) -> Outputs:
+        """One evaluation with the prompt's cache filled."""
+        model = self.jf.model
+        flow = model.config.flow
+        prompts = as_prompt(self.jf.processor.prompts([request.prompt]))
+        read = read_prompts(model, prompts, negative=None, is_guided=True)
+        velocity = guided_velocity(
+            model, read.select([0] * request.batch), guidance=request.guidance
+        )
+        shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
+        x_t = inputs.noise(shape, batch=request.batch, seed=request.seed).to(model.device)
+        t = torch.full((request.batch,), inputs.TIME, device=model.device)
+        with watch:
+            found = velocity(x_t, t)
+        return {"velocity": found.float().cpu().numpy()}
+
+    def picture(self, request: Request, watch: Watch) -> Outputs:
+        """`jf.generate`; in bfloat16 with the release's own rounding of every step."""
+        is_exact = request.dtype == "float32" or request.solver != "euler"
+        with watch:
+            drawn = self.jf.generate(
+                request.prompt,
+                num_images=request.batch,
+                batch_size=request.batch,
+                steps=request.steps,
+                solver=request.solver,
+                shift=request.shift,
+                guidance=request.guidance,
+                seed=request.seed,
+                numerics="accurate" if is_exact else "parity",
+                plan="never",
+            )
+        return {"levels": np.stack([np.asarray(picture) for picture in drawn])}
+
+    @torch.no_grad()
+    def ask(self, request: Request, watch: Watch) -> Outputs:
+        """What `jf.ask` does, with a lap at every token."""
+        model, shown = self.jf.model, inputs.pictures(request.images, seed=request.seed)
+        tokens: list[int | None] = []
+        with watch:
+            batch = self.jf.read([[question_message(shown, request.question)]], allow_paths=False)
+            pixels = batch.pixel_values
+            token_ids = batch.token_ids.to(model.device)
+            embeds = model.embed_conversation(
+                token_ids, None if pixels is None else pixels.to(model.device)
+            )
+            for (token,) in answer_tokens(
+                model,
+                embeds,
+                batch.attention_mask.to(model.device),
+                settings=AnsweringSettings(max_new_tokens=request.new_tokens),
+                seeds=[0],
+                pictures=pictures_of(token_ids, model.config),
+            ):
+                tokens.append(token)
+                watch.lap()
+        return {"token_ids": np.array(tokens)}

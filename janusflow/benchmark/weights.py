@@ -1,0 +1,177 @@
+"""Model folders in the release's layout with synthetic weights: written once, then reused.
+
+Every weight is a function of its name, its shape and SEED: close to 1 for the scales of norms,
+normal with a standard deviation of 0.1 for response norms and 0.02 otherwise, so that activations
+stay as sane as a new network's. Nothing drawn or said with them means anything.
+"""
+
+import json
+import shutil
+import tempfile
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+
+from janusflow.inference.loading import mini_folder
+from janusflow.interop.config import TOWERS, config_from_official
+from janusflow.interop.load import fill_from_official, shapes_of, without_memory
+from janusflow.interop.names import Shape, official_shapes, rows_of
+from janusflow.interop.release import LLM_WIDTH, PATH_WIDTH, SETTINGS, VAE
+from janusflow.interop.save import save_official
+from janusflow.interop.tokens import read_token_ids
+from janusflow.interop.vae import SUBFOLDER
+from janusflow.model.configuration import JanusFlowConfig
+from janusflow.processing.images import JanusFlowImageProcessor
+from janusflow.processing.processor import JanusFlowProcessor
+
+SEED = 20241112
+FACTS = "benchmark.json"
+QUESTION = "What is in the picture?"
+NORM_SUFFIXES = ("norm.weight", "norm1.weight", "norm2.weight", "layernorm.weight")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A network of the release's make; widths are the release's unless said otherwise."""
+
+    llm_layers: int = 24
+    tower_layers: int = -1
+    """As the release counts: -1 is all."""
+    vocabulary: int = 102400
+    llm_width: int = LLM_WIDTH
+    llm_inner_width: int = 5632
+    llm_heads: int = 16
+    path_width: int = PATH_WIDTH
+    picture_size: int = 384
+    vae_widths: tuple[int, ...] = VAE["block_out_channels"]
+    prompt_tokens: int = 64
+
+
+SIZES = {
+    "scaled": Size(llm_layers=4, tower_layers=4, vocabulary=16384, vae_widths=(32, 64, 128, 128)),
+    "full": Size(),
+}
+"""scaled: the release's widths in 4 layers; vocabulary and VAE are smaller too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a folder of synthetic weights."""
+
+    prompt: str
+    prompt_tokens: int
+    question_tokens: int
+    """Of the words around one picture."""
+    weight_bytes: int
+    """Of the file, in bfloat16."""
+
+
+class SyntheticWeights:
+    """Stands for the weight files of a release."""
+
+    def __init__(self, shapes: dict[str, Shape]) -> None:
+        self.shapes = shapes
+
+    def read(self, name: str) -> Tensor:
+        """The weight of this name."""
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + SEED)
+        values = torch.randn(self.shapes[name], generator=generator)
+        if ".channelwise_norm." in name:
+            return values.mul_(0.1)
+        return values.mul_(0.1).add_(1) if name.endswith(NORM_SUFFIXES) else values.mul_(0.02)
+
+
+def settings_of(size: Size) -> dict[str, Any]:
+    """The release's settings with another size in them."""
+    settings = json.loads(json.dumps(SETTINGS))
+    settings["language_config"] |= {
+        "hidden_size": size.llm_width,
+        "intermediate_size": size.llm_inner_width,
+        "num_attention_heads": size.llm_heads,
+        "num_hidden_layers": size.llm_layers,
+        "num_key_value_heads": size.llm_heads,
+        "vocab_size": size.vocabulary,
+    }
+    for half in ("vision_gen_enc_config", "vision_gen_dec_config"):
+        settings[half]["params"] |= {
+            "hidden_size": size.llm_width,
+            "block_out_channels": [size.path_width],
+        }
+    settings["vision_gen_dec_config"]["params"]["in_channels"] = size.path_width
+    settings["vision_und_enc_config"]["params"] |= {
+        "image_size": size.picture_size,
+        "select_layer": size.tower_layers,
+    }
+    return settings
+
+
+def ensure_folder(folder: Path, size: Size) -> Facts:
+    """Write the folder if it is not there; it appears whole or not at all."""
+    if not (folder / FACTS).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            write_folder(unfinished, size)
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+    return Facts(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
+
+
+def write_folder(folder: Path, size: Size) -> Facts:
+    """Write a model, its VAE, and its processor with `mini`'s tokenizer, as the release does."""
+    processor = _processor(size)
+    processor.save_release_layout(folder)
+    config = config_from_official(settings_of(size), token_ids=read_token_ids(folder))
+    config.official = None  # so that every key is written
+    weight_bytes = _write_weights(folder, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        vae: Any = AutoencoderKL.from_config({**VAE, "block_out_channels": size.vae_widths})
+    cast(AutoencoderKL, vae).save_pretrained(folder / SUBFOLDER)
+    prompt = prompt_of(processor, size.prompt_tokens)
+    asked = processor.conversations([[{"role": "user", "content": QUESTION}]])
+    facts = Facts(
+        prompt=prompt,
+        prompt_tokens=len(processor.prompts([prompt]).token_ids[0]),
+        question_tokens=asked.token_ids.shape[1],
+        weight_bytes=weight_bytes,
+    )
+    (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
+    return facts
+
+
+def _write_weights(folder: Path, config: JanusFlowConfig) -> int:
+    model = without_memory(config)
+    shapes = official_shapes(rows_of(config), shapes_of(model))
+    fill_from_official(model, SyntheticWeights(shapes), dtype=torch.bfloat16)
+    save_official(model, folder)
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _processor(size: Size) -> JanusFlowProcessor:
+    """Texts by `mini`'s tokenizer, pictures as the release takes them."""
+    mini = JanusFlowProcessor.from_pretrained(mini_folder())
+    (tower,) = TOWERS.values()
+    return JanusFlowProcessor(
+        JanusFlowImageProcessor(
+            image_size=size.picture_size, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        ),
+        mini.tokenizer,
+        tags=mini.settings.tags,
+        num_image_tokens=(size.picture_size // tower.patch_size) ** 2,
+    )
+
+
+def prompt_of(processor: JanusFlowProcessor, tokens: int) -> str:
+    """A prompt that is read as so many tokens, or a few less where none fits."""
+    prompt = "a red circle"
+    while len(processor.prompts([f"{prompt} red"]).token_ids[0]) <= tokens:
+        prompt += " red"
+    return prompt
