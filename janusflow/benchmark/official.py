@@ -18,7 +18,7 @@ from janusflow.benchmark.cases import Outputs, Request, Watch
 
 TIME_SCALE = 1000.0
 """Their encoder is handed 1000 t."""
-LATENT_CHANNELS, LATENT_SIZE = 4, 48
+LATENT_CHANNELS, VAE_FACTOR = 4, 8
 WHITE = 255
 
 
@@ -120,7 +120,8 @@ class Official:
         return {"token_ids": token_ids[0].cpu().numpy()}
 
     def _noise(self, request: Request) -> Tensor:
-        shape = (LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
+        size = self.processor.image_processor.image_size // VAE_FACTOR
+        shape = (LATENT_CHANNELS, size, size)
         drawn = inputs.noise(shape, batch=request.batch, seed=request.seed)
         return drawn.to(self.model.device, self.model.dtype)
 

@@ -84,5 +84,5 @@ def report(measured: Measured, floors: dict[tuple[str, str], float]) -> Report:
         rows=rows,
         differences=measured.differences,
         ceilings=measured.ceilings,
-        threads=max(each[0].threads for each in measured.answers.values()),
+        threads=max((each[0].threads for each in measured.answers.values()), default=1),
     )

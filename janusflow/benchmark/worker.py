@@ -8,10 +8,9 @@ rest. The process ends when its stdin does.
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ BOOTSTRAP = (
 OURS, OFFICIAL = "ours", "official"
 
 
-def serve(side: Side, requests: Iterable[str], answers: IO[str], folder: Path) -> None:
-    """Answer every request; arrays go to files in the folder."""
+def serve(side: Side, requests: Iterable[str], folder: Path) -> Iterator[str]:
+    """Answer every request, both as JSON; arrays go to files in the folder."""
     for number, line in enumerate(requests):
         request = Request(**json.loads(line))
         watch = Stopwatch(request.device)
@@ -43,8 +42,7 @@ def serve(side: Side, requests: Iterable[str], answers: IO[str], folder: Path) -
             outputs=str(path),
             threads=torch.get_num_threads(),
         )
-        answers.write(json.dumps(asdict(answer)) + "\n")
-        answers.flush()
+        yield json.dumps(asdict(answer))
 
 
 def make_side(name: str, code: str) -> Side:
@@ -64,4 +62,6 @@ def main() -> None:
     # What libraries print must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(make_side(name, code), sys.stdin, answers, Path(folder))
+    for answer in serve(make_side(name, code), sys.stdin, Path(folder)):
+        answers.write(f"{answer}\n")
+        answers.flush()

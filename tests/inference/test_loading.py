@@ -16,6 +16,7 @@ from janusflow.inference import loading
 from janusflow.inference.loading import choose_device, choose_dtype, find_model, load
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.interop.convert import convert
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 CPU = torch.device("cpu")
 
@@ -110,6 +111,31 @@ def test_int8_keeps_the_model_working_and_close(jf: JanusFlow, tiny_folder: Path
     exact, rounded = jf.model(tokens).logits, quantized.model(tokens).logits
     assert 0 < (exact - rounded).abs().max() < 0.1 * exact.abs().max()
     assert quantized.generate("별", steps=1, seed=0)[0].size == (64, 64)
+
+
+def test_int8_while_loading_is_int8_after_loading(tiny_folder: Path):
+    after = load(tiny_folder, device="cpu")
+    loading.quantize_llm(after.model)
+    while_loading = load(tiny_folder, device="cpu", quantize="int8")
+    tokens = torch.arange(10, 30)[None]
+    assert torch.equal(while_loading.model(tokens).logits, after.model(tokens).logits)
+
+
+def test_int8_never_holds_a_linear_layer_of_the_llm_in_float32(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """So that the float32 weights never exist all at once."""
+    in_float32: list[int] = []
+
+    def counted(model: JanusFlowForConditionalGeneration, name: str) -> None:
+        quantize_placed(model, name)
+        linear = [each for each in model.llm.modules() if isinstance(each, nn.Linear)]
+        in_float32.append(sum(not each.weight.is_meta for each in linear))
+
+    quantize_placed = loading.quantize_placed
+    monkeypatch.setattr(loading, "quantize_placed", counted)
+    load(tiny_folder, device="cpu", quantize="int8")
+    assert max(in_float32) == 0
 
 
 def test_auto_means_float32_on_a_cpu():
