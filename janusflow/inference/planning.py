@@ -14,7 +14,7 @@ from janusflow.inference.conversing import Message, question_message
 from janusflow.inference.drawing import DrawingSettings
 from janusflow.processing.templates import planning_question
 
-HOW = AnsweringSettings(max_new_tokens=160, temperature=0.7, top_p=0.9)
+HOW = AnsweringSettings(max_new_tokens=160, temperature=0.5, top_p=0.7)
 """Drawn, so that seeds give layouts of their own, but from what is likely."""
 
 Answer = Callable[..., list[str]]
