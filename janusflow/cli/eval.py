@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from janusflow.cli.options import BestOf, Guidance, Model, Plan, Solver, Steps
+from janusflow.cli.options import BestOf, Guidance, Model, Plan, Quantize, Solver, Steps
 from janusflow.evaluation.registry import TASKS
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
@@ -77,6 +77,7 @@ def command(
     solver: Solver = "euler",
     plan: Plan = "auto",
     best_of: BestOf = 1,
+    quantize: Quantize = None,
     sweep: Annotated[
         bool,
         typer.Option(
@@ -124,7 +125,7 @@ def command(
     if files is not None:
         files.check()
     options = TaskOptions(
-        model=cache(lambda: janusflow.load(model)),
+        model=cache(lambda: janusflow.load(model, quantize=quantize)),
         limit=limit,
         seed=seed,
         categories=categories,
@@ -141,9 +142,10 @@ def command(
     )
     swept = read_axes(axes or [])
     opened = open_task(task, options)
+    name = model if quantize is None else f"{model}, {quantize}"
     with process_group():
         settings: dict[str, Any] = {
-            "name": model if opened.needs_model else str(drawn),
+            "name": name if opened.needs_model else str(drawn),
             "drawing": DrawingSettings(
                 steps=steps, guidance=guidance, solver=solver, plan=plan, best_of=best_of
             ),

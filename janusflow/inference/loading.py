@@ -4,6 +4,8 @@ A name is `mini`, a folder (ours, the release's, or a training run's), or a hub 
 downloaded but a hub id's own files, and those only if they are not cached.
 """
 
+import ctypes
+import sys
 import warnings
 from functools import partial
 from pathlib import Path
@@ -173,8 +175,21 @@ def check_quantization(name: str, device: torch.device) -> None:
 def quantize_placed(model: JanusFlowForConditionalGeneration, name: str) -> None:
     """Quantize a linear layer of the LLM as it is loaded: there is one in float32 at a time."""
     owner, _, leaf = name.rpartition(".")
-    if owner.startswith("llm") and isinstance(model.get_submodule(name), nn.Linear):
+    linear = model.get_submodule(name)
+    if owner.startswith("llm") and isinstance(linear, nn.Linear):
         _quantize(model.get_submodule(owner), {leaf})
+        # torch.ao leaves cycles behind, which would keep the layer until they are collected; and
+        # what is freed of the 8-bit weights before they were packed stays in the process's heap.
+        linear.weight.data = linear.weight.new_empty(0)
+        _return_freed_memory()
+
+
+def _return_freed_memory() -> None:
+    """Where the C library is glibc, give free pages of its heap back to the system."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def quantize_llm(model: JanusFlowForConditionalGeneration) -> None:

@@ -37,7 +37,26 @@ def evaluate(*arguments: str) -> Result:
 
 @pytest.fixture
 def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(janusflow, "load", lambda _: Oracle(), raising=False)
+    monkeypatch.setattr(janusflow, "load", lambda *_, **__: Oracle(), raising=False)
+
+
+def test_a_quantized_model_is_another_model_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its answers must not go on from those of the full weights."""
+    loaded: list[str | None] = []
+
+    def load(_: str, *, quantize: str | None) -> Oracle:
+        loaded.append(quantize)
+        return Oracle()
+
+    monkeypatch.setattr(janusflow, "load", load, raising=False)
+    out = tmp_path / "scores.json"
+    few = ["--limit", "1", "--categories", "single", "--languages", "en"]
+    result = evaluate("shapes", *few, "--quantize", "int8", "--json", str(out))
+    assert result.exit_code == 0, result.output
+    assert loaded == ["int8"]
+    assert json.loads(out.read_text(encoding="utf-8"))["model"] == "mini, int8"
 
 
 @pytest.mark.usefixtures("oracle")
@@ -69,7 +88,7 @@ def test_a_benchmark_reads_its_own_file_and_names_a_wrong_line_before_the_model_
     data.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     options = ["--data", str(data), "--pictures", str(tmp_path)]
     assert "random accuracy              100.0 %  (1, " in evaluate("pope", *options).stdout
-    monkeypatch.setattr(janusflow, "load", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("loaded"))
     data.write_text("{}\n", encoding="utf-8")
     result = evaluate("pope", *options)
     assert result.exit_code == 1
@@ -108,7 +127,7 @@ def test_the_same_command_goes_on_and_one_with_other_settings_is_refused(
 
 
 def test_a_folder_is_scored_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(janusflow, "load", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("loaded"))
     for index, colour in enumerate(["red", "green", "blue"]):
         Image.new("RGB", (8, 8), colour).save(tmp_path / f"{index}.png")
     folder = ["--drawn", str(tmp_path), "--pictures", str(tmp_path)]
@@ -191,7 +210,7 @@ def test_an_unknown_model_is_one_line_and_exit_code_1(tmp_path: Path):
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(janusflow, "load", lambda _: pytest.fail("worked"))
+    monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("worked"))
     result = evaluate("shapes", "--json", str(tmp_path / "nosuch" / "scores.json"))
     assert result.exit_code == 1
     assert "nosuch" in result.stderr

@@ -126,9 +126,13 @@ def test_int8_never_holds_a_linear_layer_of_the_llm_in_float32(
 ):
     """So that the float32 weights never exist all at once."""
     in_float32: list[int] = []
+    replaced: list[int] = []
 
     def counted(model: JanusFlowForConditionalGeneration, name: str) -> None:
+        placed = model.get_submodule(name)
         quantize_placed(model, name)
+        if placed is not model.get_submodule(name):
+            replaced.append(placed.weight.untyped_storage().nbytes())
         linear = [each for each in model.llm.modules() if isinstance(each, nn.Linear)]
         in_float32.append(sum(not each.weight.is_meta for each in linear))
 
@@ -136,6 +140,8 @@ def test_int8_never_holds_a_linear_layer_of_the_llm_in_float32(
     monkeypatch.setattr(loading, "quantize_placed", counted)
     load(tiny_folder, device="cpu", quantize="int8")
     assert max(in_float32) == 0
+    assert len(replaced) == 2 * 7 + 1  # two blocks and the head
+    assert set(replaced) == {0}
 
 
 def test_auto_means_float32_on_a_cpu():
