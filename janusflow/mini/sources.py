@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -236,7 +236,10 @@ def _options(
     return config.options
 
 
-def _some_of(choices: tuple[str, ...], option: str, config: SourceConfig) -> tuple[str, ...]:
+Choice = TypeVar("Choice", bound=str)
+
+
+def _some_of(choices: tuple[Choice, ...], option: str, config: SourceConfig) -> tuple[Choice, ...]:
     """An option that lists some of several choices; all of them if it is not given."""
     chosen = tuple(config.options.get(option, choices))
     if not chosen or set(chosen) - set(choices):
