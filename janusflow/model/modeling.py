@@ -229,16 +229,13 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             positions = torch.cat([prompt.position_ids, positions], dim=1)
         own_only = nn.functional.pad(own, (len(prompt), 0))
         pictures = own_only if self.config.images_see_ahead else None
-        output = self.llm.base_model(
+        return self.llm.base_model(
             inputs_embeds=tokens,
             attention_mask=llm_mask(mask, pictures, tokens),
             position_ids=positions,
-            cache=prompt.cache if cached else None,
+            cache=prompt.reading() if cached else None,
             use_cache=cached,
         )
-        if cached:
-            prompt.cache.crop(-length)
-        return output
 
     # ---- training -----------------------------------------------------------------------------
 

@@ -5,11 +5,13 @@ Such a cache serves conversations too, before their next token.
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from janusflow.config.errors import ConfigError
 
@@ -30,12 +32,32 @@ class Prompt:
         return self.token_ids.shape[1]
 
 
+class _ReadOnlyLayer(DynamicLayer):
+    """Shows a block its prompt's keys and values before its own, which are not kept.
+
+    No block needs another's, so only one block's are in memory at a time.
+    """
+
+    def __init__(self, layer: DynamicLayer) -> None:
+        super().__init__()
+        assert layer.keys is not None
+        assert layer.values is not None
+        self.lazy_initialization(layer.keys, layer.values)
+        self.keys, self.values = layer.keys, layer.values
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """All keys and values of the block."""
+        keys, values = self.keys, self.values
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromptCache:
     """Keys and values of prompts read once, reused at every step of the ODE.
 
-    `velocity` appends the picture's tokens to `cache` and removes them again, so a cache serves
-    one call at a time.
+    `velocity` reads it and leaves it as it is.
     """
 
     cache: DynamicCache
@@ -45,6 +67,15 @@ class PromptCache:
     def __len__(self) -> int:
         """Tokens per row, padding included."""
         return self.attention_mask.shape[1]
+
+    def reading(self) -> DynamicCache:
+        """The cache for one pass of more tokens, after which it is as it was."""
+        cache = copy.copy(self.cache)
+        cache.layers = [
+            _ReadOnlyLayer(layer) if type(layer) is DynamicLayer else copy.copy(layer)
+            for layer in self.cache.layers
+        ]
+        return cache
 
     def select(self, rows: list[int]) -> "PromptCache":
         """Give a copy of these rows, repeats allowed."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
 from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.costs import counting
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, left_padded, stack, unconditional
 
@@ -66,6 +67,32 @@ def test_the_cache_stands_for_the_prompt(any_model: JanusFlowForConditionalGener
         cached = any_model.velocity(x_t, times(4), cache)
         torch.testing.assert_close(cached, uncached, atol=1e-5, rtol=1e-5)
         assert len(cache) == len(both)
+
+
+@torch.no_grad()
+def test_a_step_leaves_the_cache_as_it_was(any_model: JanusFlowForConditionalGeneration):
+    cache = any_model.read_prompt(prompt())
+    before = [(layer.keys, layer.values) for layer in cache.cache.layers]
+    any_model.velocity(latents(2), times(2), cache)
+    for (keys, values), layer in zip(before, cache.cache.layers, strict=True):
+        assert layer.keys is keys
+        assert layer.values is values
+
+
+@torch.no_grad()
+def test_what_a_step_holds_does_not_grow_with_the_blocks():
+    """A picture's keys and values are in memory for one block at a time."""
+
+    def held(num_blocks: int) -> float:
+        config = tiny_config()
+        config.llm_config.num_hidden_layers = num_blocks
+        deep = JanusFlowForConditionalGeneration(config).eval()
+        cache = deep.read_prompt(prompt())
+        with counting() as meter:
+            deep.velocity(latents(2), times(2), cache)
+        return meter.peak_bytes
+
+    assert held(8) == held(2)
 
 
 @torch.no_grad()
