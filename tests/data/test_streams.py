@@ -1,6 +1,5 @@
 """Streams: the n-th sample follows from seed and n, whoever reads it, whenever a run began."""
 
-import gc
 import io
 import json
 import tarfile
@@ -348,28 +347,3 @@ def test_the_number_of_rows_is_known_at_the_end_and_not_before(shards: str):
     assert source.num_rows is None
     assert not source.has(NUM_ROWS)
     assert source.num_rows == NUM_ROWS
-
-
-def test_a_stream_that_is_dropped_closes_its_file_at_once():
-    """A file left open until garbage is collected is a warning in whatever runs by then."""
-    closed = []
-
-    class Rows:
-        def __iter__(self) -> Iterator[dict[str, Any]]:
-            try:
-                yield from ({"text": str(number)} for number in range(3))
-            finally:
-                closed.append(True)
-
-    def read_one_row() -> None:
-        lengths = ShardLengths(source="rows", num_shards=1)
-        table = StreamedTable(name="rows", shards=[Shard("rows", Rows())], lengths=lengths)
-        assert table[0] == {"text": "0"}
-        assert not closed
-
-    gc.disable()
-    try:
-        read_one_row()
-        assert closed
-    finally:
-        gc.enable()

@@ -1,5 +1,7 @@
 """Bad files, rows and settings of data: each one clear line; and pictures made to fit."""
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError, ImageError
+from janusflow.data.streams import Shard, ShardLengths, StreamedTable
 from janusflow.data.tables import open_table
 
 STREAMING = {"streaming": True}
@@ -153,3 +156,28 @@ def test_a_stream_cuts_a_shard_off_when_it_is_read(tmp_path: Path, monkeypatch: 
     assert cut == []
     assert [table[row]["text"] for row in range(4)] == ["0", "1"] * 2
     assert cut == [0, 1] * 2
+
+
+def test_a_stream_that_is_dropped_closes_its_file_at_once():
+    """A file left open until garbage is collected is a warning in whatever runs by then."""
+    closed = []
+
+    class Rows:
+        def __iter__(self) -> Iterator[dict[str, Any]]:
+            try:
+                yield from ({"text": str(number)} for number in range(3))
+            finally:
+                closed.append(True)
+
+    def read_one_row() -> None:
+        lengths = ShardLengths(source="rows", num_shards=1)
+        table = StreamedTable(name="rows", shards=[Shard("rows", Rows())], lengths=lengths)
+        assert table[0] == {"text": "0"}
+        assert not closed
+
+    gc.disable()
+    try:
+        read_one_row()
+        assert closed
+    finally:
+        gc.enable()

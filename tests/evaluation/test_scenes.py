@@ -71,10 +71,11 @@ class Oracle:
         grid: str,
         guidance_rescale: float,
         reuse: float,
+        upscale: str,
         seed: int,
         batch_size: int,
     ) -> list[Image.Image]:
-        assert (shift, numerics, plan, best_of) == (1.0, "accurate", "auto", 1)
+        assert (shift, numerics, plan, best_of, upscale) == (1.0, "accurate", "auto", 1, "none")
         assert (grid, guidance_rescale, reuse) == ("uniform", 0.0, 0.0)
         assert batch_size == len(prompt)
         self.batches.append(("draw", len(prompt)))
