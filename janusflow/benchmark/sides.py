@@ -81,4 +81,4 @@ class Worker:
     def _last_words(self) -> str:
         self.process.wait()
         lines = self.log.read_text(encoding="utf-8").strip().splitlines()
-        return lines[-1] if lines else f"exit code {self.process.returncode}"
+        return f"exit code {self.process.returncode}, {lines[-1] if lines else 'nothing said'}"

@@ -43,13 +43,13 @@ class _ReadOnlyLayer(DynamicLayer):
         assert layer.keys is not None
         assert layer.values is not None
         self.lazy_initialization(layer.keys, layer.values)
-        self.keys, self.values = layer.keys, layer.values
+        self.keys, self.values = self._prompt = layer.keys, layer.values
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """All keys and values of the block."""
-        keys, values = self.keys, self.values
+        keys, values = self._prompt
         return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
 
