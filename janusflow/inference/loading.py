@@ -4,8 +4,6 @@ A name is `mini`, a folder (ours, the release's, or a training run's), or a hub 
 downloaded but a hub id's own files, and those only if they are not cached.
 """
 
-import ctypes
-import sys
 import warnings
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import nn
 
 import janusflow.mini
 from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.inference.heap import keep_freed_memory, return_freed_memory
 from janusflow.inference.offload import Offloading, check_offload, offload_vae, offloaded_model
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.interop.hub import CONFIG, find_folder
@@ -86,6 +85,8 @@ def load(
     check_latents(model, autoencoder)
     if offloading is not None:
         offload_vae(autoencoder, offloading, again=read_vae)
+    elif target.type == "cpu":
+        keep_freed_memory()
     return JanusFlow(
         model=model,
         processor=JanusFlowProcessor.from_pretrained(folder),
@@ -181,15 +182,7 @@ def quantize_placed(model: JanusFlowForConditionalGeneration, name: str) -> None
         # torch.ao leaves cycles behind, which would keep the layer until they are collected; and
         # what is freed of the 8-bit weights before they were packed stays in the process's heap.
         linear.weight.data = linear.weight.new_empty(0)
-        _return_freed_memory()
-
-
-def _return_freed_memory() -> None:
-    """Where the C library is glibc, give free pages of its heap back to the system."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+        return_freed_memory()
 
 
 def quantize_llm(model: JanusFlowForConditionalGeneration) -> None:

@@ -1,0 +1,55 @@
+"""The heap keeps what steps ask for again and again: counted in page faults of a fresh process."""
+
+import subprocess
+import sys
+
+import pytest
+
+from janusflow.inference import heap
+
+# Three blocks of 20 MB, as a step's, freed in the order in which they came.
+PROBE = """
+import ctypes, resource, sys
+from janusflow.inference.heap import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+libc, size = ctypes.CDLL(None), 20 * 2**20
+libc.malloc.restype = ctypes.c_void_p
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for step in range(20):
+    blocks = [ctypes.c_void_p(libc.malloc(size)) for _ in range(3)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in blocks:
+        libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+needs_glibc = pytest.mark.skipif(
+    sys.platform != "linux" or heap._function("mallopt") is None, reason="tunes glibc"
+)
+
+
+def page_faults(way: str) -> int:
+    out = subprocess.run(
+        [sys.executable, "-c", PROBE, way], check=True, capture_output=True, text=True
+    ).stdout
+    return int(out)
+
+
+@needs_glibc
+def test_blocks_that_come_again_are_not_cleared_again(monkeypatch: pytest.MonkeyPatch):
+    for name in heap.SET_BY_USER:
+        monkeypatch.delenv(name, raising=False)
+    assert page_faults("kept") < page_faults("as it is") / 5
+
+
+def test_what_the_environment_says_holds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    assert not heap.keep_freed_memory()
+
+
+def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(heap.sys, "platform", "darwin")
+    assert not heap.keep_freed_memory()
+    heap.return_freed_memory()
