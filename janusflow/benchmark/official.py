@@ -44,8 +44,8 @@ class Official:
         sys.path.insert(0, str(Path(code).resolve()))
         import_module("janus")  # mends `collections`, without which attrdict cannot be imported
         # Before the stand-in: both ask whether there is a torchvision.
+        import_module("transformers.models.llama.modeling_llama")
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-        from transformers import LlamaForCausalLM  # noqa: F401
 
         torchvision_stand_in.install()
         models: Any = import_module("janus.janusflow.models")

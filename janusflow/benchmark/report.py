@@ -67,16 +67,16 @@ def report(measured: Measured, floors: dict[tuple[str, str], float]) -> Report:
     labels = [label for label, side in measured.answers if side == OURS and label != CEILINGS]
     for label in labels:
         ours = quantities(measured.answers[label, OURS])
-        theirs = quantities(measured.answers.get((label, OFFICIAL), measured.answers[label, OURS]))
+        official = measured.answers.get((label, OFFICIAL))
+        theirs = {} if official is None else quantities(official)
         for (quantity, unit), value in ours.items():
-            is_there = (label, OFFICIAL) in measured.answers and (quantity, unit) in theirs
             rows.append(
                 Row(
                     case=label,
                     quantity=quantity,
                     unit=unit,
                     ours=value,
-                    official=theirs[quantity, unit] if is_there else None,
+                    official=theirs.get((quantity, unit)),
                     floor=floors.get((label, quantity)),
                 )
             )

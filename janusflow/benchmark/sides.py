@@ -5,7 +5,6 @@ import os
 import subprocess
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 
 import janusflow
 from janusflow.benchmark.cases import Answer, Request
@@ -45,12 +44,7 @@ class Worker:
     def __enter__(self) -> "Worker":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         if kind is not None:

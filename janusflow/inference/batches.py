@@ -70,7 +70,7 @@ class Order:
                 "picture has one noise of its own, so all would be the same. Use 1 of each."
             )
 
-    @property
+    @cached_property
     def jobs(self) -> list[PictureJob]:
         """All first candidates, then all second ones, ...; each time prompt by prompt.
 

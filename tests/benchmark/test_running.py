@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
+from typing import ClassVar
 
 import pytest
 from bench_sides import FakeSide
@@ -20,8 +20,8 @@ REQUEST = Request(case="load", folder="nowhere", steps=12, quantize="int8")
 class FakeWorker:
     """Serves in this process and notes what it was asked."""
 
-    log: list[tuple[str, Request]] = []  # noqa: RUF012
-    alive: list[str] = []  # noqa: RUF012
+    log: ClassVar[list[tuple[str, Request]]] = []
+    alive: ClassVar[list[str]] = []
     most_alive = 0
 
     def __init__(self, name: str, *, python: str, code: str, scratch: Path) -> None:
@@ -33,12 +33,7 @@ class FakeWorker:
         FakeWorker.most_alive = max(FakeWorker.most_alive, len(self.alive))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.alive.remove(self.name)
 
     def ask(self, request: Request) -> Answer:
