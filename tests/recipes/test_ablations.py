@@ -158,7 +158,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str) -> None:
-    small = ["--limit-steps", "1", "--items", "2", "--drawing-steps", "1", "--processes", "1"]
+    small = ["--limit-steps", "1", "--items", "2", "--drawing-steps", "1", "--at-once", "1"]
     main([*small, "--no-plot", *arguments])
 
 
@@ -206,3 +206,31 @@ def test_the_command_trains_measures_and_tabulates_and_goes_on_where_it_was(
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: ")
         assert told in error
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_give_what_runs_in_turn_give_and_tell_it_in_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(folder)
+    arms = ("--arms", REFERENCE, "generation", "--seeds", "2")
+    values = {}
+    for at_once in ("1", "2"):
+        run(*TINY, *arms, "--at-once", at_once, "--output", f"runs/{at_once}")
+        found = json.loads(Path("runs", at_once, "results.json").read_text(encoding="utf-8"))
+        values[at_once] = {
+            (row["arm"], row["seed"], name): value
+            for row in found["values"]
+            for name, value in row.items()
+            if isinstance(value, float)
+        }
+    assert values["2"] == pytest.approx(values["1"], rel=1e-3)
+    told = capsys.readouterr().err
+    assert "4 runs, 2 at once" in told
+    assert "(4 of 4)" in told
+    assert "step 1: " in Path("runs", "2", REFERENCE, "seed-1.log").read_text(encoding="utf-8")
+
+    changed = (*TINY, "objective.time_mean=0", *arms, "--at-once", "2", "--output", "runs/2")
+    with pytest.raises(SystemExit, match="1"):
+        run(*changed)
+    assert "begun with other settings" in capsys.readouterr().err.splitlines()[-1]

@@ -49,7 +49,7 @@ class Exam:
 
     items: int = 100
     """Scenes: for losses, pictures and questions alike."""
-    steps: int = 30
+    steps: int = 15
     """Euler steps of a drawing."""
     guidance: float = 2.0
 

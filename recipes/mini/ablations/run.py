@@ -2,7 +2,7 @@
 
 python recipes/mini/ablations/run.py                       # all arms, 3 seeds
 python recipes/mini/ablations/run.py --page docs/ablations.md
-python recipes/mini/ablations/run.py --limit-steps 1 --seeds 2 --items 2 --processes 1
+python recipes/mini/ablations/run.py --limit-steps 1 --seeds 2 --items 2 --at-once 1
 
 The last line goes the whole way in a minute, to try it; it keeps its runs apart.
 
@@ -17,12 +17,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 from measuring import Exam, measure_run
 from plotting import plot, require_matplotlib
-from tabulating import Results, as_json, require_same_seeds, tables
+from tabulating import Measured, Results, as_json, require_same_seeds, tables
 
 from janusflow.config.errors import ConfigError, JanusFlowError, TrainingError
 from janusflow.config.files import replace_text
@@ -45,13 +50,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each arm (default 3)")
     parser.add_argument("--arms", nargs="+", help="some of the recipes here, by name")
     parser.add_argument("--items", type=int, default=100, help="scenes a checkpoint is measured on")
-    parser.add_argument("--drawing-steps", type=int, default=30, help="of a picture (default 30)")
-    parser.add_argument("--processes", type=int, default=2, help="that share a run (default 2)")
+    parser.add_argument("--drawing-steps", type=int, default=15, help="of a picture (default 15)")
+    parser.add_argument("--at-once", type=int, default=2, help="runs side by side (default 2)")
     parser.add_argument("--limit-steps", type=int, help="to try the command: the numbers mean less")
     parser.add_argument("--output", type=Path, help="default runs/ablations, or runs/try limited")
     parser.add_argument("--page", type=Path, help="a page to write the results into")
     parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
     options = parser.parse_args(arguments)
+    if options.at_once < 1:
+        parser.error(f"--at-once {options.at_once}: at least 1 is needed")
     options.output = options.output or Path("runs/try" if options.limit_steps else "runs/ablations")
     return options
 
@@ -69,52 +76,118 @@ def chosen_arms(names: Sequence[str] | None) -> dict[str, Path]:
     return {name: path for name, path in arms.items() if not names or name in names}
 
 
-def train(recipe: Path, overrides: Sequence[str], *, processes: int) -> None:
-    """Train by a recipe unless it is finished, sharing steps among processes.
+def train_parts(*, processes: int) -> None:
+    """Make what the arms are built around, where it is missing; what is finished is taken as is.
 
     Raises:
-        ConfigError: the run was begun with other settings.
-        TrainingError: it failed.
+        TrainingError: a part failed.
     """
-    run = read_recipe(recipe, tuple(overrides)).run
-    if processes == 1 or (run / DONE).exists():  # a finished run only has its settings compared
-        run_recipes(recipe, tuple(overrides))
-        return
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(processes), "-m", "janusflow.cli.main", "train"]
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    finished = subprocess.run([*command, str(recipe), *overrides], env=environment, check=False)
-    if finished.returncode:
-        raise TrainingError(
-            f"{run}: training ended with exit code {finished.returncode}, for the reason above: "
-            "the same command goes on from the newest checkpoint."
-        )
-
-
-def train_parts(*, processes: int) -> None:
-    """Make what the arms are built around, where it is missing; what is finished is taken as is."""
     for recipe in sorted(HERE.parent.glob(PARTS)):
-        if not (read_recipe(recipe).run / DONE).exists():
-            train(recipe, (), processes=processes)
+        run = read_recipe(recipe).run
+        if (run / DONE).exists():
+            continue
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(processes), "-m", "janusflow.cli.main", "train"]
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        finished = subprocess.run([*command, str(recipe)], env=environment, check=False)
+        if finished.returncode:
+            raise TrainingError(
+                f"{run}: training ended with exit code {finished.returncode}, for the reason "
+                "above: the same command goes on from the newest checkpoint."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    recipe: Path
+    overrides: tuple[str, ...]
+    run: Path
+    exam: Exam
+
+    def do(self) -> Measured:
+        """Train and measure, as far as that is not done.
+
+        Raises:
+            ConfigError: the run was begun, or measured, with other settings.
+            TrainingError: training failed.
+        """
+        run_recipes(self.recipe, self.overrides)
+        return measure_run(self.run, read_stage(self.recipe, self.overrides), self.exam)
+
+    def do_logged(self) -> Measured:
+        """The same, with all that is told in a file beside the run."""
+        self.run.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            self.log.open("a", encoding="utf-8") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+        ):
+            return self.do()
+
+    @property
+    def log(self) -> Path:
+        """Where `do_logged` tells."""
+        return self.run.with_suffix(".log")
+
+
+def jobs_of(options: argparse.Namespace, exam: Exam) -> list[Job]:
+    """Every arm with every seed, seed by seed."""
+    jobs, limit = [], options.limit_steps
+    limited = [f"loop.steps={limit}", f"loop.save_every={-(-limit // 2)}"] if limit else []
+    for seed in range(options.seeds):
+        for arm, recipe in chosen_arms(options.arms).items():
+            run = options.output / arm / f"seed-{seed}"
+            overrides = (*options.overrides, f"run={run}", f"loop.seed={seed}", *limited)
+            jobs.append(
+                Job(arm=arm, seed=seed, recipe=recipe, overrides=overrides, run=run, exam=exam)
+            )
+    return jobs
+
+
+def done_in_turn(jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
+    """Do jobs in this process, one after the other."""
+    for job in jobs:
+        yield job, job.do()
+
+
+def done_side_by_side(jobs: Sequence[Job], *, at_once: int) -> Iterator[tuple[Job, Measured]]:
+    """Do jobs in processes of their own, which share the cores; each is given when it is done.
+
+    Small models gain more from this than from sharing a run's steps, where processes wait for one
+    another twice a step. After a failure no job is begun any more.
+    """
+    threads = max(1, torch.get_num_threads() // at_once)
+    with ProcessPoolExecutor(
+        at_once,
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(threads,),
+    ) as pool:
+        begun = {pool.submit(job.do_logged): job for job in jobs}
+        try:
+            for future in as_completed(begun):
+                yield begun[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def run_arms(options: argparse.Namespace, exam: Exam) -> Results:
-    """Train and measure every arm with every seed, seed by seed."""
+    """Train and measure every arm with every seed."""
+    jobs, at_once = jobs_of(options, exam), options.at_once
+    if at_once > 1:
+        print(f"{len(jobs)} runs, {at_once} at once; follow {jobs[0].log}", file=sys.stderr)
+    found: dict[tuple[str, int], Measured] = {}
+    for job, measured in (
+        done_in_turn(jobs) if at_once == 1 else done_side_by_side(jobs, at_once=at_once)
+    ):
+        found[job.arm, job.seed] = measured
+        print(f"{job.arm}, seed {job.seed}: done ({len(found)} of {len(jobs)})", file=sys.stderr)
     arms = chosen_arms(options.arms)
-    results: dict[str, dict[int, dict[int, dict[str, float]]]] = {arm: {} for arm in arms}
-    limited = options.limit_steps
-    for seed in range(options.seeds):
-        for number, (arm, recipe) in enumerate(arms.items()):
-            done = seed * len(arms) + number + 1
-            print(f"{arm}, seed {seed} ({done} of {options.seeds * len(arms)})", file=sys.stderr)
-            run = options.output / arm / f"seed-{seed}"
-            overrides = [*options.overrides, f"run={run}", f"loop.seed={seed}"]
-            if limited:
-                overrides += [f"loop.steps={limited}", f"loop.save_every={-(-limited // 2)}"]
-            train(recipe, overrides, processes=options.processes)
-            stage = read_stage(recipe, tuple(overrides))
-            results[arm][seed] = measure_run(run, stage, exam)
-    return results
+    return {arm: {seed: found[arm, seed] for seed in range(options.seeds)} for arm in arms}
 
 
 def write_results(results: Results, options: argparse.Namespace, exam: Exam) -> None:
@@ -171,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ConfigError(f"--page {options.page}: no such file. Name one that has the marks.")
         if not options.no_plot:
             require_matplotlib(options.output / PICTURE)
-        train_parts(processes=options.processes)
+        train_parts(processes=options.at_once)
         results = run_arms(options, exam)
         require_same_seeds(results)
         write_results(results, options, exam)

@@ -8,8 +8,10 @@ from janusflow.config.errors import DataError
 from janusflow.evaluation.seeds import Interval, paired_difference, student_interval
 
 Values: TypeAlias = Mapping[str, float]
-Results: TypeAlias = Mapping[str, Mapping[int, Mapping[int, Values]]]
-"""By arm, seed and step."""
+Measured: TypeAlias = Mapping[int, Values]
+"""One run, by step."""
+Results: TypeAlias = Mapping[str, Mapping[int, Measured]]
+"""By arm and seed."""
 
 REFERENCE = "reference"
 
