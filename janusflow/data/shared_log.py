@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from janusflow.config.files import append_line
+
 
 @dataclass
 class SharedLog:
@@ -29,6 +31,4 @@ class SharedLog:
     def append(self, line: dict[str, Any]) -> None:
         """Write down a fact."""
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line, ensure_ascii=False) + "\n")
+            append_line(self.path, line)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from janusflow.config.files import append_line
 from janusflow.training.processes import num_processes
-from janusflow.training.run_files import append_line
 
 ENVIRONMENT = "environment.jsonl"
 PACKAGES = ("janusflow", "torch", "transformers", "diffusers", "tokenizers", "datasets", "numpy")

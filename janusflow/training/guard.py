@@ -17,9 +17,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from janusflow.config.errors import TrainingError
+from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.training import GuardConfig
 from janusflow.training.processes import is_first
-from janusflow.training.run_files import append_line, drop_lines_from
 
 BAD_STEPS = "bad-steps.jsonl"
 ROWS_NAMED = 4

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.training import LoopConfig
 from janusflow.training.loop import StepReport, TrainState
 from janusflow.training.processes import is_first
-from janusflow.training.run_files import append_line, drop_lines_from
 from janusflow.training.summary import in_words, summarise
 from janusflow.training.trackers import Tracker
 from janusflow.training.utilisation import Utilisation

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
+from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.log import LogConfig
 from janusflow.data.samples import GenerationSample
 from janusflow.data.sources import BadRows, Weighted, draw
@@ -27,7 +28,6 @@ from janusflow.processing.picture_files import open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.loop import StepReport, TrainState
 from janusflow.training.processes import device, is_first
-from janusflow.training.run_files import append_line, drop_lines_from
 from janusflow.training.trackers import Tracker
 
 FOLDER = "samples"
