@@ -206,7 +206,7 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
 
     Raises:
         DataError: latents are missing or of other scenes, or a share has no scene.
-        ConfigError: an unknown option, or `alike` without `shares`.
+        ConfigError: an unknown option or a value out of range, or `alike` without `shares`.
     """
     known = ("latents", "shares", "shapes", "alike", "placed", "plain")
     options = _options(config, known=known, needed=("latents",))
@@ -216,8 +216,8 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
         SceneDrawings,
         scenes=scenes,
         latents=latents,
-        placed=float(options.get("placed", PLACED_PROBABILITY)),
-        plain=float(options.get("plain", 0.0)),
+        placed=_probability("placed", config, otherwise=PLACED_PROBABILITY),
+        plain=_probability("plain", config, otherwise=0.0),
         name=config.path,
     )
     return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
@@ -234,6 +234,14 @@ def _options(
             f"{', '.join(name for name in known if name not in needed)}."
         )
     return config.options
+
+
+def _probability(option: str, config: SourceConfig, *, otherwise: float) -> float:
+    """An option that says how often something is so."""
+    value = config.options.get(option, otherwise)
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError(f"{config.path}: {option}={value}: wanted a number from 0 to 1.")
+    return float(value)
 
 
 Choice = TypeVar("Choice", bound=str)
@@ -259,11 +267,11 @@ def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray,
         ConfigError: `alike` without shares, or not between 0 and 1.
     """
     shares = config.options.get("shares")
-    alike = config.options.get("alike")
-    if alike is not None and (shares is None or not 0 <= alike <= 1):
-        raise ConfigError(
-            f"{config.path}: alike={alike} with shares={shares}: wanted 0 to 1, and shares with it."
-        )
+    alike = None
+    if "alike" in config.options:
+        alike = _probability("alike", config, otherwise=0.0)
+        if shares is None:
+            raise ConfigError(f"{config.path}: alike={alike} without shares: say both.")
     shapes = _some_of(SHAPES, "shapes", config)
     by_count = scenes.by_count(shapes)
     if shares is None:
@@ -279,7 +287,7 @@ def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray,
             )
     weights = [config.weight * share / sum(shares) for share in shares]
     groups = [(rows, weight) for rows, weight in zip(by_count, weights, strict=False) if weight]
-    return groups if alike is None else _parted(groups, scenes.are_alike(), float(alike))
+    return groups if alike is None else _parted(groups, scenes.are_alike(), alike)
 
 
 def _parted(
@@ -301,8 +309,9 @@ def scene_texts(config: SourceConfig) -> list[Weighted]:
 
     Option: `places`, the share of texts that say what some places hold (by default none).
     """
-    options = _options(config, known=("places",))
-    return [Weighted(SceneTexts(places=float(options.get("places", 0.0))), config.weight)]
+    _options(config, known=("places",))
+    places = _probability("places", config, otherwise=0.0)
+    return [Weighted(SceneTexts(places=places), config.weight)]
 
 
 def scene_plans(config: SourceConfig) -> list[Weighted]:

@@ -156,10 +156,15 @@ def test_scenes_of_one_kind_of_object_are_drawn_as_often_as_asked(folder: Path):
     assert as_there[2, True] + as_there[2, False] == pytest.approx(0.75)
     assert 0 < as_there[2, True] < 0.5
     assert set(drawn(alike=1.0)) == {(2, True), (3, False)}
-    with pytest.raises(ConfigError, match=r"alike=1\.5 with shares="):
-        drawn(alike=1.5)
-    with pytest.raises(ConfigError, match=r"alike=0\.5 with shares=None"):
+    with pytest.raises(ConfigError, match=r"alike=0\.5 without shares"):
         drawings(folder, alike=0.5)
+
+
+@pytest.mark.parametrize("option", ["alike", "placed", "plain"])
+@pytest.mark.parametrize("value", [-0.1, 1.5, "often"])
+def test_how_often_something_is_so_is_from_0_to_1(folder: Path, option: str, value: Any):
+    with pytest.raises(ConfigError, match=rf"{option}={value}: wanted a number from 0 to 1"):
+        drawings(folder, shares=[1, 1], **{option: value})
 
 
 def test_texts_tell_what_places_hold_as_often_as_asked(folder: Path):
