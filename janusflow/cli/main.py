@@ -12,12 +12,12 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from inspect import cleandoc
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from janusflow.config.errors import JanusFlowError
+from janusflow.config.errors import JanusFlowError, is_out_of_memory
 
 COMMANDS: dict[str, str] = {
     "generate": "janusflow.cli.generate",
@@ -42,16 +42,31 @@ GROUPS = {"data": "Check training data, look at it as the model will, keep what 
 """First words of subcommands of two words, and what help says of them."""
 
 
+NEED_LESS = (
+    "do less at once (--batch-size 1, smaller steps when training) or load less (--offload blocks, "
+    "--quantize int8): docs/memory.md says what each takes."
+)
+
+
 class _Commands(TyperGroup):
     """The group of subcommands, with our errors explained instead of traced."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the subcommand; a JanusFlowError ends it with one line on stderr and exit code 1."""
+        """Run the subcommand; what is no bug ends it with one line on stderr and exit code 1."""
         try:
             return super().invoke(ctx)
         except JanusFlowError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(1) from error
+            _refuse(str(error), error)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _refuse(f"out of memory ({reason}): {NEED_LESS}", error)
+
+
+def _refuse(told: str, error: Exception) -> NoReturn:
+    typer.echo(f"error: {' '.join(told.split())}", err=True)
+    raise typer.Exit(1) from error
 
 
 def build_app(commands: dict[str, str]) -> typer.Typer:

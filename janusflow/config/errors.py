@@ -38,3 +38,12 @@ class DataError(JanusFlowError):
 
 class StreamError(JanusFlowError):
     """Data that is read as it comes breaks off; no row of it is to blame."""
+
+
+NO_MEMORY = ("cannot allocate memory", "can't allocate memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this says that memory is short: torch has no type for it that holds everywhere."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in told for words in NO_MEMORY)

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from janusflow.config.errors import CheckpointError
+from janusflow.config.errors import CheckpointError, is_out_of_memory
 from janusflow.interop.names import Shape
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
@@ -140,6 +140,8 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (SafetensorError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if is_out_of_memory(error):
+            raise MemoryError(f"{path}: {reason}") from error
         raise CheckpointError(
             f"{path}: cannot be read ({reason}): the file is truncated or damaged. "
             "Download it again."

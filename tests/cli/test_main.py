@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -22,7 +23,10 @@ def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
         errors = {
             "mistake": PromptError("prompt has 9000 tokens,\nwanted at most 4096: shorten it."),
             "interrupt": KeyboardInterrupt(),
+            "memory": MemoryError("model.safetensors: unable to mmap"),
+            "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore."),
             "bug": ZeroDivisionError("ours"),
+            "other bug": RuntimeError("shapes differ"),
         }
         raise errors[how]
 
@@ -43,8 +47,26 @@ def test_an_interrupt_exits_with_130(app: typer.Typer):
     assert RUNNER.invoke(app, ["fail", "interrupt"]).exit_code == 130
 
 
-def test_our_own_bug_keeps_its_traceback(app: typer.Typer):
-    assert isinstance(RUNNER.invoke(app, ["fail", "bug"]).exception, ZeroDivisionError)
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("memory", "error: out of memory (model.safetensors: unable to mmap): do less"),
+        ("cuda", "error: out of memory (CUDA out of memory. Tried to allocate 2 GiB.): do less"),
+    ],
+)
+def test_too_little_memory_is_one_line_with_ways_to_need_less(
+    app: typer.Typer, how: str, told: str
+):
+    result = RUNNER.invoke(app, ["fail", how])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(told)
+    assert result.stderr.count("\n") == 1
+    assert "--offload blocks" in result.stderr
+
+
+@pytest.mark.parametrize(("how", "kind"), [("bug", ZeroDivisionError), ("other bug", RuntimeError)])
+def test_our_own_bug_keeps_its_traceback(app: typer.Typer, how: str, kind: type[Exception]):
+    assert isinstance(RUNNER.invoke(app, ["fail", how]).exception, kind)
 
 
 @pytest.mark.parametrize("arguments", [["nosuch"], ["fail"], ["fail", "mistake", "--nosuch"]])

@@ -172,6 +172,24 @@ def test_a_truncated_file_is_refused(tmp_path: Path, files: str, kept: int):
     assert "truncated or damaged" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("unable to mmap 11150024 bytes: Cannot allocate memory (12)"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_a_file_that_memory_is_too_small_for_is_not_called_damaged(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("janusflow.interop.weight_files.safe_open", refuse)
+    with pytest.raises(MemoryError, match=r"model\.safetensors: .*annot allocate memory"):
+        load_model(copied)
+
+
 def test_a_missing_shard_is_named(tmp_path: Path):
     write_release_folder(tmp_path, files="sharded")
     (tmp_path / "model-00002-of-00003.safetensors").unlink()
