@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from janusflow.inference import heap
+from janusflow.inference import heap, loading
 
 # Three blocks of 20 MB, as a step's, freed in the order in which they came.
 PROBE = """
@@ -53,3 +55,25 @@ def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(heap.sys, "platform", "darwin")
     assert not heap.keep_freed_memory()
     heap.return_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept", "returned"),
+    [
+        ({}, 1, 0),
+        ({"offload": "blocks"}, 0, 0),  # saves memory, so nothing free is to stay
+        ({"quantize": "int8"}, 1, 2 * 7 + 1),  # two blocks and the head, each dropped after float32
+    ],
+)
+def test_loading_keeps_or_returns_what_is_freed(
+    tiny_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    kept: int,
+    returned: int,
+):
+    calls: list[str] = []
+    for name in ("keep_freed_memory", "return_freed_memory"):
+        monkeypatch.setattr(loading, name, lambda name=name: calls.append(name))
+    loading.load(tiny_folder, device="cpu", **settings)
+    assert calls == ["return_freed_memory"] * returned + ["keep_freed_memory"] * kept
