@@ -43,7 +43,6 @@ parity: $(VENV)/.dev  ## Compare with the authors' code; JANUSFLOW_REFERENCE=DIR
 	$(BIN)/python tests/parity/report.py
 
 ablations: $(VENV)/.dev  ## Run the paper's ablations at mini's scale (hours); see docs/ablations.md
-	$(BIN)/pip install --quiet matplotlib
 	$(BIN)/python recipes/mini/ablations/run.py --page docs/ablations.md
 
 clean:  ## Remove the environment and what the tools left

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 from measuring import FIRST_SEED, fresh_items
+from PIL import Image
+from plotting import plot
 from run import BEGIN, END, chosen_arms, main
 from tabulating import COMPARISONS, REFERENCE, as_json, tables
 from tiny_recipes import tiny_recipes
@@ -137,6 +139,16 @@ def test_what_was_not_measured_alike_is_refused(missing: str):
 def test_one_seed_is_too_few_for_a_table():
     with pytest.raises(DataError, match=r"^1 seeds"):
         tables(results_of(reference=flows(1.0), no_repa=flows(2.0)))
+
+
+def test_a_plot_has_a_row_for_each_comparison_that_was_run(tmp_path: Path):
+    results = results_of(reference=flows(1.0, 2.0), no_repa=flows(2.0, 1.0), shared=flows(1.5, 1.5))
+    heights = []
+    for arms in (("no-repa",), ("no-repa", "shared")):
+        plot({arm: results[arm] for arm in (REFERENCE, *arms)}, tmp_path / "plot.png")
+        with Image.open(tmp_path / "plot.png") as picture:
+            heights.append(picture.height)
+    assert heights[1] == 2 * heights[0]
 
 
 # ---- the command ------------------------------------------------------------------------------

@@ -24,7 +24,9 @@ def require_matplotlib(file: Path) -> None:
         ConfigError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise ConfigError(f"{file} needs matplotlib: pip install matplotlib, or say --no-plot.")
+        raise ConfigError(
+            f"{file} needs matplotlib: pip install 'janusflow[plots]', or say --no-plot."
+        )
 
 
 def plot(results: Results, file: Path) -> None:
@@ -57,6 +59,9 @@ def plot(results: Results, file: Path) -> None:
                     axis.plot(steps, values, color=f"C{number}", alpha=0.35, linewidth=0.8)
                 means = [scale * mean(run.values()) for run in runs]
                 axis.plot(steps, means, color=f"C{number}", linewidth=2, label=arm)
+            if not axis.lines:  # nobody was measured by this
+                axis.remove()
+                continue
             axis.legend(fontsize=7)
         line[0].set_ylabel(title, fontsize=9)
     figure.savefig(file, dpi=80)
