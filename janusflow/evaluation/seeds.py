@@ -1,7 +1,7 @@
 """Runs that differ by their seed alone: means, paired differences, Student's 95% intervals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import mean, stdev
 
@@ -9,6 +9,7 @@ from janusflow.config.errors import DataError
 
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """97.5% quantiles of Student's t with 1, 2, ... degrees of freedom."""
+NORMAL_QUANTILE = 1.960
 MAX_SEEDS = len(T_QUANTILES) + 1
 
 
@@ -18,6 +19,10 @@ class Interval:
 
     mean: float
     half_width: float
+
+    def at_least(self, variance: float) -> "Interval":
+        """Widened to the normal interval of this variance, where it is narrower by coincidence."""
+        return replace(self, half_width=max(self.half_width, NORMAL_QUANTILE * sqrt(variance)))
 
     @property
     def low(self) -> float:
@@ -48,6 +53,16 @@ def student_interval(values: Sequence[float]) -> Interval:
         )
     half_width = T_QUANTILES[len(values) - 2] * stdev(values) / sqrt(len(values))
     return Interval(mean=mean(values), half_width=half_width)
+
+
+def sampling_variance(shares: Sequence[float], *, items: int) -> float:
+    """Variance of a mean of shares that is owed to so few items, each right or wrong, in each run.
+
+    By Agresti and Coull (1998): two more right and two more wrong, so that 0 and 1 have one too.
+    """
+    num = items * len(shares)
+    right = (mean(shares) * num + 2) / (num + 4)
+    return right * (1 - right) / (num + 4)
 
 
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Interval:

@@ -11,7 +11,8 @@ from measuring import FIRST_SEED, fresh_items
 from PIL import Image
 from plotting import plot
 from run import BEGIN, END, chosen_arms, main
-from tabulating import COMPARISONS, REFERENCE, as_json, tables
+from tabulating import COMPARISONS, REFERENCE, Results, as_json, difference
+from tabulating import tables as tables_of
 from tiny_recipes import tiny_recipes
 from tiny_run import MODEL
 
@@ -82,6 +83,10 @@ def results_of(**arms: Sequence[dict[str, float]]) -> dict[str, dict[int, dict[i
     }
 
 
+def tables(results: Results) -> str:
+    return tables_of(results, items=100)
+
+
 def flows(*values: float) -> list[dict[str, float]]:
     return [{"flow": value, "drawn": value / 10} for value in values]
 
@@ -97,10 +102,25 @@ def test_a_table_has_means_and_paired_differences_with_their_intervals():
     assert "L_AR" not in text
 
 
+def test_seeds_that_agree_by_coincidence_leave_shares_the_chance_of_their_scenes():
+    """3 and 1 of 100, three times each: 11/304 and 5/304 by Agresti and Coull."""
+    runs = {
+        "reference": [{"drawn": 0.03, "flow": 0.03}] * 3,
+        "shared": [{"drawn": 0.01, "flow": 0.01}] * 3,
+    }
+    found = difference(results_of(**runs), "shared", 10, "drawn", items=100)
+    spread = sum(right / 304 * (1 - right / 304) / 304 for right in (11, 5)) ** 0.5
+    assert found.mean == pytest.approx(-0.02)
+    assert found.half_width == pytest.approx(1.96 * spread)
+    assert not found.excludes_zero
+    losses = difference(results_of(**runs), "shared", 10, "flow", items=100)
+    assert losses.half_width == pytest.approx(0, abs=1e-12)
+
+
 def test_an_effect_that_shows_is_marked_and_told_with_its_direction():
     """Less loss is better, more pictures right is better."""
     runs = [{"flow": 1.0 + i, "drawn": 0.5} for i in range(3)]
-    better = [{"flow": 0.9 + i + i / 1000, "drawn": 0.4 - i / 1000} for i in range(3)]
+    better = [{"flow": 0.9 + i + i / 1000, "drawn": 0.2 - i / 1000} for i in range(3)]
     text = tables(results_of(reference=runs, bidirectional=better))
     assert "**-0.099 (-0.101 to -0.097)**" in text
     assert (
@@ -121,7 +141,7 @@ def test_arms_that_learn_one_task_leave_the_others_cells_empty():
     (answers,) = [line for line in lines if line.startswith("| L_AR")]
     assert flow.split(" | ")[2:4] == ["", ""]
     assert answers.split(" | ")[4:] == ["", " |"]
-    measures = {(d["arm"], d["measure"]) for d in as_json(results, {})["differences"]}
+    measures = {(d["arm"], d["measure"]) for d in as_json(results, {}, items=100)["differences"]}
     assert measures == {("understanding", "answers"), ("generation", "flow")}
 
 

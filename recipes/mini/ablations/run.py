@@ -200,14 +200,15 @@ def write_results(results: Results, options: argparse.Namespace, exam: Exam) -> 
         "changed": options.overrides,
         "limited to steps": options.limit_steps,
     }
-    written = json.dumps(as_json(results, settings), indent=2, ensure_ascii=False)
+    found = as_json(results, settings, items=exam.items)
+    written = json.dumps(found, indent=2, ensure_ascii=False)
     (options.output / "results.json").write_text(written + "\n", encoding="utf-8")
     told = [f"{options.seeds} seeds, {exam.items} scenes a checkpoint."]
     if options.overrides:
         told += [f"Changed in every arm: `{' '.join(options.overrides)}`."]
     if options.limit_steps:
         told += [f"**Limited to {options.limit_steps} steps, to try the command.**"]
-    text = f"{' '.join(told)}\n\n{tables(results)}\n"
+    text = f"{' '.join(told)}\n\n{tables(results, items=exam.items)}\n"
     (options.output / "results.md").write_text(text, encoding="utf-8")
     picture = options.output / PICTURE
     if not options.no_plot:

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from janusflow.config.errors import DataError
-from janusflow.evaluation.seeds import Interval, paired_difference, student_interval
+from janusflow.evaluation.seeds import (
+    Interval,
+    paired_difference,
+    sampling_variance,
+    student_interval,
+)
 
 Values: TypeAlias = Mapping[str, float]
 Measured: TypeAlias = Mapping[int, Values]
@@ -92,30 +97,45 @@ def comparable(results: Results, comparison: Comparison) -> list[str]:
     return [arm for arm in comparison.arms if {arm, REFERENCE} <= results.keys()]
 
 
-def difference(results: Results, arm: str, step: int, name: str) -> Interval:
+def average(results: Results, arm: str, step: int, name: str, *, items: int) -> Interval:
+    """An arm's mean over seeds."""
+    values = by_seed(results, arm, step, name)
+    return student_interval(list(values.values())).at_least(_chance(values, name, items))
+
+
+def difference(results: Results, arm: str, step: int, name: str, *, items: int) -> Interval:
     """An arm less the reference, paired by seed."""
-    return paired_difference(
-        by_seed(results, arm, step, name), by_seed(results, REFERENCE, step, name)
-    )
+    values, reference = (by_seed(results, each, step, name) for each in (arm, REFERENCE))
+    chance = _chance(values, name, items) + _chance(reference, name, items)
+    return paired_difference(values, reference).at_least(chance)
 
 
-def tables(results: Results) -> str:
+def _chance(values: Mapping[int, float], name: str, items: int) -> float:
+    """The part of a mean's variance that is known without other seeds: so many scenes, no more."""
+    return sampling_variance(list(values.values()), items=items) if MEASURES[name].is_share else 0.0
+
+
+def tables(results: Results, *, items: int) -> str:
     """Markdown: for every comparison a table at the last step, and what it shows.
+
+    Args:
+        results: of all arms.
+        items: how many scenes shares are of.
 
     Raises:
         DataError: a seed or a step of some arm is missing, or there is but one seed.
     """
     require_same_seeds(results)
-    return "\n\n".join(
-        "\n".join(
-            [f"### {comparison.title}", "", *_table(results, arms), "", *_shown(results, arms)]
-        )
-        for comparison in COMPARISONS
-        if (arms := comparable(results, comparison))
-    )
+    parts = []
+    for comparison in COMPARISONS:
+        arms = comparable(results, comparison)
+        if arms:
+            table, shown = _table(results, arms, items), _shown(results, arms, items)
+            parts.append("\n".join([f"### {comparison.title}", "", *table, "", *shown]))
+    return "\n\n".join(parts)
 
 
-def _table(results: Results, arms: Sequence[str]) -> list[str]:
+def _table(results: Results, arms: Sequence[str], items: int) -> list[str]:
     step = last_step(results)
     head = [f"step {step}", REFERENCE]
     for arm in arms:
@@ -123,13 +143,13 @@ def _table(results: Results, arms: Sequence[str]) -> list[str]:
     lines = [_row(head), "|---" * len(head) + "|"]
     for name in measured_by(results, REFERENCE):
         measure = MEASURES[name]
-        cells = [measure.told, _mean(results, REFERENCE, step, name)]
+        cells = [measure.told, _mean(measure, average(results, REFERENCE, step, name, items=items))]
         for arm in arms:
             if name not in measured_by(results, arm):
                 cells += ["", ""]
                 continue
-            cells += [_mean(results, arm, step, name)]
-            cells += [_told(measure, difference(results, arm, step, name))]
+            cells += [_mean(measure, average(results, arm, step, name, items=items))]
+            cells += [_told(measure, difference(results, arm, step, name, items=items))]
         lines += [_row(cells)] if any(cells[2:]) else []
     return lines
 
@@ -138,9 +158,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _mean(results: Results, arm: str, step: int, name: str) -> str:
-    measure = MEASURES[name]
-    interval = student_interval(list(by_seed(results, arm, step, name).values()))
+def _mean(measure: Measure, interval: Interval) -> str:
     return f"{measure.value(interval.mean)} ± {measure.value(interval.half_width)}"
 
 
@@ -150,12 +168,12 @@ def _told(measure: Measure, interval: Interval) -> str:
     return f"**{told}**" if interval.excludes_zero else told
 
 
-def _shown(results: Results, arms: Sequence[str]) -> list[str]:
+def _shown(results: Results, arms: Sequence[str], items: int) -> list[str]:
     step, lines = last_step(results), []
     for arm in arms:
         better, worse = [], []
         for name in measured_by(results, arm):
-            measure, found = MEASURES[name], difference(results, arm, step, name)
+            measure, found = MEASURES[name], difference(results, arm, step, name, items=items)
             if found.excludes_zero:
                 is_better = (found.mean > 0) == measure.is_better_high
                 (better if is_better else worse).append(measure.told.removesuffix(", %"))
@@ -168,7 +186,7 @@ def _shown(results: Results, arms: Sequence[str]) -> list[str]:
     return lines
 
 
-def as_json(results: Results, settings: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(results: Results, settings: Mapping[str, Any], *, items: int) -> dict[str, Any]:
     """Every value, and every paired difference at every step."""
     rows = [
         {"arm": arm, "seed": seed, "step": step, **values}
@@ -181,7 +199,7 @@ def as_json(results: Results, settings: Mapping[str, Any]) -> dict[str, Any]:
         for arm in comparable(results, comparison):
             for step in next(iter(results[arm].values())):
                 for name in measured_by(results, arm):
-                    found = difference(results, arm, step, name)
+                    found = difference(results, arm, step, name, items=items)
                     told = {"mean": found.mean, "low": found.low, "high": found.high}
                     differences.append({"arm": arm, "step": step, "measure": name, **told})
     return {"settings": dict(settings), "values": rows, "differences": differences}
