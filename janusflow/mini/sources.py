@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from janusflow.mini.captions import (
     planned_caption,
 )
 from janusflow.mini.dataset import SceneFolder
+from janusflow.mini.options import checked_options, probability, some_of
 from janusflow.mini.questions import NAMES, Kind, Name, ask_all
 from janusflow.mini.scenes import SHAPES, Scene, sample_scene
 from janusflow.mini.words import Language
@@ -183,13 +184,13 @@ def scene_questions(config: SourceConfig) -> list[Weighted]:
     Options: `kinds` of question and `placed_by`, what an object whose place is asked is named by
     (by default all); `shares` and `shapes` as of drawings.
     """
-    _options(config, known=("kinds", "placed_by", "shares", "shapes"))
+    checked_options(config, known=("kinds", "placed_by", "shares", "shapes"))
     scenes = SceneFolder(Path(config.path))
     make = partial(
         SceneQuestions,
         scenes=scenes,
-        kinds=_some_of(get_args(Kind), "kinds", config),
-        placed_by=_some_of(NAMES, "placed_by", config),
+        kinds=some_of(get_args(Kind), "kinds", config),
+        placed_by=some_of(NAMES, "placed_by", config),
         name=config.path,
     )
     return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
@@ -209,52 +210,18 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
         ConfigError: an unknown option or a value out of range, or `alike` without `shares`.
     """
     known = ("latents", "shares", "shapes", "alike", "placed", "plain")
-    options = _options(config, known=known, needed=("latents",))
+    options = checked_options(config, known=known, needed=("latents",))
     scenes = SceneFolder(Path(config.path))
     latents = _latents(Path(options["latents"]), scenes)
     make = partial(
         SceneDrawings,
         scenes=scenes,
         latents=latents,
-        placed=_probability("placed", config, otherwise=PLACED_PROBABILITY),
-        plain=_probability("plain", config, otherwise=0.0),
+        placed=probability("placed", config, otherwise=PLACED_PROBABILITY),
+        plain=probability("plain", config, otherwise=0.0),
         name=config.path,
     )
     return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
-
-
-def _options(
-    config: SourceConfig, *, known: tuple[str, ...], needed: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    given = set(config.options)
-    if given - set(known) or set(needed) - given:
-        raise ConfigError(
-            f"{config.path}: options {', '.join(config.options) or 'none'} of format scenes: "
-            f"wanted {', '.join(needed) or 'nothing'}, and if you like "
-            f"{', '.join(name for name in known if name not in needed)}."
-        )
-    return config.options
-
-
-def _probability(option: str, config: SourceConfig, *, otherwise: float) -> float:
-    """An option that says how often something is so."""
-    value = config.options.get(option, otherwise)
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"{config.path}: {option}={value}: wanted a number from 0 to 1.")
-    return float(value)
-
-
-Choice = TypeVar("Choice", bound=str)
-
-
-def _some_of(choices: tuple[Choice, ...], option: str, config: SourceConfig) -> tuple[Choice, ...]:
-    """An option that lists some of several choices; all of them if it is not given."""
-    chosen = tuple(config.options.get(option, choices))
-    if not chosen or set(chosen) - set(choices):
-        raise ConfigError(
-            f"{config.path}: {option}={', '.join(chosen)}: wanted some of {', '.join(choices)}."
-        )
-    return chosen
 
 
 def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray, float]]:
@@ -269,10 +236,10 @@ def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray,
     shares = config.options.get("shares")
     alike = None
     if "alike" in config.options:
-        alike = _probability("alike", config, otherwise=0.0)
+        alike = probability("alike", config, otherwise=0.0)
         if shares is None:
             raise ConfigError(f"{config.path}: alike={alike} without shares: say both.")
-    shapes = _some_of(SHAPES, "shapes", config)
+    shapes = some_of(SHAPES, "shapes", config)
     by_count = scenes.by_count(shapes)
     if shares is None:
         rows = np.sort(np.concatenate(by_count))
@@ -309,21 +276,21 @@ def scene_texts(config: SourceConfig) -> list[Weighted]:
 
     Option: `places`, the share of texts that say what some places hold (by default none).
     """
-    _options(config, known=("places",))
-    places = _probability("places", config, otherwise=0.0)
+    checked_options(config, known=("places",))
+    places = probability("places", config, otherwise=0.0)
     return [Weighted(SceneTexts(places=places), config.weight)]
 
 
 def scene_plans(config: SourceConfig) -> list[Weighted]:
     """Captions and plans; the path is not read. No options."""
-    _options(config, known=())
+    checked_options(config, known=())
     return [Weighted(ScenePlans(), config.weight)]
 
 
 def scene_lookups(config: SourceConfig) -> list[Weighted]:
     """Questions about captions; the path is not read. Option: `shapes`, the only ones."""
-    _options(config, known=("shapes",))
-    return [Weighted(SceneLookups(shapes=_some_of(SHAPES, "shapes", config)), config.weight)]
+    checked_options(config, known=("shapes",))
+    return [Weighted(SceneLookups(shapes=some_of(SHAPES, "shapes", config)), config.weight)]
 
 
 def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:
