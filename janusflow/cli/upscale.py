@@ -1,29 +1,38 @@
-"""`janusflow upscale`: a larger picture of one."""
+"""`janusflow upscale`: larger pictures of some."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from janusflow.cli.options import Device, Model, Quiet, Upscale
+from janusflow.cli.generate import numbered
+from janusflow.cli.options import Device, Json, Model, Quiet, Upscale
 from janusflow.config.errors import ImageError
 from janusflow.config.upscaling import read_upscaling
 
 
 def command(
-    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The picture to make larger.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE...", help="What to make larger.")
+    ],
     by: Upscale = "lanczos:2",
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
-        "large.png"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write; several are numbered.")
+    ] = Path("large.png"),
     model: Model = "mini",
     device: Device = "auto",
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a picture larger. How it was drawn stays with it. The model is for refine only.
+    """Make pictures larger. How they were drawn stays with them. The model is for refine only.
+
+    Each is written as soon as it is done.
 
     Examples:
       janusflow upscale out.png --by lanczos:2 -o large.png
+
+      janusflow upscale shape-1.png shape-2.png --by refine:2 -o large/shape.png
 
       janusflow upscale photo.jpg --by realesrgan-x4plus:4 -o large.jpg
     """
@@ -39,12 +48,19 @@ def command(
         check_picture_path(output)
     except ImageError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
-    small = open_image(picture)
-    record = read_record(picture)
-    if record is not None:
-        record.attach(small)
+    smalls = [open_image(picture) for picture in pictures]
     vae = load(model, device=device).vae if how.method == "refine" else None
     upscaler = make_upscaler(by, vae=vae, device=choose_device(device), show=not quiet)
-    (large,) = upscaler([small])
-    save_picture(large, output)
-    typer.echo(f"{output}  ({large.width}x{large.height})")
+    written = []
+    paths = numbered(output, len(pictures))
+    for picture, small, path in zip(pictures, smalls, paths, strict=True):
+        record = read_record(picture)
+        if record is not None:
+            record.attach(small)
+        (large,) = upscaler([small])
+        save_picture(large, path)
+        written.append({"path": str(path), "width": large.width, "height": large.height})
+        if not as_json:
+            typer.echo(f"{path}  ({large.width}x{large.height})")
+    if as_json:
+        typer.echo(json.dumps({"pictures": written}, ensure_ascii=False, indent=1))

@@ -1,5 +1,6 @@
 """`janusflow upscale`, and `--upscale` of `janusflow generate`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,27 @@ def test_any_picture_is_made_larger(run: Run):
     assert result.exit_code == 0, result.output
     with Image.open("new/large.webp") as large:
         assert large.size == (27, 15)
+
+
+def test_several_are_numbered_and_told_in_json(run: Run):
+    for name, size in (("a.png", (4, 5)), ("b.png", (6, 7))):
+        Image.new("RGB", size, "red").save(name)
+    result = run("upscale", "a.png", "b.png", "--by", "lanczos:2", "-o", "new/large.png", "--json")
+    assert json.loads(result.stdout) == {
+        "pictures": [
+            {"path": "new/large-1.png", "width": 8, "height": 10},
+            {"path": "new/large-2.png", "width": 12, "height": 14},
+        ]
+    }
+    with Image.open("new/large-2.png") as large:
+        assert large.size == (12, 14)
+
+
+def test_nothing_is_written_if_one_of_several_is_missing(run: Run):
+    Image.new("RGB", (4, 4), "red").save("a.png")
+    result = run("upscale", "a.png", "missing.png", "-o", "new/large.png")
+    assert (result.exit_code, "missing.png" in result.stderr) == (1, True)
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(
