@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from janusflow.config.guidance import schedule_of
+from janusflow.config.guidance import UNGUIDED, schedule_of
 from janusflow.flow import StepInfo, guided
 from janusflow.inference.batches import Drawer, OnStep, Order, PictureJob
 from janusflow.inference.drawing import drawing
@@ -49,7 +49,10 @@ class Flight:
         self.request = request
         self.index = index
         self.settings = drawer.settings
-        self.prompt = drawer.prompts.select([job.read_index])
+        self._schedule = schedule_of(drawer.settings.guidance)
+        self._all = drawer.prompts.select([job.read_index])
+        is_for_all = self._schedule.constant is not None
+        self._conditional = self._all if is_for_all else self._all.select([0])
         self.t = 0.0
         """Where its last step started."""
         self.latent: Tensor | None = None
@@ -64,23 +67,30 @@ class Flight:
         self.evaluation = next(self._solver)
 
     @property
+    def weight(self) -> float:
+        """Of guidance, at the time of the evaluation that is wanted."""
+        return self._schedule.weight(float(self.evaluation.t[0]))
+
+    @property
+    def prompt(self) -> PromptCache:
+        """What the rows of that evaluation read: two of them where it is guided."""
+        return self._conditional if self.weight == UNGUIDED else self._all
+
+    @property
     def num_rows(self) -> int:
-        """Rows it takes in a forward: two with guidance."""
+        """Rows of that evaluation."""
         return len(self.prompt.attention_mask)
 
     def advance(self, velocities: Float[Tensor, "rows c y x"]) -> None:
         """Take the velocities of its rows, and go on to the next that is wanted."""
-        velocities = velocities.to(self.evaluation.x_t.dtype)
-        velocity = velocities if self.num_rows == 1 else self._guided(velocities)
+        velocity = velocities.to(self.evaluation.x_t.dtype)
+        if self.num_rows > 1:
+            rescale = self.settings.guidance_rescale
+            velocity = guided(velocity, scale=self.weight, rescale=rescale)
         try:
             self.evaluation = self._solver.send(velocity)
         except StopIteration as end:
             self.latent = end.value
-
-    def _guided(self, both: Float[Tensor, "rows c y x"]) -> Float[Tensor, "1 c y x"]:
-        """Where the weight is 1 this is the conditional velocity: the other was for nothing."""
-        weight = schedule_of(self.settings.guidance).weight(float(self.evaluation.t[0]))
-        return guided(both, scale=weight, rescale=self.settings.guidance_rescale)
 
     def _made_step(self, info: StepInfo) -> None:
         self.t = info.t
@@ -93,13 +103,14 @@ class SharedForward:
 
     def __init__(self, model: JanusFlowForConditionalGeneration) -> None:
         self.model = model
-        self._flights: list[Flight] = []
+        self._read: list[PromptCache] = []
         self._prompts: PromptCache | None = None
 
     def velocities(self, flights: list[Flight]) -> list[Float[Tensor, "rows c y x"]]:
-        """One entry a flight. Prompts are joined anew only where others fly than before."""
-        if self._prompts is None or flights != self._flights:
-            self._flights, self._prompts = flights, join([flight.prompt for flight in flights])
+        """One entry a flight. Prompts are joined anew only where others are read than before."""
+        read = [flight.prompt for flight in flights]
+        if self._prompts is None or [*map(id, read)] != [*map(id, self._read)]:
+            self._read, self._prompts = read, join(read)
         rows = [flight.num_rows for flight in flights]
         wanted = [flight.evaluation for flight in flights for _ in range(flight.num_rows)]
         x_t = torch.cat([evaluation.x_t for evaluation in wanted])
@@ -108,7 +119,7 @@ class SharedForward:
 
     def forget(self) -> None:
         """Let go of the prompts."""
-        self._flights, self._prompts = [], None
+        self._read, self._prompts = [], None
 
 
 class DrawingLane:

@@ -12,6 +12,7 @@ from tiny_model import tiny_janusflow
 
 import janusflow
 from janusflow.config.errors import PromptError
+from janusflow.inference import flights
 from janusflow.inference.batches import DrawingStep
 from janusflow.inference.drawing import DrawingSettings
 from janusflow.inference.originals import GivenPicture, prepare_original
@@ -169,6 +170,20 @@ def test_a_request_ends_its_own_number_of_steps_after_it_was_admitted(jf: JanusF
     # Admitted with the third forward and done with the fifth; guidance takes a second row.
     assert rows.counts == [1, 1, 3, 3, 3, 1]
     assert ends[1] == 5
+
+
+def test_a_picture_takes_its_second_row_only_while_it_is_guided(
+    jf: JanusFlow, rows: Rows, monkeypatch: pytest.MonkeyPatch
+):
+    joins: list[int] = []
+    join = flights.join
+    monkeypatch.setattr(flights, "join", lambda read: joins.append(len(read)) or join(read))
+    scheduler = StepScheduler(jf)
+    for guidance in ("3@0.25-0.75", 2.0, 1.0):
+        scheduler.submit_drawing(SHORT, seed=1, settings=settings(guidance=guidance))
+    scheduler.run_until_idle()
+    assert rows.counts == [4, 5, 5, 4]
+    assert joins == [3, 3, 3]  # where its rows change
 
 
 def test_stages_of_every_solver_are_shared_like_steps(jf: JanusFlow, rows: Rows):
