@@ -25,7 +25,7 @@ from janusflow.data.emoji import write_emoji
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
-from janusflow.training.environment import record_environment
+from janusflow.training.environment import ENVIRONMENT, record_environment
 from janusflow.training.pretrain import train_siglip, train_vae
 from janusflow.training.processes import is_first, process_group, wait_for_all
 from janusflow.training.samples import Sampler
@@ -33,6 +33,8 @@ from janusflow.training.stage import ship, train_stage
 
 ECHO = "recipe.yaml"
 DONE = "done"
+NOTES = {ECHO, ENVIRONMENT}
+"""What a run folder holds before anything is made."""
 FREE = ("log", "loop.guard")
 """Sections that may change from one start of a run to the next."""
 SHOWN = 3
@@ -126,9 +128,9 @@ def _run(recipe: Any, sampler: Sampler | None) -> Path:
 
 
 def _refuse_other_settings(recipe: Any) -> None:
-    """A run folder, finished or not, is for the settings it was begun with."""
+    """A run folder that holds anything is for the settings it was begun with."""
     echo = recipe.run / ECHO
-    if not echo.exists():
+    if not echo.exists() or not {p.name for p in recipe.run.iterdir()} - NOTES:
         return
     try:
         before = _fixed(to_tree(load_record(type(recipe), echo)))

@@ -13,7 +13,7 @@ from tiny_recipes import tiny_recipes
 
 import janusflow
 from janusflow.config.data import SourceConfig
-from janusflow.config.errors import ConfigError, DataError, TrainingError
+from janusflow.config.errors import CheckpointError, ConfigError, DataError, TrainingError
 from janusflow.data.mixture import KINDS
 from janusflow.inference.sampling import draw_and_answer
 from janusflow.training import loop
@@ -165,6 +165,17 @@ def test_a_step_that_breaks_names_the_rows_of_the_files(root: Path, tmp_path: Pa
     (line,) = map(json.loads, (tmp_path / "run" / "bad-steps.jsonl").read_text().splitlines())
     assert Counter(row["kind"] for row in line["rows"]) == dict.fromkeys(KINDS, 2)
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+def test_a_run_that_made_nothing_takes_other_settings(root: Path, tmp_path: Path):
+    """A path mistyped is mended without deleting the folder."""
+    missing = "vae=nowhere"
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="nowhere"):
+            run_stage(root, tmp_path / "run", missing)
+    run = run_stage(root, tmp_path / "run")
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["vae"] != "nowhere"
+    assert (run / "done").exists()
 
 
 def test_settings_of_log_and_guard_may_change_from_start_to_start_and_no_others(
