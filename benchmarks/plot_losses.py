@@ -1,4 +1,6 @@
-"""Draw the losses of runs, one after another, from their logs. Needs matplotlib: pip install 'janusflow[plots]'.
+"""Draw the losses of runs, one after another, from their logs.
+
+Needs matplotlib: pip install 'janusflow[plots]'.
 
 Run: python benchmarks/plot_losses.py runs/mini/stage1 runs/mini/stage2 runs/mini/stage3 -o out.png
 """

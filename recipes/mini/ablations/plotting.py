@@ -1,4 +1,4 @@
-"""Curves of all measures over steps, a row of panels for each comparison. Needs matplotlib: pip install 'janusflow[plots]'."""
+"""Curves of all measures over steps, a row of panels for each comparison. Needs matplotlib."""
 
 from importlib.util import find_spec
 from pathlib import Path
