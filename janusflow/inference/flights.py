@@ -17,9 +17,14 @@ from janusflow.inference.batches import Drawer, OnStep, Order, PictureJob
 from janusflow.inference.drawing import drawing
 from janusflow.inference.pictures import decode_latents
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.planning import HOW, conversation, usable
+from janusflow.inference.questions import AnsweringLane, QuestionRequest
 from janusflow.inference.requests import Handle, failing
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PromptCache, join
+
+PLAN_TOKENS_PER_STEP = 8
+"""Tokens of every plan under way between two evaluations of the pictures."""
 
 
 @dataclass(kw_only=True)
@@ -29,6 +34,8 @@ class DrawingRequest:
     order: Order
     on_step: OnStep | None = None
     handle: Handle[list[Image.Image]] = field(default_factory=Handle)
+    plans: list[Handle[str]] | None = None
+    """For every candidate, once they are asked for; none if prompts are drawn as they are."""
     drawer: Drawer | None = None
     """There once the prompts are read."""
     num_started: int = 0
@@ -39,6 +46,23 @@ class DrawingRequest:
     def jobs(self) -> list[PictureJob]:
         """All pictures of the order."""
         return self.order.jobs
+
+    def plan_questions(self, jf: JanusFlow) -> list[QuestionRequest]:
+        """Questions whose answers are drawn instead of the prompts, with each picture's seed."""
+        if not jf.wants_plans(self.order):
+            return []
+        asked = zip(self.order.asked, self.jobs, strict=True)
+        return [
+            QuestionRequest(messages=conversation(prompt), settings=HOW, seed=job.seed)
+            for prompt, job in asked
+        ]
+
+    def read_plans(self) -> None:
+        """Draw what the questions' answers say; raises what went wrong with one of them."""
+        if self.plans:
+            answers = zip(self.plans, self.order.asked, strict=True)
+            plans = tuple(usable(plan.result(0.0), prompt) for plan, prompt in answers)
+            self.order = replace(self.order, plans=plans)
 
 
 class Flight:
@@ -131,6 +155,9 @@ class DrawingLane:
         self.waiting: deque[DrawingRequest] = deque()
         """Requests that have pictures not yet in flight."""
         self.flights: list[Flight] = []
+        self._planning = AnsweringLane(
+            jf, max_questions=max_pictures, tokens_per_step=PLAN_TOKENS_PER_STEP
+        )
         self._forward = SharedForward(jf.model)
 
     @property
@@ -140,7 +167,7 @@ class DrawingLane:
 
     def step(self) -> None:
         """Let go of what was called off, take what there is room for, evaluate once, land."""
-        self.waiting = deque(r for r in self.waiting if not r.handle.is_done)
+        self._plan()
         self.flights = [f for f in self.flights if not f.request.handle.is_done]
         self._admit()
         if not self.flights:
@@ -155,13 +182,28 @@ class DrawingLane:
         self._land([flight for flight in self.flights if flight.latent is not None])
         self._tell_progress()
 
+    def _plan(self) -> None:
+        """Ask for the plans of requests that have come, and write on at all that are asked for."""
+        for request in self.waiting:
+            if request.handle.is_done:
+                for plan in request.plans or ():
+                    plan.cancel()
+            elif request.plans is None:
+                with failing(request.handle):
+                    questions = request.plan_questions(self.jf)
+                    self._planning.waiting.extend(questions)
+                    request.plans = [question.handle for question in questions]
+        self.waiting = deque(r for r in self.waiting if not r.handle.is_done)
+        self._planning.step()
+
     def _admit(self) -> None:
         while self.waiting and len(self.flights) < self.max_pictures:
             request = self.waiting[0]
+            if not all(plan.is_done for plan in request.plans or ()):
+                return  # Nobody overtakes.
             with failing(request.handle):
                 if request.drawer is None:
-                    # A plan is made in one go: until it is there, no other request goes on.
-                    request.order = self.jf.planned(request.order)
+                    request.read_plans()
                     drawer = self.jf.drawer(request.order)
                     request.drawer = replace(drawer, on_step=request.on_step)
                 self.flights.append(Flight(request, request.drawer, index=request.num_started))

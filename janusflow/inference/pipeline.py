@@ -156,8 +156,7 @@ class JanusFlow:
 
     def planned(self, order: Order, batch_size: int | None = None) -> Order:
         """The order with a plan for every picture, where it wants them."""
-        learnt, original = self.model.config.plans, order.original
-        if not plans_first(order.settings, has_learnt=learnt, has_original=original is not None):
+        if not self.wants_plans(order):
             return order
         size, best_of = batch_size_for(order.settings, batch_size), order.settings.best_of
         pictures = order.asked[: len(order.jobs) // best_of]
@@ -167,6 +166,11 @@ class JanusFlow:
             for plan in plan_prompts(self.answer, pictures, first_seed=seed, batch_size=size)
         ]
         return replace(order, plans=tuple(plans))
+
+    def wants_plans(self, order: Order) -> bool:
+        """Whether the order's prompts are planned first."""
+        learnt, original = self.model.config.plans, order.original
+        return plans_first(order.settings, has_learnt=learnt, has_original=original is not None)
 
     def drawer(self, order: Order) -> Drawer:
         """Read the order's prompts, all of them once."""

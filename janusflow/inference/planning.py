@@ -58,9 +58,13 @@ def plan_prompts(
             top_p=HOW.top_p,
             seed=first_seed + first,
         )
-        # An empty plan would draw anything at all.
-        plans += [plan.strip() or prompt for plan, prompt in zip(answers, part, strict=True)]
+        plans += [usable(plan, prompt) for plan, prompt in zip(answers, part, strict=True)]
     return plans
+
+
+def usable(plan: str, prompt: str) -> str:
+    """What is drawn: the plan, unless it is empty and would draw anything at all."""
+    return plan.strip() or prompt
 
 
 def conversation(prompt: str) -> list[Message]:

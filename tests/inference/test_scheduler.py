@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from PIL import Image
 from same_pictures import difference
 
 from janusflow.config.errors import BusyError, ConfigError, PromptError
+from janusflow.inference import flights, questions
 from janusflow.inference.answering import AnsweringSettings
 from janusflow.inference.conversing import question_message
 from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.flights import PLAN_TOKENS_PER_STEP
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.scheduler import StepScheduler
 
@@ -126,6 +129,65 @@ def test_plans_and_the_best_of_several_are_what_they_are_alone(
             assert picture.info == same.info
             assert picture.info["plan"] is not None
             assert difference(picture, same) <= 1
+
+
+@pytest.fixture
+def token_reads(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of every read of one more token; the tiny model has learnt to plan, it is said."""
+    monkeypatch.setattr(jf.model.config, "plans", True)
+    reads: list[int] = []
+    read_tokens = questions.read_tokens
+
+    def counted(model: Any, tokens: list[int], context: Any) -> Any:
+        reads.append(len(tokens))
+        return read_tokens(model, tokens, context)
+
+    monkeypatch.setattr(questions, "read_tokens", counted)
+    return reads
+
+
+def test_plans_are_written_side_by_side_while_others_draw(jf: JanusFlow, token_reads: list[int]):
+    steps: list[int] = []
+    unplanned = DrawingSettings(steps=200, guidance=1.0, plan="never")
+    scheduler = StepScheduler(jf)
+    scheduler.submit_drawing(
+        "a star", settings=unplanned, on_step=lambda step: steps.append(step.index)
+    )
+    scheduler.step()
+    planned = [scheduler.submit_drawing("a ring", seed=i, settings=QUICK) for i in (1, 2)]
+    while planned[0].progress == 0.0:
+        reads, drawn = len(token_reads), len(steps)
+        scheduler.step()
+        assert len(token_reads) - reads <= PLAN_TOKENS_PER_STEP
+        assert len(steps) == drawn + 1
+    assert len(steps) > 2
+    assert max(token_reads) == 2
+
+
+def test_a_plan_that_is_called_off_is_not_written_on(jf: JanusFlow, token_reads: list[int]):
+    scheduler = StepScheduler(jf)
+    handle = scheduler.submit_drawing("a ring", seed=1, settings=QUICK)
+    scheduler.step()
+    scheduler.step()
+    assert token_reads
+    assert handle.cancel()
+    reads = len(token_reads)
+    assert not scheduler.step()
+    assert len(token_reads) == reads
+
+
+def test_a_plan_that_fails_is_the_error_of_its_drawing_alone(
+    jf: JanusFlow, token_reads: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flights, "conversation", lambda prompt: [{"role": prompt, "content": ""}])
+    scheduler = StepScheduler(jf)
+    wrong = scheduler.submit_drawing("a ring", settings=QUICK)
+    right = scheduler.submit_drawing("a star", settings=replace(QUICK, plan="never"))
+    scheduler.run_until_idle()
+    assert len(right.result(0.0)) == 1
+    with pytest.raises(PromptError):
+        wrong.result(0.0)
+    assert not token_reads
 
 
 def test_guidance_over_time_is_what_it_is_alone(jf: JanusFlow):
