@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.config.guidance import UNGUIDED, schedule_of
-from janusflow.flow import StepInfo, guided
+from janusflow.flow import Evaluation, StepInfo, guided
 from janusflow.inference.batches import Drawer, OnStep, Order, PictureJob
 from janusflow.inference.drawing import drawing
 from janusflow.inference.pictures import decode_latents
@@ -88,22 +88,20 @@ class Flight:
             original=drawer.original,
             on_step=self._made_step,
         )
-        self.evaluation = next(self._solver)
-
-    @property
-    def weight(self) -> float:
-        """Of guidance, at the time of the evaluation that is wanted."""
-        return self._schedule.weight(float(self.evaluation.t[0]))
-
-    @property
-    def prompt(self) -> PromptCache:
-        """What the rows of that evaluation read: two of them where it is guided."""
-        return self._conditional if self.weight == UNGUIDED else self._all
+        self._want(next(self._solver))
 
     @property
     def num_rows(self) -> int:
-        """Rows of that evaluation."""
+        """Rows of the evaluation that is wanted."""
         return len(self.prompt.attention_mask)
+
+    def _want(self, evaluation: Evaluation) -> None:
+        """Keep what is wanted next, its guidance, and what its rows read: two where guided."""
+        self.evaluation = evaluation
+        weight = self._schedule.constant
+        # Reading the time waits for the device: once, and only where the weight depends on it.
+        self.weight = self._schedule.weight(float(evaluation.t[0])) if weight is None else weight
+        self.prompt = self._conditional if self.weight == UNGUIDED else self._all
 
     def advance(self, velocities: Float[Tensor, "rows c y x"]) -> None:
         """Take the velocities of its rows, and go on to the next that is wanted."""
@@ -112,7 +110,7 @@ class Flight:
             rescale = self.settings.guidance_rescale
             velocity = guided(velocity, scale=self.weight, rescale=rescale)
         try:
-            self.evaluation = self._solver.send(velocity)
+            self._want(self._solver.send(velocity))
         except StopIteration as end:
             self.latent = end.value
 
