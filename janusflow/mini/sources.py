@@ -1,6 +1,6 @@
 """Training samples of `mini` from rendered scenes: pictures with questions, prompts, plain text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -29,8 +29,11 @@ from janusflow.processing.templates import planning_question
 
 MAX_TURNS = 16
 PLANS_A_SAMPLE = 3
+LOOKUPS_A_SAMPLE = 8
 PLANS_PAIRS, PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.45, 0.2, 0.15, 0.2
 """Of captions with plans: those of two that differ, of several of one kind, and as in `caption`."""
+IN_WORDS: tuple[Kind, ...] = ("colour", "shape", "count", "position", "yes_no", "description")
+"""Questions that a caption with places answers; it may leave out sizes and who is left of whom."""
 INDEPENDENT_SHARE = 0.85
 """Of the pictures with questions; the others are one conversation of several turns."""
 
@@ -117,31 +120,37 @@ class SceneTexts:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneLookups:
-    """Questions about captions: which of two objects is where. Nothing is rendered.
+    """Questions about captions: what stands where, and what is asked of pictures too.
 
-    A drawing binds a colour to a shape by the place both have in the words; this is that lookup,
-    with nothing to draw, and a small LLM learns it in a few hundred steps.
+    A drawing binds a colour to a shape by the place both have in the words, and an answer finds an
+    object by one trait to tell another. Those are lookups, which a small LLM learns in words alone
+    in minutes.
     """
 
     shapes: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     name: str = "scene lookups"
 
     def __len__(self) -> int:
         return 1
 
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
-        """A conversation: the caption and a place, then other places."""
-        placed = None
-        while placed is None:
-            scene, language = sample_scene(rng, num_objects=2), _language(rng)
-            if {thing.shape for thing in scene.objects} <= set(self.shapes):
-                placed = placed_caption(scene, rng, language=language)
-        questions = [place for place, _ in placed.holds]
-        questions[0] = f"{placed.text}\n{questions[0]}"
-        turns = zip(questions, (thing for _, thing in placed.holds), strict=True)
-        return UnderstandingSample(
-            pictures=(), turns=tuple(Turn(question=asked, answer=told) for asked, told in turns)
-        )
+        """A conversation: the caption and a question, then others, in any order."""
+        while True:
+            scene, language = sample_scene(rng), _language(rng)
+            are_known = {thing.shape for thing in scene.objects} <= set(self.shapes)
+            placed = placed_caption(scene, rng, language=language) if are_known else None
+            if placed is not None:
+                break
+        questions = ask_all(scene, rng, language=language)
+        asked = [Turn(question=place, answer=thing) for place, thing in placed.holds] + [
+            Turn(question=each.text, answer=each.answer)
+            for each in questions
+            if each.kind in self.kinds
+        ]
+        turns = [asked[i] for i in rng.permutation(len(asked))[:LOOKUPS_A_SAMPLE].tolist()]
+        turns[0] = replace(turns[0], question=f"{placed.text}\n{turns[0].question}")
+        return UnderstandingSample(pictures=(), turns=tuple(turns))
 
 
 def _scene_to_plan(rng: np.random.Generator) -> Scene:
@@ -288,9 +297,16 @@ def scene_plans(config: SourceConfig) -> list[Weighted]:
 
 
 def scene_lookups(config: SourceConfig) -> list[Weighted]:
-    """Questions about captions; the path is not read. Option: `shapes`, the only ones."""
-    checked_options(config, known=("shapes",))
-    return [Weighted(SceneLookups(shapes=some_of(SHAPES, "shapes", config)), config.weight)]
+    """Questions about captions; the path is not read.
+
+    Options: `shapes`, the only ones; `kinds` of question, beside what stands where (by default all
+    that words can answer).
+    """
+    checked_options(config, known=("shapes", "kinds"))
+    lookups = SceneLookups(
+        shapes=some_of(SHAPES, "shapes", config), kinds=some_of(IN_WORDS, "kinds", config)
+    )
+    return [Weighted(lookups, config.weight)]
 
 
 def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:

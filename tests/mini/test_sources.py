@@ -19,6 +19,8 @@ from janusflow.mini.naming import named_objects
 from janusflow.mini.questions import Kind, Name, Question, ask_all
 from janusflow.mini.scenes import SHAPES, Scene, composition, is_held_out, sample_scene
 from janusflow.mini.sources import (
+    IN_WORDS,
+    LOOKUPS_A_SAMPLE,
     MAX_TURNS,
     pixel_values,
     scene_drawings,
@@ -179,21 +181,29 @@ def test_texts_tell_what_places_hold_as_often_as_asked(folder: Path):
     assert num_telling(1.0) > 60
 
 
-def test_lookups_ask_a_caption_about_its_places_without_a_picture(folder: Path):
-    ((source, _),) = scene_lookups(config(folder, shapes=["ring", "star"]))
+def test_lookups_ask_a_caption_about_its_places_and_objects_without_a_picture(folder: Path):
+    ((source, _),) = scene_lookups(config(folder, shapes=["ring", "star"], kinds=["shape"]))
     rng = np.random.default_rng(0)
     nothing = {"nothing", "없음"}
+    num_shapes = 0
     for _ in range(50):
         sample = source.sample(0, rng)
         caption = sample.turns[0].question.split("\n")[0]
         answers = [turn.answer for turn in sample.turns]
         assert sample.pictures == ()
         assert not sample.are_independent  # later turns need the caption of the first
-        assert len(answers) == 4
-        assert sum(answer in nothing for answer in answers) == 2
+        assert len(answers) <= LOOKUPS_A_SAMPLE
         named = {answer.split()[-1] for answer in answers} - nothing
         assert named <= {"ring", "star", "고리", "별"}
         assert all(name in caption for name in named)
+        num_shapes += sum(" " not in answer for answer in set(answers) - nothing)
+    assert num_shapes > 20  # shapes alone are asked for, not only what places hold
+
+
+def test_lookups_ask_nothing_that_words_leave_open(folder: Path):
+    assert set(get_args(Kind)) - set(IN_WORDS) == {"size", "relation"}
+    with pytest.raises(ConfigError, match=r"kinds=size: wanted some of colour"):
+        scene_lookups(config(folder, kinds=["size"]))
 
 
 def test_plans_answer_a_caption_with_its_objects_in_places(folder: Path):
