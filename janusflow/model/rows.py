@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
-from janusflow.model.attention import additive, is_own_picture
+from janusflow.model.attention import Apart, additive, is_own_picture
 
 SHARED = 0
 """Branch that every later token of its sample may look at."""
@@ -50,6 +50,31 @@ class Rows:
             length = self.token_ids.shape[1]
             is_seen = is_seen | (is_visible & is_own_picture(pictures, num_queries=length))
         return additive(is_seen, dtype)
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """Row, first position and end of every sample.
+
+        A hidden prompt stays with its sample, between the begin token and the picture.
+        """
+        spans = []
+        for row, samples in enumerate(self.samples.tolist()):
+            last = {sample: at for at, sample in enumerate(samples) if sample != NOBODY}
+            spans += [(row, samples.index(sample), at + 1) for sample, at in last.items()]
+        return spans
+
+    def apart(self, mask: Float[Tensor, "b 1 t t"]) -> Apart:
+        """Take the samples of the rows, and their squares of the rows' mask, apart."""
+        spans, length = self.spans(), self.token_ids.shape[1]
+        return Apart(
+            positions=torch.cat(
+                [torch.arange(start, stop) + row * length for row, start, stop in spans]
+            ),
+            lengths=tuple(stop - start for _, start, stop in spans),
+            masks=tuple(
+                mask[row : row + 1, :, start:stop, start:stop].contiguous()
+                for row, start, stop in spans
+            ),
+        )
 
     def require_room(self, num_tokens: int) -> None:
         """Refuse another number of tokens of pictures to draw than there are positions for them.

@@ -26,6 +26,9 @@ from janusflow.training.losses import (
 )
 from janusflow.training.scoring import Scorer
 
+AS_IT_IS = torch.autocast("cpu", enabled=False)
+"""What is frozen computes in its own precision; on other devices FSDP never touches it."""
+
 
 class JanusFlowObjective(Objective):
     """The paper's total loss over one mixed batch.
@@ -79,13 +82,17 @@ class JanusFlowObjective(Objective):
         return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
 
     def tally(self, batch: TrainBatch) -> dict[str, int]:
-        """What the batch tallies, pairs of positions in a row, and positions with logits.
+        """What the batch tallies, pairs of positions with scores, and positions with logits.
 
-        Logits are those of every row wherever one has something to learn (`read_rows`).
+        Scores are those of whole rows, on a CPU those within samples; logits those of every row
+        wherever one has something to learn (`read_rows`).
         """
         num_rows, length = batch.labels.shape
+        pairs = num_rows * length**2
+        if self.model.device.type == "cpu":
+            pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
         num_columns = int((batch.labels != IGNORED).any(0).sum())
-        return batch.tally | {"pairs": num_rows * length**2, "logits": num_rows * num_columns}
+        return batch.tally | {"pairs": pairs, "logits": num_rows * num_columns}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
@@ -136,6 +143,7 @@ class JanusFlowObjective(Objective):
             return contrastive_loss(guess, features, temperature=self.config.temperature)
         return alignment_loss(guess, features)
 
+    @AS_IT_IS
     def _score(
         self,
         estimate: Float[Tensor, "p c y x"],
@@ -176,6 +184,7 @@ class JanusFlowObjective(Objective):
         return self._encoded(drawings.pixel_values)
 
     @torch.no_grad()
+    @AS_IT_IS
     def _encoded(self, pixel_values: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n c y_z x_z"]:
         if self.vae is None:
             raise ConfigError(

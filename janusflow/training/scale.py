@@ -27,7 +27,8 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
     """Move an objective to this process's device, and share it out among the processes.
 
     Float32 copies need no more: `add_up` sends their gradients in one message, which on two CPU
-    processes takes less than FSDP's many (benchmarks/notes.md). Otherwise blocks
+    processes takes less than FSDP's many (benchmarks/notes.md). Copies on a CPU that compute in
+    bfloat16 do so by autocast. Otherwise blocks
     (`objective.blocks()`) are gathered one by one; the rest of what trains stays gathered for the
     whole of a step, because a batch may have no use for it: its gradients are added up at the end
     of the backward pass, whatever each process's batch used.
@@ -41,10 +42,14 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
             recompute(block)
         if config.compile:
             block.compile()
-    if config.precision == "fp32" and (num_processes() == 1 or config.shard == 1):
+    is_half = config.precision == "bf16"
+    is_copy = num_processes() == 1 or config.shard == 1
+    if is_copy and not is_half:
+        return
+    if is_copy and device().type == "cpu":
+        objective.forward = torch.autocast("cpu", torch.bfloat16)(objective.forward)
         return
     require_group()
-    is_half = config.precision == "bf16"
     shard = partial(
         fully_shard,
         mesh=device_mesh(config.shard),

@@ -1,11 +1,13 @@
 """Packed rows: every sample reads as if it stood alone, on both halves of the model."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from tiny_model import qwen3_model, tiny_config, tiny_model
 from torch import Tensor
+from torch.nn import functional
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.configuration import JanusFlowConfig
@@ -173,3 +175,58 @@ def test_another_number_of_pictures_to_draw_is_refused(model: JanusFlowForCondit
     rows = rows_of(PROMPT, drawn=(0,))
     with pytest.raises(PromptError, match=r"34 tokens .* 17 drawing positions .*one noisy latent"):
         model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(2), t=torch.tensor([0.1, 0.2]))
+
+
+def hidden_prompt_and_padding() -> Rows:
+    """Rows of a text and a drawing whose prompt is hidden, and of a branching text and padding."""
+    drawn = rows_of([BOS, 50, 51], PROMPT, drawn=(1,))
+    length = drawn.token_ids.shape[1]
+    start = 3 + 1
+    drawn.samples[0, start : start + len(PROMPT) - 1] = NOBODY
+    other = rows_of([BOS, 60, 61, 62, 63, 64], [PAD] * (length - 6))
+    other.samples[0, 6:] = NOBODY
+    other.branches[0, 2:6] = torch.tensor([1, 1, 2, 2])
+    fields = Rows.__dataclass_fields__
+    return Rows(**{f: torch.cat([getattr(drawn, f), getattr(other, f)]) for f in fields})
+
+
+@pytest.mark.parametrize("make", [tiny_model, qwen3_model], ids=["llama", "qwen3"])
+@pytest.mark.parametrize("image_attention", ["causal", "bidirectional"])
+def test_samples_apart_attend_as_whole_rows_do_and_learn_the_same(
+    make: Callable[[], JanusFlowForConditionalGeneration], image_attention: str
+):
+    model = make()
+    model.config.image_attention = image_attention
+    rows = hidden_prompt_and_padding()
+    is_learnt = torch.zeros_like(rows.token_ids, dtype=torch.bool)
+    is_learnt[0, 1:3], is_learnt[1, 3], is_learnt[1, 5] = True, True, True
+
+    def read() -> list[Tensor]:
+        model.zero_grad()
+        reading = model.read_rows(rows, is_learnt=is_learnt, x_t=latents(1), t=torch.tensor([0.3]))
+        assert reading.velocity is not None
+        (reading.logits.square().mean() + reading.velocity.square().mean()).backward()
+        grads = [p.grad for p in model.llm.parameters() if p.grad is not None]
+        return [reading.logits, reading.velocity, *grads]
+
+    apart = read()
+    model.llm.set_attn_implementation("sdpa")
+    whole = read()
+    assert len(apart) == len(whole) > 10
+    for own, other in zip(apart, whole, strict=True):
+        torch.testing.assert_close(own, other, atol=2e-5, rtol=1e-4)
+
+
+def test_scores_are_computed_within_samples_alone(monkeypatch: pytest.MonkeyPatch):
+    num_scores, original = [], functional.scaled_dot_product_attention
+
+    def counted(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Tensor:
+        num_scores.append(query.shape[-2] * key.shape[-2])
+        return original(query, key, value, **settings)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    model = tiny_model()
+    rows = rows_of([BOS, 40, 41, 42], [BOS, 50], [BOS, 51, 52])
+    model.read_rows(rows, is_learnt=learnt(rows, 1))
+    layers = model.config.llm_config.num_hidden_layers
+    assert sum(num_scores) == layers * (4 * 4 + 2 * 2 + 3 * 3)

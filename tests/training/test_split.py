@@ -88,11 +88,12 @@ def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shard", [0, 1], ids=["one copy between them", "a copy each"])
 def test_bf16_differs_by_its_rounding_alone_and_is_added_up_in_float32(
-    sources: TinySources, whole: dict[str, Tensor], tmp_path: Path
+    sources: TinySources, whole: dict[str, Tensor], tmp_path: Path, shard: int
 ):
     """Eight bits of mantissa: each gradient within some hundredths of the float32 one's norm."""
-    scale = json.dumps({"precision": "bf16", "shard": 0})
+    scale = json.dumps({"precision": "bf16", "shard": shard})
     split = in_processes(2, tmp_path / "out.pt", sources, "gradients", "1", scale, "repa")
     assert list(split) == list(whole)
     assert not torch.equal(split["flow"], whole["flow"])
