@@ -9,6 +9,9 @@ bare      forward and backward of the packed rows, nothing else
 step      as the loop does it: counts, clipping, guard, AdamW, average
 data      the step, and drawing, tokenising and packing its samples before it
 padded    forward and backward of the same samples, one to a row
+rows      forward and backward with attention over whole rows instead of within samples
+half      forward and backward with products in bfloat16 (loop.scale.precision=bf16)
+both      the two together
 """
 
 import argparse
@@ -31,6 +34,7 @@ from janusflow.data.mixture import Kind, mixed_batches
 from janusflow.data.sources import Weighted
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
+from janusflow.model.attention import BY_SAMPLE
 from janusflow.model.rows import NOBODY
 from janusflow.training.loop import make_step, start
 from janusflow.training.objective import JanusFlowObjective
@@ -40,6 +44,7 @@ T = TypeVar("T")
 
 STAGE_3 = (Ratio(understanding=21, generation=70, text=9),)
 NUM_SCENES = 400
+WAYS = ("bare", "step", "data", "padded", "rows", "half", "both")
 
 
 def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[Weighted]]:
@@ -76,6 +81,19 @@ def pass_both_ways(objective: JanusFlowObjective, batch: TrainBatch) -> None:
     torch.stack(list(objective(batch).values())).sum().backward()
 
 
+def with_whole_rows(objective: JanusFlowObjective, batch: TrainBatch) -> None:
+    """The same by transformers' own attention, with a mask."""
+    objective.model.llm.set_attn_implementation("sdpa")
+    pass_both_ways(objective, batch)
+    objective.model.llm.set_attn_implementation(BY_SAMPLE)
+
+
+def in_half(work: Callable[..., None], *arguments: Any) -> None:
+    """A call in bfloat16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        work(*arguments)
+
+
 def padding(batch: TrainBatch) -> float:
     """Share of a batch's positions that hold nothing."""
     return float((batch.rows.samples == NOBODY).float().mean())
@@ -94,7 +112,7 @@ def main() -> None:
     mixture = MixtureConfig(batch_size=options.batch, row_tokens=416, ratios=STAGE_3)
     loop = LoopConfig(steps=10_000)
     tokenizer = jf.processor.tokenizer.backend_tokenizer
-    took: dict[str, list[float]] = {name: [] for name in ("bare", "step", "data", "padded")}
+    took: dict[str, list[float]] = {name: [] for name in WAYS}
     waste: dict[str, list[float]] = {"packed": [], "padded": []}
     with tempfile.TemporaryDirectory() as folder:
         shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
@@ -112,6 +130,9 @@ def main() -> None:
             times = {
                 "bare": timed(pass_both_ways, objective, packed[0])[1],
                 "padded": timed(pass_both_ways, objective, padded[0])[1],
+                "rows": timed(with_whole_rows, objective, packed[0])[1],
+                "half": timed(in_half, pass_both_ways, objective, packed[0])[1],
+                "both": timed(in_half, with_whole_rows, objective, packed[0])[1],
             }
             state.optimizer.zero_grad(set_to_none=True)
             times["step"] = timed(make_step, state, packed, loop)[1]
