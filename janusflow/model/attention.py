@@ -99,9 +99,10 @@ def attend_by_sample(
     """Attend within every sample alone; without `apart`, as transformers' `sdpa` does.
 
     The same as over whole rows with a mask, for less: scores of four samples of 100 positions in a
-    row of 400 are four times 100 by 100. Positions of no sample give zeros.
+    row of 400 are four times 100 by 100. Positions of no sample give zeros. What is compiled
+    attends over whole rows, or it would be compiled again for every batch.
     """
-    if apart is None:
+    if apart is None or torch.compiler.is_compiling():
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **settings
         )
