@@ -120,7 +120,7 @@ class SceneTexts:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneLookups:
-    """Questions about captions: what stands where, and what is asked of pictures too.
+    """Questions about captions: which of two objects is where, or with `kinds` of any scene more.
 
     A drawing binds a colour to a shape by the place both have in the words, and an answer finds an
     object by one trait to tell another. Those are lookups, which a small LLM learns in words alone
@@ -137,7 +137,8 @@ class SceneLookups:
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
         """A conversation: the caption and a question, then others, in any order."""
         while True:
-            scene, language = sample_scene(rng), _language(rng)
+            scene = sample_scene(rng, num_objects=None if self.kinds else 2)
+            language = _language(rng)
             are_known = {thing.shape for thing in scene.objects} <= set(self.shapes)
             placed = placed_caption(scene, rng, language=language) if are_known else None
             if placed is not None:
@@ -299,13 +300,12 @@ def scene_plans(config: SourceConfig) -> list[Weighted]:
 def scene_lookups(config: SourceConfig) -> list[Weighted]:
     """Questions about captions; the path is not read.
 
-    Options: `shapes`, the only ones; `kinds` of question, beside what stands where (by default all
-    that words can answer).
+    Options: `shapes`, the only ones; `kinds` of question about scenes of any number of objects,
+    beside what stands where (by default none, about two).
     """
     checked_options(config, known=("shapes", "kinds"))
-    lookups = SceneLookups(
-        shapes=some_of(SHAPES, "shapes", config), kinds=some_of(IN_WORDS, "kinds", config)
-    )
+    kinds = some_of(IN_WORDS, "kinds", config) if "kinds" in config.options else ()
+    lookups = SceneLookups(shapes=some_of(SHAPES, "shapes", config), kinds=kinds)
     return [Weighted(lookups, config.weight)]
 
 

@@ -32,6 +32,7 @@ from janusflow.mini.sources import (
 from janusflow.mini.words import Language
 
 NUM_SCENES = 20
+NOTHING = {"nothing", "없음"}
 
 
 @pytest.fixture(scope="module")
@@ -181,23 +182,35 @@ def test_texts_tell_what_places_hold_as_often_as_asked(folder: Path):
     assert num_telling(1.0) > 60
 
 
-def test_lookups_ask_a_caption_about_its_places_and_objects_without_a_picture(folder: Path):
-    ((source, _),) = scene_lookups(config(folder, shapes=["ring", "star"], kinds=["shape"]))
-    rng = np.random.default_rng(0)
-    nothing = {"nothing", "없음"}
-    num_shapes = 0
+def lookups(folder: Path, **options: Any) -> list[tuple[str, list[str]]]:
+    """Fifty captions with the answers to what is asked about them."""
+    ((source, _),) = scene_lookups(config(folder, shapes=["ring", "star"], **options))
+    rng, found = np.random.default_rng(0), []
     for _ in range(50):
         sample = source.sample(0, rng)
         caption = sample.turns[0].question.split("\n")[0]
         answers = [turn.answer for turn in sample.turns]
         assert sample.pictures == ()
         assert not sample.are_independent  # later turns need the caption of the first
-        assert len(answers) <= LOOKUPS_A_SAMPLE
-        named = {answer.split()[-1] for answer in answers} - nothing
+        named = {answer.split()[-1] for answer in answers} - NOTHING
         assert named <= {"ring", "star", "고리", "별"}
         assert all(name in caption for name in named)
-        num_shapes += sum(" " not in answer for answer in set(answers) - nothing)
-    assert num_shapes > 20  # shapes alone are asked for, not only what places hold
+        found.append((caption, answers))
+    return found
+
+
+def test_lookups_ask_a_caption_about_its_places_without_a_picture(folder: Path):
+    for _, answers in lookups(folder):
+        assert len(answers) == 4
+        assert sum(answer in NOTHING for answer in answers) == 2
+
+
+def test_lookups_of_a_kind_ask_for_that_too_of_any_number_of_objects(folder: Path):
+    found = lookups(folder, kinds=["shape"])
+    assert all(2 < len(answers) <= LOOKUPS_A_SAMPLE for _, answers in found)
+    shapes = [" " not in answer for _, answers in found for answer in set(answers) - NOTHING]
+    assert 20 < sum(shapes) < len(shapes) - 20  # the others name what is in a place
+    assert len({len(answers) for _, answers in found}) > 1
 
 
 def test_lookups_ask_nothing_that_words_leave_open(folder: Path):
