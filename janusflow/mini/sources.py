@@ -304,7 +304,9 @@ def scene_lookups(config: SourceConfig) -> list[Weighted]:
     beside what stands where (by default none, about two).
     """
     checked_options(config, known=("shapes", "kinds"))
-    kinds = some_of(IN_WORDS, "kinds", config) if "kinds" in config.options else ()
+    kinds: tuple[Kind, ...] = ()
+    if "kinds" in config.options:
+        kinds = some_of(IN_WORDS, "kinds", config)
     lookups = SceneLookups(shapes=some_of(SHAPES, "shapes", config), kinds=kinds)
     return [Weighted(lookups, config.weight)]
 
