@@ -4,7 +4,7 @@ A row's pictures are numbered from 1, with 0 where there is none, so that two in
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from einops import rearrange
@@ -18,7 +18,7 @@ from transformers.masking_utils import sdpa_mask
 from janusflow.model.configuration import JanusFlowConfig
 
 BY_SAMPLE = "by_sample"
-"""Name of `attend_by_sample` among transformers' attention functions."""
+"""Name of `attend` among transformers' attention functions."""
 
 
 def pictures_of(
@@ -85,7 +85,8 @@ class Apart:
     """What is added to a sample's own scores."""
 
 
-def attend_by_sample(
+@no_type_check  # the checks of tests break where torch.compile traces them
+def attend(
     module: nn.Module,
     query: Float[Tensor, "b h t w"],
     key: Float[Tensor, "b g s w"],
@@ -96,18 +97,32 @@ def attend_by_sample(
     scaling: float | None = None,
     **settings: Any,
 ) -> tuple[Float[Tensor, "b t h w"], None]:
-    """Attend within every sample alone; without `apart`, as transformers' `sdpa` does.
+    """Attend within every sample alone where the rows are `apart`, else as transformers' `sdpa`.
+
+    What is compiled attends over whole rows, or it would be compiled again for every batch.
+    """
+    if apart is not None and not torch.compiler.is_compiling():
+        return attend_by_sample(query, key, value, apart, scaling=scaling), None
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **settings
+    )
+
+
+def attend_by_sample(
+    query: Float[Tensor, "b h t w"],
+    key: Float[Tensor, "b g t w"],
+    value: Float[Tensor, "b g t w"],
+    apart: Apart,
+    *,
+    scaling: float | None,
+) -> Float[Tensor, "b t h w"]:
+    """Attend within every sample alone, in float32; positions of no sample give zeros.
 
     The same as over whole rows with a mask, for less: scores of four samples of 100 positions in a
-    row of 400 are four times 100 by 100. Positions of no sample give zeros. What is compiled
-    attends over whole rows, or it would be compiled again for every batch.
+    row of 400 are four times 100 by 100.
     """
-    if apart is None or torch.compiler.is_compiling():
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **settings
-        )
 
-    def split(heads: Float[Tensor, "b h t w"]) -> list[Float[Tensor, "1 h l w"]]:
+    def split(heads: Float[Tensor, "b _ t w"]) -> list[Float[Tensor, "1 _ l w"]]:
         tokens = rearrange(heads.float(), "b h t w -> (b t) h w")[apart.positions]
         return [rearrange(own, "l h w -> 1 h l w") for own in tokens.split(list(apart.lengths))]
 
@@ -123,8 +138,8 @@ def attend_by_sample(
     tokens = torch.cat([rearrange(own, "1 h l w -> l h w") for own in attended]).to(query.dtype)
     rows = tokens.new_zeros(query.shape[0] * query.shape[2], *tokens.shape[1:])
     rows = rows.index_copy(0, apart.positions, tokens)
-    return rearrange(rows, "(b t) h w -> b t h w", b=query.shape[0]), None
+    return rearrange(rows, "(b t) h w -> b t h w", b=query.shape[0])
 
 
-AttentionInterface.register(BY_SAMPLE, attend_by_sample)
+AttentionInterface.register(BY_SAMPLE, attend)
 AttentionMaskInterface.register(BY_SAMPLE, sdpa_mask)

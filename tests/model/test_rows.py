@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_model import qwen3_model, tiny_config, tiny_model
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
 
 from janusflow.config.errors import ConfigError, PromptError
@@ -230,3 +231,19 @@ def test_scores_are_computed_within_samples_alone(monkeypatch: pytest.MonkeyPatc
     model.read_rows(rows, is_learnt=learnt(rows, 1))
     layers = model.config.llm_config.num_hidden_layers
     assert sum(num_scores) == layers * (4 * 4 + 2 * 2 + 3 * 3)
+
+
+@torch.no_grad()
+def test_compiled_blocks_are_not_compiled_again_for_samples_of_other_lengths():
+    model, compiled = tiny_model(), CompileCounter()
+    text, counts = [BOS, 40, 41, 42, 43, 44], []
+    alone = model(torch.tensor([text])).logits[0, :1]
+    for block in model.llm.base_model.layers:
+        block.compile(backend=compiled)
+    for length in (2, 3, 4):
+        rows = rows_of(text[:length], text[: 6 - length])
+        reading = model.read_rows(rows, is_learnt=learnt(rows, 1))
+        torch.testing.assert_close(reading.logits, alone, atol=2e-5, rtol=0)
+        counts.append(compiled.frame_count)
+    assert counts[0] > 0
+    assert len(set(counts)) == 1

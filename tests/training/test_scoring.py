@@ -186,6 +186,7 @@ def test_operations_with_a_pair_are_counted_without_memory(
     model = run_model()
     scorer = load_scorer(config, model)
     objective = JanusFlowObjective(model, config, vae=run_vae(), scorer=scorer)
+    model.llm.set_attn_implementation("sdpa")  # whole rows, as without memory
     batch = batch_of(sources)
     with counting() as meter:
         torch.stack(list(objective(batch).values())).sum().backward()
