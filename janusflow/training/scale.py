@@ -26,12 +26,11 @@ from janusflow.training.processes import device, num_processes, require_group, s
 def distribute(objective: Objective, config: ScaleConfig) -> None:
     """Move an objective to this process's device, and share it out among the processes.
 
-    Float32 copies need no more: `add_up` sends their gradients in one message, which on two CPU
-    processes takes less than FSDP's many (benchmarks/notes.md). Copies on a CPU that compute in
-    bfloat16 do so by autocast. Otherwise blocks
-    (`objective.blocks()`) are gathered one by one; the rest of what trains stays gathered for the
-    whole of a step, because a batch may have no use for it: its gradients are added up at the end
-    of the backward pass, whatever each process's batch used.
+    Copies need no more, in float32 or on a CPU, where autocast computes in bfloat16: `add_up` sends
+    their gradients in one message, which on two CPU processes takes less than FSDP's many
+    (benchmarks/notes.md). Otherwise blocks (`objective.blocks()`) are gathered one by one; the rest
+    of what trains stays gathered for the whole of a step, because a batch may have no use for it:
+    its gradients are added up at the end of the backward pass, whatever each process's batch used.
 
     Raises:
         ConfigError: the processes cannot be shared out so.

@@ -5,20 +5,23 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import split_run
 import torch
 from split_run import in_processes, run_of
-from tiny_run import LLM, TinySources
+from tiny_run import LLM, TinySources, run_model, run_vae
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.training import ScaleConfig
+from janusflow.config.training import ObjectiveConfig, ScaleConfig
 from janusflow.training import scale
+from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.scale import device_mesh, distribute, moved
 
 STEPS = 4
@@ -118,6 +121,20 @@ def test_blocks_are_compiled_if_asked(monkeypatch: pytest.MonkeyPatch):
     objective = split_run.new_objective()
     distribute(objective, ScaleConfig(compile=True))
     assert compiled == list(objective.blocks())
+
+
+def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources):
+    vae = run_vae()
+    objective = JanusFlowObjective(run_model(), ObjectiveConfig(), vae=vae)
+    distribute(objective, ScaleConfig(precision="bf16"))
+    found: dict[str, torch.dtype] = {}
+    block = cast(LlamaDecoderLayer, objective.blocks()[0])
+    for name, part in (("vae", vae.encoder), ("llm", block.mlp)):
+        part.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.dtype}))
+    (batch,) = next(split_run.batches_of(sources, 5, 1))
+    assert batch.drawings is not None
+    objective(replace(batch, drawings=replace(batch.drawings, latents=None)))
+    assert found == {"vae": torch.float32, "llm": torch.bfloat16}
 
 
 def test_copies_of_unequal_size_are_refused(monkeypatch: pytest.MonkeyPatch):

@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny_run import run_vae
+from tiny_run import TinySources, draw, make_collator, run_model, run_vae
 from tiny_stage import stage_recipe, write_parts
+from torch import Tensor
+from torch.nn import functional
 
 from janusflow.config.gpus import GPUS
 from janusflow.config.recipes import StageRecipe
+from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import Collator
 from janusflow.data.mixture import mixed_batches, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.sizes import sizes_of
 from janusflow.training.stage import open_sources
 from janusflow.training.utilisation import (
@@ -126,3 +130,23 @@ def test_a_gpu_is_known_by_the_whole_name_its_driver_gives(
 def test_without_a_gpu_there_is_no_peak(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device_tflops("bf16") is None
+
+
+def test_pairs_are_tallied_as_their_scores_are_computed(
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch
+):
+    """On a CPU within samples; the tower's attention, which has no mask, is no pair of the LLM."""
+    num_scores, original = [], functional.scaled_dot_product_attention
+
+    def counted(query: Tensor, key: Tensor, *rest: Any, attn_mask: Any, **settings: Any) -> Tensor:
+        if attn_mask is not None:
+            num_scores.append(query.shape[0] * query.shape[-2] * key.shape[-2])
+        return original(query, key, *rest, attn_mask=attn_mask, **settings)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    model = run_model()
+    batch = make_collator(model)(draw(sources, "understanding", "generation", "text", "generation"))
+    objective = JanusFlowObjective(model, ObjectiveConfig())
+    objective(batch)
+    layers = model.config.llm_config.num_hidden_layers
+    assert layers * objective.tally(batch)["pairs"] == sum(num_scores)
