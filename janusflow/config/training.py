@@ -21,8 +21,10 @@ def _require(record: object, name: str, fits: bool, wanted: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with warm-up and a constant rate."""
+    """AdamW, or Muon beside it, with warm-up and a constant rate."""
 
+    muon: bool = False
+    """Muon moves the matrices of repeated blocks; the paper has AdamW alone. Not with shards."""
     learning_rate: float = 1e-4
     """Rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.95)

@@ -21,7 +21,7 @@ from janusflow.training.base import Objective
 from janusflow.training.checkpoint import Checkpointer, describe, load_into, newest_checkpoint
 from janusflow.training.ema import Ema
 from janusflow.training.guard import Guard, RowsOf
-from janusflow.training.optim import build_optimizer, learning_rate, new_moments
+from janusflow.training.optim import Together, build_optimizer, learning_rate, new_moments
 from janusflow.training.processes import device, summed
 from janusflow.training.scale import add_up, distribute, moved, untouched, whole, whole_state
 
@@ -47,7 +47,7 @@ class TrainState:
     """A run in memory."""
 
     objective: Objective
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | Together
     ema: Ema | None
     run: Path
     guard: Guard = field(default_factory=lambda: Guard(GuardConfig()))
@@ -129,7 +129,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     distribute(objective, config.scale)
     state = TrainState(
         objective=objective,
-        optimizer=build_optimizer(objective.parameters(), config.optimizer),
+        optimizer=build_optimizer(objective, config.optimizer),
         ema=Ema(objective, decay=config.ema) if config.ema else None,
         run=run,
         guard=Guard(config.guard),

@@ -17,6 +17,7 @@ from janusflow.data.samples import UnderstandingSample
 from janusflow.model.costs import counting
 from janusflow.model.rows import NOBODY
 from janusflow.training.objective import JanusFlowObjective
+from janusflow.training.optim import muon_matrices
 from janusflow.training.scale import recompute
 from janusflow.training.scoring import TowerScorer, load_scorer
 from janusflow.training.sizes import Sizes
@@ -250,12 +251,17 @@ class Simulation:
             weights=FP32_BYTES * (whole // self.config.shard + vae),
             working_copy=self._working_copy(whole),
             gradients=trained,
-            optimizer=ADAM_MOMENTS * trained,
+            optimizer=ADAM_MOMENTS * trained - self._moments_saved(),
             average=trained if self.recipe.loop.ema else 0,
             batch=self.recipe.loop.accumulate * num_bytes(batch),
             activations=activation_bytes,
             activations_otherwise=otherwise,
         )
+
+    def _moments_saved(self) -> int:
+        """Muon keeps one moment where AdamW keeps two."""
+        matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)
+        return FP32_BYTES * sum(matrix.numel() for matrix in matrices.values())
 
     def _trained_bytes(self) -> int:
         """Float32 bytes of this process's share of everything that trains."""

@@ -22,7 +22,13 @@ from toy_run import (
 )
 
 from janusflow.config.errors import CheckpointError, TrainingError
-from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig, Ratio
+from janusflow.config.training import (
+    LoopConfig,
+    MixtureConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    Ratio,
+)
 from janusflow.data.mixture import mixed_batches
 from janusflow.training.checkpoint import checkpoints
 from janusflow.training.hooks import LogHook
@@ -99,10 +105,13 @@ def test_a_run_killed_while_it_saves_ends_like_an_uninterrupted_one(
     assert left == ["00000008", "00000011"]
 
 
-def test_janusflow_itself_resumes_to_the_last_bit(sources: TinySources, tmp_path: Path):
+@pytest.mark.parametrize("muon", [False, True])
+def test_janusflow_itself_resumes_to_the_last_bit(
+    sources: TinySources, tmp_path: Path, *, muon: bool
+):
     from tiny_run import make_collator, run_model
 
-    config = LoopConfig(steps=3, save_every=2, ema=0.9)
+    config = LoopConfig(steps=3, save_every=2, ema=0.9, optimizer=OptimizerConfig(muon=muon))
     ratio = Ratio(understanding=1.0, generation=2.0, text=1.0)
     mixture = MixtureConfig(batch_size=3, ratios=(ratio,))
 

@@ -106,6 +106,15 @@ def test_a_step_needs_a_sample_for_every_batch(root: Path):
         cost(root, replace(ONE, gpus=4), loop={"steps": 10, "accumulate": 3})
 
 
+def test_muon_keeps_one_moment_of_what_it_moves(root: Path):
+    plain, muon = (
+        cost(root, loop={"optimizer": {"muon": each}}, trainable=["llm"]).memory.optimizer
+        for each in (False, True)
+    )
+    layers = run_model().llm.model.layers
+    assert plain - muon == 4 * sum(p.numel() for p in layers.parameters() if p.ndim == 2)
+
+
 def test_only_what_trains_takes_gradients_optimizer_and_average(root: Path):
     memory = cost(root, trainable=["repa_head"]).memory
     head = run_model().repa_head
