@@ -129,7 +129,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     distribute(objective, config.scale)
     state = TrainState(
         objective=objective,
-        optimizer=build_optimizer(objective, config.optimizer),
+        optimizer=build_optimizer(objective, config.optimizer, config.scale.precision),
         ema=Ema(objective, decay=config.ema) if config.ema else None,
         run=run,
         guard=Guard(config.guard),

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.training import OptimizerConfig
+from janusflow.config.training import OptimizerConfig, Precision
+from janusflow.training.muon import Muon
 
 REPEATED = (".layers.", ".blocks.")
 """Where a network repeats itself: the LLM's and the tower's layers, the ConvNeXt blocks."""
@@ -47,11 +48,12 @@ class Together:
             each.zero_grad(set_to_none=set_to_none)
 
 
-def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW | Together:
+def build_optimizer(
+    module: nn.Module, config: OptimizerConfig, precision: Precision = "fp32"
+) -> torch.optim.AdamW | Together:
     """Make an optimizer for the parameters of a module that train.
 
-    Muon (Jordan et al. 2024; scaled to AdamW's update as by Liu et al., arXiv 2502.16982, so that
-    one rate serves both) moves the matrices of repeated blocks, AdamW everything else.
+    If asked, Muon moves the matrices of repeated blocks, AdamW everything else.
 
     Raises:
         ConfigError: Muon is asked for, which takes whole matrices, and these are sharded.
@@ -71,11 +73,11 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.A
             "loop.optimizer.muon=true, which takes whole matrices, with sharded weights: use "
             "loop.scale.shard=1 and loop.scale.precision=fp32, or muon=false."
         )
-    muon = torch.optim.Muon(
+    muon = Muon(
         matrices.values(),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
+        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
     )
     return Together(muon, others)
 
