@@ -2,7 +2,7 @@
 
 Run: python benchmarks/prompt_binding.py [MODEL] [--scenes 64] [--steps 20] [--guidance 2]
 
-Of training scenes of two objects that share neither colour nor shape, named with their places:
+Of training scenes of two objects that share neither colour nor shape, named as plans name them:
 
 1. The velocity loss per latent value at time t, and by how much it is higher with a prompt that
    exchanges the two colours, the two shapes, or both, or with another scene's prompt. 0.00 where it
@@ -24,12 +24,11 @@ from janusflow.evaluation.shapes import kinds
 from janusflow.flow import point_on_path
 from janusflow.inference.drawing import read_prompts
 from janusflow.inference.pipeline import JanusFlow, as_prompt
-from janusflow.mini.captions import caption
+from janusflow.mini.captions import planned_caption
 from janusflow.mini.detector import detect
 from janusflow.mini.render import render
 from janusflow.mini.scenes import Scene, position, sample_scene
 from janusflow.mini.sources import pixel_values
-from janusflow.mini.words import LANGUAGES
 
 LOSS_TIMES = (0.01, 0.05, 0.1, 0.2, 0.3)
 START_TIMES = (0.02, 0.1, 0.2, 0.3, 0.5, 0.8)
@@ -55,16 +54,12 @@ def exchanged(scene: Scene, traits: tuple[str, ...]) -> Scene:
 
 
 def prompts(scenes: list[Scene]) -> list[str]:
-    """Captions with places, English and Korean in turn; one scene's are worded alike."""
-    return [
-        caption(
-            scene,
-            np.random.default_rng((7, index)),
-            language=LANGUAGES[index % len(LANGUAGES)],
-            placed=1.0,
-        )
-        for index, scene in enumerate(scenes)
+    """Plans; one scene's say as much of sizes and backgrounds."""
+    planned = [
+        planned_caption(scene, np.random.default_rng((7, i)), language="en", placed=0.0, plain=0.0)
+        for i, scene in enumerate(scenes)
     ]
+    return [each.plan for each in planned if each is not None]
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """ShapesEval's scores: shares of its rows, and what true renders say about judge and distance."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from janusflow.evaluation.tasks import Row
 from janusflow.evaluation.tower_distance import Tower, frechet_distance, from_texts
 from janusflow.mini.naming import named_objects
 from janusflow.mini.render import render
+from janusflow.mini.words import LANGUAGES
 
 
 def category_scores(drawn: Sequence[Row]) -> list[Measurement]:
@@ -54,7 +56,9 @@ def plan_scores(drawn: Sequence[Row]) -> list[Measurement]:
 
 
 def _names_what_is_wanted(row: Row) -> bool:
-    return names_of(named_objects(row["plan"], language=row["language"])) == row["wanted"]
+    """Plans need not be in the language of their prompts."""
+    named = sum((named_objects(row["plan"], language=each) for each in LANGUAGES), Counter())
+    return names_of(named) == row["wanted"]
 
 
 def question_scores(answers: Sequence[Row]) -> list[Measurement]:

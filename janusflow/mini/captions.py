@@ -5,7 +5,7 @@ sizes and background come in often and are always true. A quarter of the caption
 no sizes, no background. `description` is one fixed wording, so that an answer can be checked.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -107,7 +107,7 @@ class PlannedCaption(NamedTuple):
 
     text: str
     plan: str
-    """The same in canonical words and the same order, with the place of every object."""
+    """The same in canonical English and the same order, every object on its own with its place."""
 
 
 def planned_caption(
@@ -115,16 +115,15 @@ def planned_caption(
 ) -> PlannedCaption | None:
     """Caption a scene as `caption` does, and plan it: None if some object's place is not clear.
 
-    What the caption says nothing of, sizes or the background, its plan leaves open as well.
+    What the caption says nothing of, sizes or the background, its plan leaves open as well. Plans
+    are in one language and one wording, so that drawing has to learn no other.
     """
     if any(position(thing) is None for thing in scene.objects):
         return None
     style = _style(scene, rng, language=language, placed=placed, plain=plain)
     groups = _shuffled(scene, rng)
-    planned = replace(style, framed=False, bare=False, where="places")
     return PlannedCaption(
-        text=_worded(scene, groups, style, rng, language=language),
-        plan=_worded(scene, groups, planned, None, language=language),
+        text=_worded(scene, groups, style, rng, language=language), plan=_plan(scene, groups, style)
     )
 
 
@@ -154,6 +153,16 @@ def _style(
     )
 
 
+def _plan(scene: Scene, groups: list[Group], style: _Style) -> str:
+    things = [
+        f"{with_article(noun(group.thing, 'en', sized=style.sized))} {ENGLISH_PLACES[place][0]}"
+        for group in groups
+        for place in _places(scene, group)
+    ]
+    where = f" on {background_phrase(scene.background, 'en')}" if style.with_background else ""
+    return ", ".join(things) + where
+
+
 def _shuffled(scene: Scene, rng: np.random.Generator) -> list[Group]:
     groups = grouped(scene)
     rng.shuffle(groups)
@@ -164,11 +173,11 @@ def _worded(
     scene: Scene,
     groups: list[Group],
     style: _Style,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator,
     *,
     language: Language,
 ) -> str:
-    """Put a scene into words, canonical ones without an rng."""
+    """Put a scene into words."""
     if language == "en":
         text = _english_objects(scene, groups, style, rng)
         if style.with_background:
@@ -179,8 +188,6 @@ def _worded(
             # A second "...에" after the background's own reads badly, so a comma stands there.
             link = ", " if "에 " in text else "에 "
             text = f"{background_phrase(scene.background, 'ko')}{link}{text}"
-    if rng is None:
-        return text
     text = _framed(text, rng, language) if style.framed else text
     return _finish_english(text, rng) if language == "en" else text
 
@@ -255,7 +262,7 @@ def _phrase(
 
 
 def _english_objects(
-    scene: Scene, groups: list[Group], style: _Style, rng: np.random.Generator | None
+    scene: Scene, groups: list[Group], style: _Style, rng: np.random.Generator
 ) -> str:
     phrases = [
         _phrase(each, "en", counted=True, sized=style.sized, bare=style.bare, rng=rng)
@@ -277,7 +284,7 @@ def _english_objects(
 
 
 def _korean_objects(
-    scene: Scene, groups: list[Group], style: _Style, rng: np.random.Generator | None
+    scene: Scene, groups: list[Group], style: _Style, rng: np.random.Generator
 ) -> str:
     counted = any(group.count > 1 for group in groups)
     phrases = [_phrase(each, "ko", counted=counted, sized=style.sized, rng=rng) for each in groups]

@@ -18,12 +18,13 @@ from PIL import Image
 from janusflow.config.errors import DataError
 from janusflow.config.records import build_record
 from janusflow.mini.render import render
-from janusflow.mini.scenes import MAX_OBJECTS, SHAPES, Scene, sample_scene
+from janusflow.mini.scenes import MAX_OBJECTS, SHAPES, Scene, clear_cell, sample_scene
 
 PICTURES = "pictures.npy"
 LABELS = "scenes.jsonl"
 KIND_IN_LABEL = re.compile(r'"shape": "(\w+)", "colour": "(\w+)"')
 SHAPE_IN_LABEL = re.compile(r'"shape": "(\w+)"')
+CENTRE_IN_LABEL = re.compile(r'"x": ([\d.]+), "y": ([\d.]+)')
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -84,6 +85,15 @@ class SceneFolder:
         kinds = (set(KIND_IN_LABEL.findall(line)) for line in self._labels)
         return np.array([len(found) == 1 for found in kinds])
 
+    def are_placed(self) -> Bool[np.ndarray, " n"]:
+        """Whether every object of a scene has a clear `position`, for every scene."""
+        return np.array([_is_placed(line) for line in self._labels])
+
     def picture(self, index: int) -> Image.Image:
         """One picture, RGB."""
         return Image.fromarray(self.pictures[index])
+
+
+def _is_placed(label: str) -> bool:
+    centres = CENTRE_IN_LABEL.findall(label)
+    return all(clear_cell(float(x), float(y)) is not None for x, y in centres)

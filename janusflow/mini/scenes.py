@@ -163,7 +163,12 @@ def has_clear_relation(a: SceneObject, b: SceneObject) -> bool:
 
 def position(thing: SceneObject) -> str | None:
     """Name the 3x3 cell the object's centre is in, or None when it is near a cell's border."""
-    column, row = _cell_index(thing.x), _cell_index(thing.y)
+    return clear_cell(thing.x, thing.y)
+
+
+def clear_cell(x: float, y: float) -> str | None:
+    """Name the 3x3 cell of a point, or None when it is near a cell's border."""
+    column, row = _cell_index(x), _cell_index(y)
     return None if column is None or row is None else POSITIONS[3 * row + column]
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.data import SourceConfig
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import DataError
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources import Weighted
 from janusflow.mini.captions import (
@@ -24,6 +24,7 @@ from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.options import checked_options, probability, some_of
 from janusflow.mini.questions import NAMES, Kind, Name, ask_all
 from janusflow.mini.scenes import SHAPES, Scene, sample_scene
+from janusflow.mini.shares import groups
 from janusflow.mini.words import Language
 from janusflow.processing.templates import planning_question
 
@@ -71,13 +72,14 @@ class SceneQuestions:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneDrawings:
-    """Captions of some scenes with the scenes' latents and pixels."""
+    """Captions of some scenes, or the plans of these captions, with latents and pixels."""
 
     scenes: SceneFolder
     latents: np.ndarray
     rows: np.ndarray
     placed: float
     plain: float
+    planned: bool
     name: str
 
     def __len__(self) -> int:
@@ -86,13 +88,17 @@ class SceneDrawings:
     def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:
         """One scene, in words drawn anew."""
         index = int(self.rows[row])
-        scene, language = self.scenes.scene(index), _language(rng)
         return GenerationSample(
-            prompt=caption(scene, rng, language=language, placed=self.placed, plain=self.plain),
+            prompt=self._prompt(self.scenes.scene(index), rng),
             latent=torch.from_numpy(self.latents[index].astype(np.float32)),
             pixel_values=_pixels(self.scenes, index),
             seed=int(rng.integers(2**63)),
         )
+
+    def _prompt(self, scene: Scene, rng: np.random.Generator) -> str:
+        words = {"language": _language(rng), "placed": self.placed, "plain": self.plain}
+        planned = planned_caption(scene, rng, **words) if self.planned else None
+        return caption(scene, rng, **words) if planned is None else planned.plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +209,7 @@ def scene_questions(config: SourceConfig) -> list[Weighted]:
         placed_by=some_of(NAMES, "placed_by", config),
         name=config.path,
     )
-    return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
+    return [Weighted(make(rows=rows), weight) for rows, weight in groups(scenes, config)]
 
 
 def scene_drawings(config: SourceConfig) -> list[Weighted]:
@@ -213,13 +219,14 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
     objects is drawn (by default as often as it is there); `shapes`, the only ones that occur;
     `placed`, how often the caption of several objects says where each is, if that is clear;
     `plain`, how often it says nothing but colours, shapes and numbers; `alike`, how many of the
-    scenes of several objects hold one kind alone (by default as many as are there).
+    scenes of several objects hold one kind alone (by default as many as are there); `planned`, how
+    many are drawn from plans as `scene_plans` words them, all of scenes whose places are clear.
 
     Raises:
         DataError: latents are missing or of other scenes, or a share has no scene.
         ConfigError: an unknown option or a value out of range, or `alike` without `shares`.
     """
-    known = ("latents", "shares", "shapes", "alike", "placed", "plain")
+    known = ("latents", "shares", "shapes", "alike", "placed", "plain", "planned")
     options = checked_options(config, known=known, needed=("latents",))
     scenes = SceneFolder(Path(config.path))
     latents = _latents(Path(options["latents"]), scenes)
@@ -231,54 +238,21 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
         plain=probability("plain", config, otherwise=0.0),
         name=config.path,
     )
-    return [Weighted(make(rows=rows), weight) for rows, weight in _groups(scenes, config)]
-
-
-def _groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray, float]]:
-    """Rows by their number of objects with each number's weight; in one if no shares are given.
-
-    With `alike`, those of several are parted once more.
-
-    Raises:
-        DataError: a share has no scene, or no scene is left.
-        ConfigError: `alike` without shares, or not between 0 and 1.
-    """
-    shares = config.options.get("shares")
-    alike = None
-    if "alike" in config.options:
-        alike = probability("alike", config, otherwise=0.0)
-        if shares is None:
-            raise ConfigError(f"{config.path}: alike={alike} without shares: say both.")
-    shapes = some_of(SHAPES, "shapes", config)
-    by_count = scenes.by_count(shapes)
-    if shares is None:
-        rows = np.sort(np.concatenate(by_count))
-        if not len(rows):
-            raise DataError(f"{config.path}: no scene has only {', '.join(shapes)}. Name more.")
-        return [(rows, config.weight)]
-    for number, share in enumerate(shares, start=1):
-        if share and (number > len(by_count) or not len(by_count[number - 1])):
-            raise DataError(
-                f"shares={shares}: no scene has {number} objects, all of them {', '.join(shapes)}. "
-                "Set that share to 0."
-            )
-    weights = [config.weight * share / sum(shares) for share in shares]
-    groups = [(rows, weight) for rows, weight in zip(by_count, weights, strict=False) if weight]
-    return groups if alike is None else _parted(groups, scenes.are_alike(), alike)
-
-
-def _parted(
-    groups: list[tuple[np.ndarray, float]], are_alike: np.ndarray, share: float
-) -> list[tuple[np.ndarray, float]]:
-    """Give scenes of one kind of object this share of their group, unless no others are in it."""
-    parted = []
-    for rows, weight in groups:
-        is_alike = are_alike[rows]
-        if is_alike.all() or not is_alike.any():
-            parted.append((rows, weight))
-        else:
-            parted += [(rows[is_alike], weight * share), (rows[~is_alike], weight * (1 - share))]
-    return [(rows, weight) for rows, weight in parted if weight]
+    planned, is_placed = probability("planned", config, otherwise=0.0), scenes.are_placed()
+    drawings = [
+        Weighted(make(rows=kept, planned=is_planned), weight * share)
+        for rows, weight in groups(scenes, config)
+        for is_planned, share, kept in (
+            (False, 1 - planned, rows),
+            (True, planned, rows[is_placed[rows]]),
+        )
+        if share
+    ]
+    if not all(len(each.source) for each in drawings):
+        raise DataError(
+            f"planned={planned}: of some share, no scene has clear places. Set planned to 0."
+        )
+    return drawings
 
 
 def scene_texts(config: SourceConfig) -> list[Weighted]:

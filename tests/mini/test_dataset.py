@@ -9,7 +9,7 @@ import pytest
 from janusflow.config.errors import DataError
 from janusflow.mini.dataset import Progress, SceneFolder, write_scenes
 from janusflow.mini.render import render
-from janusflow.mini.scenes import composition, is_held_out, sample_scene
+from janusflow.mini.scenes import composition, is_held_out, position, sample_scene
 
 SEED = 5
 
@@ -84,3 +84,11 @@ def test_scenes_may_be_those_of_some_shapes_alone(tmp_path: Path):
     shapes = [{thing.shape for thing in folder.scene(index).objects} for index in range(60)]
     assert sorted(kept) == [index for index in range(60) if shapes[index] <= wanted]
     assert any(shapes[index] & wanted and not shapes[index] <= wanted for index in range(60))
+
+
+def test_scenes_are_placed_where_words_can_say_where_each_object_is(tmp_path: Path):
+    write_scenes(tmp_path, num_scenes=60, size=8, seed=SEED)
+    folder = SceneFolder(tmp_path)
+    wanted = [all(map(position, folder.scene(i).objects)) for i in range(60)]
+    assert folder.are_placed().tolist() == wanted
+    assert 0 < sum(wanted) < 60

@@ -33,6 +33,8 @@ from janusflow.mini.words import Language
 
 NUM_SCENES = 20
 NOTHING = {"nothing", "없음"}
+PLACED = r"an? [a-z -]+ (in|at|on) the (top|bottom|left|right|centre)( left| right)?"
+PLAN = re.compile(rf"{PLACED}(, {PLACED})*( on an? .*background.*)?")
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +165,27 @@ def test_scenes_of_one_kind_of_object_are_drawn_as_often_as_asked(folder: Path):
         drawings(folder, alike=0.5)
 
 
-@pytest.mark.parametrize("option", ["alike", "placed", "plain"])
+def test_scenes_are_drawn_from_plans_as_often_as_asked(folder: Path):
+    rng, weights = np.random.default_rng(0), {True: 0.0, False: 0.0}
+    for source, weight in drawings(folder, shares=[0, 1, 1, 0], planned=0.75):
+        prompts = [source.sample(i % len(source), rng).prompt for i in range(60)]
+        weights[source.planned] += weight
+        of_plans = [bool(PLAN.fullmatch(prompt)) for prompt in prompts]
+        assert all(of_plans) if source.planned else not all(of_plans)
+    assert weights == {True: pytest.approx(0.75), False: pytest.approx(0.25)}
+    assert {s.planned for s, _ in drawings(folder, planned=1.0)} == {True}
+    assert {s.planned for s, _ in drawings(folder)} == {False}
+
+
+def test_plans_of_scenes_without_clear_places_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(SceneFolder, "are_placed", lambda self: np.zeros(len(self), bool))
+    with pytest.raises(DataError, match=r"planned=0\.5: of some share, no scene has clear places"):
+        drawings(folder, planned=0.5)
+
+
+@pytest.mark.parametrize("option", ["alike", "placed", "plain", "planned"])
 @pytest.mark.parametrize("value", [-0.1, 1.5, "often"])
 def test_how_often_something_is_so_is_from_0_to_1(folder: Path, option: str, value: Any):
     with pytest.raises(ConfigError, match=rf"{option}={value}: wanted a number from 0 to 1"):
@@ -229,13 +251,12 @@ def test_plans_answer_a_caption_with_its_objects_in_places(folder: Path):
         assert sample.are_independent
         assert len(sample.turns) == sources.PLANS_A_SAMPLE
         for turn in sample.turns:
-            language: Language = "en" if turn.answer.isascii() else "ko"
+            language: Language = "ko" if is_korean(turn.question) else "en"
             languages.add(language)
-            asked, planned = (
-                named_objects(text, language=language) for text in (turn.question, turn.answer)
-            )
             assert turn.question.startswith("Plan: ")
-            assert asked == planned
+            assert PLAN.fullmatch(turn.answer)
+            asked = named_objects(turn.question, language=language)
+            assert asked == named_objects(turn.answer, language="en")
     assert languages == {"en", "ko"}
 
 
