@@ -239,19 +239,18 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
         name=config.path,
     )
     planned, is_placed = probability("planned", config, otherwise=0.0), scenes.are_placed()
-    drawings = [
-        Weighted(make(rows=kept, planned=is_planned), weight * share)
-        for rows, weight in groups(scenes, config)
-        for is_planned, share, kept in (
-            (False, 1 - planned, rows),
-            (True, planned, rows[is_placed[rows]]),
-        )
-        if share
-    ]
-    if not all(len(each.source) for each in drawings):
-        raise DataError(
-            f"planned={planned}: of some share, no scene has clear places. Set planned to 0."
-        )
+    drawings = []
+    for rows, weight in groups(scenes, config):
+        clear = rows[is_placed[rows]]
+        if planned and not len(clear):
+            raise DataError(
+                f"planned={planned}: of some share, no scene has clear places. Set planned to 0."
+            )
+        drawings += [
+            Weighted(make(rows=kept, planned=is_planned), weight * share)
+            for kept, is_planned, share in ((rows, False, 1 - planned), (clear, True, planned))
+            if share
+        ]
     return drawings
 
 
