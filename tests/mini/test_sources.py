@@ -15,26 +15,18 @@ from janusflow.data.sources import Source, Weighted
 from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
-from janusflow.mini.naming import named_objects
 from janusflow.mini.questions import Kind, Name, Question, ask_all
 from janusflow.mini.scenes import SHAPES, Scene, composition, is_held_out, sample_scene
 from janusflow.mini.sources import (
-    IN_WORDS,
-    LOOKUPS_A_SAMPLE,
     MAX_TURNS,
     pixel_values,
     scene_drawings,
-    scene_lookups,
-    scene_plans,
     scene_questions,
     scene_texts,
 )
 from janusflow.mini.words import Language
 
 NUM_SCENES = 20
-NOTHING = {"nothing", "없음"}
-PLACED = r"an? [a-z -]+ (in|at|on) the (top|bottom|left|right|centre)( left| right)?"
-PLAN = re.compile(rf"{PLACED}(, {PLACED})*( on an? .*background.*)?")
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +162,7 @@ def test_scenes_are_drawn_from_plans_as_often_as_asked(folder: Path):
     for source, weight in drawings(folder, shares=[0, 1, 1, 0], planned=0.75):
         prompts = [source.sample(i % len(source), rng).prompt for i in range(60)]
         weights[source.planned] += weight
-        of_plans = [bool(PLAN.fullmatch(prompt)) for prompt in prompts]
+        of_plans = [all(" the " in part for part in prompt.split(", ")) for prompt in prompts]
         assert all(of_plans) if source.planned else not all(of_plans)
     assert weights == {True: pytest.approx(0.75), False: pytest.approx(0.25)}
     assert {s.planned for s, _ in drawings(folder, planned=1.0)} == {True}
@@ -190,74 +182,6 @@ def test_plans_of_scenes_without_clear_places_are_refused(
 def test_how_often_something_is_so_is_from_0_to_1(folder: Path, option: str, value: Any):
     with pytest.raises(ConfigError, match=rf"{option}={value}: wanted a number from 0 to 1"):
         drawings(folder, shares=[1, 1], **{option: value})
-
-
-def test_texts_tell_what_places_hold_as_often_as_asked(folder: Path):
-    rng = np.random.default_rng(0)
-
-    def num_telling(places: float) -> int:
-        ((source, _),) = scene_texts(config(folder, places=places))
-        texts = [source.sample(0, rng).text for _ in range(100)]
-        return sum(": " in text for text in texts)
-
-    assert num_telling(0.0) == 0
-    assert num_telling(1.0) > 60
-
-
-def lookups(folder: Path, **options: Any) -> list[tuple[str, list[str]]]:
-    """Fifty captions with the answers to what is asked about them."""
-    ((source, _),) = scene_lookups(config(folder, shapes=["ring", "star"], **options))
-    rng, found = np.random.default_rng(0), []
-    for _ in range(50):
-        sample = source.sample(0, rng)
-        caption = sample.turns[0].question.split("\n")[0]
-        answers = [turn.answer for turn in sample.turns]
-        assert sample.pictures == ()
-        assert not sample.are_independent  # later turns need the caption of the first
-        named = {answer.split()[-1] for answer in answers} - NOTHING
-        assert named <= {"ring", "star", "고리", "별"}
-        assert all(name in caption for name in named)
-        found.append((caption, answers))
-    return found
-
-
-def test_lookups_ask_a_caption_about_its_places_without_a_picture(folder: Path):
-    for _, answers in lookups(folder):
-        assert len(answers) == 4
-        assert sum(answer in NOTHING for answer in answers) == 2
-
-
-def test_lookups_of_a_kind_ask_for_that_too_of_any_number_of_objects(folder: Path):
-    found = lookups(folder, kinds=["shape"])
-    assert all(2 < len(answers) <= LOOKUPS_A_SAMPLE for _, answers in found)
-    shapes = [" " not in answer for _, answers in found for answer in set(answers) - NOTHING]
-    assert 20 < sum(shapes) < len(shapes) - 20  # the others name what is in a place
-    assert len({len(answers) for _, answers in found}) > 1
-
-
-def test_lookups_ask_nothing_that_words_leave_open(folder: Path):
-    assert set(get_args(Kind)) - set(IN_WORDS) == {"size", "relation"}
-    with pytest.raises(ConfigError, match=r"kinds=size: wanted some of colour"):
-        scene_lookups(config(folder, kinds=["size"]))
-
-
-def test_plans_answer_a_caption_with_its_objects_in_places(folder: Path):
-    ((source, _),) = scene_plans(config(folder))
-    rng = np.random.default_rng(0)
-    languages: set[str] = set()
-    for _ in range(50):
-        sample = source.sample(0, rng)
-        assert sample.pictures == ()
-        assert sample.are_independent
-        assert len(sample.turns) == sources.PLANS_A_SAMPLE
-        for turn in sample.turns:
-            language: Language = "ko" if is_korean(turn.question) else "en"
-            languages.add(language)
-            assert turn.question.startswith("Plan: ")
-            assert PLAN.fullmatch(turn.answer)
-            asked = named_objects(turn.question, language=language)
-            assert asked == named_objects(turn.answer, language="en")
-    assert languages == {"en", "ko"}
 
 
 def test_scenes_are_taken_by_their_number_of_objects_if_shares_say_so(folder: Path):
