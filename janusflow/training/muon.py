@@ -66,6 +66,8 @@ class Muon(torch.optim.Optimizer):
 
 def shared_out(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """The orthogonal factors of matrices that all processes hold; each computes some of them."""
+    if not matrices:
+        return []
     flat = torch.zeros(sum(matrix.numel() for matrix in matrices), device=matrices[0].device)
     factors = flat.split([matrix.numel() for matrix in matrices])
     for own in range(rank(), len(matrices), num_processes()):

@@ -45,6 +45,12 @@ def test_an_orthogonal_factor_keeps_directions_and_has_singular_values_near_1(
     assert rest.abs().max() < 1e-4
 
 
+def test_a_step_without_gradients_moves_nothing():
+    still = matrices()
+    Muon(still, lr=0.1, weight_decay=0.5).step()
+    assert all(torch.equal(a, b) for a, b in zip(still, matrices(), strict=True))
+
+
 def test_processes_share_the_matrices_out_and_have_all_factors(monkeypatch: pytest.MonkeyPatch):
     held, computed = [p.detach() for p in matrices()], []
     alone = shared_out(held, torch.float32)

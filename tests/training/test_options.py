@@ -81,10 +81,11 @@ CHANGES: dict[type, dict[str, Any]] = {
 }
 ELSEWHERE = {
     LoopConfig: {"seed", "accumulate", "scale"},
+    OptimizerConfig: {"muon"},
     ObjectiveConfig: {"scorer", "score_against"},
 }
-"""What only whole stages, several processes or a scorer use: test_stage.py, test_split.py,
-test_scale.py, test_scoring.py."""
+"""What only whole stages, several processes, repeated blocks or a scorer use: test_stage.py,
+test_split.py, test_scale.py, test_optim.py, test_scoring.py."""
 
 
 @dataclass(frozen=True)
