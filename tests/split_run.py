@@ -107,10 +107,11 @@ def run_of(
     steps: int,
     num_parts: int = 1,
     scale: ScaleConfig | None = None,
+    muon: bool = False,
 ) -> dict[str, Tensor]:
     """Weights, average and losses after some steps of a run, which goes on where it was."""
     scale = scale or ScaleConfig()
-    optimizer = OptimizerConfig(learning_rate=0.01, warmup_steps=0)
+    optimizer = OptimizerConfig(muon=muon, learning_rate=0.01, warmup_steps=0)
     config = LoopConfig(steps=steps, save_every=2, ema=0.5, scale=scale, optimizer=optimizer)
     losses: dict[str, Tensor] = {}
 
@@ -174,8 +175,8 @@ def main() -> None:
     elif sys.argv[5] == "tower":
         result = tower_step_of(sources, num_parts=num_parts, scale=scale)
     else:
-        run, steps = out.parent / "run", int(sys.argv[5])
-        result = run_of(sources, run, steps=steps, num_parts=num_parts, scale=scale)
+        run, steps, muon = out.parent / "run", int(sys.argv[5]), "muon" in sys.argv[8:]
+        result = run_of(sources, run, steps=steps, num_parts=num_parts, scale=scale, muon=muon)
     if rank == 0:
         torch.save(result, out)
     dist.barrier()

@@ -238,7 +238,8 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
         plain=probability("plain", config, otherwise=0.0),
         name=config.path,
     )
-    planned, is_placed = probability("planned", config, otherwise=0.0), scenes.are_placed()
+    planned = probability("planned", config, otherwise=0.0)
+    is_placed = scenes.are_placed() if planned else np.zeros(len(scenes), dtype=bool)
     drawings = []
     for rows, weight in groups(scenes, config):
         clear = rows[is_placed[rows]]

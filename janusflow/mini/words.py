@@ -157,9 +157,9 @@ OPPOSITE: dict[Relation, Relation] = {
 SYNONYM_PROBABILITY = 0.2
 
 
-def pick(rng: np.random.Generator | None, options: Sequence[T]) -> T:
-    """Draw one of the options, all equally likely; the canonical one, the first, without an rng."""
-    return options[0 if rng is None else int(rng.integers(len(options)))]
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """Draw one of the options, all equally likely."""
+    return options[int(rng.integers(len(options)))]
 
 
 def with_particles(text: str) -> str:

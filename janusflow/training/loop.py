@@ -141,7 +141,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
 
 
 def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
-    """Learn one step's batches of this process: gradients, clipping, AdamW, average."""
+    """Learn one step's batches of this process: gradients, clipping, optimizer, average."""
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate

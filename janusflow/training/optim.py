@@ -17,6 +17,12 @@ REPEATED = (".layers.", ".blocks.")
 """Where a network repeats itself: the LLM's and the tower's layers, the ConvNeXt blocks."""
 
 
+NEEDS_WHOLE = (
+    "loop.optimizer.muon=true, which takes whole matrices, with sharded weights: use "
+    "loop.scale.shard=1 (and on a GPU loop.scale.precision=fp32), or muon=false."
+)
+
+
 class Together:
     """Several optimizers, each with parameters of its own, as one."""
 
@@ -69,10 +75,7 @@ def build_optimizer(
     if not matrices:
         return others
     if any(isinstance(matrix, DTensor) for matrix in matrices.values()):
-        raise ConfigError(
-            "loop.optimizer.muon=true, which takes whole matrices, with sharded weights: use "
-            "loop.scale.shard=1 and loop.scale.precision=fp32, or muon=false."
-        )
+        raise ConfigError(NEEDS_WHOLE)
     muon = Muon(
         matrices.values(),
         lr=config.learning_rate,

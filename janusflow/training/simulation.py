@@ -17,7 +17,7 @@ from janusflow.data.samples import UnderstandingSample
 from janusflow.model.costs import counting
 from janusflow.model.rows import NOBODY
 from janusflow.training.objective import JanusFlowObjective
-from janusflow.training.optim import muon_matrices
+from janusflow.training.optim import NEEDS_WHOLE, muon_matrices
 from janusflow.training.scale import recompute
 from janusflow.training.scoring import TowerScorer, load_scorer
 from janusflow.training.sizes import Sizes
@@ -259,8 +259,10 @@ class Simulation:
         )
 
     def _moments_saved(self) -> int:
-        """Muon keeps one moment where AdamW keeps two."""
+        """Muon keeps one moment where AdamW keeps two; it refuses shards."""
         matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)
+        if matrices and self.config.shard > 1:
+            raise ConfigError(NEEDS_WHOLE)
         return FP32_BYTES * sum(matrix.numel() for matrix in matrices.values())
 
     def _trained_bytes(self) -> int:

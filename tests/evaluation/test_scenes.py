@@ -151,6 +151,10 @@ def test_plans_are_scored_by_the_objects_they_name(report: Report):
         ("plans en", 1.0, 6 * LIMIT),
         ("plans ko", 1.0, 6 * LIMIT),
     ]
+    (korean,) = [row for row in rows if row["id"] == "single-ko-0"]
+    (english,) = [row for row in rows if row["id"] == "single-en-0"]
+    korean["plan"] = english["prompt"]  # plans may be in another language
+    assert plan_scores(rows)[1].value == 1.0
     rows[0]["plan"] = "a red circle and one thing more: a red circle"
     assert [s.value for s in plan_scores(rows)] == [pytest.approx(1 - 1 / (6 * LIMIT)), 1.0]
 

@@ -12,7 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.training import OptimizerConfig
+from janusflow.config.training import OptimizerConfig, Precision
 from janusflow.training.optim import Together, build_optimizer, learning_rate
 
 
@@ -107,6 +107,14 @@ def test_beside_muon_everything_else_moves_as_adamw_moves_it():
     for name, parameter in alone.named_parameters():
         is_same = torch.equal(moved[name], parameter.detach() - before[name])
         assert is_same == (name in others), name
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_muon_computes_in_what_blocks_compute_in(precision: Precision, dtype: torch.dtype):
+    optimizer = build_optimizer(Stack(), OptimizerConfig(muon=True), precision)
+    assert [group["dtype"] for group in optimizer.param_groups if "dtype" in group] == [dtype]
 
 
 def test_a_step_that_the_guard_skips_moves_nothing():

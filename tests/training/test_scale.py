@@ -59,6 +59,14 @@ def test_several_processes_have_the_curves_of_one(
     assert_same_run(in_processes(num, out, sources, str(STEPS), "1", SHARDED), alone)
 
 
+def test_two_processes_that_share_muons_work_have_the_curves_of_one(
+    sources: TinySources, tmp_path: Path
+):
+    alone = run_of(sources, tmp_path / "alone", steps=STEPS, muon=True)
+    found = in_processes(2, tmp_path / "out.pt", sources, str(STEPS), "1", "{}", "muon")
+    assert_same_run(found, alone)
+
+
 @pytest.mark.parametrize(
     ("first", "then"),
     [(2, 1), *[pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 3), (2, 4))]],

@@ -115,6 +115,11 @@ def test_muon_keeps_one_moment_of_what_it_moves(root: Path):
     assert plain - muon == 4 * sum(p.numel() for p in layers.parameters() if p.ndim == 2)
 
 
+def test_muon_and_shards_are_refused_before_anything_is_trained(root: Path):
+    with pytest.raises(ConfigError, match=r"loop\.optimizer\.muon=true, .* with sharded weights"):
+        cost(root, replace(ONE, gpus=2, shard=2), loop={"optimizer": {"muon": True}})
+
+
 def test_only_what_trains_takes_gradients_optimizer_and_average(root: Path):
     memory = cost(root, trainable=["repa_head"]).memory
     head = run_model().repa_head
