@@ -17,6 +17,7 @@ from janusflow.mini.captions import (
     planned_caption,
 )
 from janusflow.mini.scenes import (
+    SIZES,
     Background,
     Scene,
     SceneObject,
@@ -27,9 +28,11 @@ from janusflow.mini.scenes import (
 )
 from janusflow.mini.words import (
     ENGLISH_PLACES,
+    ENGLISH_SIZES,
     KOREAN_COLOURS,
     KOREAN_POSITIONS,
     KOREAN_SHAPES,
+    KOREAN_SIZES,
     Language,
     with_particles,
 )
@@ -44,6 +47,11 @@ ENGLISH_OBJECT = re.compile(
 )
 COLOUR_OF = {name: colour for colour, names in KOREAN_COLOURS.items() for name in names}
 SHAPE_OF = {name: shape for shape, names in KOREAN_SHAPES.items() for name in names}
+SIZE_WORDS = {
+    "en": [f"{name} " for names in ENGLISH_SIZES.values() for name in names],
+    "ko": [f"{name} " for name in KOREAN_SIZES.values()],
+}
+"""How captions name sizes, before what is of that size."""
 
 
 def alternatives(names: Iterable[str]) -> str:
@@ -256,6 +264,9 @@ def test_a_plan_says_in_english_what_its_caption_says_and_where_each_object_is(l
         assert said_places(planned.plan, "en") == wanted, planned.plan
         assert read(planned.plan, "en") == read(text, language)
         assert len(planned.plan.split(", ")) == len(scene.objects)
+        sizes = Counter(word for word in planned.plan.split() if word in SIZES)
+        is_sized = any(word in text.lower() for word in SIZE_WORDS[language])
+        assert sizes == Counter(each.size for each in scene.objects if is_sized)
         said = "background" if language == "en" else "배경"
         assert ("background" in planned.plan) == (said in text)
     assert num_planned > 150
