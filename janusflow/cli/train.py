@@ -15,7 +15,10 @@ def command(
     recipe: Annotated[Path, typer.Argument(help="A .yaml recipe, or a folder of them.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Settings to change, as dotted.key=value."),
+        typer.Argument(
+            help="Settings to change, as dotted.key=value; in a folder, of all recipes that have "
+            "them, or as task:dotted.key=value of those of a task."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Train nothing: print sizes, memory and GPU-days.")
@@ -43,6 +46,8 @@ def command(
       janusflow train recipes/mini
 
       janusflow train recipes/mini/8-stage3.yaml run=runs/mine loop.steps=500
+
+      janusflow train recipes/mini stage:loop.scale.precision=bf16
 
       janusflow train recipe.yaml "log.to=[tensorboard]"
 

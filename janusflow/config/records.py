@@ -117,6 +117,18 @@ def refuse_unknown(keys: Iterable[Any], known: Collection[str], *, where: str) -
             raise ConfigError(f"unknown key {key!r} in {where}: {hint}")
 
 
+def has_setting(kind: Any, dotted: str) -> bool:
+    """Tell whether records of this kind have a setting `section.key`; free sections have any."""
+    for name in dotted.split("."):
+        if not dataclasses.is_dataclass(kind):
+            return True
+        hints = typing.get_type_hints(kind)
+        if name not in hints:
+            return False
+        kind = next((a for a in typing.get_args(hints[name]) if a is not type(None)), hints[name])
+    return True
+
+
 def to_tree(record: Any) -> dict[str, Any]:
     """Turn a record back into what YAML can hold."""
     return _plain(dataclasses.asdict(record))

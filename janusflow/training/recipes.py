@@ -1,6 +1,7 @@
 """Run recipe files: one YAML, or a folder of them in order. Finished steps are skipped."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from janusflow.config.recipes import (
     TokenizerRecipe,
     VaeRecipe,
 )
-from janusflow.config.records import load_record, read_tree, to_tree
+from janusflow.config.records import has_setting, load_record, read_tree, to_tree
 from janusflow.data.emoji import write_emoji
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import fetch_easy_vqa
@@ -52,7 +53,8 @@ def run_recipes(
 
     Args:
         path: a recipe file or a folder of them.
-        overrides: settings to change, as dotted.key=value.
+        overrides: settings to change, as dotted.key=value; in a folder, of those recipes that have
+            the setting, or as task:dotted.key=value only of those of a task.
         sampler: draws and answers for stages that show samples.
 
     Raises:
@@ -67,16 +69,20 @@ def read_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Any]:
     """Read a recipe file, or all of a folder by name, into the records of their tasks.
 
     Raises:
-        ConfigError: there are none, or one does not fit.
+        ConfigError: there are none, one does not fit, two have one run folder, or an override
+            fits none.
     """
     files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
     if not files:
         raise ConfigError(f"no recipes in {path}: wanted .yaml files, e.g. recipes/mini.")
-    if path.is_dir() and overrides:
-        raise ConfigError(
-            f"overrides {' '.join(overrides)} for the folder {path}: give them to one recipe file."
-        )
-    return [read_recipe(file, overrides) for file in files]
+    if not path.is_dir():
+        return [read_recipe(path, overrides)]
+    changes = _shared_out(overrides, {file: _task(file) for file in files}, path)
+    recipes = [read_recipe(file, tuple(changes[file])) for file in files]
+    run, times = Counter(recipe.run for recipe in recipes).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"run={run} of {times} recipes in {path}: give each its own.")
+    return recipes
 
 
 def read_stage(path: Path, overrides: tuple[str, ...] = ()) -> StageRecipe:
@@ -95,10 +101,39 @@ def read_stage(path: Path, overrides: tuple[str, ...] = ()) -> StageRecipe:
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
     """Read one recipe file into the record of its task."""
+    return load_record(TASKS[_task(path)][0], path, overrides)
+
+
+def _task(path: Path) -> str:
     task = read_tree(path).get("task")
     if not isinstance(task, str) or task not in TASKS:
         raise ConfigError(f"{path}: task is {task!r}, wanted one of {', '.join(TASKS)}.")
-    return load_record(TASKS[task][0], path, overrides)
+    return task
+
+
+def _shared_out(
+    overrides: tuple[str, ...], tasks: dict[Path, str], folder: Path
+) -> dict[Path, list[str]]:
+    """What of `key=value` and `task:key=value` each recipe of a folder takes."""
+    taken: dict[Path, list[str]] = {file: [] for file in tasks}
+    for override in overrides:
+        named, colon, rest = override.partition(":")
+        is_for_one_task = bool(colon) and named in TASKS
+        setting = rest if is_for_one_task else override
+        takers = [
+            file
+            for file, task in tasks.items()
+            if has_setting(TASKS[task][0], setting.partition("=")[0])
+            and (not is_for_one_task or task == named)
+        ]
+        if not takers:
+            raise ConfigError(
+                f"override {override!r}: no recipe in {folder} has this setting: wanted one that "
+                "some have, as key=value or task:key=value, e.g. stage:loop.scale.precision=bf16."
+            )
+        for file in takers:
+            taken[file].append(setting)
+    return taken
 
 
 def _run(recipe: Any, sampler: Sampler | None) -> Path:

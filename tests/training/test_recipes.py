@@ -254,8 +254,11 @@ def test_a_run_folder_of_another_task_is_refused(root: Path, tmp_path: Path):
     trees = {name: tiny_recipes(root)[name] for name in ("1-scenes", "2-tokenizer")}
     folder = {"run": str(tmp_path / "run")}
     recipes = write_recipes(tmp_path / "recipes", {n: t | folder for n, t in trees.items()})
-    with pytest.raises(ConfigError, match=r"other settings .* task=tokenizer \(was scenes\)"):
+    with pytest.raises(ConfigError, match="run of 2 recipes in"):
         run_recipes(recipes)
+    run_recipes(recipes / "1-scenes.yaml")
+    with pytest.raises(ConfigError, match=r"other settings .* task=tokenizer \(was scenes\)"):
+        run_recipes(recipes / "2-tokenizer.yaml")
 
 
 @pytest.mark.parametrize(
@@ -319,12 +322,9 @@ def test_a_folder_is_refused_as_a_whole_if_one_recipe_is_wrong(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_overrides_need_one_recipe_and_a_folder_needs_recipes(tmp_path: Path):
+def test_a_folder_needs_recipes(tmp_path: Path):
     with pytest.raises(ConfigError, match="no recipes in"):
         run_recipes(tmp_path)
-    folder = write_recipes(tmp_path / "recipes", {"1": {"task": "scenes"}})
-    with pytest.raises(ConfigError, match="give them to one recipe file"):
-        run_recipes(folder, ("seed=1",))
 
 
 def tower_losses(root: Path) -> list[float]:
