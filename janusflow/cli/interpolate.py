@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from janusflow.cli.options import Device, Dtype, Guidance, Model, Solver, Steps, Vae
+from janusflow.cli.options import Device, Dtype, Guidance, Model, Plan, Solver, Steps, Vae
 
 GIF = ".gif"
 MILLISECONDS = 120
@@ -26,6 +26,7 @@ def command(
     steps: Steps = 30,
     guidance: Guidance = 2.0,
     solver: Solver = "euler",
+    plan: Plan = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
     model: Model = "mini",
     device: Device = "auto",
@@ -56,7 +57,7 @@ def command(
         (prompt, prompt if to_prompt is None else to_prompt),
         (first, first if to_seed is None else chosen(to_seed)),
         frames=frames,
-        settings=DrawingSettings(steps=steps, guidance=guidance, solver=solver),
+        settings=DrawingSettings(steps=steps, guidance=guidance, solver=solver, plan=plan),
         batch_size=batch_size,
     )
     if is_gif:

@@ -21,6 +21,7 @@ from janusflow.inference.drawing import (
 )
 from janusflow.inference.pictures import decode_latents
 from janusflow.inference.pipeline import JanusFlow, as_prompt
+from janusflow.inference.planning import plan_prompts, plans_first
 
 
 @torch.no_grad()
@@ -37,7 +38,8 @@ def interpolate(
 
     Args:
         jf: the model.
-        prompts: read as they are, without plans; twice the same halves the work.
+        prompts: planned as `jf.generate` plans them, with each end's seed; where both ends read the
+            same, that halves the work.
         seeds: twice the same, and all pictures begin with one noise.
         frames: evenly spread, both ends included.
         settings: None is the defaults.
@@ -50,7 +52,7 @@ def interpolate(
     _check(prompts, seeds, frames, settings)
     flow, device = jf.model.config.flow, jf.model.device
     shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
-    texts = list(dict.fromkeys(prompts))
+    texts = list(dict.fromkeys(_planned(jf, prompts, seeds, settings)))
     words = as_prompt(jf.processor.prompts(texts))
     read = read_prompts(jf.model, words, negative=None, is_guided=settings.is_guided)
     ends = sample_noise(shape, seeds=list(seeds), device=device)
@@ -71,6 +73,18 @@ def interpolate(
     return pictures
 
 
+def _planned(
+    jf: JanusFlow, prompts: tuple[str, str], seeds: tuple[int, int], settings: DrawingSettings
+) -> list[str]:
+    if not plans_first(settings, has_learnt=jf.model.config.plans, has_original=False):
+        return list(prompts)
+    return [
+        plan
+        for prompt, seed in zip(prompts, seeds, strict=True)
+        for plan in plan_prompts(jf.answer, [prompt], first_seed=seed, batch_size=1)
+    ]
+
+
 def _check(
     prompts: tuple[str, str], seeds: tuple[int, int], frames: int, settings: DrawingSettings
 ) -> None:
@@ -82,10 +96,9 @@ def _check(
     if frames < 2:
         raise ConfigError(f"frames={frames}: both ends make 2 already. Use more.")
     is_upscaled = settings.upscale != NONE
-    if settings.best_of > 1 or settings.plan == "always" or settings.reuse > 0.0 or is_upscaled:
+    if settings.best_of > 1 or settings.reuse > 0.0 or is_upscaled:
         raise ConfigError(
-            f"interpolating with best_of={settings.best_of}, plan={settings.plan}, reuse="
-            f"{settings.reuse}, upscale={settings.upscale}: pictures on one way have neither "
-            "choices nor plans, every velocity is evaluated, and they keep their size. Leave them "
-            "out."
+            f"interpolating with best_of={settings.best_of}, reuse={settings.reuse}, "
+            f"upscale={settings.upscale}: of pictures on one way none is chosen, every velocity is "
+            "evaluated, and they keep their size. Leave them out."
         )

@@ -38,6 +38,19 @@ def test_the_ends_are_the_drawings_themselves(
     assert min(off(way[1], end) for end in ends) > 5
 
 
+@pytest.mark.parametrize("plan", ["auto", "never"])
+def test_the_ends_are_drawn_from_the_plans_of_their_own_seeds(
+    jf: JanusFlow, plan: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(jf.model.config, "plans", True)
+    settings = DrawingSettings(steps=2, plan=plan)
+    way = interpolate(jf, (ONE, ONE), (1, 2), frames=2, settings=settings)
+    ends = [jf.generate(ONE, seed=seed, steps=2, plan=plan)[0] for seed in (1, 2)]
+    unplanned = [jf.generate(ONE, seed=seed, steps=2, plan="never")[0] for seed in (1, 2)]
+    assert max(map(off, way, ends)) <= 1
+    assert (max(map(off, way, unplanned)) <= 1) == (plan == "never")
+
+
 def test_the_batch_size_changes_no_picture(jf: JanusFlow):
     settings = DrawingSettings(steps=2)
     together, alone = (
@@ -64,7 +77,7 @@ def test_two_prompts_cost_twice_one_and_are_read_once(
         ({"frames": 1}, "frames=1"),
         ({"settings": DrawingSettings(best_of=2)}, "best_of=2"),
         ({"settings": DrawingSettings(reuse=0.1)}, r"reuse=0\.1"),
-        ({"settings": DrawingSettings(plan="always")}, "plan=always"),
+        ({"settings": DrawingSettings(plan="always")}, "has not learnt to plan"),
     ],
 )
 def test_a_way_to_nowhere_is_refused(jf: JanusFlow, wrong: dict[str, Any], message: str):
