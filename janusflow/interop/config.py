@@ -22,6 +22,9 @@ VAE_FACTOR = 8
 PATCH_SIZE = 2
 """Latent cells per token: the release's decoder has one pixel shuffle by two, and no other way."""
 
+PLANS = "plans"
+"""The one key that the release does not know: JanusFlowConfig.plans."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tower:
@@ -66,6 +69,7 @@ def config_from_official(
             image_size=_parameters(settings, "vision_und_enc_config")["image_size"],
         ),
         repa=None,
+        plans=_plans(settings),
         vae=vae,
         official=copy.deepcopy(settings),
         bos_token_id=token_ids.bos,
@@ -76,6 +80,13 @@ def config_from_official(
         image_end_token_id=token_ids.image_end,
         dtype=settings.get("torch_dtype"),
     )
+
+
+def _plans(settings: dict[str, Any]) -> bool:
+    plans = settings.get(PLANS, False)
+    if not isinstance(plans, bool):
+        raise CheckpointError(f"config.json: {PLANS}={plans!r}: wanted true or false.")
+    return plans
 
 
 def _llm_config(settings: dict[str, Any], token_ids: TokenIds) -> LlamaConfig:

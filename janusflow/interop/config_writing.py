@@ -10,6 +10,7 @@ from janusflow.config.errors import CheckpointError
 from janusflow.interop.config import (
     OFFICIAL_MODEL_TYPE,
     PATCH_SIZE,
+    PLANS,
     TOWERS,
     config_from_official,
 )
@@ -45,7 +46,7 @@ def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
     if config.official is not None:
         original = config_from_official(config.official, token_ids=ids)
         if _network(original) == _network(config):
-            return copy.deepcopy(config.official)
+            return _with_plans(copy.deepcopy(config.official), config)
     settings = _fresh_official(config)
     differing = [
         f"{name}={_network(config)[name]!r}"
@@ -57,7 +58,13 @@ def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
             f"the release's layout cannot hold {', '.join(differing)}: keep this model in our "
             "layout (--to janusflow)."
         )
-    return settings
+    return _with_plans(settings, config)
+
+
+def _with_plans(settings: dict[str, Any], config: JanusFlowConfig) -> dict[str, Any]:
+    """Say that the model has learnt to plan, a key of ours that the release's code passes over."""
+    is_said = settings.get(PLANS, False)
+    return settings if is_said == config.plans else {**settings, PLANS: config.plans}
 
 
 def token_ids_of(config: JanusFlowConfig) -> TokenIds:

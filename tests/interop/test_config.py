@@ -59,6 +59,19 @@ def test_a_network_made_here_can_be_written_and_read():
     assert again.llm_config.rope_parameters == config.llm_config.rope_parameters
 
 
+@pytest.mark.parametrize("has_a_file", [True, False])
+def test_a_model_that_learnt_to_plan_says_so_and_no_other_does(has_a_file: bool):
+    config = read(release_settings())
+    if not has_a_file:
+        config.official = None
+    assert "plans" not in config_to_official(config)
+    config.plans = True
+    planner = read(config_to_official(config))
+    assert planner.plans
+    planner.plans = False
+    assert not read(config_to_official(planner)).plans
+
+
 @pytest.mark.parametrize(
     ("select_layer", "num_blocks"), [(-1, 24), (-2, 23), (-22, 3), (0, 24), (2, 2), (24, 24)]
 )
@@ -106,6 +119,7 @@ def test_misspelt_and_ignored_keys_change_nothing():
         (changed("vision_gen_enc_config", hidden_size=99), "hidden_size=99"),
         (changed("vision_gen_dec_config", upsamples=2), "upsamples=2"),
         (changed("vision_gen_dec_config", in_channels=16), "in_channels=16"),
+        ({**release_settings(), "plans": "yes"}, "plans='yes'"),
     ],
 )
 def test_another_network_is_refused_by_its_reason(settings: dict, reason: str):
