@@ -7,7 +7,7 @@ model, a prompt or an image; the velocity is a function that the caller hands in
 from janusflow.flow.guidance import guided, with_guidance, with_guidance_schedule
 from janusflow.flow.noise import sample_noise
 from janusflow.flow.path import PathPoint, VelocityFn, per_example, point_on_path
-from janusflow.flow.reuse import VelocityOfRows, with_reuse
+from janusflow.flow.reuse import Foretelling, VelocityOfRows, with_reuse
 from janusflow.flow.solvers import (
     AdaptiveSolution,
     Evaluation,
@@ -28,6 +28,7 @@ __all__ = [
     "AdaptiveSolution",
     "ButcherTableau",
     "Evaluation",
+    "Foretelling",
     "PathPoint",
     "Solving",
     "StepInfo",

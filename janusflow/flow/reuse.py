@@ -18,32 +18,34 @@ VelocityOfRows: TypeAlias = Callable[[list[int]], VelocityFn]
 """The velocity function of some examples of the batch, by their indices."""
 
 
-class _Past:
-    """What is known of one example's velocity."""
+class Foretelling:
+    """What is known of one example's velocity, on one path, at times that rise."""
 
-    def __init__(self) -> None:
-        self.evaluated: list[tuple[float, Tensor]] = []
-        self.may_skip = False
-
-    def foretell(self, t: float) -> Tensor | None:
-        """The velocity at `t`, if two are known."""
-        if len(self.evaluated) < 2:
-            return None
-        (t_before, before), (t_last, last) = self.evaluated
-        return last + (t - t_last) / (t_last - t_before) * (last - before)
+    def __init__(self, *, threshold: float) -> None:
+        self.threshold = threshold
+        """Largest error of a foretold velocity, as a share of the velocity's norm."""
+        self._evaluated: list[tuple[float, Tensor]] = []
+        self._may_skip = False
 
     def skip(self, t: float) -> Tensor | None:
         """The velocity to use at `t` without evaluating, if that may be done now."""
-        foretold = self.foretell(t) if self.may_skip else None
-        self.may_skip = False
+        foretold = self._foretell(t) if self._may_skip else None
+        self._may_skip = False
         return foretold
 
-    def learn(self, t: float, velocity: Tensor, *, threshold: float) -> None:
+    def learn(self, t: float, velocity: Tensor) -> None:
         """Take an evaluation, and see whether it was foretold."""
-        foretold = self.foretell(t)
-        self.evaluated = [*self.evaluated[-1:], (t, velocity)]
+        foretold = self._foretell(t)
+        self._evaluated = [*self._evaluated[-1:], (t, velocity)]
         if foretold is not None:
-            self.may_skip = _size(foretold - velocity) <= threshold * _size(velocity)
+            self._may_skip = _size(foretold - velocity) <= self.threshold * _size(velocity)
+
+    def _foretell(self, t: float) -> Tensor | None:
+        """The velocity at `t`, if two are known."""
+        if len(self._evaluated) < 2:
+            return None
+        (t_before, before), (t_last, last) = self._evaluated
+        return last + (t - t_last) / (t_last - t_before) * (last - before)
 
 
 def _size(velocity: Tensor) -> float:
@@ -58,13 +60,13 @@ def with_reuse(velocity_of: VelocityOfRows, *, threshold: float) -> VelocityFn:
 
     Args:
         velocity_of: gives the velocity function of the examples that are evaluated.
-        threshold: largest error of a foretold velocity, as a share of the velocity's norm.
+        threshold: as of Foretelling.
     """
-    pasts: list[_Past] = []
+    pasts: list[Foretelling] = []
 
     def velocity(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
         if not pasts:
-            pasts.extend(_Past() for _ in x_t)
+            pasts.extend(Foretelling(threshold=threshold) for _ in x_t)
         times = [float(time) for time in t]
         known = {
             row: foretold
@@ -75,7 +77,7 @@ def with_reuse(velocity_of: VelocityOfRows, *, threshold: float) -> VelocityFn:
         if due:
             evaluated = velocity_of(due)(x_t[due], t[due])
             for row, found in zip(due, evaluated, strict=True):
-                pasts[row].learn(times[row], found, threshold=threshold)
+                pasts[row].learn(times[row], found)
                 known[row] = found
         return torch.stack([known[row] for row in range(len(pasts))])
 

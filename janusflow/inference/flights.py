@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.config.guidance import UNGUIDED, schedule_of
-from janusflow.flow import Evaluation, StepInfo, guided
+from janusflow.flow import Evaluation, Foretelling, StepInfo, guided
 from janusflow.inference.batches import Drawer, OnStep, Order, PictureJob
 from janusflow.inference.drawing import drawing
 from janusflow.inference.pictures import decode_latents
@@ -88,6 +88,8 @@ class Flight:
             original=drawer.original,
             on_step=self._made_step,
         )
+        reuse = drawer.settings.reuse
+        self._foretelling = Foretelling(threshold=reuse) if reuse > 0.0 else None
         self._want(next(self._solver))
 
     @property
@@ -109,10 +111,20 @@ class Flight:
         if self.num_rows > 1:
             rescale = self.settings.guidance_rescale
             velocity = guided(velocity, scale=self.weight, rescale=rescale)
+        if self._foretelling is not None:
+            self._foretelling.learn(float(self.evaluation.t[0]), velocity)
         try:
-            self._want(self._solver.send(velocity))
+            self._want(self._walk_on(velocity))
         except StopIteration as end:
             self.latent = end.value
+
+    def _walk_on(self, velocity: Float[Tensor, "1 c y x"]) -> Evaluation:
+        """Make steps until a velocity is wanted that is not foretold."""
+        evaluation = self._solver.send(velocity)
+        if self._foretelling is None:
+            return evaluation
+        foretold = self._foretelling.skip(float(evaluation.t[0]))
+        return evaluation if foretold is None else self._walk_on(foretold)
 
     def _made_step(self, info: StepInfo) -> None:
         self.t = info.t

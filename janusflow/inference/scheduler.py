@@ -93,14 +93,9 @@ class StepScheduler:
 
         Raises:
             BusyError: `max_waiting` requests wait already.
-            ConfigError: velocities are to be foretold, or pictures to be made larger.
+            ConfigError: pictures are to be made larger.
         """
         settings = settings or DrawingSettings()
-        if settings.reuse > 0.0:
-            raise ConfigError(
-                f"reuse={settings.reuse}: a scheduler evaluates every velocity. Use reuse=0, or "
-                "JanusFlow.generate."
-            )
         if settings.upscale != NONE:
             raise ConfigError(
                 f"upscale={settings.upscale}: a scheduler would let all others wait for it. Use "

@@ -204,6 +204,23 @@ def test_guidance_over_time_is_what_it_is_alone(jf: JanusFlow):
     assert difference(other.result(0.0)[0], alone) <= 1
 
 
-def test_velocities_that_are_to_be_foretold_are_refused(jf: JanusFlow):
-    with pytest.raises(ConfigError, match=r"reuse=0\.1: a scheduler evaluates every velocity"):
-        StepScheduler(jf).submit_drawing("a star", settings=DrawingSettings(reuse=0.1))
+def test_foretold_velocities_are_those_of_the_picture_alone_and_save_the_same_work(
+    jf: JanusFlow, llm_count: Any
+):
+    foretelling = DrawingSettings(steps=8, guidance="3@0-0.5", reuse=1.0)
+    (alone,) = jf.generate("a star", seed=4, steps=8, guidance="3@0-0.5", reuse=1.0)
+    calls, positions = llm_count.calls, llm_count.positions
+    scheduler = StepScheduler(jf)
+    handle = scheduler.submit_drawing("a star", seed=4, settings=foretelling)
+    scheduler.run_until_idle()
+    assert (llm_count.calls, llm_count.positions) == (2 * calls, 2 * positions)
+    assert calls == 1 + 5  # the prompt, and of eight velocities those at steps 0, 1, 2, 4 and 6
+    assert difference(handle.result(0.0)[0], alone) <= 1
+    other = scheduler.submit_drawing("a ring", seed=5, settings=QUICK)
+    beside = scheduler.submit_drawing("a star", seed=4, settings=foretelling)
+    scheduler.run_until_idle()
+    assert difference(beside.result(0.0)[0], alone) <= 1
+    assert (
+        difference(other.result(0.0)[0], jf.generate("a ring", seed=5, steps=3, guidance=1.0)[0])
+        <= 1
+    )
