@@ -72,11 +72,11 @@ def read_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Any]:
         ConfigError: there are none, one does not fit, two have one run folder, or an override
             fits none.
     """
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
-    if not files:
-        raise ConfigError(f"no recipes in {path}: wanted .yaml files, e.g. recipes/mini.")
     if not path.is_dir():
         return [read_recipe(path, overrides)]
+    files = sorted(path.glob("*.yaml"))
+    if not files:
+        raise ConfigError(f"no recipes in {path}: wanted .yaml files, e.g. recipes/mini.")
     changes = _shared_out(overrides, {file: _task(file) for file in files}, path)
     recipes = [read_recipe(file, tuple(changes[file])) for file in files]
     run, times = Counter(recipe.run for recipe in recipes).most_common(1)[0]
