@@ -100,8 +100,11 @@ def read_stage(path: Path, overrides: tuple[str, ...] = ()) -> StageRecipe:
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
-    """Read one recipe file into the record of its task."""
-    return load_record(TASKS[_task(path)][0], path, overrides)
+    """Read one recipe file into the record of its task; overrides may name the task before them."""
+    task = _task(path)
+    return load_record(
+        TASKS[task][0], path, tuple(each.removeprefix(f"{task}:") for each in overrides)
+    )
 
 
 def _task(path: Path) -> str:
@@ -114,7 +117,7 @@ def _task(path: Path) -> str:
 def _shared_out(
     overrides: tuple[str, ...], tasks: dict[Path, str], folder: Path
 ) -> dict[Path, list[str]]:
-    """What of `key=value` and `task:key=value` each recipe of a folder takes."""
+    """Which of `key=value` and `task:key=value` each recipe of a folder takes."""
     taken: dict[Path, list[str]] = {file: [] for file in tasks}
     for override in overrides:
         named, colon, rest = override.partition(":")
@@ -132,7 +135,7 @@ def _shared_out(
                 "some have, as key=value or task:key=value, e.g. stage:loop.scale.precision=bf16."
             )
         for file in takers:
-            taken[file].append(setting)
+            taken[file].append(override)
     return taken
 
 

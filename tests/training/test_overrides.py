@@ -35,3 +35,10 @@ def test_overrides_of_a_folder_reach_the_recipes_that_have_the_setting():
 def test_overrides_of_a_folder_that_fit_none_are_refused(override: str, told: str):
     with pytest.raises(ConfigError, match=told):
         read_recipes(RECIPES / "mini", (override,))
+
+
+def test_a_task_may_stand_before_a_setting_of_a_single_file_too():
+    (stage,) = read_recipes(RECIPES / "mini/8-stage3.yaml", ("stage:loop.steps=3",))
+    assert stage.loop.steps == 3
+    with pytest.raises(ConfigError, match="vae:loop"):
+        read_recipes(RECIPES / "mini/8-stage3.yaml", ("vae:loop.steps=3",))
