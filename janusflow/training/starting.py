@@ -125,13 +125,15 @@ def _trained_llm(where: str) -> PreTrainedModel:
 
 def _pretrained(kind: Any, where: str) -> PreTrainedModel:
     try:
-        return kind.from_pretrained(where, dtype=torch.float32)
+        model = kind.from_pretrained(where, dtype=torch.float32)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(
             f"{where} holds no {kind.__name__} that transformers can load ({reason}): name a "
             "folder or a hub id."
         ) from error
+    model.config.name_or_path = ""  # else every model built from it names a folder of this machine
+    return model
 
 
 def special_tokens(processor: JanusFlowProcessor) -> dict[str, Any]:

@@ -53,6 +53,9 @@ def test_a_new_model_has_the_towers_and_the_llms_weights(tower: Path, tmp_path: 
     for name in ids:
         wanted = getattr(run_processor(), f"{name}_token_id")
         assert getattr(model.config, f"{name}_token_id") == wanted
+    model.save_pretrained(tmp_path / "built")
+    assert str(tmp_path) not in (tmp_path / "built" / "config.json").read_text()
+    assert str(tower) not in (tmp_path / "built" / "config.json").read_text()
 
 
 def test_a_run_gives_its_llm_and_the_rest_begins_anew(tower: Path, tmp_path: Path):
