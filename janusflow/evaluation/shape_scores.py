@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from janusflow.evaluation.scores import Measurement, ratio, shares, stratified
+from janusflow.evaluation.scores import Measurement, mean, ratio, shares, stratified
 from janusflow.evaluation.shapes import Category, Wish, names_of
 from janusflow.evaluation.tasks import Row
 from janusflow.evaluation.tower_distance import Tower, frechet_distance, from_texts
@@ -22,12 +22,12 @@ def category_scores(drawn: Sequence[Row]) -> list[Measurement]:
         tables: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
             tables.setdefault(row["category"], []).append((float(row["right"]), 1.0))
-        mean = stratified(
+        of_all = stratified(
             f"mean of categories {language}",
             tables,
             lambda sums: ratio(sums[:, 0::2], sums[:, 1::2]).mean(1),
         )
-        scores.append(mean)
+        scores.append(of_all)
     return scores
 
 
@@ -61,6 +61,23 @@ def _names_what_is_wanted(row: Row) -> bool:
     return names_of(named) == row["wanted"]
 
 
+def outline_scores(drawn: Sequence[Row], true: Sequence[float | None]) -> list[Measurement]:
+    """How well objects fill their shapes' outlines: 1 is a perfect fit. Empty pictures have none.
+
+    Args:
+        drawn: rows of drawings.
+        true: the same of true renders.
+    """
+    of_drawings = {
+        language: [row["outline"] for row in rows] for language, rows in _by_language(drawn).items()
+    }
+    return [
+        mean(f"outlines {name}", overlaps, is_share=False)
+        for name, values in {**of_drawings, "of true renders": true}.items()
+        if (overlaps := [value for value in values if value is not None])
+    ]
+
+
 def question_scores(answers: Sequence[Row]) -> list[Measurement]:
     """The share of right answers in all, by language, and by what is asked."""
     named = [("questions", row["right"]) for row in answers]
@@ -77,17 +94,19 @@ def true_render_scores(
     size: int,
     tower: Tower,
 ) -> list[Measurement]:
-    """How often the detector is right on true renders, and how far drawings are from those.
+    """How often the detector is right on true renders, and how drawings compare with those.
 
     The floor is the distance of as many true renders of the same objects in other sizes, places
     and backgrounds, which no prompt tells: what a model that draws like the generator would get.
     """
     rng = np.random.default_rng(seed)
-    named, true, others = [], [], []
+    named, outlines, true, others = [], [], [], []
     for category, its_wishes in tqdm(asked_for.items(), desc="true renders"):
         pictures = [render(wish.scene, size=size) for wish in its_wishes]
         for wish, picture in zip(its_wishes, pictures, strict=True):
-            named.append((f"detector, {category}", wish.judge(picture)["right"]))
+            verdict = wish.judge(picture)
+            named.append((f"detector, {category}", verdict["right"]))
+            outlines.append(verdict["outline"])
         true.append(tower.features(pictures))
         anew = [render(wish.arranged_anew(rng).scene, size=size) for wish in its_wishes]
         others.append(tower.features(anew))
@@ -106,7 +125,7 @@ def true_render_scores(
         for name, features in sets.items()
         if len(features) > 1
     ]
-    return [*distances, *shares(named)[:-1]]
+    return [*outline_scores(drawn, outlines), *distances, *shares(named)[:-1]]
 
 
 def _by_language(drawn: Sequence[Row]) -> dict[str, list[Row]]:

@@ -21,12 +21,13 @@ function of the seed, so every model gets the same, and the first ones stay when
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-from janusflow.mini.detector import detect
+from janusflow.mini.detector import look_at
 from janusflow.mini.questions import Question, ask_all
 from janusflow.mini.render import render
 from janusflow.mini.scenes import (
@@ -37,6 +38,7 @@ from janusflow.mini.scenes import (
     SceneObject,
     Shape,
     arranged_anew,
+    reading_order,
     relation,
     sample_scene,
 )
@@ -109,9 +111,11 @@ class Wish:
         """A verdict for each trait, `right` for the one that counts, and what was found.
 
         The traits: objects, all of them and no other; colours or shapes alone, with their numbers;
-        relation, of the right objects, where it is asked for.
+        relation, of the right objects, where it is asked for. Beside them `outline`: how well the
+        objects fill their shapes' outlines, on average; None of an empty picture.
         """
-        found = detect(picture)
+        looked = look_at(picture)
+        found = reading_order(tuple(each.thing for each in looked))
         seen, wanted = kinds(found), kinds(self.scene.objects)
         traits: dict[Trait, bool] = {
             "objects": seen == wanted,
@@ -130,6 +134,7 @@ class Wish:
             "right": traits[JUDGED[self.category]],
             "traits": traits,
             "found": names_of(seen),
+            "outline": fmean(each.overlap for each in looked) if looked else None,
             "why": why,
         }
 

@@ -45,8 +45,22 @@ class _Blob:
     coverage: Float[np.ndarray, "y x"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """An object, and how well its pixels fill the outline that it should have."""
+
+    thing: SceneObject
+    overlap: float
+    """Intersection over union of the pixels' coverage and the shape's, of its area and place."""
+
+
 def detect(image: Image.Image) -> tuple[SceneObject, ...]:
     """Find the objects of a square picture of at least 32 pixels a side, in reading order."""
+    return reading_order(tuple(found.thing for found in look_at(image)))
+
+
+def look_at(image: Image.Image) -> list[Found]:
+    """Find the objects of a square picture of at least 32 pixels a side, in no order."""
     if image.width != image.height or image.width < MIN_IMAGE_SIZE:
         raise ImageError(
             f"The picture is {image.width} x {image.height} pixels, wanted a square one of at"
@@ -56,7 +70,7 @@ def detect(image: Image.Image) -> tuple[SceneObject, ...]:
     if image.width != GRID:
         method = Image.Resampling.BOX if image.width > GRID else Image.Resampling.BICUBIC
         image = image.resize((GRID, GRID), method)
-    return reading_order(tuple(_identify(blob) for blob in _blobs(np.asarray(image, np.float64))))
+    return [_identify(blob) for blob in _blobs(np.asarray(image, np.float64))]
 
 
 def _blobs(pixels: Float[np.ndarray, "y x 3"]) -> list[_Blob]:
@@ -82,7 +96,7 @@ def _blobs(pixels: Float[np.ndarray, "y x 3"]) -> list[_Blob]:
     return found
 
 
-def _identify(blob: _Blob) -> SceneObject:
+def _identify(blob: _Blob) -> Found:
     area = blob.coverage.sum()
     mean_y, mean_x = _centre_of_mass(blob.coverage) + 0.5
     seen, top, left = _window(blob.coverage)
@@ -99,9 +113,10 @@ def _identify(blob: _Blob) -> SceneObject:
         if best is None or overlap > best[0]:
             best = overlap, shape, x / GRID, y / GRID, radius / GRID
     assert best is not None, "there is at least one shape"
-    _, shape, x, y, radius = best
+    overlap, shape, x, y, radius = best
     size = min(RADIUS, key=lambda name: abs(np.log(RADIUS[name] / radius)))
-    return SceneObject(shape=shape, colour=_nearest_colour(blob.rgb), size=size, x=x, y=y)
+    thing = SceneObject(shape=shape, colour=_nearest_colour(blob.rgb), size=size, x=x, y=y)
+    return Found(thing=thing, overlap=overlap)
 
 
 def _window(coverage: Float[np.ndarray, "y x"]) -> tuple[np.ndarray, int, int]:

@@ -12,7 +12,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.runner import Report, RunFiles, run_task
 from janusflow.evaluation.scenes import SEEDS_APART, shapes
-from janusflow.evaluation.shape_scores import plan_scores
+from janusflow.evaluation.shape_scores import outline_scores, plan_scores
 from janusflow.evaluation.shapes import (
     CATEGORIES,
     MAX_ANSWER_TOKENS,
@@ -160,11 +160,24 @@ def test_plans_are_scored_by_the_objects_they_name(report: Report):
 
 
 def test_true_renders_are_at_no_distance_and_renders_arranged_anew_at_the_floor(report: Report):
-    distances = {s.name.rpartition(" ")[2]: s for s in report.scores if not s.is_share}
+    told = [score for score in report.scores if score.name.startswith("tower distance")]
+    distances = {score.name.rpartition(" ")[2]: score for score in told}
     assert list(distances) == ["en", "ko", "floor"]
     assert {score.num_items for score in distances.values()} == {6 * LIMIT}
     assert distances["en"].value == distances["ko"].value == pytest.approx(0.0, abs=0.01)
     assert distances["floor"].value > 0.1
+
+
+def test_outlines_of_drawings_stand_beside_those_of_true_renders(report: Report):
+    told = {s.name: (s.value, s.num_items) for s in report.scores if s.name.startswith("outlines")}
+    # A true model's drawings are true renders: each set once, and for each language.
+    assert set(told) == {"outlines en", "outlines ko", "outlines of true renders"}
+    assert len(set(told.values())) == 1
+    ((value, number),) = set(told.values())
+    assert 0.93 < value < 1.0
+    assert number == 6 * LIMIT
+    empty = [{**row, "outline": None} for row in drawings(report)]
+    assert [score.num_items for score in outline_scores(empty, [1.0, None])] == [1]
 
 
 def test_an_item_asks_the_same_in_both_languages_with_the_same_noise(report: Report):

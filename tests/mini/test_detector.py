@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from janusflow.config.errors import ImageError
-from janusflow.mini.detector import detect
+from janusflow.mini.detector import detect, look_at
 from janusflow.mini.render import render
 from janusflow.mini.scenes import (
     COLOURS,
@@ -107,3 +107,24 @@ def test_noise_is_survived():
 def test_pictures_of_other_forms_are_refused(size: tuple[int, int]):
     with pytest.raises(ImageError, match="wanted a square one"):
         detect(Image.new("RGB", size))
+
+
+def test_a_wavy_outline_overlaps_less_than_a_true_or_a_blurred_one():
+    """The same circle, its rim moved by waves of two pixels: no blur, which is forgiven."""
+    thing = SceneObject(shape="circle", colour="red", size="large", x=0.5, y=0.5)
+    true = render(Scene(objects=(thing,), background=Background(kind="plain", tones=("white",))))
+    rows, columns = np.indices((64, 64)) - 31.5
+    waves = 2 * np.sin(7 * np.arctan2(rows, columns))
+    wavy = np.asarray(true).copy()
+    wavy[...] = wavy[0, 0]
+    wavy[np.hypot(rows, columns) < 0.245 * 64 + waves] = np.asarray(true)[32, 32]
+    overlaps = {
+        name: [found.overlap for found in look_at(picture)]
+        for name, picture in (
+            ("true", true),
+            ("blurred", true.filter(ImageFilter.GaussianBlur(1.0))),
+            ("wavy", Image.fromarray(wavy)),
+        )
+    }
+    assert {name: len(each) for name, each in overlaps.items()} == dict.fromkeys(overlaps, 1)
+    assert min(overlaps["true"][0], overlaps["blurred"][0]) > 0.97 > 0.93 > overlaps["wavy"][0]
