@@ -1,32 +1,38 @@
-"""At which times of the flow a prompt's shape matters, by exact inference on mini's latents.
+"""At which times of the flow a prompt's name of a thing matters, by exact inference on latents.
 
-Run: python benchmarks/when_shapes_are_decided.py [--vae janusflow/mini/assets/vae] [--size small]
+Run: python benchmarks/when_shapes_are_decided.py [--vae janusflow/mini/assets] [--size small]
+     python benchmarks/when_shapes_are_decided.py --vae runs/emoji/vae --emoji runs/emoji/data
 
-One blue object of known size on cream, its shape and place unknown: the set of possible clean
-latents is finite, so the posterior given x_t = t data + (1 - t) noise is exact. Printed for each
-time: how often its best shape is right (chance 11%), and the velocity loss per latent value of the
-best prediction without and with the shape known. Where these losses are equal, no prompt can teach
-a model its shape: there the noisy latent shows it.
+Shapes: one blue object of known size on cream, its shape and place unknown. Emoji: all that are
+learnt, in both styles. The set of possible clean latents is finite, so the posterior given
+x_t = t data + (1 - t) noise is exact. Printed for each time: how often its best name is right
+(chance 11% for shapes), and the velocity loss per latent value of the best prediction without and
+with the name known. Where these losses are equal, no prompt can teach a model the name: there the
+noisy latent shows it.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
 from torch import Tensor
 
+from janusflow.data.emoji import read_emoji
+from janusflow.interop.vae import load_vae
 from janusflow.mini.render import render
 from janusflow.mini.scenes import LATTICE, SHAPES, SIZES, Background, Scene, SceneObject, Size
 from janusflow.mini.sources import pixel_values
 
-TIMES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+TIMES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 NUM_DRAWS = 1000
 BACKGROUND = Background(kind="plain", tones=("cream",))
 
 
 def pictures(size: Size) -> tuple[np.ndarray, Tensor]:
-    """Every shape at every place inside the picture; pictures and indices of shapes."""
+    """Every shape at every place inside the picture; pictures and numbers of their names."""
     inside = [
         i / LATTICE
         for i in range(LATTICE)
@@ -48,6 +54,15 @@ def pictures(size: Size) -> tuple[np.ndarray, Tensor]:
     return np.stack([np.asarray(render(scene)) for scene in scenes]), shape_index
 
 
+def emoji(folder: Path) -> tuple[np.ndarray, Tensor]:
+    """All learnt emoji; pictures and numbers of their names."""
+    learnt = read_emoji(folder, "train")
+    numbers = {hexcode: n for n, hexcode in enumerate({each.hexcode: None for each in learnt})}
+    opened = (Image.open(folder / each.image).convert("RGB") for each in learnt)
+    rgb = np.stack([np.asarray(picture.resize((64, 64))) for picture in opened])
+    return rgb, torch.tensor([numbers[each.hexcode] for each in learnt])
+
+
 @torch.no_grad()
 def latents(vae: AutoencoderKL, rgb: np.ndarray) -> Tensor:
     """Mean latents, [picture, value]."""
@@ -58,16 +73,17 @@ def latents(vae: AutoencoderKL, rgb: np.ndarray) -> Tensor:
     return torch.cat(chunks).flatten(1) * float(vae.config["scaling_factor"])
 
 
-def at_time(data: Tensor, shape_index: Tensor, t: float) -> tuple[float, float, float]:
-    """Accuracy of the likeliest shape, velocity loss without and with the shape known."""
+def at_time(data: Tensor, name_index: Tensor, t: float) -> tuple[float, float, float]:
+    """Accuracy of the likeliest name, velocity loss without and with the name known."""
     generator = torch.Generator().manual_seed(0)
     true = torch.randint(len(data), (NUM_DRAWS,), generator=generator)
     noise = torch.randn(NUM_DRAWS, data.shape[1], generator=generator)
     x_t = t * data[true] + (1 - t) * noise
     posterior = (-torch.cdist(x_t, t * data).square() / (2 * (1 - t) ** 2)).softmax(1)
-    by_shape = torch.zeros(NUM_DRAWS, len(SHAPES)).index_add_(1, shape_index, posterior)
-    accuracy = float((by_shape.argmax(1) == shape_index[true]).float().mean())
-    told = posterior * (shape_index[None] == shape_index[true][:, None])
+    num_names = int(name_index.max()) + 1
+    by_name = torch.zeros(NUM_DRAWS, num_names).index_add_(1, name_index, posterior)
+    accuracy = float((by_name.argmax(1) == name_index[true]).float().mean())
+    told = posterior * (name_index[None] == name_index[true][:, None])
     told = told / told.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     # data - noise = (data - x_t) / (1 - t), so errors of the data are errors of the velocity.
     losses = [
@@ -80,18 +96,17 @@ def at_time(data: Tensor, shape_index: Tensor, t: float) -> tuple[float, float, 
 def main() -> None:
     """Print one line a time."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vae", default="janusflow/mini/assets/vae")
+    parser.add_argument("--vae", default="janusflow/mini/assets")
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--emoji", type=Path, metavar="FOLDER", help="emoji instead of shapes")
     options = parser.parse_args()
-    vae = AutoencoderKL.from_pretrained(
-        options.vae, low_cpu_mem_usage=False, torch_dtype=torch.float32
-    )
-    rgb, shape_index = pictures(options.size)
-    data = latents(vae, rgb)
-    print(f"{len(data)} clean latents, {options.size} objects, {NUM_DRAWS} draws a time")
-    print("t      shape right   loss without   with the shape")
+    rgb, name_index = pictures(options.size) if options.emoji is None else emoji(options.emoji)
+    data = latents(load_vae(options.vae), rgb)
+    what = f"{options.size} objects" if options.emoji is None else "emoji"
+    print(f"{len(data)} clean latents, {what}, {NUM_DRAWS} draws a time")
+    print("t      name right   loss without   with the name")
     for t in TIMES:
-        accuracy, without, told = at_time(data, shape_index, t)
+        accuracy, without, told = at_time(data, name_index, t)
         print(f"{t:4.2f}   {100 * accuracy:8.1f} %   {without:12.4f}   {told:14.4f}")
 
 
