@@ -72,7 +72,7 @@ def outline_scores(drawn: Sequence[Row], true: Sequence[float | None]) -> list[M
         language: [row["outline"] for row in rows] for language, rows in _by_language(drawn).items()
     }
     return [
-        mean(f"outlines {name}", overlaps, is_share=False)
+        mean(f"outlines {name}", overlaps)
         for name, values in {**of_drawings, "of true renders": true}.items()
         if (overlaps := [value for value in values if value is not None])
     ]

@@ -51,6 +51,12 @@ def test_stage_3_trains_all_that_stage_1_does_and_both_backbones():
     assert added == {"llm", "understanding_encoder"}
 
 
+def test_no_stage_leaves_a_model_that_plans_its_emoji_in_words_for_shapes():
+    stages = [recipe for recipe in read_recipes(RECIPES) if isinstance(recipe, StageRecipe)]
+    assert len(stages) > 1
+    assert all((recipe.new or {}).get("plans") is False for recipe in stages)
+
+
 def test_labels_are_not_all_held_out():
     with pytest.raises(ConfigError, match="held_out_labels=1: one in so many"):
         read_recipe(RECIPES / "0-emoji.yaml", ("held_out_labels=1",))
