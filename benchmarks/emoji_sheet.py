@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from janusflow.evaluation.emoji import DATA
 
-SIDE, GAP, TEXT = 96, 8, 22
-COLUMNS = 2
+SIDE, GAP, TEXT = 64, 8, 22
+COLUMNS = 3
 STYLES = ("flat", "shaded")
 
 
@@ -28,7 +28,7 @@ def cell(row: dict[str, Any], in_korean: Path, pictures: Path, data: Path) -> Im
     for column, picture in enumerate(shown):
         large = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         made.paste(large, (column * (SIDE + GAP), 0))
-    font = ImageFont.load_default(size=14)
+    font = ImageFont.load_default(size=12)
     ImageDraw.Draw(made).text((0, SIDE + 2), row["prompt"], "black", font)
     return made
 

@@ -39,13 +39,17 @@ def samples_seen(log: Path) -> float:
 
 
 def main() -> None:
-    """Write one picture with a panel for each loss."""
+    """Write one picture with a panel for each loss that was logged."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    figure, axes = pyplot.subplots(1, len(LOSSES), figsize=(16, 3.4), layout="constrained")
-    for axis, (loss, label) in zip(axes, LOSSES.items(), strict=True):
+    logged = "".join((run / "log.jsonl").read_text(encoding="utf-8") for run in options.runs)
+    losses = {loss: label for loss, label in LOSSES.items() if f'"{loss}"' in logged}
+    figure, axes = pyplot.subplots(
+        1, len(losses), figsize=(4 * len(losses), 3.4), squeeze=False, layout="constrained"
+    )
+    for axis, (loss, label) in zip(axes[0], losses.items(), strict=True):
         start = 0.0
         for run in options.runs:
             samples, values = curve(run / "log.jsonl", loss)
@@ -54,7 +58,7 @@ def main() -> None:
             start += samples_seen(run / "log.jsonl")
         axis.set_xlabel("thousand samples")
         axis.set_title(label)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(options.output, dpi=110)
 
 
