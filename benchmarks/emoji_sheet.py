@@ -16,13 +16,13 @@ from PIL import Image, ImageDraw, ImageFont
 from janusflow.evaluation.emoji import DATA
 
 SIDE, GAP, TEXT = 64, 8, 22
-COLUMNS = 3
+COLUMNS, NUM_LABELS = 3, 24
 STYLES = ("flat", "shaded")
 
 
-def cell(row: dict[str, Any], in_korean: Path, pictures: Path, data: Path) -> Image.Image:
+def cell(row: dict[str, Any], in_korean: Path, pictures: Path) -> Image.Image:
     """What one label was drawn as, beside what it looks like."""
-    true = [data / "pictures" / style / f"{row['hexcode']}.png" for style in STYLES]
+    true = [DATA / "pictures" / style / f"{row['hexcode']}.png" for style in STYLES]
     shown = [Image.open(path) for path in (*true, pictures / row["picture"], in_korean)]
     made = Image.new("RGB", (len(shown) * (SIDE + GAP), SIDE + GAP + TEXT), "white")
     for column, picture in enumerate(shown):
@@ -37,9 +37,6 @@ def main() -> None:
     """Write one picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--kind", default="learnt", choices=("learnt", "unknown"))
-    parser.add_argument("--labels", type=int, default=24)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     if not options.report.is_file():
@@ -47,12 +44,14 @@ def main() -> None:
     rows = json.loads(options.report.read_text(encoding="utf-8"))["items"]
     pictures = options.report.with_suffix(".pictures")
     english, korean = (
-        {row["hexcode"]: row for row in rows if row.get("kind") == f"{options.kind} {language}"}
+        {row["hexcode"]: row for row in rows if row["kind"] == f"learnt {language}"}
         for language in ("en", "ko")
     )
+    if not english:
+        parser.error(f"{options.report} has no drawings of emoji: wanted emoji-drawing's report.")
     cells = [
-        cell(row, pictures / korean[hexcode]["picture"], pictures, options.data)
-        for hexcode, row in list(english.items())[: options.labels]
+        cell(row, pictures / korean[hexcode]["picture"], pictures)
+        for hexcode, row in list(english.items())[:NUM_LABELS]
     ]
     width, height = cells[0].size
     num_rows = -(-len(cells) // COLUMNS)

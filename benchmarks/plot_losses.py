@@ -44,8 +44,11 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    logged = "".join((run / "log.jsonl").read_text(encoding="utf-8") for run in options.runs)
-    losses = {loss: label for loss, label in LOSSES.items() if f'"{loss}"' in logged}
+    losses = {
+        loss: label
+        for loss, label in LOSSES.items()
+        if any(curve(run / "log.jsonl", loss)[0] for run in options.runs)
+    }
     figure, axes = pyplot.subplots(
         1, len(losses), figsize=(4 * len(losses), 3.4), squeeze=False, layout="constrained"
     )

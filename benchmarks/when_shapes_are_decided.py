@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.data.emoji import read_emoji
-from janusflow.interop.vae import load_vae
+from janusflow.interop.vae import encode_pictures, load_vae
 from janusflow.mini.render import render
 from janusflow.mini.scenes import LATTICE, SHAPES, SIZES, Background, Scene, SceneObject, Size
 from janusflow.mini.sources import pixel_values
@@ -67,10 +67,10 @@ def emoji(folder: Path) -> tuple[np.ndarray, Tensor]:
 def latents(vae: AutoencoderKL, rgb: np.ndarray) -> Tensor:
     """Mean latents, [picture, value]."""
     chunks = [
-        vae.encode(pixel_values(rgb[start : start + 128]), return_dict=False)[0].mean
+        encode_pictures(vae, pixel_values(rgb[start : start + 128]))
         for start in range(0, len(rgb), 128)
     ]
-    return torch.cat(chunks).flatten(1) * float(vae.config["scaling_factor"])
+    return torch.cat(chunks).flatten(1)
 
 
 def at_time(data: Tensor, name_index: Tensor, t: float) -> tuple[float, float, float]:

@@ -51,7 +51,8 @@ class Found:
 
     thing: SceneObject
     overlap: float
-    """Intersection over union of the pixels' coverage and the shape's, of its area and place."""
+    """Intersection over union of the pixels' coverage and the shape's, of its area and place, sharp
+    or blurred."""
 
 
 def detect(image: Image.Image) -> tuple[SceneObject, ...]:

@@ -138,6 +138,18 @@ def test_an_empty_picture_is_wrong_and_says_so():
     for category in CATEGORIES:
         verdict = WISHES[category][0].judge(render(empty))
         assert (verdict["right"], verdict["why"], verdict["found"]) == (False, "found nothing", [])
+        assert verdict["outline"] is None
+
+
+def test_the_outline_of_a_picture_is_the_mean_of_its_objects():
+    scene = WISHES["two"][0].scene
+    alone = [
+        WISHES["two"][0].judge(render(replace(scene, objects=(thing,))))["outline"]
+        for thing in scene.objects
+    ]
+    assert alone[0] != alone[1]
+    both = WISHES["two"][0].judge(render(scene))["outline"]
+    assert both == pytest.approx(sum(alone) / 2, abs=1e-3)
 
 
 def test_a_verdict_tells_what_was_found_and_how_it_lies():
