@@ -44,6 +44,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
+    for run in options.runs:
+        if not (run / "log.jsonl").is_file():
+            parser.error(f"no log.jsonl in {run}: give folders of runs that have trained.")
     losses = {
         loss: label
         for loss, label in LOSSES.items()
