@@ -83,7 +83,8 @@ class VaeRecipe:
 
     task: str
     run: Path
-    """Run folder; `vae/` inside holds the result, `latents.npy` every scene's latent."""
+    """Run folder; `vae/` inside holds the result, `latents.npy` the latent of every scene if the
+    encoder has learnt."""
     scenes: Path | None = None
     """Folder of the scenes step."""
     pictures: tuple[SourceConfig, ...] = ()
@@ -96,6 +97,8 @@ class VaeRecipe:
     """Arguments of diffusers' AutoencoderKL."""
     start: str | None = None
     """Without `model`, the VAE to train on: its folder, that of its model or step, or a hub id."""
+    decoder_only: bool = False
+    """Leave the encoder of `start` as it is: the same latents, decoded better."""
     batch_size: int = 16
     """Pictures per step."""
     kl_weight: float = 1e-4
@@ -115,6 +118,8 @@ class VaeRecipe:
                 f"start={self.start} and model={self.model}: name a VAE to start from, or what to "
                 "build."
             )
+        if self.decoder_only and self.start is None:
+            raise ConfigError("decoder_only=True without start: name the VAE whose encoder to keep.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,10 @@ CALIBRATION_PICTURES = 2048
 
 
 def train_vae(recipe: VaeRecipe) -> None:
-    """Train the VAE, save its average, and encode every scene with it if it learnt from scenes."""
+    """Train the VAE and save its average, its latents standardised unless the encoder was kept.
+
+    If it has learnt new latents from scenes, every scene is encoded.
+    """
     pictures = open_pictures(recipe)
     torch.manual_seed(recipe.loop.seed)
     vae = start_vae(recipe)
@@ -81,22 +84,27 @@ def train_vae(recipe: VaeRecipe) -> None:
     vae.load_state_dict(state.averaged_weights("vae"))
     if not is_first():
         return
-    standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
+    if not recipe.decoder_only:
+        standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
     vae.save_pretrained(recipe.run / VAE)
-    if recipe.scenes is not None:
+    if recipe.scenes is not None and not recipe.decoder_only:
         # Standardised latents need no scaling: the factor is 1.
         np.save(recipe.run / LATENTS, mean_latents(vae, pictures.chunks()))
 
 
 def start_vae(recipe: VaeRecipe) -> AutoencoderKL:
-    """The VAE that a recipe builds or starts from.
+    """The VAE that a recipe builds or starts from; what is not to learn takes no gradients.
 
     Raises:
         ConfigError: a setting is none of AutoencoderKL's.
         CheckpointError: there is none to start from.
     """
     if recipe.model is None:
-        return load_vae(recipe.start)
+        vae = load_vae(recipe.start)
+        for name, weight in vae.named_parameters():
+            decodes = name.startswith(("decoder.", "post_quant_conv."))
+            weight.requires_grad_(decodes or not recipe.decoder_only)
+        return vae
     known = list(signature(AutoencoderKL.__init__).parameters)[1:]
     refuse_unknown(recipe.model, known, where=f"{recipe.run}: model")
     return AutoencoderKL(**recipe.model)

@@ -15,7 +15,7 @@ def test_overrides_of_a_folder_reach_the_recipes_that_have_the_setting():
     asked = ("stage:loop.scale.precision=bf16", "loop.steps=3", "num_scenes=7")
     changed = {recipe.run.name: recipe for recipe in read_recipes(RECIPES / "mini", asked)}
     stages = [recipe for recipe in changed.values() if isinstance(recipe, StageRecipe)]
-    assert len(stages) == 8
+    assert len(stages) == 9
     assert {recipe.loop.scale.precision for recipe in stages} == {"bf16"}
     assert changed["vae"].loop.scale.precision == changed["siglip"].loop.scale.precision == "fp32"
     assert {changed[name].loop.steps for name in ("vae", "siglip", "stage3")} == {3}
@@ -29,7 +29,7 @@ def test_overrides_of_a_folder_reach_the_recipes_that_have_the_setting():
         ("scenes:loop.steps=3", "no recipe in .* has this setting"),
         ("stages:loop.steps=3", "no recipe in .* has this setting"),
         ("loop.steps=many", "loop: steps is 'many'"),
-        ("run=runs/all", "run=runs/all of 14 recipes"),
+        ("run=runs/all", "run=runs/all of 16 recipes"),
     ],
 )
 def test_overrides_of_a_folder_that_fit_none_are_refused(override: str, told: str):

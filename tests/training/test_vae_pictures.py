@@ -102,6 +102,21 @@ def test_a_run_goes_on_from_a_vae_and_standardises_it_on_its_own_pictures(
     assert json.loads(line)["step"] == 2
 
 
+def test_a_decoder_learns_alone_and_every_latent_stays(
+    tree: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path]
+):
+    (run,) = run_recipes(write_recipe(tree | {"decoder_only": True}))
+    before, after = start_vae(recipe_of(tree)), start_vae(recipe_of(tree, start=str(run)))
+    changed = {
+        name
+        for name, weight in before.state_dict().items()
+        if not torch.equal(weight, after.state_dict()[name])
+    }
+    decodes = {n for n in before.state_dict() if n.startswith(("decoder", "post_quant_conv"))}
+    assert changed == decodes
+    assert after.config == before.config | {"_name_or_path": after.config["_name_or_path"]}
+
+
 @pytest.fixture
 def write_recipe(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     def write(tree: dict[str, Any]) -> Path:
@@ -119,6 +134,10 @@ def write_recipe(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
         ({"pictures": []}, "scenes=None and pictures=0 sources"),
         ({"model": VAE}, "name a VAE to start from, or what to build"),
         ({"start": None}, "start=None and model=None"),
+        (
+            {"start": None, "model": VAE, "decoder_only": True},
+            "decoder_only=True without start: name the VAE",
+        ),
         ({"size": 0}, "size=0 must be at least 1"),
     ],
 )
