@@ -119,7 +119,7 @@ class VaeRecipe:
                 "build."
             )
         if self.decoder_only and self.start is None:
-            raise ConfigError("decoder_only=True without start: name the VAE whose encoder to keep.")
+            raise ConfigError("decoder_only=True without start: name the VAE whose encoder stays.")
 
 
 @dataclass(frozen=True, kw_only=True)
