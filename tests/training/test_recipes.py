@@ -65,6 +65,8 @@ def test_every_step_of_mini_needs_only_what_earlier_steps_left():
             assert Path(str((recipe.new or {})["tower"])).parent in made
         assert recipe.run not in made
         made.add(recipe.run)
+    *_, last_stage, ship = shipped().values()
+    assert ship.start == last_stage.run
 
 
 def test_the_sizes_of_minis_parts_fit_together():
