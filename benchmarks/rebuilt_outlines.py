@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from janusflow.config.errors import CheckpointError
 from janusflow.interop.vae import decode_pictures, encode_pictures, load_vae, psnr
 from janusflow.mini.detector import look_at
 from janusflow.mini.render import render
@@ -34,12 +35,15 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=300)
     options = parser.parse_args()
+    try:
+        vaes = {name: load_vae(name) for name in options.vaes}
+    except CheckpointError as error:
+        parser.error(str(error))
     rng = np.random.default_rng(17)
     scenes = [sample_scene(rng, split="heldout") for _ in range(options.scenes)]
     true = torch.stack([to_latent_range(render(scene)) for scene in scenes])
     print(f"true renders: {100 * outlines(true):.1f}%")
-    for name in options.vaes:
-        vae = load_vae(name)
+    for name, vae in vaes.items():
         rebuilt = decode_pictures(vae, encode_pictures(vae, true))
         print(f"{name}: {100 * outlines(rebuilt):.1f}%, {psnr(rebuilt, true):.1f} dB")
 
