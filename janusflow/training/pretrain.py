@@ -93,7 +93,7 @@ def train_vae(recipe: VaeRecipe) -> None:
 
 
 def start_vae(recipe: VaeRecipe) -> AutoencoderKL:
-    """The VAE that a recipe builds or starts from; what is not to learn takes no gradients.
+    """The VAE that a recipe builds or starts from; an encoder to be kept takes no gradients.
 
     Raises:
         ConfigError: a setting is none of AutoencoderKL's.
@@ -101,9 +101,9 @@ def start_vae(recipe: VaeRecipe) -> AutoencoderKL:
     """
     if recipe.model is None:
         vae = load_vae(recipe.start)
-        for name, weight in vae.named_parameters():
-            decodes = name.startswith(("decoder.", "post_quant_conv."))
-            weight.requires_grad_(decodes or not recipe.decoder_only)
+        if recipe.decoder_only:
+            for name, weight in vae.named_parameters():
+                weight.requires_grad_(name.startswith(("decoder.", "post_quant_conv.")))
         return vae
     known = list(signature(AutoencoderKL.__init__).parameters)[1:]
     refuse_unknown(recipe.model, known, where=f"{recipe.run}: model")

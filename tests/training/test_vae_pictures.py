@@ -14,6 +14,7 @@ from tiny_run import VAE
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import VaeRecipe
 from janusflow.config.records import build_record
+from janusflow.mini.dataset import write_scenes
 from janusflow.training.part_samples import NUM_REBUILT
 from janusflow.training.pretrain import start_vae
 from janusflow.training.recipes import run_recipes
@@ -103,9 +104,11 @@ def test_a_run_goes_on_from_a_vae_and_standardises_it_on_its_own_pictures(
 
 
 def test_a_decoder_learns_alone_and_every_latent_stays(
-    tree: dict[str, Any], write_recipe: Callable[[dict[str, Any]], Path]
+    tree: dict[str, Any], tmp_path: Path, write_recipe: Callable[[dict[str, Any]], Path]
 ):
-    (run,) = run_recipes(write_recipe(tree | {"decoder_only": True}))
+    write_scenes(tmp_path / "scenes", num_scenes=4, size=SIZE, seed=3)
+    learnt = {"scenes": str(tmp_path / "scenes"), "pictures": [], "decoder_only": True}
+    (run,) = run_recipes(write_recipe(tree | learnt))
     before, after = start_vae(recipe_of(tree)), start_vae(recipe_of(tree, start=str(run)))
     changed = {
         name
@@ -115,6 +118,7 @@ def test_a_decoder_learns_alone_and_every_latent_stays(
     decodes = {n for n in before.state_dict() if n.startswith(("decoder", "post_quant_conv"))}
     assert changed == decodes
     assert after.config == before.config | {"_name_or_path": after.config["_name_or_path"]}
+    assert not (run / "latents.npy").exists()
 
 
 @pytest.fixture
