@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from inspect import signature
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import cast
 
@@ -46,7 +47,7 @@ from janusflow.training.pretraining import (
     SiglipObjective,
     VaeObjective,
 )
-from janusflow.training.processes import is_first, own_parts
+from janusflow.training.processes import gathered, is_first, num_processes, own_parts, rank
 from janusflow.training.samples import SampleHook
 from janusflow.training.starting import refuse_unknown_settings
 from janusflow.training.trackers import open_trackers
@@ -82,14 +83,22 @@ def train_vae(recipe: VaeRecipe) -> None:
     )
     vae = start_vae(recipe)
     vae.load_state_dict(state.averaged_weights("vae"))
-    if not is_first():
-        return
     if not recipe.decoder_only:
         standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
-    vae.save_pretrained(recipe.run / VAE)
+    if is_first():
+        vae.save_pretrained(recipe.run / VAE)
     if recipe.scenes is not None and not recipe.decoder_only:
         # Standardised latents need no scaling: the factor is 1.
-        np.save(recipe.run / LATENTS, mean_latents(vae, pictures.chunks()))
+        save_latents(vae, pictures.chunks(), recipe.run / LATENTS)
+
+
+def save_latents(vae: AutoencoderKL, chunks: Iterable[Float[Tensor, "n c y x"]], to: Path) -> None:
+    """Encode all chunks, every n-th in one of n processes, and save them in their order."""
+    own = islice(chunks, rank(), None, num_processes())
+    parts = gathered([mean_latents(vae, [chunk]) for chunk in tqdm(own, desc="encode")])
+    if parts is not None:
+        in_order = chain.from_iterable(zip_longest(*parts))
+        np.save(to, np.concatenate([latents for latents in in_order if latents is not None]))
 
 
 def start_vae(recipe: VaeRecipe) -> AutoencoderKL:
@@ -176,7 +185,7 @@ def mean_latents(
         (posterior,) = vae.encode(chunk, return_dict=False)
         return posterior.mean.numpy().astype(np.float16)
 
-    return np.concatenate([encoded(chunk) for chunk in tqdm(chunks, desc="encode")])
+    return np.concatenate([encoded(chunk) for chunk in chunks])
 
 
 def train_siglip(recipe: SiglipRecipe) -> None:

@@ -105,3 +105,12 @@ def summed(values: Tensor) -> Tensor:
     if num_processes() > 1:
         dist.all_reduce(values)
     return values
+
+
+def gathered(own: Any) -> list[Any] | None:
+    """What every process made, in the order of their ranks; None in all but the first."""
+    if num_processes() == 1:
+        return [own]
+    parts: list[Any] | None = [None] * num_processes() if is_first() else None
+    dist.gather_object(own, parts)
+    return parts

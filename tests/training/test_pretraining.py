@@ -1,6 +1,7 @@
 """Objectives of the parts mini makes itself, against the formulas of their papers."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from janusflow.mini.sources import pixel_values
 from janusflow.training.pretrain import (
     mean_latents,
     region_batch,
+    save_latents,
     standardise_features,
     standardise_latents,
 )
@@ -189,6 +191,31 @@ def test_scenes_are_encoded_in_order_whatever_the_batches(
         with torch.no_grad():
             alone = vae.encode(pixel_values(scenes.pictures[index][None])).latent_dist.mean[0]
         np.testing.assert_allclose(latent, alone.numpy(), atol=2e-3)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+def test_latents_that_several_processes_encode_are_in_order_and_encoded_once(
+    vae: AutoencoderKL,
+    scenes: SceneFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    num_processes: int,
+):
+    """Three chunks: some processes have one more than others, or none."""
+    pictures = Scenes(scenes=scenes, batch_size=1, seed=0)
+    monkeypatch.setattr("janusflow.training.vae_pictures.CHUNK", 2)
+    chunks = list(pictures.chunks())
+    parts: list[list[np.ndarray]] = []
+    monkeypatch.setattr("janusflow.training.pretrain.num_processes", lambda: num_processes)
+    monkeypatch.setattr("janusflow.training.pretrain.gathered", parts.append)
+    for rank in range(num_processes):
+        monkeypatch.setattr("janusflow.training.pretrain.rank", lambda rank=rank: rank)
+        save_latents(vae, chunks, tmp_path / "latents.npy")
+        assert not (tmp_path / "latents.npy").exists()
+    assert sum(len(part) for part in parts) == len(chunks)
+    monkeypatch.setattr("janusflow.training.pretrain.gathered", lambda own: parts)
+    save_latents(vae, chunks, tmp_path / "latents.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "latents.npy"), mean_latents(vae, chunks))
 
 
 def test_pictures_survive_as_values():

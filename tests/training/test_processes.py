@@ -11,12 +11,21 @@ import torch
 
 from janusflow.config.errors import ConfigError
 from janusflow.training import processes
-from janusflow.training.processes import is_first, num_processes, own_parts, rank, summed
+from janusflow.training.processes import (
+    gathered,
+    is_first,
+    num_processes,
+    own_parts,
+    rank,
+    summed,
+)
 
 PROGRAM = """
 import json, sys, torch
 import torch.distributed as dist
-from janusflow.training.processes import is_first, num_processes, own_parts, rank, summed
+from janusflow.training.processes import (
+    gathered, is_first, num_processes, own_parts, rank, summed
+)
 
 number, meeting = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=number, world_size=2)
@@ -26,6 +35,7 @@ print(json.dumps({
     "is_first": is_first(),
     "rank": rank(),
     "num": num_processes(),
+    "gathered": gathered(["own", number]),
 }))
 dist.destroy_process_group()
 """
@@ -45,12 +55,14 @@ def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
     assert (first["is_first"], second["is_first"]) == (True, False)
     assert [each["rank"] for each in (first, second)] == [0, 1]
     assert first["num"] == second["num"] == 2
+    assert (first["gathered"], second["gathered"]) == ([["own", 0], ["own", 1]], None)
 
 
 def test_a_lone_process_takes_everything_and_adds_nothing():
     assert summed(torch.tensor([1.0])).tolist() == [1.0]
     assert (rank(), num_processes(), is_first()) == (0, 1, True)
     assert own_parts([3, 4]) == [[3, 4]]
+    assert gathered(7) == [7]
 
 
 @pytest.mark.parametrize(("num", "num_parts"), [(1, 1), (2, 1), (1, 3), (3, 2), (7, 4)])
