@@ -55,7 +55,10 @@ def regions(scene: Scene, rng: np.random.Generator, *, language: Language) -> li
 
 def is_true(named: list[Region]) -> Bool[np.ndarray, "k k"]:
     """Tell of which regions (columns) the phrase of each region (rows) is true."""
-    return np.array([[a.named.items() <= b.traits.items() for b in named] for a in named])
+    wanted = [frozenset(region.named.items()) for region in named]
+    shown = [region.traits.items() for region in named]
+    holds = {want: np.array([want <= each for each in shown]) for want in set(wanted)}
+    return np.stack([holds[want] for want in wanted])
 
 
 def region_of_patch(scene: Scene, *, size: int, grid: int) -> Int[np.ndarray, " p"]:

@@ -118,7 +118,9 @@ class SiglipObjective(Objective):
     def logits(self, batch: RegionBatch) -> tuple[Float[Tensor, "m k"], Int[Tensor, " m"]]:
         """Of every patch that shows a region with every phrase, and those regions."""
         seen = self.siglip.vision_model(pixel_values=batch.pixel_values).last_hidden_state
-        read = self.siglip.text_model(input_ids=batch.token_ids).pooler_output
+        # Many regions go by the same words: each phrase is read once.
+        phrases, phrase_of_region = batch.token_ids.unique(dim=0, return_inverse=True)
+        read = self.siglip.text_model(input_ids=phrases).pooler_output[phrase_of_region]
         has_region = batch.region_of_patch != NOWHERE
         region = batch.region_of_patch[has_region]
         # At first all phrases read nearly alike; what they share is taken off, or shape words and

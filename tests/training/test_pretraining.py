@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from tiny_run import VAE, VISION, run_processor
+from torch import nn
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.flow.noise import sample_noise
@@ -105,6 +106,21 @@ def test_the_sigmoid_loss_is_the_papers_over_all_patches_and_phrases(is_true: li
     batch = region_batch_of([[0, 0, 0, 1], [2, NOWHERE, 2]], is_true)
     expected = region_by_region(objective, batch)
     assert sigmoid_loss(objective, batch) == pytest.approx(expected, rel=1e-5)
+
+
+def test_regions_of_one_name_count_alike_but_it_is_read_once():
+    objective = siglip_objective()
+    batch = region_batch_of([[0, 0, 1], [2]], [[1, 0, 1], [0, 1, 0], [1, 0, 1]])
+    batch.token_ids[2] = batch.token_ids[0]
+    read = []
+    text: nn.Module = objective.siglip.text_model
+    text.register_forward_pre_hook(
+        lambda _, args, settings: read.append(settings["input_ids"]), with_kwargs=True
+    )
+    loss = sigmoid_loss(objective, batch)
+    (phrases,) = read
+    assert sorted(phrases.tolist()) == sorted(batch.token_ids[:2].tolist())
+    assert loss == pytest.approx(region_by_region(objective, batch), rel=1e-5)
 
 
 def test_a_batch_gives_every_patch_a_region_of_its_own_scene(scenes: SceneFolder):
