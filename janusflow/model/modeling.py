@@ -128,7 +128,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             )
         if images is None:
             return embeds
-        return embeds.masked_scatter(is_image[..., None], images.to(embeds.dtype))
+        return embeds.index_put((is_image,), images.to(embeds.dtype))
 
     def is_image(self, token_ids: Int[Tensor, "b t"]) -> Tensor:
         """Positions a picture's embeddings take: the start tag and every placeholder."""
@@ -272,7 +272,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             encoded = self.generation_encoder(x_t.to(self.dtype), t)
             tokens = rearrange(self._drawing_tokens(encoded), "p s d -> (p s) d")
             rows.require_room(len(tokens))
-            embeds = embeds.masked_scatter(rows.is_drawing[..., None], tokens.to(embeds.dtype))
+            embeds = embeds.index_put((rows.is_drawing,), tokens.to(embeds.dtype))
         is_before = is_learnt.roll(-1, dims=1)
         kept = is_before.any(0).nonzero()[:, 0]
         output = self.llm(
