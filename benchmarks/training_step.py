@@ -12,6 +12,7 @@ padded    forward and backward of the same samples, one to a row
 rows      forward and backward with attention over whole rows instead of within samples
 half      forward and backward with products in bfloat16 (loop.scale.precision=bf16)
 both      the two together
+compiled  the same in bfloat16 with the LLM's blocks compiled (loop.scale.compile=true)
 """
 
 import argparse
@@ -19,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -44,7 +46,7 @@ T = TypeVar("T")
 
 STAGE_3 = (Ratio(understanding=21, generation=70, text=9),)
 NUM_SCENES = 400
-WAYS = ("bare", "step", "data", "padded", "rows", "half", "both")
+WAYS = ("bare", "step", "data", "padded", "rows", "half", "both", "compiled")
 
 
 def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[Weighted]]:
@@ -109,6 +111,9 @@ def main() -> None:
     model, flow = jf.model, jf.model.config.flow
     train_only(model, list(PARTS))
     objective = JanusFlowObjective(model, ObjectiveConfig())
+    compiled = deepcopy(objective)
+    for block in compiled.blocks():
+        block.compile()
     mixture = MixtureConfig(batch_size=options.batch, row_tokens=416, ratios=STAGE_3)
     loop = LoopConfig(steps=10_000)
     tokenizer = jf.processor.tokenizer.backend_tokenizer
@@ -123,7 +128,7 @@ def main() -> None:
             name: mixed_batches(sources, collate, mixture, seed=0, step=0)
             for name in ("packed", "padded")
         }
-        for number in range(options.steps + 1):
+        for number in range(options.steps + 2):
             packed, data = timed(next, batches["packed"])
             with patch("janusflow.data.collate.pack", one_to_a_row):
                 padded = next(batches["padded"])
@@ -133,17 +138,19 @@ def main() -> None:
                 "rows": timed(with_whole_rows, objective, packed[0])[1],
                 "half": timed(in_half, pass_both_ways, objective, packed[0])[1],
                 "both": timed(in_half, with_whole_rows, objective, packed[0])[1],
+                "compiled": timed(in_half, pass_both_ways, compiled, packed[0])[1],
             }
             state.optimizer.zero_grad(set_to_none=True)
+            compiled.zero_grad(set_to_none=True)
             times["step"] = timed(make_step, state, packed, loop)[1]
             times["data"] = times["step"] + data
-            for name in took if number else ():  # the first step warms up
+            for name in took if number > 1 else ():  # the first two warm up, and compile
                 took[name].append(times[name])
             waste["packed"].append(padding(packed[0]))
             waste["padded"].append(padding(padded[0]))
     for name, values in took.items():
         ratios = [value / bare for value, bare in zip(values, took["bare"], strict=True)]
-        print(f"{name:7} {statistics.median(values):.3f} s, x{statistics.median(ratios):.3f}")
+        print(f"{name:8} {statistics.median(values):.3f} s, x{statistics.median(ratios):.3f}")
     for name, found in waste.items():
         print(f"padding {name}: {100 * statistics.mean(found):.1f}%")
 

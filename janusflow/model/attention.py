@@ -97,17 +97,15 @@ def attend(
     scaling: float | None = None,
     **settings: Any,
 ) -> tuple[Float[Tensor, "b t h w"], None]:
-    """Attend within every sample alone where the rows are `apart`, else as transformers' `sdpa`.
-
-    What is compiled attends over whole rows, or it would be compiled again for every batch.
-    """
-    if apart is not None and not torch.compiler.is_compiling():
+    """Attend within every sample alone where the rows are `apart`, else as transformers' `sdpa`."""
+    if apart is not None:
         return attend_by_sample(query, key, value, apart, scaling=scaling), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **settings
     )
 
 
+@torch.compiler.disable  # or it would be compiled again for every batch
 def attend_by_sample(
     query: Float[Tensor, "b h t w"],
     key: Float[Tensor, "b g t w"],

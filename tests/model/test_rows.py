@@ -218,7 +218,9 @@ def test_samples_apart_attend_as_whole_rows_do_and_learn_the_same(
         torch.testing.assert_close(own, other, atol=2e-5, rtol=1e-4)
 
 
-def test_scores_are_computed_within_samples_alone(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def num_scores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each attention computes."""
     num_scores, original = [], functional.scaled_dot_product_attention
 
     def counted(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Tensor:
@@ -226,6 +228,10 @@ def test_scores_are_computed_within_samples_alone(monkeypatch: pytest.MonkeyPatc
         return original(query, key, value, **settings)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    return num_scores
+
+
+def test_scores_are_computed_within_samples_alone(num_scores: list[int]):
     model = tiny_model()
     rows = rows_of([BOS, 40, 41, 42], [BOS, 50], [BOS, 51, 52])
     model.read_rows(rows, is_learnt=learnt(rows, 1))
@@ -234,7 +240,9 @@ def test_scores_are_computed_within_samples_alone(monkeypatch: pytest.MonkeyPatc
 
 
 @torch.no_grad()
-def test_compiled_blocks_are_not_compiled_again_for_samples_of_other_lengths():
+def test_compiled_blocks_attend_within_samples_and_are_compiled_once_for_all_lengths(
+    num_scores: list[int],
+):
     model, compiled = tiny_model(), CompileCounter()
     text, counts = [BOS, 40, 41, 42, 43, 44], []
     alone = model(torch.tensor([text])).logits[0, :1]
@@ -242,8 +250,11 @@ def test_compiled_blocks_are_not_compiled_again_for_samples_of_other_lengths():
         block.compile(backend=compiled)
     for length in (2, 3, 4):
         rows = rows_of(text[:length], text[: 6 - length])
+        num_scores.clear()
         reading = model.read_rows(rows, is_learnt=learnt(rows, 1))
         torch.testing.assert_close(reading.logits, alone, atol=2e-5, rtol=0)
+        layers = model.config.llm_config.num_hidden_layers
+        assert sum(num_scores) == layers * (length**2 + (6 - length) ** 2)
         counts.append(compiled.frame_count)
     assert counts[0] > 0
     assert len(set(counts)) == 1
