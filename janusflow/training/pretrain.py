@@ -95,7 +95,8 @@ def train_vae(recipe: VaeRecipe) -> None:
 def save_latents(vae: AutoencoderKL, chunks: Iterable[Float[Tensor, "n c y x"]], to: Path) -> None:
     """Encode all chunks, every n-th in one of n processes, and save them in their order."""
     own = islice(chunks, rank(), None, num_processes())
-    parts = gathered([mean_latents(vae, [chunk]) for chunk in tqdm(own, desc="encode")])
+    bar = tqdm(own, desc="encode", disable=not is_first())
+    parts = gathered([mean_latents(vae, [chunk]) for chunk in bar])
     if parts is not None:
         in_order = chain.from_iterable(zip_longest(*parts))
         np.save(to, np.concatenate([latents for latents in in_order if latents is not None]))
