@@ -22,8 +22,8 @@ from torch import Tensor
 import janusflow
 from janusflow.evaluation.shapes import kinds
 from janusflow.flow import point_on_path
-from janusflow.inference.drawing import read_prompts
-from janusflow.inference.pipeline import JanusFlow, as_prompt
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.reading import read_texts
 from janusflow.mini.captions import planned_caption
 from janusflow.mini.detector import detect
 from janusflow.mini.render import render
@@ -68,9 +68,7 @@ def losses(jf: JanusFlow, words: list[str], latents: Tensor, t: float) -> Float[
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     times = torch.full((len(latents),), t)
     point = point_on_path(data=latents, noise=noise, t=times)
-    read = read_prompts(
-        jf.model, as_prompt(jf.processor.prompts(words)), negative=None, is_guided=False
-    )
+    read = read_texts(jf.model, jf.processor, words, is_guided=False)
     velocity = jf.model.velocity(point.x_t, times, read.select(list(range(len(words)))))
     return (velocity - point.velocity).square().mean((1, 2, 3))
 

@@ -41,7 +41,8 @@ from janusflow.inference.drawing import (
     guided_velocity,
     read_prompts,
 )
-from janusflow.inference.pipeline import JanusFlow, as_prompt
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.reading import as_prompt
 from janusflow.inference.upscaling.plain import resized
 from janusflow.inference.upscaling.refinement import with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler

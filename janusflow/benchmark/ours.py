@@ -7,9 +7,10 @@ from janusflow.benchmark import inputs
 from janusflow.benchmark.cases import Outputs, Request, Watch
 from janusflow.inference.answering import AnsweringSettings, answer_tokens
 from janusflow.inference.conversing import question_message
-from janusflow.inference.drawing import guided_velocity, read_prompts
+from janusflow.inference.drawing import guided_velocity
 from janusflow.inference.loading import load
-from janusflow.inference.pipeline import JanusFlow, as_prompt
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.reading import read_texts
 from janusflow.model.attention import pictures_of
 
 
@@ -34,8 +35,7 @@ class Ours:
         """One evaluation with the prompt's cache filled."""
         model = self.jf.model
         flow = model.config.flow
-        prompts = as_prompt(self.jf.processor.prompts([request.prompt]))
-        read = read_prompts(model, prompts, negative=None, is_guided=True)
+        read = read_texts(model, self.jf.processor, [request.prompt], is_guided=True)
         velocity = guided_velocity(
             model, read.select([0] * request.batch), guidance=request.guidance
         )

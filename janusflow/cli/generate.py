@@ -114,6 +114,7 @@ def command(
     jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload, vae=vae)
     if size is not None:
         check_size(size, trained=jf.image_size)
+    paths = numbered(output, len(prompts) * num_images)
     start = time.perf_counter()
     pictures = jf.generate(
         prompts,
@@ -135,13 +136,13 @@ def command(
         guidance_rescale=guidance_rescale,
         reuse=reuse,
         upscale=upscale,
+        on_picture=lambda index, picture: save_picture(picture, paths[index]),
         progress=not quiet,
         batch_size=batch_size,
     )
     seconds = time.perf_counter() - start
     written = []
-    for picture, path in zip(pictures, numbered(output, len(pictures)), strict=True):
-        save_picture(picture, path)
+    for picture, path in zip(pictures, paths, strict=True):
         record = record_of(picture)
         written.append({"path": str(path), **(asdict(record) if record else {})})
     if as_json:

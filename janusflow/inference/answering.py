@@ -5,7 +5,7 @@ come in, token ids go out. An answer depends on its conversation and its seed on
 answered beside it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +52,7 @@ def answer_tokens(
     attention_mask: Int[Tensor, "b t"],
     *,
     settings: AnsweringSettings,
-    seeds: list[int],
+    seeds: Sequence[int],
     pictures: Int[Tensor, "b t"] | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield one token for every conversation, None once it has ended, until all have.

@@ -1,8 +1,9 @@
 """Many pictures: split into batches, each picture with its own noise, each decoded once."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -34,13 +35,17 @@ DEFAULT_BATCH_SIZE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class PictureJob:
-    """One picture to draw."""
+    """One picture to draw: a candidate for one of the order's, mostly the only one."""
 
-    prompt_index: int
-    """Among the order's prompts."""
-    read_index: int
-    """Among those that the model reads."""
+    prompt: str
     seed: int
+    plan: str | None = None
+    """What is drawn instead of the prompt."""
+
+    @property
+    def read(self) -> str:
+        """What the model reads."""
+        return self.prompt if self.plan is None else self.plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +59,6 @@ class Order:
     first_seed: int
     settings: DrawingSettings
     original: Original | None
-    plans: tuple[str, ...] | None = None
-    """For every candidate what is drawn instead of its prompt."""
 
     def __post_init__(self) -> None:
         if not self.prompts or self.num_images < 1:
@@ -72,37 +75,23 @@ class Order:
 
     @cached_property
     def jobs(self) -> list[PictureJob]:
-        """All first candidates, then all second ones, ...; each time prompt by prompt.
+        """Prompt by prompt, candidates of one picture one after the other.
 
         Picture i has the i-th seed.
         """
-        rows = [index for index in range(len(self.prompts)) for _ in range(self.num_images)]
-        places = [
-            (row, seed + i)
-            for seed in of_candidates(self.first_seed, self.settings.best_of)
-            for i, row in enumerate(rows)
-        ]
+        asked = [prompt for prompt in self.prompts for _ in range(self.num_images)]
         return [
-            PictureJob(prompt_index=row, read_index=row if self.plans is None else place, seed=seed)
-            for place, (row, seed) in enumerate(places)
+            PictureJob(prompt=prompt, seed=seed)
+            for i, prompt in enumerate(asked)
+            for seed in of_candidates(self.first_seed + i, self.settings.best_of)
         ]
-
-    @property
-    def asked(self) -> list[str]:
-        """What each candidate is to show."""
-        return [self.prompts[job.prompt_index] for job in self.jobs]
-
-    @property
-    def read(self) -> tuple[str, ...]:
-        """The prompts that the model reads."""
-        return self.prompts if self.plans is None else self.plans
 
     def record(self, job: PictureJob, *, model: str) -> DrawingRecord:
         """All that is needed to draw a job's picture again with the model of this name."""
         settings, original = self.settings, self.original
         return DrawingRecord(
-            prompt=self.prompts[job.prompt_index],
-            plan=None if self.plans is None else self.plans[job.read_index],
+            prompt=job.prompt,
+            plan=job.plan,
             negative_prompt=self.negative_prompt,
             seed=job.seed,
             steps=settings.steps,
@@ -130,7 +119,7 @@ class DrawingStep:
     t: float
     """Where on the path the step started: 0 is noise."""
     first_picture: int
-    """Which of the call's pictures the first of this batch is."""
+    """Which of the call's pictures, candidates counted, the first of this batch is."""
     info: StepInfo = field(repr=False)
     vae: AutoencoderKL = field(repr=False)
 
@@ -146,42 +135,30 @@ class DrawingStep:
 
 
 OnStep = Callable[[DrawingStep], None]
+OnPicture = Callable[[int, Image.Image], None]
+"""Told the place of a finished picture among the call's, and the picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawer:
-    """Draws jobs of one call: what all its batches share."""
+    """Draws jobs whose texts are read already."""
 
     model: JanusFlowForConditionalGeneration
     vae: AutoencoderKL
+    texts: Sequence[str]
     prompts: ReadPrompts
+    """One a text."""
     settings: DrawingSettings
     original: Original | None = None
     on_step: OnStep | None = None
 
-    def draw(
-        self, jobs: Sequence[PictureJob], *, batch_size: int | None = None
-    ) -> list[Image.Image]:
-        """Draw every job, `batch_size` at a time; the pictures do not depend on it."""
-        size = batch_size_for(self.settings, batch_size)
-        pictures: list[Image.Image] = []
-        for first in range(0, len(jobs), size):
-            pictures += self._draw_batch(jobs[first : first + size], first_picture=first)
-        return pictures
-
-    def num_steps(self) -> int | None:
-        """Steps of one batch, None where the solver chooses."""
-        if self.settings.solver == ADAPTIVE:
-            return None
-        start = 0.0 if self.original is None else 1.0 - self.original.strength
-        return len(times_from(start, self.settings)) - 1
-
-    def _draw_batch(self, jobs: Sequence[PictureJob], *, first_picture: int) -> list[Image.Image]:
+    def draw(self, jobs: Sequence[PictureJob], *, first_picture: int) -> list[Image.Image]:
+        """Draw the jobs side by side; no picture depends on those beside it."""
         latents = draw_latents(
             velocity_of_pictures(
                 self.model,
                 self.prompts,
-                [job.read_index for job in jobs],
+                [self.row(job) for job in jobs],
                 settings=self.settings,
             ),
             self.noise(jobs),
@@ -190,6 +167,14 @@ class Drawer:
             on_step=self.teller(first_picture),
         )
         return decode_latents(self.vae, latents.to(self.vae.device))
+
+    def has_read(self, jobs: Sequence[PictureJob]) -> bool:
+        """Whether it can draw these."""
+        return {job.read for job in jobs} <= set(self.texts)
+
+    def row(self, job: PictureJob) -> int:
+        """Where among the prompts the job's text is."""
+        return self.texts.index(job.read)
 
     def noise(self, jobs: Sequence[PictureJob]) -> Float[Tensor, "b c y x"]:
         """The noise that the jobs' seeds stand for."""
@@ -201,7 +186,7 @@ class Drawer:
         """What tells `on_step` of the steps of a batch; None where nobody listens."""
         if self.on_step is None:
             return None
-        on_step, steps = self.on_step, self.num_steps()
+        on_step, steps = self.on_step, steps_of(self.settings, self.original)
 
         def tell(info: StepInfo) -> None:
             on_step(
@@ -226,17 +211,21 @@ def batch_size_for(settings: DrawingSettings, wanted: int | None) -> int:
     return 1 if settings.solver == ADAPTIVE else wanted or DEFAULT_BATCH_SIZE
 
 
-def draw_with_bar(
-    drawer: Drawer,
-    jobs: Sequence[PictureJob],
-    *,
-    on_step: OnStep | None,
-    show: bool,
-    batch_size: int | None,
-) -> list[Image.Image]:
-    """Draw, with a bar on stderr that counts the steps of all batches."""
-    num_steps = drawer.num_steps()
-    num_batches = math.ceil(len(jobs) / batch_size_for(drawer.settings, batch_size))
+def steps_of(settings: DrawingSettings, original: Original | None) -> int | None:
+    """Steps that a batch makes, None where the solver chooses."""
+    if settings.solver == ADAPTIVE:
+        return None
+    start = 0.0 if original is None else 1.0 - original.strength
+    return len(times_from(start, settings)) - 1
+
+
+@contextmanager
+def step_bar(
+    order: Order, *, batch_size: int, on_step: OnStep | None, show: bool
+) -> Iterator[OnStep]:
+    """A bar on stderr that counts the steps of all batches; gives what is to be told of them."""
+    num_steps = steps_of(order.settings, order.original)
+    num_batches = math.ceil(len(order.jobs) / batch_size)
     total = None if num_steps is None else num_steps * num_batches
     # disable=None: no bar where stderr is not a terminal.
     with tqdm(total=total, desc="drawing", unit="step", disable=None if show else True) as bar:
@@ -246,4 +235,4 @@ def draw_with_bar(
             if on_step is not None:
                 on_step(step)
 
-        return replace(drawer, on_step=advance).draw(jobs, batch_size=batch_size)
+        yield advance

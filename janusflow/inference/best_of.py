@@ -61,20 +61,11 @@ def names_the_same(jf: Answerer, picture: Image.Image, prompt: str) -> bool:
     return False
 
 
-def best_of_each(
-    candidates: Sequence[Image.Image], prompts: Sequence[str], *, number: int, scorer: Scorer
-) -> list[Image.Image]:
-    """Of pictures in turn, given in `number` candidates each, keep the best.
+def best(candidates: Sequence[Image.Image], prompt: str, scorer: Scorer) -> Image.Image:
+    """Of one picture's candidates the best, the first of those that score alike.
 
-    Args:
-        candidates: all first candidates, then all second ones, and so on.
-        prompts: one a candidate.
-        number: 1 keeps all, and asks nothing.
-        scorer: asked once about every candidate. Of those that score alike the first stays.
+    The scorer is asked once about every candidate, and not at all about a lone one.
     """
-    if number == 1:
-        return list(candidates)
-    scores = [scorer(*each) for each in zip(candidates, prompts, strict=True)]
-    wanted = len(candidates) // number
-    of_each = [range(picture, len(candidates), wanted) for picture in range(wanted)]
-    return [candidates[max(places, key=scores.__getitem__)] for places in of_each]
+    if len(candidates) == 1:
+        return candidates[0]
+    return max(candidates, key=lambda candidate: scorer(candidate, prompt))

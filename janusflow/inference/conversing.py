@@ -34,11 +34,11 @@ def answer_texts(
     batch: ConversationBatch,
     *,
     settings: AnsweringSettings,
-    first_seed: int,
+    seeds: Sequence[int],
 ) -> list[str]:
-    """Answer every conversation of a batch; conversation i is drawn from first_seed + i."""
+    """Answer every conversation of a batch, each drawn from its own seed."""
     answers: list[list[int]] = [[] for _ in batch.token_ids]
-    for tokens in _tokens(model, batch, settings, first_seed):
+    for tokens in _tokens(model, batch, settings, seeds):
         for answer, token in zip(answers, tokens, strict=True):
             if token is not None:
                 answer.append(token)
@@ -51,11 +51,11 @@ def stream_text(
     batch: ConversationBatch,
     *,
     settings: AnsweringSettings,
-    first_seed: int,
+    seed: int,
 ) -> Iterator[str]:
     """Answer one conversation piece by piece; joined and stripped, they are its answer."""
     pieces = AnswerPieces(processor.decode)
-    for (token,) in _tokens(model, batch, settings, first_seed):
+    for (token,) in _tokens(model, batch, settings, [seed]):
         piece = "" if token is None else pieces.add(token)
         if piece:
             yield piece
@@ -128,10 +128,9 @@ def _tokens(
     model: JanusFlowForConditionalGeneration,
     batch: ConversationBatch,
     settings: AnsweringSettings,
-    first_seed: int,
+    seeds: Sequence[int],
 ) -> Iterator[list[int | None]]:
     embeds = _embed(model, batch)
-    seeds = [first_seed + i for i in range(len(embeds))]
     pictures = pictures_of(batch.token_ids.to(model.device), model.config)
     attention_mask = batch.attention_mask.to(model.device)
     return answer_tokens(

@@ -35,34 +35,33 @@ class DrawingRequest:
     on_step: OnStep | None = None
     handle: Handle[list[Image.Image]] = field(default_factory=Handle)
     plans: list[Handle[str]] | None = None
-    """For every candidate, once they are asked for; none if prompts are drawn as they are."""
+    """For every job, once they are asked for; none if prompts are drawn as they are."""
     drawer: Drawer | None = None
     """There once the prompts are read."""
     num_started: int = 0
     pictures: dict[int, Image.Image] = field(default_factory=dict)
     """Finished ones, by their place in the order."""
 
-    @property
-    def jobs(self) -> list[PictureJob]:
-        """All pictures of the order."""
-        return self.order.jobs
+    def __post_init__(self) -> None:
+        self.jobs: list[PictureJob] = self.order.jobs
+        """With plans, once they are made."""
 
     def plan_questions(self, jf: JanusFlow) -> list[QuestionRequest]:
         """Questions whose answers are drawn instead of the prompts, with each picture's seed."""
         if not jf.wants_plans(self.order):
             return []
-        asked = zip(self.order.asked, self.jobs, strict=True)
         return [
-            QuestionRequest(messages=conversation(prompt), settings=HOW, seed=job.seed)
-            for prompt, job in asked
+            QuestionRequest(messages=conversation(job.prompt), settings=HOW, seed=job.seed)
+            for job in self.jobs
         ]
 
     def read_plans(self) -> None:
         """Draw what the questions' answers say; raises what went wrong with one of them."""
         if self.plans:
-            answers = zip(self.plans, self.order.asked, strict=True)
-            plans = tuple(usable(plan.result(0.0), prompt) for plan, prompt in answers)
-            self.order = replace(self.order, plans=plans)
+            self.jobs = [
+                replace(job, plan=usable(plan.result(0.0), job.prompt))
+                for job, plan in zip(self.jobs, self.plans, strict=True)
+            ]
 
 
 class Flight:
@@ -74,7 +73,7 @@ class Flight:
         self.index = index
         self.settings = drawer.settings
         self._schedule = schedule_of(drawer.settings.guidance)
-        self._all = drawer.prompts.select([job.read_index])
+        self._all = drawer.prompts.select([drawer.row(job)])
         is_for_all = self._schedule.constant is not None
         self._conditional = self._all if is_for_all else self._all.select([0])
         self.t = 0.0
@@ -214,8 +213,9 @@ class DrawingLane:
             with failing(request.handle):
                 if request.drawer is None:
                     request.read_plans()
-                    drawer = self.jf.drawer(request.order)
-                    request.drawer = replace(drawer, on_step=request.on_step)
+                    request.drawer = self.jf.drawer(
+                        request.order, request.jobs, on_step=request.on_step
+                    )
                 self.flights.append(Flight(request, request.drawer, index=request.num_started))
                 request.num_started += 1
             if request.handle.is_done or request.num_started == len(request.jobs):
@@ -236,7 +236,7 @@ class DrawingLane:
     def _deliver(self, request: DrawingRequest) -> None:
         if len(request.pictures) == len(request.jobs):
             pictures = [request.pictures[index] for index in range(len(request.jobs))]
-            request.handle.finish(self.jf.finished(request.order, pictures))
+            request.handle.finish(self.jf.finished(request.order, request.jobs, pictures))
 
     def _tell_progress(self) -> None:
         """The mean time of a request's pictures: 1 for finished ones, 0 for waiting ones."""

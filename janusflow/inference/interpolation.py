@@ -17,11 +17,11 @@ from janusflow.inference.drawing import (
     DrawingSettings,
     draw_latents,
     guided_velocity,
-    read_prompts,
 )
 from janusflow.inference.pictures import decode_latents
-from janusflow.inference.pipeline import JanusFlow, as_prompt
-from janusflow.inference.planning import plan_prompts, plans_first
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.planning import plans_first
+from janusflow.inference.reading import read_texts
 
 
 @torch.no_grad()
@@ -53,8 +53,7 @@ def interpolate(
     flow, device = jf.model.config.flow, jf.model.device
     shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
     texts = list(dict.fromkeys(_planned(jf, prompts, seeds, settings)))
-    words = as_prompt(jf.processor.prompts(texts))
-    read = read_prompts(jf.model, words, negative=None, is_guided=settings.is_guided)
+    read = read_texts(jf.model, jf.processor, texts, is_guided=settings.is_guided)
     ends = sample_noise(shape, seeds=list(seeds), device=device)
     pictures: list[Image.Image] = []
     for shares in torch.linspace(0, 1, frames).split(batch_size_for(settings, batch_size)):
@@ -78,11 +77,7 @@ def _planned(
 ) -> list[str]:
     if not plans_first(settings, has_learnt=jf.model.config.plans, has_original=False):
         return list(prompts)
-    return [
-        plan
-        for prompt, seed in zip(prompts, seeds, strict=True)
-        for plan in plan_prompts(jf.answer, [prompt], first_seed=seed, batch_size=1)
-    ]
+    return jf.plan(prompts, seeds)
 
 
 def _check(

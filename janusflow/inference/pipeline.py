@@ -13,10 +13,17 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
-from janusflow.config.errors import CheckpointError
 from janusflow.inference.answering import AnsweringSettings
-from janusflow.inference.batches import Drawer, OnStep, Order, batch_size_for, draw_with_bar
-from janusflow.inference.best_of import best_of_each, own_judgement
+from janusflow.inference.batches import (
+    Drawer,
+    OnPicture,
+    OnStep,
+    Order,
+    PictureJob,
+    batch_size_for,
+    step_bar,
+)
+from janusflow.inference.best_of import best, own_judgement
 from janusflow.inference.conversing import (
     Message,
     Pictures,
@@ -28,19 +35,20 @@ from janusflow.inference.conversing import (
     question_message,
     stream_text,
 )
-from janusflow.inference.drawing import DrawingSettings, Original, SamplerControl, read_prompts
+from janusflow.inference.drawing import DrawingSettings, Original, SamplerControl
 from janusflow.inference.inversion import inverted
 from janusflow.inference.offload import Offloading
 from janusflow.inference.originals import GivenPicture, prepare_original
 from janusflow.inference.pictures import vae_factor
 from janusflow.inference.planning import plan_prompts, plans_first
-from janusflow.inference.saving import write_folder
-from janusflow.inference.seeds import chosen, of_candidates
+from janusflow.inference.reading import as_prompt, read_texts
+from janusflow.inference.saving import check_whole, write_folder
+from janusflow.inference.seeds import chosen
 from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.vae import encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, unconditional
-from janusflow.processing.batches import ConversationBatch, PromptBatch
+from janusflow.model.prompt import unconditional
+from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.images import Picture
 from janusflow.processing.processor import JanusFlowProcessor
 
@@ -89,6 +97,7 @@ class JanusFlow:
         mask: Picture | None = None,
         invert: str | None = None,
         on_step: OnStep | None = None,
+        on_picture: OnPicture | None = None,
         progress: bool = False,
         batch_size: int | None = None,
         **control: Unpack[SamplerControl],
@@ -110,6 +119,8 @@ class JanusFlow:
             mask: white is drawn anew, black keeps the pixels of `init_image`.
             invert: what `init_image` shows, or "": start from its own noise (inversion.py).
             on_step: called after every step of a batch with a DrawingStep, for previews.
+            on_picture: called with each picture's place in the result and the picture, finished, as
+                soon as its batch is: nothing is lost of a long call that is broken off.
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
             **control: shift, numerics, grid, guidance_rescale, reuse, plan, best_of, upscale: see
@@ -125,25 +136,34 @@ class JanusFlow:
             settings=settings,
             original=self._original(given, settings),
         )
-        return self._draw(order, given, on_step=on_step, show=progress, batch_size=batch_size)
+        # Before drawing: upscalers' weights may have to be fetched, and prompts may be refused.
+        upscale, device = settings.upscale, self.model.device
+        upscaler = make_upscaler(upscale, vae=self.vae, device=device, show=progress)
+        self.processor.prompts(order.prompts)
+        size, pictures = batch_size_for(settings, batch_size), list[Image.Image]()
+        with step_bar(order, batch_size=size, on_step=on_step, show=progress) as advance:
+            for drawn in self._draw(order, given, on_step=advance, batch_size=size):
+                for picture in upscaler(drawn):
+                    pictures.append(picture)
+                    if on_picture is not None:
+                        on_picture(len(pictures) - 1, picture)
+        return pictures
 
     def _draw(
-        self,
-        order: Order,
-        given: GivenPicture,
-        *,
-        on_step: OnStep | None,
-        show: bool,
-        batch_size: int | None,
-    ) -> list[Image.Image]:
-        """Plan, draw and put back what a mask keeps; of a picture's candidates the best stays."""
-        upscale, device = order.settings.upscale, self.model.device
-        # Before drawing: its weights may have to be fetched, and cannot always be.
-        upscaler = make_upscaler(upscale, vae=self.vae, device=device, show=show)
-        order = self.planned(order, batch_size)
-        drawer, jobs = self.drawer(order), order.jobs
-        pictures = draw_with_bar(drawer, jobs, on_step=on_step, show=show, batch_size=batch_size)
-        return upscaler(self.finished(order, given.keep(pictures)))
+        self, order: Order, given: GivenPicture, *, on_step: OnStep, batch_size: int
+    ) -> Iterator[list[Image.Image]]:
+        """Plan, draw and put back what a mask keeps; give the pictures that each batch finishes."""
+        jobs, candidates, drawer = list[PictureJob](), list[Image.Image](), None
+        for first in range(0, len(order.jobs), batch_size):
+            batch = self._planned(order, order.jobs[first : first + batch_size])
+            if drawer is None or not drawer.has_read(batch):
+                drawer = self.drawer(order, batch, on_step=on_step)
+            candidates += given.keep(drawer.draw(batch, first_picture=first))
+            jobs += batch
+            # The last picture's candidates may go on in the next batch.
+            end = len(jobs) - len(jobs) % order.settings.best_of
+            yield self.finished(order, jobs[:end], candidates[:end])
+            del jobs[:end], candidates[:end]
 
     def _original(self, given: GivenPicture, settings: DrawingSettings) -> Original | None:
         size, device = self.image_size, self.model.device
@@ -154,53 +174,60 @@ class JanusFlow:
         source = shown if given.invert else unconditional(shown)
         return inverted(original, self.model, source, settings=settings)
 
-    def planned(self, order: Order, batch_size: int | None = None) -> Order:
-        """The order with a plan for every picture, where it wants them."""
+    def plan(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+        """What is drawn instead of prompts that are planned, each with its picture's seed."""
+        return plan_prompts(self._answer, prompts, seeds)
+
+    def _planned(self, order: Order, jobs: list[PictureJob]) -> list[PictureJob]:
+        """The jobs with plans, where the order wants them."""
         if not self.wants_plans(order):
-            return order
-        size, best_of = batch_size_for(order.settings, batch_size), order.settings.best_of
-        pictures = order.asked[: len(order.jobs) // best_of]
-        plans = [
-            plan
-            for seed in of_candidates(order.first_seed, best_of)
-            for plan in plan_prompts(self.answer, pictures, first_seed=seed, batch_size=size)
-        ]
-        return replace(order, plans=tuple(plans))
+            return jobs
+        plans = self.plan([job.prompt for job in jobs], [job.seed for job in jobs])
+        return [replace(job, plan=plan) for job, plan in zip(jobs, plans, strict=True)]
 
     def wants_plans(self, order: Order) -> bool:
         """Whether the order's prompts are planned first."""
         learnt, original = self.model.config.plans, order.original
         return plans_first(order.settings, has_learnt=learnt, has_original=original is not None)
 
-    def drawer(self, order: Order) -> Drawer:
-        """Read the order's prompts, all of them once."""
-        negative = None
-        if order.negative_prompt is not None:
-            negative = as_prompt(self.processor.prompts([order.negative_prompt]))
-        prompts = read_prompts(
+    def drawer(self, order: Order, jobs: Sequence[PictureJob], *, on_step: OnStep | None) -> Drawer:
+        """Read what the jobs draw, every text once."""
+        texts = list(dict.fromkeys(job.read for job in jobs))
+        prompts = read_texts(
             self.model,
-            as_prompt(self.processor.prompts(order.read)),
-            negative=negative,
+            self.processor,
+            texts,
             is_guided=order.settings.is_guided,
+            negative_prompt=order.negative_prompt,
         )
         return Drawer(
             model=self.model,
             vae=self.vae,
+            texts=texts,
             prompts=prompts,
             settings=order.settings,
             original=order.original,
+            on_step=on_step,
         )
 
-    def finished(self, order: Order, candidates: list[Image.Image]) -> list[Image.Image]:
-        """Put on an order's pictures how they were drawn, and keep the best where it wants them."""
-        recorded = self._with_records(order, candidates)
-        number = order.settings.best_of
-        return best_of_each(recorded, order.asked, number=number, scorer=self.scorer)
+    def finished(
+        self, order: Order, jobs: Sequence[PictureJob], candidates: Sequence[Image.Image]
+    ) -> list[Image.Image]:
+        """Put on candidates how they were drawn, and keep each picture's best.
 
-    def _with_records(self, order: Order, pictures: list[Image.Image]) -> list[Image.Image]:
-        return [
+        Args:
+            order: what they were drawn for.
+            jobs: some of the order's, with all candidates of their pictures.
+            candidates: one a job.
+        """
+        recorded = [
             order.record(job, model=self.name).attach(picture)
-            for job, picture in zip(order.jobs, pictures, strict=True)
+            for job, picture in zip(jobs, candidates, strict=True)
+        ]
+        number = order.settings.best_of
+        return [
+            best(recorded[first : first + number], jobs[first].prompt, self.scorer)
+            for first in range(0, len(jobs), number)
         ]
 
     # ---- seeing -------------------------------------------------------------------------------
@@ -253,13 +280,20 @@ class JanusFlow:
         settings = AnsweringSettings(
             max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
         )
-        return answer_texts(
-            self.model,
-            self.processor,
-            self.read(conversations, allow_paths=allow_paths),
-            settings=settings,
-            first_seed=chosen(seed),
-        )
+        first = chosen(seed)
+        seeds = range(first, first + len(conversations))
+        return self._answer(conversations, settings, seeds, allow_paths=allow_paths)
+
+    def _answer(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        settings: AnsweringSettings,
+        seeds: Sequence[int],
+        *,
+        allow_paths: bool = False,
+    ) -> list[str]:
+        batch = self.read(conversations, allow_paths=allow_paths)
+        return answer_texts(self.model, self.processor, batch, settings=settings, seeds=seeds)
 
     def stream(
         self,
@@ -289,7 +323,7 @@ class JanusFlow:
             self.processor,
             self.read([messages], allow_paths=allow_paths),
             settings=settings,
-            first_seed=chosen(seed),
+            seed=chosen(seed),
         )
 
     def log_likelihood(self, images: Pictures, question: str, answer: str) -> float:
@@ -311,23 +345,5 @@ class JanusFlow:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write everything `janusflow.load` needs, the VAE included, in our layout."""
-        if self.is_quantized:
-            raise CheckpointError(
-                f"{folder}: {self.name} was loaded with quantize, its weights are gone: load it "
-                "without and save that."
-            )
-        if self.offloading is not None:
-            raise CheckpointError(
-                f"{folder}: {self.name} was loaded with offload={self.offloading.mode}, most of "
-                "its weights are not in memory: load it without and save that."
-            )
+        check_whole(self.name, folder, is_quantized=self.is_quantized, offloading=self.offloading)
         write_folder(Path(folder), model=self.model, processor=self.processor, vae=self.vae)
-
-
-def as_prompt(batch: PromptBatch) -> Prompt:
-    """The processor's batch as the model's: neither box of the figure knows the other."""
-    return Prompt(
-        token_ids=batch.token_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-    )

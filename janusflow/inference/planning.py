@@ -17,8 +17,8 @@ from janusflow.processing.templates import planning_question
 HOW = AnsweringSettings(max_new_tokens=160, temperature=0.5, top_p=0.7)
 """Drawn, so that seeds give layouts of their own, but from what is likely."""
 
-Answer = Callable[..., list[str]]
-"""`JanusFlow.answer`."""
+Answer = Callable[[list[list[Message]], AnsweringSettings, Sequence[int]], list[str]]
+"""From conversations, settings and a seed for each to the answers."""
 
 
 def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_original: bool) -> bool:
@@ -37,29 +37,10 @@ def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_original: bo
     )
 
 
-def plan_prompts(
-    answer: Answer, prompts: Sequence[str], *, first_seed: int, batch_size: int
-) -> list[str]:
-    """Plan every picture; a plan depends on its prompt and on the picture's seed only.
-
-    Args:
-        answer: answers conversations side by side.
-        prompts: one a picture.
-        first_seed: the seed of the first picture; the others follow.
-        batch_size: plans made side by side.
-    """
-    plans: list[str] = []
-    for first in range(0, len(prompts), batch_size):
-        part = prompts[first : first + batch_size]
-        answers = answer(
-            [conversation(prompt) for prompt in part],
-            max_new_tokens=HOW.max_new_tokens,
-            temperature=HOW.temperature,
-            top_p=HOW.top_p,
-            seed=first_seed + first,
-        )
-        plans += [usable(plan, prompt) for plan, prompt in zip(answers, part, strict=True)]
-    return plans
+def plan_prompts(answer: Answer, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Plan pictures side by side; a plan depends on its prompt and on the picture's seed only."""
+    answers = answer([conversation(prompt) for prompt in prompts], HOW, seeds)
+    return [usable(plan, prompt) for plan, prompt in zip(answers, prompts, strict=True)]
 
 
 def usable(plan: str, prompt: str) -> str:

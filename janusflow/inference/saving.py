@@ -5,11 +5,33 @@ from pathlib import Path
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+from janusflow.config.errors import CheckpointError
+from janusflow.inference.offload import Offloading
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
+
+
+def check_whole(
+    name: str, folder: str | Path, *, is_quantized: bool, offloading: Offloading | None
+) -> None:
+    """Refuse to write a model whose weights are no longer all there.
+
+    Raises:
+        CheckpointError: they were quantized, or are not in memory.
+    """
+    if is_quantized:
+        raise CheckpointError(
+            f"{folder}: {name} was loaded with quantize, its weights are gone: load it without and "
+            "save that."
+        )
+    if offloading is not None:
+        raise CheckpointError(
+            f"{folder}: {name} was loaded with offload={offloading.mode}, most of its weights are "
+            "not in memory: load it without and save that."
+        )
 
 
 def write_folder(

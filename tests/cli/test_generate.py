@@ -1,14 +1,16 @@
 """`janusflow generate`: files, records, JSON, refusals."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 from PIL import Image
 
 from janusflow.cli.generate import numbered
+from janusflow.inference.batches import Drawer, PictureJob
 from janusflow.inference.metadata import read_record
 
 Run = Callable[..., Result]
@@ -38,6 +40,25 @@ def test_several_pictures_are_numbered_and_described_as_json(run: Run, tiny_fold
     ]
     assert all(Path(p["path"]).is_file() for p in report["pictures"])
     assert report["seconds"] > 0
+
+
+def test_a_broken_off_call_leaves_the_pictures_drawn_so_far(
+    run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    draw = Drawer.draw
+
+    def stop(drawer: Drawer, jobs: Sequence[PictureJob], *, first_picture: int) -> Any:
+        if first_picture == 2:
+            raise KeyboardInterrupt
+        return draw(drawer, jobs, first_picture=first_picture)
+
+    monkeypatch.setattr(Drawer, "draw", stop)
+    given = ("-m", tiny_folder, "-n", 4, "--steps", 1, "--seed", 3, "--batch-size", 1)
+    assert run("generate", "one", *given).exit_code != 0
+    assert sorted(path.name for path in Path().glob("out*")) == ["out-1.png", "out-2.png"]
+    record = read_record(Path("out-2.png"))
+    assert record is not None
+    assert record.seed == 4
 
 
 def test_the_extension_decides_the_format(run: Run, tiny_folder: Path):

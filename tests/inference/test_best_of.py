@@ -12,7 +12,7 @@ from PIL import Image
 
 import janusflow
 from janusflow.config.errors import ConfigError
-from janusflow.inference.best_of import best_of_each, own_judgement
+from janusflow.inference.best_of import own_judgement
 from janusflow.inference.conversing import question_message
 from janusflow.inference.metadata import record_of
 from janusflow.inference.pipeline import JanusFlow
@@ -66,9 +66,9 @@ def test_candidates_have_their_own_seeds_and_the_best_is_kept_with_its_own(
     kept = jf.generate(["one", "둘"], steps=1, seed=5, best_of=3)
     assert seeds(kept) == [1_000_005, 6]
     assert scorer.asked == [
-        (seed, prompt)
-        for first in (5, 1_000_005, 2_000_005)
-        for seed, prompt in ((first, "one"), (first + 1, "둘"))
+        (seed + candidate, prompt)
+        for seed, prompt in ((5, "one"), (6, "둘"))
+        for candidate in (0, 1_000_000, 2_000_000)
     ]
     (again,) = jf.generate("one", steps=1, seed=1_000_005)
     assert np.abs(np.asarray(again, dtype=int) - np.asarray(kept[0], dtype=int)).max() <= 1
@@ -145,10 +145,6 @@ def test_pictures_are_asked_about_in_the_words_of_their_prompt():
     model = Says("빨간 원", yes=0.5)
     own_judgement(model)(RED, "빨간 원")
     assert model.asked[0] == "그림을 설명해 줘."
-
-
-def test_of_no_candidates_none_is_kept():
-    assert best_of_each([], [], number=3, scorer=lambda *_: 0.0) == []
 
 
 def test_fewer_than_one_is_refused(jf: JanusFlow):

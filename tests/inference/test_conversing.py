@@ -43,7 +43,8 @@ def test_answers_look_ahead_in_pictures_alone_and_do_not_depend_on_the_batch():
     settings = AnsweringSettings(max_new_tokens=NUM_TOKENS)
 
     def answers(batch: ConversationBatch) -> list[str]:
-        return answer_texts(jf.model, jf.processor, batch, settings=settings, first_seed=0)
+        seeds = range(len(batch.token_ids))
+        return answer_texts(jf.model, jf.processor, batch, settings=settings, seeds=seeds)
 
     batch = jf.processor.conversations(asked)
     assert batch.attention_mask.min() == 0

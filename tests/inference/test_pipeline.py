@@ -111,6 +111,50 @@ def test_on_step_sees_every_step_and_previews_tend_to_the_picture(jf: JanusFlow)
     assert difference(seen[0].state[0], pictures[0]) > 10
 
 
+@pytest.mark.parametrize(
+    ("best_of", "finished_in"),
+    [(1, [2, 2, 1]), (2, [1, 1, 1, 1, 1]), (3, [0, 1, 1, 0, 1, 1, 0, 1])],
+)
+def test_pictures_are_given_as_soon_as_their_batch_is_drawn(
+    jf: JanusFlow, monkeypatch: pytest.MonkeyPatch, best_of: int, finished_in: list[int]
+):
+    monkeypatch.setattr(jf, "scorer", lambda picture, _: picture.getpixel((0, 0))[0])
+    batches: list[list[tuple[int, Image.Image]]] = []
+    returned = jf.generate(
+        ["one", "둘", "three", "넷", "five"],
+        steps=1,
+        seed=4,
+        batch_size=2,
+        best_of=best_of,
+        on_step=lambda _: batches.append([]),
+        on_picture=lambda index, picture: batches[-1].append((index, picture)),
+    )
+    assert [len(batch) for batch in batches] == finished_in
+    assert [pair for batch in batches for pair in batch] == list(enumerate(returned))
+
+
+def test_what_is_drawn_when_a_call_is_broken_off_was_given(jf: JanusFlow):
+    given: dict[int, Image.Image] = {}
+
+    def stop(step: DrawingStep) -> None:
+        if step.first_picture == 4:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"steps": 1, "seed": 0, "batch_size": 2}
+    with pytest.raises(KeyboardInterrupt):
+        jf.generate(PROMPT, num_images=6, **settings, on_step=stop, on_picture=given.__setitem__)
+    whole = jf.generate(PROMPT, num_images=4, **settings)
+    assert given == dict(enumerate(whole))
+
+
+def test_a_bad_prompt_is_refused_before_the_first_is_drawn(jf: JanusFlow):
+    steps: list[DrawingStep] = []
+    bad = jf.processor.settings.tags.image
+    with pytest.raises(PromptError, match="describe in words only"):
+        jf.generate([PROMPT, bad], steps=1, batch_size=1, on_step=steps.append)
+    assert steps == []
+
+
 def test_previews_are_decoded_only_when_looked_at(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch):
     decoded: list[int] = []
     decode = jf.vae.decode

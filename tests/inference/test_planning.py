@@ -32,28 +32,25 @@ class Answers:
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def __call__(self, conversations: Sequence[Any], *, seed: int, **_: Any) -> list[str]:
+    def __call__(self, conversations: Sequence[Any], _: Any, seeds: Sequence[int]) -> list[str]:
         self.calls.append(len(conversations))
         return [
-            f" {talk[-1]['content'][-1]['text'].split()[-1]} {seed + i} "
-            for i, talk in enumerate(conversations)
+            f" {talk[-1]['content'][-1]['text'].split()[-1]} {seed} "
+            for talk, seed in zip(conversations, seeds, strict=True)
         ]
 
 
-def test_a_plan_depends_on_its_prompt_and_seed_however_many_are_made_side_by_side():
-    prompts = ["one", "two", "three", "four", "five"]
-    together, apart = Answers(), Answers()
-    plans = plan_prompts(together, prompts, first_seed=7, batch_size=5)
-    assert plans == ["one 7", "two 8", "three 9", "four 10", "five 11"]
-    assert plan_prompts(apart, prompts, first_seed=7, batch_size=2) == plans
-    assert (together.calls, apart.calls) == ([5], [2, 2, 1])
+def test_pictures_are_planned_side_by_side_each_from_its_prompt_and_seed():
+    answers = Answers()
+    assert plan_prompts(answers, ["one", "two"], [7, 1_000_007]) == ["one 7", "two 1000007"]
+    assert answers.calls == [2]
 
 
 def test_an_empty_plan_leaves_the_prompt():
-    def silent(conversations: Sequence[Any], **_: Any) -> list[str]:
+    def silent(conversations: Sequence[Any], *_: Any) -> list[str]:
         return [" "] * len(conversations)
 
-    assert plan_prompts(silent, [PROMPT], first_seed=0, batch_size=1) == [PROMPT]
+    assert plan_prompts(silent, [PROMPT], [0]) == [PROMPT]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
-from janusflow.inference.drawing import read_prompts
-from janusflow.inference.pipeline import as_prompt
+from janusflow.inference.reading import read_texts
 from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
 from janusflow.model.rows import NOBODY, Rows
 from janusflow.training.loop import backward
@@ -220,9 +219,7 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
     samples = draw(sources, "generation", "generation")
     batch = make_collator(model)(samples)
     prompts = [s.prompt for s in samples if isinstance(s, GenerationSample)]
-    read = read_prompts(
-        model, as_prompt(run_processor().prompts(prompts)), negative=None, is_guided=True
-    )
+    read = read_texts(model, run_processor(), prompts, is_guided=True)
     x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.6])
 
     def trained(*is_dropped: bool) -> Tensor:
