@@ -1,7 +1,7 @@
 """Many pictures: split into batches, each picture with its own noise, each decoded once."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -236,3 +236,13 @@ def step_bar(
                 on_step(step)
 
         yield advance
+
+
+def collected(pictures: Iterable[Image.Image], on_picture: OnPicture | None) -> list[Image.Image]:
+    """All pictures; each is told of as it comes."""
+    found: list[Image.Image] = []
+    for index, picture in enumerate(pictures):
+        found.append(picture)
+        if on_picture is not None:
+            on_picture(index, picture)
+    return found

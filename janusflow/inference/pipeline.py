@@ -21,6 +21,7 @@ from janusflow.inference.batches import (
     Order,
     PictureJob,
     batch_size_for,
+    collected,
     step_bar,
 )
 from janusflow.inference.best_of import best, own_judgement
@@ -119,8 +120,7 @@ class JanusFlow:
             mask: white is drawn anew, black keeps the pixels of `init_image`.
             invert: what `init_image` shows, or "": start from its own noise (inversion.py).
             on_step: called after every step of a batch with a DrawingStep, for previews.
-            on_picture: called with each picture's place in the result and the picture, finished, as
-                soon as its batch is: nothing is lost of a long call that is broken off.
+            on_picture: called with each picture's place and the picture once its batch is finished.
             progress: show a bar on stderr.
             batch_size: pictures drawn side by side; more is faster and takes more memory.
             **control: shift, numerics, grid, guidance_rescale, reuse, plan, best_of, upscale: see
@@ -136,34 +136,36 @@ class JanusFlow:
             settings=settings,
             original=self._original(given, settings),
         )
-        # Before drawing: upscalers' weights may have to be fetched, and prompts may be refused.
-        upscale, device = settings.upscale, self.model.device
-        upscaler = make_upscaler(upscale, vae=self.vae, device=device, show=progress)
-        self.processor.prompts(order.prompts)
-        size, pictures = batch_size_for(settings, batch_size), list[Image.Image]()
-        with step_bar(order, batch_size=size, on_step=on_step, show=progress) as advance:
-            for drawn in self._draw(order, given, on_step=advance, batch_size=size):
-                for picture in upscaler(drawn):
-                    pictures.append(picture)
-                    if on_picture is not None:
-                        on_picture(len(pictures) - 1, picture)
-        return pictures
+        drawn = self._draw(order, given, on_step=on_step, show=progress, batch_size=batch_size)
+        return collected(drawn, on_picture)
 
     def _draw(
-        self, order: Order, given: GivenPicture, *, on_step: OnStep, batch_size: int
-    ) -> Iterator[list[Image.Image]]:
-        """Plan, draw and put back what a mask keeps; give the pictures that each batch finishes."""
+        self,
+        order: Order,
+        given: GivenPicture,
+        *,
+        on_step: OnStep | None,
+        show: bool,
+        batch_size: int | None,
+    ) -> Iterator[Image.Image]:
+        """Plan, draw and put back what a mask keeps; of each picture's candidates the best."""
+        # Before drawing: upscalers' weights may have to be fetched, and prompts may be refused.
+        upscale, device = order.settings.upscale, self.model.device
+        upscaler = make_upscaler(upscale, vae=self.vae, device=device, show=show)
+        self.processor.prompts(order.prompts)
+        size = batch_size_for(order.settings, batch_size)
         jobs, candidates, drawer = list[PictureJob](), list[Image.Image](), None
-        for first in range(0, len(order.jobs), batch_size):
-            batch = self._planned(order, order.jobs[first : first + batch_size])
-            if drawer is None or not drawer.has_read(batch):
-                drawer = self.drawer(order, batch, on_step=on_step)
-            candidates += given.keep(drawer.draw(batch, first_picture=first))
-            jobs += batch
-            # The last picture's candidates may go on in the next batch.
-            end = len(jobs) - len(jobs) % order.settings.best_of
-            yield self.finished(order, jobs[:end], candidates[:end])
-            del jobs[:end], candidates[:end]
+        with step_bar(order, batch_size=size, on_step=on_step, show=show) as advance:
+            for first in range(0, len(order.jobs), size):
+                batch = self._planned(order, order.jobs[first : first + size])
+                if drawer is None or not drawer.has_read(batch):
+                    drawer = self.drawer(order, batch, on_step=advance)
+                candidates += given.keep(drawer.draw(batch, first_picture=first))
+                jobs += batch
+                # The last picture's candidates may go on in the next batch.
+                end = len(jobs) - len(jobs) % order.settings.best_of
+                yield from upscaler(self.finished(order, jobs[:end], candidates[:end]))
+                del jobs[:end], candidates[:end]
 
     def _original(self, given: GivenPicture, settings: DrawingSettings) -> Original | None:
         size, device = self.image_size, self.model.device
@@ -215,10 +217,7 @@ class JanusFlow:
     ) -> list[Image.Image]:
         """Put on candidates how they were drawn, and keep each picture's best.
 
-        Args:
-            order: what they were drawn for.
-            jobs: some of the order's, with all candidates of their pictures.
-            candidates: one a job.
+        There is one a job; the jobs are some of the order's, all of their pictures.
         """
         recorded = [
             order.record(job, model=self.name).attach(picture)
