@@ -33,7 +33,7 @@ from janusflow.config.errors import ImageError
 def command(
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT", help="What to draw.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write; several are numbered.")
+        Path, typer.Option("--output", "-o", help="File; several are numbered, written as drawn.")
     ] = Path("out.png"),
     num_images: Annotated[
         int, typer.Option("--num-images", "-n", min=1, help="Pictures of each prompt.")
