@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache
 
 from janusflow.config.errors import ConfigError
 from janusflow.model.attention import llm_mask
+from janusflow.model.cache import growing_cache
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PromptCache
 
@@ -90,7 +90,7 @@ def read_embeds(
     """Read conversations: the logits of their next tokens, and the cache to go on from."""
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     context = PromptCache(
-        cache=DynamicCache(config=model.config.llm_config),
+        cache=growing_cache(model.config.llm_config),
         attention_mask=attention_mask,
         next_position=positions[:, -1] + 1,
     )

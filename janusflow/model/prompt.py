@@ -5,7 +5,6 @@ Such a cache serves conversations too, before their next token.
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -14,6 +13,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from janusflow.config.errors import ConfigError
+from janusflow.model.cache import GrowingLayer, ReadOnlyLayer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +30,6 @@ class Prompt:
     def __len__(self) -> int:
         """Tokens per row, padding included."""
         return self.token_ids.shape[1]
-
-
-class _ReadOnlyLayer(DynamicLayer):
-    """Shows a block its prompt's keys and values before its own, which are not kept.
-
-    No block needs another's, so only one block's are in memory at a time.
-    """
-
-    def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        assert layer.keys is not None
-        assert layer.values is not None
-        self.lazy_initialization(layer.keys, layer.values)
-        self.keys, self.values = self._prompt = layer.keys, layer.values
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """All keys and values of the block."""
-        keys, values = self._prompt
-        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +51,9 @@ class PromptCache:
         """The cache for one pass of more tokens, after which it is as it was."""
         cache = copy.copy(self.cache)
         cache.layers = [
-            _ReadOnlyLayer(layer) if type(layer) is DynamicLayer else copy.copy(layer)
+            ReadOnlyLayer(layer)
+            if isinstance(layer, DynamicLayer) and not layer.is_sliding
+            else copy.copy(layer)
             for layer in self.cache.layers
         ]
         return cache
@@ -147,17 +128,20 @@ def join(caches: list[PromptCache]) -> PromptCache:
             [torch.nn.functional.pad(part, (0, 0, length - part.shape[-2], 0)) for part in parts]
         )
 
-    together = DynamicCache()
+    cache = copy.copy(caches[0].cache)
+    cache.layers = []
     for index, layers in enumerate(zip(*(cache.cache.layers for cache in caches), strict=True)):
         if any(layer.is_sliding for layer in layers):
             raise ConfigError(
                 f"layer {index} of the LLM keeps a sliding window of positions: rows of different "
                 "length cannot share its cache. Read them one by one."
             )
-        keys = joined([layer.keys for layer in layers])
-        together.update(keys, joined([layer.values for layer in layers]), index)
+        keys, values = ([getattr(each, name) for each in layers] for name in ("keys", "values"))
+        layer = GrowingLayer()
+        layer.update(joined(keys), joined(values))
+        cache.layers.append(layer)
     return PromptCache(
-        cache=together,
+        cache=cache,
         attention_mask=joined([cache.attention_mask[..., None] for cache in caches])[..., 0],
         next_position=torch.cat([cache.next_position for cache in caches]),
     )
