@@ -1,13 +1,16 @@
-"""The C library's heap under CPU inference, where it is glibc; elsewhere nothing is done.
+"""What stays in the process's memory under CPU inference; on Linux, elsewhere nothing is done.
 
 glibc gives large blocks back to the system as soon as they are free, and a step of drawing asks
 for the same blocks again: the system then clears every page anew, 6% of a step's time.
 """
 
 import ctypes
+import mmap
 import os
 import sys
 from typing import Any
+
+from torch import Tensor
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """mallopt(3)."""
@@ -34,6 +37,19 @@ def return_freed_memory() -> None:
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def forget_pages(mapped: Tensor) -> None:
+    """Drop the pages of a mapped file that hold this tensor and nothing else.
+
+    They count as memory of the process until then. Whoever looks at them again reads the file;
+    what is no view of an unchanged file is lost.
+    """
+    advise = _function("madvise")
+    first = -(-mapped.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    size = (mapped.data_ptr() + mapped.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
+    if advise is not None and size > 0:
+        advise(ctypes.c_void_p(first), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
 
 
 def _function(name: str) -> Any:

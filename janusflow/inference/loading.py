@@ -4,20 +4,19 @@ A name is `mini`, a folder (ours, the release's, or a training run's), or a hub 
 downloaded but a hub id's own files, and those only if they are not cached.
 """
 
-import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import nn
 
 import janusflow.mini
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.inference.heap import keep_freed_memory, return_freed_memory
+from janusflow.inference.first_use import mapped_model
+from janusflow.inference.heap import keep_freed_memory
 from janusflow.inference.offload import Offloading, check_offload, offload_vae, offloaded_model
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.quantization import check_quantization, quantize_llm
 from janusflow.interop.hub import CONFIG, find_folder
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import load_vae
@@ -71,15 +70,12 @@ def load(
         check_offload(offload, quantize=quantize, compile=compile)
         offloading = Offloading(offload, device=target, dtype=kind)
     folder = find_model(name)
-    if offloading is None:
-        on_placed = None if quantize is None else quantize_placed
-        model = load_model(folder, dtype=kind, device=target, on_placed=on_placed)
-    else:
+    if offloading is not None:
         model = offloaded_model(folder, offloading)
-    if quantize is not None:
-        quantize_llm(model)
-    if compile:
-        model.llm.base_model.compile()
+    elif compile or target.type != "cpu":
+        model = whole_model(folder, kind, target, quantize=quantize, compile=compile)
+    else:
+        model = mapped_model(folder, kind, quantize=quantize)
     read_vae = partial(load_vae, vae or model.config.vae, beside=folder, dtype=kind)
     autoencoder = read_vae(device=target)
     check_latents(model, autoencoder)
@@ -95,6 +91,18 @@ def load(
         is_quantized=quantize is not None,
         offloading=offloading,
     )
+
+
+def whole_model(
+    folder: Path, dtype: torch.dtype, device: torch.device, *, quantize: str | None, compile: bool
+) -> JanusFlowForConditionalGeneration:
+    """The model of a folder with every weight in its place."""
+    model = load_model(folder, dtype=dtype, device=device)
+    if quantize is not None:
+        quantize_llm(model.llm)
+    if compile:
+        model.llm.base_model.compile()
+    return model
 
 
 def find_model(name: str | Path) -> Path:
@@ -160,41 +168,3 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
             f"dtype={name!r}: use auto, float32 or bfloat16 (in float16 the VAE overflows)."
         )
     return DTYPES[name]
-
-
-def check_quantization(name: str, device: torch.device) -> None:
-    """Refuse what `quantize_llm` cannot do."""
-    if name != "int8":
-        raise ConfigError(f"quantize={name!r}: use int8, or None for the full weights.")
-    if device.type != "cpu":
-        raise ConfigError(
-            f"quantize={name!r} on {device.type}: its kernels are for the CPU: use device=cpu, or "
-            "dtype=bfloat16 to halve the memory."
-        )
-
-
-def quantize_placed(model: JanusFlowForConditionalGeneration, name: str) -> None:
-    """Quantize a linear layer of the LLM as it is loaded: there is one in float32 at a time."""
-    owner, _, leaf = name.rpartition(".")
-    linear = model.get_submodule(name)
-    if owner.startswith("llm") and isinstance(linear, nn.Linear):
-        _quantize(model.get_submodule(owner), {leaf})
-        # torch.ao leaves cycles behind, which would keep the layer until they are collected; and
-        # what is freed of the 8-bit weights before they were packed stays in the process's heap.
-        linear.weight.data = linear.weight.new_empty(0)
-        return_freed_memory()
-
-
-def quantize_llm(model: JanusFlowForConditionalGeneration) -> None:
-    """Replace the language model's linear layers by 8-bit ones, activations scaled as they come."""
-    _quantize(model.llm, {nn.Linear})
-
-
-def _quantize(module: nn.Module, layers: set[Any]) -> None:
-    """Replace the layers of these types or names within a module."""
-    with warnings.catch_warnings():
-        # torch.ao is deprecated, and still the fastest there is on CPUs without VNNI: 2 times
-        # float32, where torchao's int8 is 29 times slower.
-        warnings.simplefilter("ignore", category=DeprecationWarning)
-        warnings.simplefilter("ignore", category=UserWarning)
-        torch.ao.quantization.quantize_dynamic(module, layers, dtype=torch.qint8, inplace=True)

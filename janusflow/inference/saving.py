@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import nn
 
 from janusflow.config.errors import CheckpointError
 from janusflow.inference.offload import Offloading
@@ -41,7 +42,9 @@ def write_folder(
     processor: JanusFlowProcessor,
     vae: AutoencoderKL,
 ) -> None:
-    """Write our layout."""
+    """Write our layout, every weight in the model's dtype."""
+    # What has not run yet may be as its file has it (first_use.py).
+    nn.Module.to(model, model.dtype)
     write_model(model, folder)
     processor.save_pretrained(folder)
     vae.save_pretrained(folder / SUBFOLDER)

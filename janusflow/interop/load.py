@@ -7,7 +7,7 @@ our own layout too: `from_pretrained` keeps whole files mapped, 1.5 times for bf
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,16 +30,12 @@ from janusflow.interop.weight_files import WeightFiles
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
-OnPlaced = Callable[[JanusFlowForConditionalGeneration, str], None]
-"""Told the model and the name of a module that has just been given all of its own weights."""
-
 
 def load_model(
     folder: str | Path,
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
-    on_placed: OnPlaced | None = None,
 ) -> JanusFlowForConditionalGeneration:
     """Load whichever layout the folder has; `dtype=None` keeps every weight as it is stored.
 
@@ -47,24 +43,26 @@ def load_model(
         folder: of the model.
         dtype: of its weights.
         device: where they go.
-        on_placed: may replace each module as soon as its weights are there.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the weights do not fit the config.json.
     """
     model, weights = open_model(folder)
-    _fill(model, weights.read(weights.names), dtype, device, on_placed)
+    _fill(model, weights.read(weights.names), dtype, device)
     return model
 
 
 def open_model(
-    folder: str | Path, *, token_ids: TokenIds | None = None
+    folder: str | Path, *, token_ids: TokenIds | None = None, remap: bool = True
 ) -> tuple[JanusFlowForConditionalGeneration, "StoredWeights"]:
-    """A model without memory, and where its weights are read; errors are those of `load_model`."""
+    """A model without memory, and where its weights are read; errors are those of `load_model`.
+
+    `remap=False` suits whoever keeps views of the files (`WeightFiles`).
+    """
     folder = Path(folder)
     settings = read_settings(folder)
     if is_official(settings):
-        files = WeightFiles(folder)
+        files = WeightFiles(folder, remap=remap)
         ids = token_ids or read_token_ids(folder)
         model = without_memory(config_from_official(settings, token_ids=ids))
         return model, _released(model, files, where=str(folder))
@@ -73,7 +71,7 @@ def open_model(
             f"{folder}: model_type={settings.get('model_type')!r} in config.json is neither "
             f"{JanusFlowConfig.model_type!r} nor the release's 'multi_modality': pass a JanusFlow."
         )
-    files = WeightFiles(folder)
+    files = WeightFiles(folder, remap=remap)
     try:
         model = without_memory(JanusFlowConfig.from_dict(settings))
     except (ConfigError, TypeError, ValueError) as error:
@@ -88,11 +86,10 @@ def load_official(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     token_ids: TokenIds | None = None,
-    on_placed: OnPlaced | None = None,
 ) -> JanusFlowForConditionalGeneration:
     """Load a folder in the release's layout; `token_ids=None` reads them from its tokenizer."""
     model, weights = open_model(folder, token_ids=token_ids)
-    _fill(model, weights.read(weights.names), dtype, device, on_placed)
+    _fill(model, weights.read(weights.names), dtype, device)
     return model
 
 
@@ -139,11 +136,10 @@ def fill_from_official(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     where: str = "weights",
-    on_placed: OnPlaced | None = None,
 ) -> None:
     """Give a model, usually one without memory, the weights of the release, one row at a time."""
     released = _released(model, weights, where=where)
-    _fill(model, released.read(released.names), dtype, device, on_placed)
+    _fill(model, released.read(released.names), dtype, device)
 
 
 def _released(
@@ -210,16 +206,11 @@ def _fill(
     weights: Iterator[tuple[str, Tensor]],
     dtype: torch.dtype | None,
     device: torch.device | str,
-    on_placed: OnPlaced | None = None,
 ) -> None:
     for name, tensor in weights:
         # Always a copy: what the reader hands out may be a view of a mapped file.
         value = tensor.to(device=device, dtype=dtype or tensor.dtype, copy=True)
         place(model, name, value)
-        owner = name.rpartition(".")[0]
-        own = model.get_submodule(owner).parameters(recurse=False)
-        if on_placed is not None and not any(each.is_meta for each in own):
-            on_placed(model, owner)
     complete(model, device)
 
 

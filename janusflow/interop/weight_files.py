@@ -33,10 +33,16 @@ class _OpenFile(Protocol):
 
 
 class WeightFiles:
-    """Names and shapes of a folder's weights, and each weight on demand."""
+    """Names and shapes of a folder's weights, and each weight on demand.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: of the model.
+        remap: map files anew as they are read. Views that stay would keep every such mapping:
+            who keeps them says False, and sees to the pages himself.
+    """
+
+    def __init__(self, folder: Path, *, remap: bool = True) -> None:
+        self.folder, self.remap = folder, remap
         self._open_files: dict[Path, _OpenFile] = {}
         self._bytes_read = 0
         self._file_of: dict[str, Path] = {}
@@ -53,7 +59,7 @@ class WeightFiles:
     def read(self, name: str) -> Tensor:
         """One weight as stored; it may be a view of the file, so copy what is to stay."""
         path = self._file_of[name]
-        if self._bytes_read > REMAP_AFTER:
+        if self.remap and self._bytes_read > REMAP_AFTER:
             self._open_files, self._bytes_read = {}, 0
         with _explained(path):
             tensor = self._file(path).read(name)

@@ -9,12 +9,15 @@ import pytest
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
+from janusflow.inference.loading import find_model
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.saving import write_folder
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_model import save_tiny, tiny_janusflow
+from release_folder import write_release_folder
+from tiny_model import qwen3_model, save_tiny, tiny_janusflow, tiny_processor, tiny_vae
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +39,19 @@ def vae(jf: JanusFlow) -> AutoencoderKL:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder on disk, in our layout."""
     return save_tiny(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def stored_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of 16 bits: the embedded model, the release's layout, and tied embeddings in ours."""
+    root = tmp_path_factory.mktemp("stored")
+    for files in ("single", "sharded-bin"):
+        write_release_folder(root / files, files=files)
+        tiny_vae().save_pretrained(root / files / "vae")
+    write_folder(
+        root / "tied", model=qwen3_model().bfloat16(), processor=tiny_processor(), vae=tiny_vae()
+    )
+    return {"mini": find_model("mini")} | {each.name: each for each in root.iterdir()}
 
 
 class PositionCount:

@@ -8,7 +8,6 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from release_folder import write_release_folder
 from tiny_model import tiny_vae
-from torch import nn
 
 import janusflow
 from janusflow.config.errors import CheckpointError, ConfigError
@@ -16,7 +15,6 @@ from janusflow.inference import loading
 from janusflow.inference.loading import choose_device, choose_dtype, find_model, load
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.interop.convert import convert
-from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 CPU = torch.device("cpu")
 
@@ -104,46 +102,6 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path):
         find_model(tmp_path)
 
 
-def test_int8_keeps_the_model_working_and_close(jf: JanusFlow, tiny_folder: Path):
-    quantized = load(tiny_folder, device="cpu", quantize="int8")
-    assert not any(isinstance(module, nn.Linear) for module in quantized.model.llm.modules())
-    tokens = torch.arange(10, 30)[None]
-    exact, rounded = jf.model(tokens).logits, quantized.model(tokens).logits
-    assert 0 < (exact - rounded).abs().max() < 0.1 * exact.abs().max()
-    assert quantized.generate("별", steps=1, seed=0)[0].size == (64, 64)
-
-
-def test_int8_while_loading_is_int8_after_loading(tiny_folder: Path):
-    after = load(tiny_folder, device="cpu")
-    loading.quantize_llm(after.model)
-    while_loading = load(tiny_folder, device="cpu", quantize="int8")
-    tokens = torch.arange(10, 30)[None]
-    assert torch.equal(while_loading.model(tokens).logits, after.model(tokens).logits)
-
-
-def test_int8_never_holds_a_linear_layer_of_the_llm_in_float32(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """So that the float32 weights never exist all at once."""
-    in_float32: list[int] = []
-    replaced: list[int] = []
-
-    def counted(model: JanusFlowForConditionalGeneration, name: str) -> None:
-        placed = model.get_submodule(name)
-        quantize_placed(model, name)
-        if placed is not model.get_submodule(name):
-            replaced.append(placed.weight.untyped_storage().nbytes())
-        linear = [each for each in model.llm.modules() if isinstance(each, nn.Linear)]
-        in_float32.append(sum(not each.weight.is_meta for each in linear))
-
-    quantize_placed = loading.quantize_placed
-    monkeypatch.setattr(loading, "quantize_placed", counted)
-    load(tiny_folder, device="cpu", quantize="int8")
-    assert max(in_float32) == 0
-    assert len(replaced) == 2 * 7 + 1  # two blocks and the head
-    assert set(replaced) == {0}
-
-
 def test_auto_means_float32_on_a_cpu():
     assert choose_dtype("auto", CPU) == torch.float32
     assert choose_dtype("bf16", CPU) == torch.bfloat16
@@ -163,8 +121,3 @@ def test_auto_means_the_cpu_where_there_is_nothing_better():
 def test_what_cannot_be_done_is_refused_before_anything_is_read(wrong: dict[str, str]):
     with pytest.raises(ConfigError, match=next(iter(wrong.values()))):
         load("./nowhere", **wrong)
-
-
-def test_int8_off_the_cpu_is_refused():
-    with pytest.raises(ConfigError, match="cuda"):
-        loading.check_quantization("int8", torch.device("cuda"))
