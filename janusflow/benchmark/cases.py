@@ -5,7 +5,7 @@ here needs torch, and both environments import it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 Outputs = dict[str, Any]
@@ -62,7 +62,7 @@ class Answer:
 
 @runtime_checkable
 class Watch(Protocol):
-    """Measures the block it surrounds (watch.py)."""
+    """Measures the block it surrounds, the outermost one of blocks within each other (watch.py)."""
 
     def __enter__(self) -> "Watch": ...
 
@@ -94,6 +94,13 @@ class Side(Protocol):
         ...
 
 
+def _first(side: Side, request: Request, watch: Watch) -> Outputs:
+    with watch:
+        side.picture(replace(request, batch=1, steps=1), watch)
+        side.ask(replace(request, images=1, new_tokens=1), watch)
+    return {}
+
+
 def _ceilings(_: Side, request: Request, watch: Watch) -> Outputs:
     from janusflow.benchmark.ceilings import measure_ceilings
 
@@ -116,8 +123,12 @@ class Case:
     is_compared: bool = True
 
 
+FIRST = "first"
+"""A picture in one step, then a token about one, right after loading, which may put work off."""
+
 CASES: dict[str, Case] = {
     "load": Case(run=lambda side, request, watch: side.load(request, watch), is_compared=False),
+    FIRST: Case(run=_first, is_compared=False),
     "velocity": Case(run=lambda side, request, watch: side.velocity(request, watch), over="batch"),
     "picture": Case(run=lambda side, request, watch: side.picture(request, watch), over="batch"),
     "quick": Case(

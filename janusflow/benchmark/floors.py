@@ -4,8 +4,8 @@ Counted from the real modules (inference/estimate.py) as ours runs them, in the 
 for; 8-bit weights need fewer bytes and may go below.
 """
 
-from janusflow.benchmark.cases import Request
-from janusflow.benchmark.report import FIRST_TOKEN, PEAK, PER_TOKEN, PROCESSOR, WALL
+from janusflow.benchmark.cases import FIRST, Request
+from janusflow.benchmark.report import FIRST_TOKEN, PER_TOKEN, PROCESSOR, WALL
 from janusflow.benchmark.running import Plan
 from janusflow.benchmark.weights import Facts
 from janusflow.benchmark.worker import OURS
@@ -14,7 +14,7 @@ from janusflow.inference.estimate import InferenceCost, Work, Workload, estimate
 
 
 def floors(plan: Plan, facts: Facts, ceilings: dict[str, float]) -> dict[tuple[str, str], float]:
-    """Seconds and GB, by the request's label and the quantity that cannot be less.
+    """Seconds, by the request's label and the quantity that cannot be less.
 
     Args:
         plan: what was run.
@@ -22,8 +22,10 @@ def floors(plan: Plan, facts: Facts, ceilings: dict[str, float]) -> dict[tuple[s
         ceilings: operations and bytes a second, of the clock that times are read from.
     """
     clock = PROCESSOR if plan.request.device == "cpu" else WALL
-    found = {(plan.request.label, PEAK): _cost(plan.request, facts).weights / 1e9}
+    found: dict[tuple[str, str], float] = {}
     for request in plan.requests:
+        if request.case == FIRST:
+            continue
         work = _cost(plan.request_of(OURS, request), facts).work
         seconds = {name: each.times * _seconds(each, ceilings) for name, each in work.items()}
         if request.case == "velocity":

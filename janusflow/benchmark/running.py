@@ -1,8 +1,8 @@
 """The run: rounds in which both sides do the same work, one right after the other.
 
-A round starts the processes anew, so loading is measured in each. Where memory holds both models,
-the sides take turns case by case, otherwise process by process; every other round the other side
-begins.
+A round starts the processes anew, so loading and what comes first are measured in each. Where
+memory holds both models, the sides take turns case by case, otherwise process by process; every
+other round the other side begins.
 """
 
 import sys
@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from janusflow.benchmark.cases import CASES, CEILINGS, Answer, Request
+from janusflow.benchmark.cases import CASES, CEILINGS, FIRST, Answer, Request
 from janusflow.benchmark.comparing import Difference, compare, read_arrays
 from janusflow.benchmark.sides import Worker
 from janusflow.benchmark.worker import OFFICIAL, OURS
@@ -37,7 +37,7 @@ class Plan:
     """The authors' checkout; None measures ours alone."""
     official_python: str = sys.executable
     warm_up: bool = False
-    """Whether every measurement is made once before it counts."""
+    """Whether every measurement but the first is made once before it counts."""
 
     def __post_init__(self) -> None:
         for case in self.cases:
@@ -58,14 +58,16 @@ class Plan:
 
     @property
     def requests(self) -> list[Request]:
-        """All measurements of a round but loading, in order."""
+        """All measurements of a round but loading, in order; `first` is made before any other."""
         values = {"batch": self.batches, "images": self.images}
-        return [
+        found = [
             replace(self.request, case=name, **{case.over: value})
             for name, case in CASES.items()
             if name in self.cases and case.over
             for value in values[case.over]
         ]
+        is_first = bool(found) or FIRST in self.cases
+        return [replace(self.request, case=FIRST)] * is_first + found
 
     @property
     def is_exact(self) -> bool:
@@ -143,7 +145,7 @@ def _together(
 
         turn(replace(plan.request, case="load"))
         for request in plan.requests:
-            if plan.warm_up:
+            if plan.warm_up and request.case != FIRST:
                 turn(request, counts=False)
             turn(request)
         for worker in workers:

@@ -14,15 +14,19 @@ KIBI = 1024
 
 
 class Stopwatch:
-    """Measures the block it surrounds, once."""
+    """Measures the block it surrounds, once; blocks within it are part of it."""
 
     def __init__(self, device: str) -> None:
         self.is_cuda = torch.device(device).type == "cuda"
         self.seconds = self.cpu_seconds = 0.0
         self.peak_bytes = 0
         self.laps: list[float] = []
+        self._depth = 0
 
     def __enter__(self) -> "Stopwatch":
+        self._depth += 1
+        if self._depth > 1:
+            return self
         self._wait()
         if self.is_cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -32,13 +36,21 @@ class Stopwatch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         self._wait()
         self.seconds = time.perf_counter() - self._start
         self.cpu_seconds = time.process_time() - self._cpu_start
         self.peak_bytes = torch.cuda.max_memory_allocated() if self.is_cuda else peak_resident()
 
     def lap(self) -> None:
-        """Note the time since the start: processor time, or wall clock where a GPU computes."""
+        """Note the time since the start: processor time, or wall clock where a GPU computes.
+
+        Within another block nothing is noted: the outermost one is measured as a whole.
+        """
+        if self._depth > 1:
+            return
         self._wait()
         elapsed = time.perf_counter() - self._start
         self.laps.append(elapsed if self.is_cuda else time.process_time() - self._cpu_start)

@@ -8,7 +8,7 @@ import pytest
 from janusflow.benchmark.cases import Answer, Request
 from janusflow.benchmark.comparing import Difference, difference
 from janusflow.benchmark.floors import floors
-from janusflow.benchmark.report import FIRST_TOKEN, PEAK, PER_TOKEN, PROCESSOR, report
+from janusflow.benchmark.report import FIRST_TOKEN, PER_TOKEN, PROCESSOR, report
 from janusflow.benchmark.running import Measured, Plan
 from janusflow.benchmark.weights import Facts
 from janusflow.benchmark.worker import OFFICIAL, OURS
@@ -79,12 +79,10 @@ def test_the_floor_grows_by_a_solver_step_a_step(request_of_tiny: Request, facts
     assert two[key] - one[key] == pytest.approx(6 * step)
     quick = ("quick, batch 1", PROCESSOR)
     assert two[quick] - one[quick] == pytest.approx(2 * step)
-    assert one["load", PEAK] * 1e9 > facts.weight_bytes
 
 
 def test_the_floor_is_inverse_to_the_rate(request_of_tiny: Request, facts: Facts):
     plan = Plan(request=request_of_tiny)
     slow = floors(plan, facts, RATES)
     fast = floors(plan, facts, {**RATES, "flops_per_second": 2e9})
-    times = [key for key in slow if key[1] != PEAK]
-    assert {round(slow[key] / fast[key], 6) for key in times} == {2.0}
+    assert {round(slow[key] / fast[key], 6) for key in slow} == {2.0}

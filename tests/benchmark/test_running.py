@@ -69,7 +69,7 @@ def test_sides_take_turns_and_the_other_begins_in_the_next_round(
     plan = Plan(request=REQUEST, cases=("velocity",), repeats=2, official=checkout)
     measured = run(plan, weight_bytes=1, tell=silent)
     asked = [side for side, request in log if request.case != CEILINGS]
-    assert asked == [OFFICIAL, OURS, OFFICIAL, OURS, OURS, OFFICIAL, OURS, OFFICIAL]
+    assert asked == 3 * [OFFICIAL, OURS] + 3 * [OURS, OFFICIAL]
     assert FakeWorker.most_alive == 2
     assert len(measured.answers["velocity, batch 1", OURS]) == 2
     assert measured.differences["velocity, batch 1"].is_equal
@@ -81,7 +81,7 @@ def test_where_memory_is_short_one_process_lives_at_a_time(
     plan = Plan(request=REQUEST, cases=("velocity",), repeats=1, official=checkout)
     run(plan, weight_bytes=2**60, tell=silent)
     assert FakeWorker.most_alive == 1
-    assert [side for side, _ in log] == [OFFICIAL, OFFICIAL, OURS, OURS, OURS]
+    assert [side for side, _ in log] == [OFFICIAL] * 3 + [OURS] * 4
 
 
 def test_only_ours_is_quantized_and_only_quick_asks_ours_for_something_else(checkout: Path):
@@ -100,7 +100,17 @@ def test_without_a_checkout_ours_is_measured_alone(log: list[tuple[str, Request]
     measured = run(plan, weight_bytes=1, tell=silent)
     assert {side for side, _ in log} == {OURS}
     assert set(measured.ceilings) == {"flops_per_second", "bytes_per_second"}
-    assert [r.label for r in plan.requests] == ["ask, images 1", "ask, images 2"]
+    assert [r.label for r in plan.requests] == ["first", "ask, images 1", "ask, images 2"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "made"),
+    [(("load",), []), (("load", "first"), ["first"]), (("ask",), ["first", "ask, images 1"])],
+)
+def test_what_loading_put_off_is_done_before_anything_else_is_measured(
+    cases: tuple[str, ...], made: list[str]
+):
+    assert [r.label for r in Plan(request=REQUEST, cases=cases).requests] == made
 
 
 def test_a_measurement_is_made_once_more_to_warm_up(log: list[tuple[str, Request]]):
@@ -109,7 +119,8 @@ def test_a_measurement_is_made_once_more_to_warm_up(log: list[tuple[str, Request
         weight_bytes=1,
         tell=silent,
     )
-    assert [request.case for _, request in log] == ["load", "velocity", "velocity", CEILINGS]
+    asked = ["load", "first", "velocity", "velocity", CEILINGS]
+    assert [request.case for _, request in log] == asked
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,24 @@ def test_processor_time_does_not_count_waiting():
     assert watch.cpu_seconds < 0.1
 
 
+def test_blocks_within_a_block_are_measured_as_one_without_laps():
+    import time
+
+    watch = Stopwatch("cpu")
+    with watch:
+        time.sleep(0.1)
+        with watch:
+            watch.lap()
+    assert watch.seconds >= 0.1
+    assert watch.laps == []
+
+
+def test_the_first_use_is_a_picture_and_a_question_in_one_measurement(tmp_path: Path):
+    (answer,) = answers_to([replace(REQUEST, case="first")], tmp_path)
+    assert answer.laps == []
+    assert read_arrays(answer) == {}
+
+
 @needs_proc
 def test_peak_memory_is_that_of_the_block_alone():
     size = 2**27
