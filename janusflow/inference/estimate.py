@@ -14,7 +14,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import Cache
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
@@ -24,6 +24,7 @@ from janusflow.inference.loading import DTYPES, MINI, RUN_MODEL, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand
 from janusflow.interop.load import read_config, without_memory
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_without_memory
+from janusflow.model.cache import growing_cache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.costs import Meter, counting
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -198,7 +199,7 @@ class _Passes:
         pixel_values = torch.zeros(
             workload.batch, 3, vision.image_size, vision.image_size, device="meta"
         )
-        cache = DynamicCache(config=config.llm_config)
+        cache = growing_cache(config.llm_config)
         length = token_ids.shape[1]
         with self._counted("reading picture and question") as meter:
             embeds = self.model.embed_conversation(token_ids, pixel_values)
@@ -213,11 +214,10 @@ class _Passes:
         token = torch.zeros(workload.batch, 1, config.hidden_size, device="meta")
         with self._counted("answer token", times=workload.answer_tokens, cached=cached) as meter:
             self._continue(token.to(self.model.dtype), cache)
-        # The cache is copied to one more token layer by layer: what it holds is no activation.
-        self._hold(meter.peak_bytes - cached)
+        self._hold(meter.peak_bytes)
         return read * (length + workload.answer_tokens) // length
 
-    def _continue(self, embeds: Tensor, cache: DynamicCache) -> None:
+    def _continue(self, embeds: Tensor, cache: Cache) -> None:
         """One pass of the LLM as answering makes it."""
         batch, length = embeds.shape[:2]
         start = cache.get_seq_length()
@@ -275,7 +275,7 @@ class _Passes:
         self.activations = max(self.activations, int(activations))
 
 
-def cache_bytes(cache: DynamicCache) -> int:
+def cache_bytes(cache: Cache) -> int:
     """Bytes of all keys and values."""
     layers: list[Any] = cache.layers
     tensors = [each for layer in layers for each in (layer.keys, layer.values)]
