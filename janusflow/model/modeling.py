@@ -63,6 +63,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         seen_size = flow.width if config.sees_latents else config.vision_config.hidden_size
         self.begin_of_understanding = nn.Parameter(torch.zeros(1, hidden_size))
         self.understanding_encoder = SiglipVisionModel(config.vision_config)
+        self.understanding_encoder.use_head = False  # nobody uses the pooled picture
         self.understanding_aligner = nn.Linear(seen_size, hidden_size)
         self.generation_encoder = GenerationEncoder(flow, hidden_size)
         self.generation_encoder_aligner = nn.Linear(flow.width, hidden_size)
@@ -331,8 +332,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, (nn.Linear, nn.Conv2d)):
-            is_linear = isinstance(module, nn.Linear)
-            std = 0.02 if is_linear else module.weight[0].numel() ** -0.5
+            std = 0.02 if isinstance(module, nn.Linear) else module.weight[0].numel() ** -0.5
             nn.init.normal_(module.weight, std=std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
