@@ -124,8 +124,8 @@ def check_offload(mode: str, *, quantize: str | None, compile: bool) -> None:
         raise ConfigError(f"offload={mode!r}: use parts or blocks, or None to keep all in memory.")
     if quantize is not None:
         raise ConfigError(
-            f"offload={mode!r} with quantize={quantize!r}: 8-bit weights are made once, of all "
-            "weights in memory. Use one of the two."
+            f"offload={mode!r} with quantize={quantize!r}: 8-bit weights are made once and stay "
+            "in memory. Use one of the two."
         )
     if compile:
         raise ConfigError(

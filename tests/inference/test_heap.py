@@ -1,11 +1,13 @@
 """The heap keeps what steps ask for again and again: counted in page faults of a fresh process."""
 
+import mmap
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from janusflow.inference import heap, loading, quantization
 
@@ -49,6 +51,20 @@ def test_blocks_that_come_again_are_not_cleared_again(monkeypatch: pytest.Monkey
 def test_what_the_environment_says_holds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     assert not heap.keep_freed_memory()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is done")
+def test_only_pages_that_hold_nothing_else_are_forgotten():
+    """Anonymous memory that was forgotten is zero; a file's would be read again."""
+    page = mmap.PAGESIZE
+    memory = torch.frombuffer(
+        mmap.mmap(-1, 6 * page, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=torch.uint8
+    ).fill_(1)
+    heap.forget_pages(memory[page // 2 : -page // 2])
+    assert not memory[page:-page].any()
+    heap.forget_pages(memory[10:20])  # not one page of its own
+    assert memory[:page].all()
+    assert memory[-page:].all()
 
 
 def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch):
