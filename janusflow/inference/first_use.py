@@ -50,9 +50,10 @@ def mapped_model(
         quantize_head(model.llm)
         for layer in _layers(model.llm):
             layer.register_forward_pre_hook(_quantize)
+    like = model.begin_of_understanding
     for module in (model.llm.get_output_embeddings(), *_layers(model)):
-        module.register_forward_pre_hook(partial(_convert, dtype=dtype))
-    words.register_forward_hook(partial(_convert_rows, dtype=dtype))
+        module.register_forward_pre_hook(partial(_convert, like=like))
+    words.register_forward_hook(partial(_convert_rows, like=like))
     return model
 
 
@@ -70,16 +71,19 @@ def _quantize(layer: nn.Module, _: object) -> None:
         quantize_layers(layer)
 
 
-def _convert(module: nn.Module, _: object, *, dtype: torch.dtype) -> None:
-    """Convert what has not been yet, for good; gradients may be wanted later."""
+def _convert(module: nn.Module, _: object, *, like: nn.Parameter) -> None:
+    """Convert what has not been yet, for good; gradients may be wanted later.
+
+    `like` has the model's dtype, which may have been changed since it was loaded.
+    """
     with ONE_AT_A_TIME, torch.inference_mode(False):
         for weight in module.parameters():
-            if weight.dtype != dtype:
-                weight.data = _converted(weight.data, dtype)
+            if weight.dtype != like.dtype:
+                weight.data = _converted(weight.data, like.dtype)
 
 
-def _convert_rows(_module: nn.Module, _: object, rows: Tensor, *, dtype: torch.dtype) -> Tensor:
-    return rows.to(dtype)
+def _convert_rows(_module: nn.Module, _: object, rows: Tensor, *, like: nn.Parameter) -> Tensor:
+    return rows.to(like.dtype)
 
 
 def _converted(stored: Tensor, dtype: torch.dtype) -> Tensor:

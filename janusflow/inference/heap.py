@@ -45,7 +45,7 @@ def forget_pages(mapped: Tensor) -> None:
     They count as memory of the process until then. Whoever looks at them again reads the file;
     what is no view of an unchanged file is lost.
     """
-    advise = _function("madvise")
+    advise = _function("madvise") if mapped.device.type == "cpu" else None
     first = -(-mapped.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     size = (mapped.data_ptr() + mapped.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
     if advise is not None and size > 0:

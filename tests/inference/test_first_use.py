@@ -119,6 +119,13 @@ def test_a_copy_of_a_mapped_model_stands_by_itself(stored_folders: dict[str, Pat
     assert torch.equal(model(TOKENS).logits, logits)
 
 
+def test_a_dtype_that_is_changed_after_loading_is_the_models(stored_folders: dict[str, Path]):
+    model = load(stored_folders["single"], device="cpu").model.bfloat16()
+    expected = load_model(stored_folders["single"], dtype=torch.float32).bfloat16()
+    assert torch.equal(model(TOKENS).logits, expected(TOKENS).logits)
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+
+
 def test_what_inference_has_converted_can_be_trained(stored_folders: dict[str, Path]):
     model = load(stored_folders["single"], device="cpu").model
     with torch.inference_mode():
