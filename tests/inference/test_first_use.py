@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from janusflow.config.errors import CheckpointError
 from janusflow.inference.first_use import mapped_model
 from janusflow.inference.loading import load
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.interop import weight_files
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -65,6 +67,24 @@ def test_weights_that_have_not_run_have_their_values_all_the_same(
     )
     for name, weight in wanted.state_dict().items():
         assert torch.equal(found.state_dict()[name].float(), weight.float())
+
+
+def test_weights_that_stay_share_one_mapping_of_a_file(
+    stored_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[Path] = []
+
+    def counted(path: Path, **settings: str) -> Any:
+        opened.append(path)
+        return safe_open(path, **settings)
+
+    safe_open = weight_files.safe_open
+    monkeypatch.setattr(weight_files, "safe_open", counted)
+    monkeypatch.setattr(weight_files, "REMAP_AFTER", 0)
+    mapped_model(stored_folders["single"], torch.float32)
+    assert len(opened) == 1
+    load_model(stored_folders["single"])
+    assert len(opened) > 10
 
 
 def test_drawing_reads_neither_the_tower_nor_the_output_layer(stored_folders: dict[str, Path]):
