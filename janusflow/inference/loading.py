@@ -44,7 +44,7 @@ def load(
     offload: str | None = None,
     vae: str | Path | None = None,
 ) -> JanusFlow:
-    """Load a model to draw and answer with.
+    """Load a model to draw and answer with; on a CPU its layers are read when they first run.
 
     Args:
         name: "mini", a folder, or a hub id such as "deepseek-ai/JanusFlow-1.3B".
