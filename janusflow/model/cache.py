@@ -37,7 +37,7 @@ class GrowingLayer(DynamicLayer):
     """Has room behind its keys and values, so that a token more copies none of those before it.
 
     transformers' own copies all of them at every token: for two pictures in the 1.3B model a
-    third of an 8-bit token's time.
+    quarter of an 8-bit token's time.
     """
 
     def __init__(self) -> None:
