@@ -16,7 +16,7 @@ from janusflow.evaluation.runner import run_task
 from janusflow.evaluation.scenes import answer_verdict, asked
 from janusflow.evaluation.scores import shares
 from janusflow.evaluation.tasks import Task
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.mini.questions import Kind, Name, Question
 from janusflow.mini.render import render
 from janusflow.mini.scenes import position, sample_scene

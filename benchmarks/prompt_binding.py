@@ -22,8 +22,8 @@ from torch import Tensor
 import janusflow
 from janusflow.evaluation.shapes import kinds
 from janusflow.flow import point_on_path
+from janusflow.inference.drawing.reading import read_texts
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.reading import read_texts
 from janusflow.mini.captions import planned_caption
 from janusflow.mini.detector import detect
 from janusflow.mini.render import render

@@ -32,7 +32,7 @@ from janusflow.evaluation.scores import mean
 from janusflow.evaluation.shapes import Category, Wish, wishes
 from janusflow.evaluation.sweep import combinations, read_axes, value_text
 from janusflow.evaluation.tasks import Row, Task, ToDraw
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 
 DEFAULTS = DrawingSettings()

@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 
 import janusflow
-from janusflow.inference.answering import AnsweringSettings
-from janusflow.inference.conversing import question_message
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.answering.chat import question_message
+from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.batching.requests import Handle
+from janusflow.inference.batching.scheduler import StepScheduler
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.requests import Handle
-from janusflow.inference.scheduler import StepScheduler
 
 PROMPTS = (
     "a red circle",

@@ -34,7 +34,8 @@ from torch import Tensor
 import janusflow
 from janusflow.evaluation.scores import mean
 from janusflow.flow import VelocityFn, sample_noise
-from janusflow.inference.drawing import (
+from janusflow.inference.drawing.reading import as_prompt
+from janusflow.inference.drawing.sampling import (
     DrawingSettings,
     Original,
     draw_latents,
@@ -42,7 +43,6 @@ from janusflow.inference.drawing import (
     read_prompts,
 )
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.reading import as_prompt
 from janusflow.inference.upscaling.plain import resized
 from janusflow.inference.upscaling.refinement import with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler

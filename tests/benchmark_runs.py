@@ -9,7 +9,7 @@ from PIL import Image
 
 from janusflow.evaluation.registry import TaskOptions, open_task
 from janusflow.evaluation.runner import Report, RunFiles, run_task
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 
 
 @dataclass

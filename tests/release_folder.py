@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 
-from janusflow.interop.config import config_from_official
 from janusflow.interop.load import shapes_of, without_memory
 from janusflow.interop.names import official_shapes, rows_of
+from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
 
 Files = Literal["single", "sharded", "bin", "sharded-bin"]

@@ -5,12 +5,12 @@ import torch
 
 from janusflow.benchmark import inputs
 from janusflow.benchmark.cases import Outputs, Request, Watch
-from janusflow.inference.answering import AnsweringSettings, answer_tokens
-from janusflow.inference.conversing import question_message
-from janusflow.inference.drawing import guided_velocity
+from janusflow.inference.answering.chat import question_message
+from janusflow.inference.answering.decoding import AnsweringSettings, answer_tokens
+from janusflow.inference.drawing.reading import read_texts
+from janusflow.inference.drawing.sampling import guided_velocity
 from janusflow.inference.loading import load
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.reading import read_texts
 from janusflow.model.attention import pictures_of
 
 

@@ -18,10 +18,10 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from janusflow.inference.loading import mini_folder
-from janusflow.interop.config import TOWERS, config_from_official
 from janusflow.interop.load import fill_from_official, shapes_of, without_memory
 from janusflow.interop.names import Shape, official_shapes, rows_of
 from janusflow.interop.release import LLM_WIDTH, PATH_WIDTH, SETTINGS, VAE
+from janusflow.interop.release_config import TOWERS, config_from_official
 from janusflow.interop.save import save_official
 from janusflow.interop.tokens import read_token_ids
 from janusflow.interop.vae import SUBFOLDER

@@ -48,7 +48,7 @@ def command(
 
       janusflow ask clip.mp4 "What happens?" --frames 8
     """
-    from janusflow.inference.conversing import question_message
+    from janusflow.inference.answering.chat import question_message
     from janusflow.inference.loading import load
 
     if stream and as_json:
@@ -86,7 +86,7 @@ def command(
 
 
 def _open(path: str, frames: int) -> list[Any]:
-    from janusflow.processing.picture_files import open_image
+    from janusflow.processing.image_files import open_image
     from janusflow.processing.video import is_video, sample_frames
 
     return sample_frames(path, frames) if is_video(path) else [open_image(path)]

@@ -126,14 +126,14 @@ class Session:
                 self._answer(line)
 
     def _show(self, path: str) -> None:
-        from janusflow.processing.picture_files import open_image
+        from janusflow.processing.image_files import open_image
 
         picture = open_image(path)
         self.pictures.append(picture)
         typer.echo(f"({picture.width} x {picture.height} pixels: ask about it)")
 
     def _draw(self, prompt: str) -> None:
-        from janusflow.inference.metadata import save_picture
+        from janusflow.inference.drawing.metadata import save_picture
 
         (picture,) = self.jf.generate(prompt, seed=self.seed, **self.drawing)
         if self.seed is not None:
@@ -151,7 +151,7 @@ class Session:
         return path
 
     def _answer(self, question: str) -> None:
-        from janusflow.inference.conversing import question_message
+        from janusflow.inference.answering.chat import question_message
 
         asked = question_message(self.pictures, question)
         pieces = []

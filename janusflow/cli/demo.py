@@ -29,10 +29,10 @@ def command(
     """
     start = time.perf_counter()
     typer.echo(f"Loading {model} ...")
+    from janusflow.cli.demo_page.page import build_page, next_commands
+    from janusflow.cli.demo_page.showcase import PROMPTS, run_showcase
+    from janusflow.inference.drawing.metadata import save_picture
     from janusflow.inference.loading import load
-    from janusflow.inference.metadata import save_picture
-    from janusflow.inference.showcase import PROMPTS, run_showcase
-    from janusflow.inference.showcase_page import build_page, next_commands
 
     jf = load(model, device=device, dtype=dtype)
     typer.echo(f"Drawing {len(PROMPTS)} prompts, following one path, asking questions ...")

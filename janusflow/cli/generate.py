@@ -96,10 +96,10 @@ def command(
 
       janusflow generate "파란 별" "노란 하트" -n 4 --seed 1 -o pictures/shape.png
     """
+    from janusflow.inference.drawing.latents import check_size
+    from janusflow.inference.drawing.metadata import check_picture_path, record_of, save_picture
+    from janusflow.inference.drawing.outpainting import OUTPAINTING_STRENGTH, extended, read_margins
     from janusflow.inference.loading import load
-    from janusflow.inference.metadata import check_picture_path, record_of, save_picture
-    from janusflow.inference.outpainting import OUTPAINTING_STRENGTH, extended, read_margins
-    from janusflow.inference.pictures import check_size
 
     try:
         check_picture_path(output)

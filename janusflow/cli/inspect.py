@@ -40,7 +40,7 @@ def command(
 
 def _picture(path: str) -> dict[str, Any]:
     from janusflow.config.errors import ImageError
-    from janusflow.inference.metadata import read_record
+    from janusflow.inference.drawing.metadata import read_record
 
     record = read_record(Path(path))
     if record is None:

@@ -41,11 +41,15 @@ def command(
       janusflow interpolate "파란 별" --seed 1 --to-seed 2 -o star.png
     """
     from janusflow.cli.generate import numbered
-    from janusflow.inference.drawing import DrawingSettings
-    from janusflow.inference.interpolation import interpolate
+    from janusflow.inference.drawing.interpolation import interpolate
+    from janusflow.inference.drawing.metadata import (
+        check_picture_path,
+        save_animation,
+        save_picture,
+    )
+    from janusflow.inference.drawing.sampling import DrawingSettings
+    from janusflow.inference.drawing.seeds import chosen
     from janusflow.inference.loading import load
-    from janusflow.inference.metadata import check_picture_path, save_animation, save_picture
-    from janusflow.inference.seeds import chosen
 
     is_gif = output.suffix.lower() == GIF
     if not is_gif:

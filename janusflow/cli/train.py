@@ -78,7 +78,7 @@ def command(
             f"--json or settings of a dry run ({config}) without --dry-run: a run takes its "
             "settings from the recipe, or as key=value."
         )
-    from janusflow.inference.sampling import draw_and_answer
+    from janusflow.inference.previews import draw_and_answer
     from janusflow.training.processes import is_first, process_group
     from janusflow.training.recipes import run_recipes
 

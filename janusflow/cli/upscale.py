@@ -39,8 +39,8 @@ def command(
     how = read_upscaling(by)
     if how is None:
         raise typer.BadParameter(f"{by} makes nothing larger.", param_hint="--by")
+    from janusflow.inference.drawing.metadata import check_picture_path, read_record, save_picture
     from janusflow.inference.loading import choose_device, load
-    from janusflow.inference.metadata import check_picture_path, read_record, save_picture
     from janusflow.inference.upscaling.upscalers import make_upscaler
     from janusflow.processing.images import open_image
 

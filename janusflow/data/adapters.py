@@ -12,7 +12,7 @@ from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn
 from janusflow.data.tables import Table, open_table, read_json
 from janusflow.processing.conversations import read_conversation, with_pictures
-from janusflow.processing.picture_files import Picture
+from janusflow.processing.image_files import Picture
 from janusflow.processing.templates import USER
 
 LLAVA_TAG = "<image>"

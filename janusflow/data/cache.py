@@ -20,7 +20,7 @@ from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, DataError
 from janusflow.data.prepare import Drawn, Preparation
-from janusflow.processing.picture_files import Picture, read_picture_file
+from janusflow.processing.image_files import Picture, read_picture_file
 
 KEYS, VALUES, SHARDS = "keys", "values", "*.safetensors"
 

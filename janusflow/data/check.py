@@ -21,7 +21,7 @@ from janusflow.data.order import shuffled
 from janusflow.data.prepare import Drawn, Preparation, parts_of
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.data.sources import BAD_ROW_ERRORS, Source, Stream
-from janusflow.processing.picture_files import Picture, open_image
+from janusflow.processing.image_files import Picture, open_image
 
 LENGTH_SHARES = {"min": 0.0, "median": 0.5, "95%": 0.95, "max": 1.0}
 

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.model.configuration import JanusFlowConfig
+from janusflow.processing.image_files import Picture, open_image
 from janusflow.processing.images import (
     JanusFlowImageProcessor,
     crop_for_generation,
     to_latent_range,
 )
-from janusflow.processing.picture_files import Picture, open_image
 from janusflow.processing.processor import JanusFlowProcessor
 
 

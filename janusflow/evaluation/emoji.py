@@ -26,8 +26,8 @@ from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.scores import Measurement, mean, shares
 from janusflow.evaluation.tasks import Row, Task, ToAnswer, ToDraw
 from janusflow.interop.vae import decode_pictures, encode_pictures, psnr
+from janusflow.processing.image_files import open_image
 from janusflow.processing.images import to_latent_range, to_pictures
-from janusflow.processing.picture_files import open_image
 
 DATA = Path("runs/emoji/data")
 DEFAULT_LIMIT = 300

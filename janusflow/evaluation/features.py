@@ -22,7 +22,7 @@ from tqdm import tqdm
 from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.evaluation.judges import load_function
 from janusflow.inference.loading import choose_device
-from janusflow.processing.picture_files import READABLE_FORMATS, open_image
+from janusflow.processing.image_files import READABLE_FORMATS, open_image
 
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 """Of inception-2015-12-05.pt, the TorchScript of FID's own network that StyleGAN2-ADA published."""

@@ -20,7 +20,7 @@ from janusflow.evaluation.lmms_requests import (
     read_generation,
 )
 from janusflow.evaluation.tasks import NO_SYSTEM_PROMPT
-from janusflow.inference.conversing import Message
+from janusflow.inference.answering.chat import Message
 from janusflow.inference.loading import MINI, load
 
 OWN_SYSTEM_PROMPT = "own"

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.evaluation.tasks import Model
-from janusflow.inference.answering import AnsweringSettings
-from janusflow.inference.conversing import Message
+from janusflow.inference.answering.chat import Message
+from janusflow.inference.answering.decoding import AnsweringSettings
 
 Request: TypeAlias = tuple[Callable[[], Sequence[Message]], "Generation"]
 """Opens a conversation, pictures included, when its turn has come; and how to answer it."""

@@ -21,10 +21,10 @@ from janusflow.config.errors import ConfigError, DataError
 from janusflow.evaluation.answers import AnswerLog
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Drawn, Item, Model, Row, Task, ToAnswer, ToDraw
-from janusflow.inference.conversing import question_message
-from janusflow.inference.drawing import DrawingSettings
-from janusflow.inference.metadata import save_picture
-from janusflow.processing.picture_files import open_image
+from janusflow.inference.answering.chat import question_message
+from janusflow.inference.drawing.metadata import save_picture
+from janusflow.inference.drawing.sampling import DrawingSettings
+from janusflow.processing.image_files import open_image
 
 DEFAULT_BATCH_SIZE = 50
 PROBED_VALUES = 64

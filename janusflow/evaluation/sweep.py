@@ -19,7 +19,7 @@ from janusflow.evaluation.report import save
 from janusflow.evaluation.runner import ALONE, Crew, RunFiles, run_task
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Model, Task, ToDraw
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 
 Axes: TypeAlias = Mapping[str, Sequence[Any]]
 """Values by name of a drawing setting."""

@@ -1,6 +1,6 @@
 """What drawing and answering take: memory, operations, and how fast they could be at best.
 
-The real modules run on the meta device and are counted (model/costs.py). Times are lower bounds:
+The real modules run on the meta device and are counted (costs/meter.py). Times are lower bounds:
 the larger of operations over the peak rate and of bytes that must be read over the bandwidth.
 """
 
@@ -19,14 +19,14 @@ from transformers import Cache
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
-from janusflow.inference.drawing import guided_velocity, read_prompts
+from janusflow.costs.meter import Meter, counting
+from janusflow.inference.drawing.sampling import guided_velocity, read_prompts
 from janusflow.inference.loading import DTYPES, MINI, RUN_MODEL, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand
 from janusflow.interop.load import read_config, without_memory
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_without_memory
 from janusflow.model.cache import growing_cache
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.model.costs import Meter, counting
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from janusflow.interop.config import is_official
 from janusflow.interop.load import read_config, read_settings, without_memory
+from janusflow.interop.release_config import is_official
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,16 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 import janusflow.mini
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.inference.first_use import mapped_model
-from janusflow.inference.heap import keep_freed_memory
-from janusflow.inference.offload import Offloading, check_offload, offload_vae, offloaded_model
+from janusflow.inference.memory.first_use import mapped_model
+from janusflow.inference.memory.heap import keep_freed_memory
+from janusflow.inference.memory.offload import (
+    Offloading,
+    check_offload,
+    offload_vae,
+    offloaded_model,
+)
+from janusflow.inference.memory.quantization import check_quantization, quantize_llm
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.quantization import check_quantization, quantize_llm
 from janusflow.interop.hub import CONFIG, find_folder
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import load_vae

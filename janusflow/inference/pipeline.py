@@ -13,19 +13,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
-from janusflow.inference.answering import AnsweringSettings
-from janusflow.inference.batches import (
-    Drawer,
-    OnPicture,
-    OnStep,
-    Order,
-    PictureJob,
-    batch_size_for,
-    collected,
-    step_bar,
-)
-from janusflow.inference.best_of import best, own_judgement
-from janusflow.inference.conversing import (
+from janusflow.inference.answering.chat import (
     Message,
     Pictures,
     PicturesPerQuestion,
@@ -36,15 +24,27 @@ from janusflow.inference.conversing import (
     question_message,
     stream_text,
 )
-from janusflow.inference.drawing import DrawingSettings, Original, SamplerControl
-from janusflow.inference.inversion import inverted
-from janusflow.inference.offload import Offloading
-from janusflow.inference.originals import GivenPicture, prepare_original
-from janusflow.inference.pictures import vae_factor
-from janusflow.inference.planning import plan_prompts, plans_first
-from janusflow.inference.reading import as_prompt, read_texts
+from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.drawing.batches import (
+    Drawer,
+    OnPicture,
+    OnStep,
+    Order,
+    PictureJob,
+    batch_size_for,
+    collected,
+    step_bar,
+)
+from janusflow.inference.drawing.best_of import best, own_judgement
+from janusflow.inference.drawing.init_image import GivenPicture, prepare_original
+from janusflow.inference.drawing.inversion import inverted
+from janusflow.inference.drawing.latents import vae_factor
+from janusflow.inference.drawing.planning import plan_prompts, plans_first
+from janusflow.inference.drawing.reading import as_prompt, read_texts
+from janusflow.inference.drawing.sampling import DrawingSettings, Original, SamplerControl
+from janusflow.inference.drawing.seeds import chosen
+from janusflow.inference.memory.offload import Offloading
 from janusflow.inference.saving import check_whole, write_folder
-from janusflow.inference.seeds import chosen
 from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.vae import encode_pictures
 from janusflow.model.modeling import JanusFlowForConditionalGeneration

@@ -7,7 +7,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from janusflow.config.errors import CheckpointError
-from janusflow.inference.offload import Offloading
+from janusflow.inference.memory.offload import Offloading
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER

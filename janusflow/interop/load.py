@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.interop.config import config_from_official, is_official
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.names import (
     Row,
@@ -25,6 +24,7 @@ from janusflow.interop.names import (
     row_to_ours,
     rows_of,
 )
+from janusflow.interop.release_config import config_from_official, is_official
 from janusflow.interop.tokens import TokenIds, read_token_ids
 from janusflow.interop.weight_files import WeightFiles
 from janusflow.model.configuration import JanusFlowConfig

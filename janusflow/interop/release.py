@@ -12,8 +12,8 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.model import RepaConfig
-from janusflow.interop.config import OFFICIAL_MODEL_TYPE, config_from_official
 from janusflow.interop.hub import CONFIG
+from janusflow.interop.release_config import OFFICIAL_MODEL_TYPE, config_from_official
 from janusflow.interop.tokens import TokenIds
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.model.configuration import JanusFlowConfig

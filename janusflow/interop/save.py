@@ -6,10 +6,10 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from janusflow.interop.config_writing import config_to_official
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.load import shapes_of
 from janusflow.interop.names import TRAINING_ONLY, official_shapes, row_to_official, rows_of
+from janusflow.interop.release_config_writing import config_to_official
 from janusflow.interop.weight_files import SAFETENSORS
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 

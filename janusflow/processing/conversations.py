@@ -17,7 +17,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from PIL import Image
 
 from janusflow.config.errors import ImageError, PromptError
-from janusflow.processing.picture_files import Picture
+from janusflow.processing.image_files import Picture
 from janusflow.processing.templates import ASSISTANT, USER, Message
 
 SYSTEM_ROLES = ("system", "developer")

@@ -21,7 +21,7 @@ from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
 from janusflow.config.errors import ConfigError
-from janusflow.processing.picture_files import MAX_PIXELS, Picture, open_image
+from janusflow.processing.image_files import MAX_PIXELS, Picture, open_image
 
 __all__ = [
     "MAX_PIXELS",

@@ -31,7 +31,7 @@ from janusflow.data.sources import BAD_ROW_ERRORS, Source
 from janusflow.interop.vae import encode_pictures, load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.processing.picture_files import Picture, open_image
+from janusflow.processing.image_files import Picture, open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.processes import (
     device,

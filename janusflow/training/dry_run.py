@@ -1,7 +1,7 @@
 """What a stage would take: parameters, tokens, memory, operations and days. Nothing is trained.
 
 The real objective runs forward and backward on the meta device, on batches packed as a run packs
-them, and what it does is counted (model/costs.py). What is not counted but assumed stands in the
+them, and what it does is counted (costs/meter.py). What is not counted but assumed stands in the
 report's notes.
 """
 

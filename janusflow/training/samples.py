@@ -24,7 +24,7 @@ from janusflow.data.sources import BadRows, Weighted, draw
 from janusflow.interop.load import filled_model
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.processing.picture_files import open_image
+from janusflow.processing.image_files import open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.loop import StepReport, TrainState
 from janusflow.training.processes import device, is_first

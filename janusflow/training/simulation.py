@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
+from janusflow.costs.meter import counting
 from janusflow.data.collate import IGNORED, TrainBatch
 from janusflow.data.mixture import KINDS, Planned, plan
 from janusflow.data.samples import UnderstandingSample
-from janusflow.model.costs import counting
 from janusflow.model.rows import NOBODY
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.optim import NEEDS_WHOLE, muon_matrices

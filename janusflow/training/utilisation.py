@@ -18,13 +18,13 @@ from torch import Tensor
 from janusflow.config.gpus import gpu_of_device
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import Precision
+from janusflow.costs.meter import counting
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.mixture import KINDS, Kind
 from janusflow.data.samples import TextSample
 from janusflow.data.sources import BadRows, Weighted, draw
 from janusflow.interop.load import without_memory
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.model.costs import counting
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
 from janusflow.training.processes import num_processes

@@ -6,7 +6,7 @@ from pathlib import Path
 from click.testing import Result
 from PIL import Image
 
-from janusflow.inference.metadata import read_record
+from janusflow.inference.drawing.metadata import read_record
 
 Run = Callable[..., Result]
 SHORT = ("--max-new-tokens", "6", "--steps", "1")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from click.testing import Result
 
-from janusflow.inference.metadata import read_record
-from janusflow.inference.showcase import NUM_SCENES, PROMPTS, QUESTIONS_PER_SCENE
+from janusflow.cli.demo_page.showcase import NUM_SCENES, PROMPTS, QUESTIONS_PER_SCENE
+from janusflow.inference.drawing.metadata import read_record
 
 Run = Callable[..., Result]
 

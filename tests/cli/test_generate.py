@@ -10,8 +10,8 @@ from click.testing import Result
 from PIL import Image
 
 from janusflow.cli.generate import numbered
-from janusflow.inference.batches import Drawer, PictureJob
-from janusflow.inference.metadata import read_record
+from janusflow.inference.drawing.batches import Drawer, PictureJob
+from janusflow.inference.drawing.metadata import read_record
 
 Run = Callable[..., Result]
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from janusflow.cli.main import build_app
-from janusflow.inference.sampling import draw_and_answer
+from janusflow.inference.previews import draw_and_answer
 from janusflow.mini.dataset import SceneFolder
 from janusflow.training import recipes
 

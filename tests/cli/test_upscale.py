@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from janusflow.inference.metadata import read_record
+from janusflow.inference.drawing.metadata import read_record
 
 Run = Callable[..., Result]
 

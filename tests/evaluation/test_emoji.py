@@ -24,7 +24,7 @@ from janusflow.evaluation.emoji import (
 from janusflow.evaluation.registry import TASKS, TaskOptions, open_task
 from janusflow.evaluation.runner import run_task
 from janusflow.evaluation.tasks import ToDraw
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 
 SIZE = 16
 GREYS: dict[Split, dict[str, int]] = {

@@ -22,7 +22,7 @@ from janusflow.evaluation.scenes import asked
 from janusflow.evaluation.scores import shares
 from janusflow.evaluation.shapes import questioned_scenes
 from janusflow.evaluation.tasks import NO_SYSTEM_PROMPT, Task
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.mini.questions import Question
 
 pytestmark = [

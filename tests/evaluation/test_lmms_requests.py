@@ -15,7 +15,7 @@ from janusflow.evaluation.lmms_requests import (
     as_conversation,
     read_generation,
 )
-from janusflow.inference.answering import AnsweringSettings
+from janusflow.inference.answering.decoding import AnsweringSettings
 
 GREEDY = AnsweringSettings(max_new_tokens=16)
 

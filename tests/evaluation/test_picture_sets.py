@@ -16,7 +16,7 @@ from janusflow.config.errors import ConfigError, DataError
 from janusflow.evaluation.registry import TaskOptions, open_task
 from janusflow.evaluation.report import save
 from janusflow.evaluation.runner import Report, RunFiles, run_task
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 
 MEAN_COLOUR = "picture_networks:MeanColour"
 RNG = np.random.default_rng(0)

@@ -26,7 +26,7 @@ from janusflow.evaluation.runner import (
 )
 from janusflow.evaluation.scores import shares
 from janusflow.evaluation.tasks import Item, Task, ToAnswer, ToDraw
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 
 PICTURE = Image.new("RGB", (4, 4), "red")
 

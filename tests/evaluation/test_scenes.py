@@ -22,7 +22,7 @@ from janusflow.evaluation.shapes import (
     wishes,
 )
 from janusflow.evaluation.tasks import Row, ToDraw
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.mini.captions import description
 from janusflow.mini.naming import named_objects
 from janusflow.mini.render import render

@@ -16,7 +16,7 @@ from janusflow.evaluation.scores import Measurement, shares
 from janusflow.evaluation.sweep import Sweep, combinations, read_axes, run_sweep
 from janusflow.evaluation.sweep_report import as_json, build_page, save_sweep, table
 from janusflow.evaluation.tasks import Row, Task, ToAnswer, ToDraw
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 
 ITEMS = [ToDraw(id=f"d{i}", kind="drawn", prompt=f"number {i}", seed=i) for i in range(4)]
 

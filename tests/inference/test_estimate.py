@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
-from janusflow.inference.drawing import guided_velocity, read_prompts
+from janusflow.inference.drawing.sampling import guided_velocity, read_prompts
 from janusflow.inference.estimate import InferenceCost, Workload, estimate, hollow_model
 from janusflow.model.prompt import left_padded
 

@@ -11,9 +11,9 @@ from same_pictures import difference
 from tiny_model import tiny_janusflow
 
 from janusflow.config.errors import CheckpointError, ConfigError, JanusFlowError, PromptError
-from janusflow.inference.batches import DrawingStep
-from janusflow.inference.conversing import question_message
-from janusflow.inference.metadata import record_of
+from janusflow.inference.answering.chat import question_message
+from janusflow.inference.drawing.batches import DrawingStep
+from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.pipeline import JanusFlow
 
 PROMPT = "a red circle"
@@ -295,7 +295,7 @@ def test_korean_streams_in_whole_syllables(jf: JanusFlow, monkeypatch: pytest.Mo
     assert len(token_ids) == len(text.encode())
     spoken = ([token] for token in token_ids)
     monkeypatch.setattr(
-        "janusflow.inference.conversing.answer_tokens", lambda *args, **kwargs: spoken
+        "janusflow.inference.answering.chat.answer_tokens", lambda *args, **kwargs: spoken
     )
     pieces = list(jf.stream([{"role": "user", "content": "무엇이 있나요?"}]))
     assert pieces == list(text.lstrip())

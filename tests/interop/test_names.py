@@ -8,7 +8,6 @@ import torch
 from release_folder import TOKEN_IDS, release_settings
 
 from janusflow.config.errors import CheckpointError
-from janusflow.interop.config import config_from_official
 from janusflow.interop.load import shapes_of, without_memory
 from janusflow.interop.names import (
     TABLE,
@@ -18,6 +17,7 @@ from janusflow.interop.names import (
     row_to_ours,
     rows_of,
 )
+from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
 from janusflow.model.configuration import JanusFlowConfig
 

@@ -5,10 +5,10 @@ from math import prod
 from pathlib import Path
 
 from janusflow.config.model import RepaConfig
-from janusflow.interop.config import config_from_official
 from janusflow.interop.load import shapes_of, without_memory
 from janusflow.interop.names import official_shapes, rows_of
 from janusflow.interop.release import release_config, vae_without_memory
+from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
 
 

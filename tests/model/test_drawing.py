@@ -9,8 +9,8 @@ from tiny_model import qwen3_model, tiny_config, tiny_model
 from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
+from janusflow.costs.meter import counting
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.model.costs import counting
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, left_padded, stack, unconditional
 

@@ -6,9 +6,9 @@ import torch
 from check import EXACT, Check, Measure, error, mismatch
 from reference import Reference, official_state
 
-from janusflow.interop.config_writing import config_to_official
 from janusflow.interop.load import shapes_of
 from janusflow.interop.names import official_shapes, row_to_ours, rows_of
+from janusflow.interop.release_config_writing import config_to_official
 from janusflow.interop.tokens import TokenIds
 from janusflow.model.configuration import JanusFlowConfig
 

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from janusflow.interop.config import config_from_official
 from janusflow.interop.load import fill_from_official, shapes_of, without_memory
 from janusflow.interop.names import official_shapes, row_to_official, rows_of
+from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 

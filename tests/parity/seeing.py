@@ -11,9 +11,9 @@ from reference import Reference
 from torch import Tensor
 from transformers import SiglipVisionModel
 
-from janusflow.interop.config import config_from_official
 from janusflow.interop.load import shapes_of
 from janusflow.interop.names import official_shapes, row_to_ours, rows_of
+from janusflow.interop.release_config import config_from_official
 from janusflow.processing.images import JanusFlowImageProcessor
 
 TOWER = "understanding_encoder."

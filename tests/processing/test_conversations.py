@@ -14,7 +14,7 @@ from janusflow.processing.conversations import (
     read_conversation,
     with_pictures,
 )
-from janusflow.processing.picture_files import open_image
+from janusflow.processing.image_files import open_image
 
 TAG = "<image>"
 RED = Image.new("RGB", (2, 2), "red")

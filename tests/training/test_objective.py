@@ -16,7 +16,7 @@ from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
-from janusflow.inference.reading import read_texts
+from janusflow.inference.drawing.reading import read_texts
 from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
 from janusflow.model.rows import NOBODY, Rows
 from janusflow.training.loop import backward

@@ -13,7 +13,7 @@ from tiny_run import VAE, TinySources, run_model, run_processor
 from janusflow.config.errors import ConfigError, ImageError
 from janusflow.config.log import LogConfig, SampleQuestion
 from janusflow.config.training import LoopConfig, ObjectiveConfig
-from janusflow.inference.sampling import draw_and_answer
+from janusflow.inference.previews import draw_and_answer
 from janusflow.training.ema import Ema
 from janusflow.training.loop import StepReport, TrainState, start
 from janusflow.training.objective import JanusFlowObjective

@@ -21,8 +21,8 @@ from janusflow.config.data import DataConfig
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import ObjectiveConfig
+from janusflow.costs.meter import counting
 from janusflow.data.collate import TrainBatch
-from janusflow.model.costs import counting
 from janusflow.training.loop import backward
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS

@@ -14,9 +14,9 @@ from torch import nn
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ScaleConfig
+from janusflow.costs.meter import counting
 from janusflow.data.collate import TrainBatch
 from janusflow.data.mixture import plan
-from janusflow.model.costs import counting
 from janusflow.training.dry_run import StageCost, dry_run
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only

@@ -15,7 +15,7 @@ import janusflow
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError, DataError, TrainingError
 from janusflow.data.mixture import KINDS
-from janusflow.inference.sampling import draw_and_answer
+from janusflow.inference.previews import draw_and_answer
 from janusflow.training import loop
 from janusflow.training.checkpoint import checkpoints
 from janusflow.training.loop import StepReport, TrainState, backward

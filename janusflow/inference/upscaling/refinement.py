@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from janusflow.inference.pictures import vae_factor
+from janusflow.inference.drawing.latents import vae_factor
 from janusflow.inference.upscaling.plain import resized
 from janusflow.interop.vae import decode_pictures, encode_pictures
 from janusflow.processing.images import to_latent_range, to_pictures

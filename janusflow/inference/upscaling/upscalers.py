@@ -10,7 +10,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
 from janusflow.config.upscaling import Upscaling, read_upscaling
-from janusflow.inference.metadata import record_of
+from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.upscaling.plain import resized
 from janusflow.inference.upscaling.realesrgan import enlarged, load_realesrgan
 from janusflow.inference.upscaling.refinement import refined

@@ -22,7 +22,7 @@ from janusflow.evaluation.scenes import answer_verdict, asked
 from janusflow.evaluation.scores import shares
 from janusflow.evaluation.shapes import Wish
 from janusflow.evaluation.tasks import Task, ToDraw
-from janusflow.inference.drawing import DrawingSettings
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.captions import caption
 from janusflow.mini.questions import Kind, Question, ask_all

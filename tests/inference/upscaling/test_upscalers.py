@@ -13,11 +13,11 @@ from PIL import Image
 
 from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.config.upscaling import Upscaling
-from janusflow.inference.drawing import DrawingSettings
-from janusflow.inference.interpolation import interpolate
-from janusflow.inference.metadata import record_of
+from janusflow.inference.batching.scheduler import StepScheduler
+from janusflow.inference.drawing.interpolation import interpolate
+from janusflow.inference.drawing.metadata import record_of
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.scheduler import StepScheduler
 from janusflow.inference.upscaling import realesrgan
 from janusflow.inference.upscaling.realesrgan import FOLDER, enlarged, read_network
 from janusflow.inference.upscaling.upscalers import make_upscaler

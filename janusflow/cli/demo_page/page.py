@@ -1,0 +1,108 @@
+"""The demo's page: one HTML file that holds its pictures and needs no network."""
+
+from html import escape
+from pathlib import Path
+from string import Template
+
+from PIL import Image
+
+import janusflow
+from janusflow.cli.demo_page.showcase import AnsweredQuestion, Frame, QuestionedPicture, Showcase
+from janusflow.inference.drawing.metadata import record_of
+from janusflow.inference.loading import MINI
+from janusflow.processing.pages import embedded, read_style
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def build_page(showcase: Showcase, *, files: list[Path], program: str, model: str) -> str:
+    """Fill the template.
+
+    Args:
+        showcase: what is shown.
+        files: where the drawn pictures were saved, in order.
+        program: what to type for this program.
+        model: what to name this model.
+    """
+    first = record_of(showcase.path[-1].state)
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=read_style(),
+        model=escape(showcase.model),
+        num_parameters=_count(showcase.num_parameters),
+        device=escape(showcase.device.upper()),
+        steps=showcase.steps,
+        seconds_drawing=f"{showcase.seconds_drawing:.1f}",
+        seconds_answering=f"{showcase.seconds_answering:.1f}",
+        num_questions=len(_questions(showcase.about_drawings + showcase.about_scenes)),
+        first_file=escape(str(files[0])),
+        drawn="\n".join(map(_figure, showcase.drawn, files)),
+        path_prompt=escape(first.prompt if first else ""),
+        path=_path(showcase.path),
+        about_drawings="\n".join(map(_asked, showcase.about_drawings)),
+        about_scenes="\n".join(map(_asked, showcase.about_scenes)),
+        score_drawings=_score(showcase.about_drawings),
+        score_scenes=_score(showcase.about_scenes),
+        program=escape(program),
+        commands=escape("\n".join(next_commands(program, model))),
+        version=janusflow.__version__,
+    )
+
+
+def next_commands(program: str, model: str) -> list[str]:
+    """What to type after the demo."""
+    named = "" if model == MINI else f" --model {model}"
+    return [
+        f'{program} generate "a yellow star" -o star.png{named}',
+        f'{program} ask star.png "What shape is it?"{named}',
+        f"{program} chat{named}",
+    ]
+
+
+def _figure(picture: Image.Image, file: Path) -> str:
+    record = record_of(picture)
+    prompt, seed = (record.prompt, record.seed) if record else ("", "")
+    return (
+        f"<figure>{embedded(picture, alt=prompt)}<figcaption>{escape(prompt)}<br>"
+        f"<small>seed {seed} &middot; {escape(file.name)}</small></figcaption></figure>"
+    )
+
+
+def _path(frames: list[Frame]) -> str:
+    states = "".join(f"<td>{embedded(f.state, alt=f'state at t={f.t:.2f}')}</td>" for f in frames)
+    previews = "".join(f"<td>{embedded(f.preview, alt='preview')}</td>" for f in frames)
+    times = "".join(f'<td class="t">t = {f.t:.2f}</td>' for f in frames)
+    return (
+        f"<tr><th>state</th>{states}</tr>\n<tr><th>preview</th>{previews}</tr>\n"
+        f"<tr><th></th>{times}</tr>"
+    )
+
+
+def _asked(shown: QuestionedPicture) -> str:
+    answers = "".join(map(_answer, shown.asked))
+    caption = "" if shown.prompt is None else f"<small>{escape(shown.prompt)}</small>"
+    picture = embedded(shown.picture, alt=shown.prompt or "a rendered scene")
+    return f'<div class="asked"><div>{picture}{caption}</div><dl>{answers}</dl></div>'
+
+
+def _answer(asked: AnsweredQuestion) -> str:
+    mark = "right" if asked.is_correct else "wrong"
+    wanted = "" if asked.is_correct else f' <span class="wanted">({escape(asked.expected)})</span>'
+    said = escape(asked.answer) or "&hellip;"
+    return f'<dt>{escape(asked.question)}</dt><dd class="{mark}">{said}{wanted}</dd>'
+
+
+def _score(shown: list[QuestionedPicture]) -> str:
+    asked = _questions(shown)
+    return f"{sum(each.is_correct for each in asked)} of {len(asked)} answers are right."
+
+
+def _questions(shown: list[QuestionedPicture]) -> list[AnsweredQuestion]:
+    return [asked for each in shown for asked in each.asked]
+
+
+def _count(number: int) -> str:
+    """A number of parameters as people say it."""
+    for unit, size in (("billion", 10**9), ("million", 10**6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:,}"

@@ -1,0 +1,1 @@
+"""What running a module costs, counted from its operators."""

@@ -1,0 +1,1 @@
+"""Answering: conversations to text."""

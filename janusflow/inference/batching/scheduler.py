@@ -1,0 +1,203 @@
+"""Many requests at once: pictures at different steps share one forward, and so do answers.
+
+A request is taken at the next step, not when others are done, and gets what it would get alone.
+`step` runs in one thread, which alone touches the model; everything else may be called from any.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+
+from janusflow.config.errors import BusyError, ConfigError
+from janusflow.config.upscaling import NONE
+from janusflow.inference.answering.chat import Message
+from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.batching.image_batcher import DrawingLane, DrawingRequest
+from janusflow.inference.batching.requests import Handle
+from janusflow.inference.batching.text_batcher import AnsweringLane, QuestionRequest
+from janusflow.inference.drawing.batches import DEFAULT_BATCH_SIZE, OnStep, Order
+from janusflow.inference.drawing.sampling import DrawingSettings, Original
+from janusflow.inference.pipeline import JanusFlow, chosen
+
+IDLE_SECONDS = 0.1
+"""How often a thread without work looks whether it is to stop."""
+
+
+class StepScheduler:
+    """Draws and answers for many; make steps with `step`, `run_until_idle` or `running`.
+
+    Args:
+        jf: nothing else may use it meanwhile.
+        max_pictures: pictures in one forward; guidance doubles their rows.
+        max_questions: answers that grow side by side.
+        max_waiting: requests that wait before more are refused; None refuses none.
+        tokens_per_step: tokens of every answer between two evaluations of the pictures.
+    """
+
+    def __init__(
+        self,
+        jf: JanusFlow,
+        *,
+        max_pictures: int = DEFAULT_BATCH_SIZE,
+        max_questions: int = DEFAULT_BATCH_SIZE,
+        max_waiting: int | None = None,
+        tokens_per_step: int = 1,
+    ) -> None:
+        limits = {
+            "max_pictures": max_pictures,
+            "max_questions": max_questions,
+            "max_waiting": max_waiting,
+            "tokens_per_step": tokens_per_step,
+        }
+        for name, value in limits.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}={value}: at least 1 is needed.")
+        self.max_waiting = max_waiting
+        self._drawing = DrawingLane(jf, max_pictures=max_pictures)
+        self._answering = AnsweringLane(
+            jf, max_questions=max_questions, tokens_per_step=tokens_per_step
+        )
+        self._lock = threading.Lock()
+        self._arrived: list[DrawingRequest | QuestionRequest] = []
+        self._has_arrived = threading.Event()
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that have not begun, or only in part."""
+        return len(self._arrived) + len(self._drawing.waiting) + len(self._answering.waiting)
+
+    def submit_drawing(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        negative_prompt: str | None = None,
+        num_images: int = 1,
+        seed: int | None = None,
+        settings: DrawingSettings | None = None,
+        original: Original | None = None,
+        on_step: OnStep | None = None,
+    ) -> Handle[list[Image.Image]]:
+        """Ask for pictures; the arguments are those of `JanusFlow.generate`.
+
+        Args:
+            prompt: one or several.
+            negative_prompt: what the unconditional branch reads, instead of nothing.
+            num_images: per prompt.
+            seed: picture i is drawn from noise seed + i; None is random.
+            settings: steps, guidance, solver and so on; None is the paper's.
+            original: from `prepare_original`.
+            on_step: called by the stepping thread after every step of every picture; be quick.
+
+        Raises:
+            BusyError: `max_waiting` requests wait already.
+            ConfigError: pictures are to be made larger.
+        """
+        settings = settings or DrawingSettings()
+        if settings.upscale != NONE:
+            raise ConfigError(
+                f"upscale={settings.upscale}: a scheduler would let all others wait for it. Use "
+                f"upscale={NONE} and make the picture larger afterwards, or JanusFlow.generate."
+            )
+        order = Order(
+            prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
+            negative_prompt=negative_prompt,
+            num_images=num_images,
+            first_seed=chosen(seed),
+            settings=settings,
+            original=original,
+        )
+        request = DrawingRequest(order=order, on_step=on_step)
+        self._take(request)
+        return request.handle
+
+    def submit_question(
+        self,
+        messages: Sequence[Message],
+        *,
+        settings: AnsweringSettings | None = None,
+        seed: int | None = None,
+        allow_paths: bool = True,
+        on_piece: Callable[[str], None] | None = None,
+    ) -> Handle[str]:
+        """Ask for the next turn of a conversation; the arguments are those of `JanusFlow.stream`.
+
+        Args:
+            messages: any number of turns and pictures, the last one the user's.
+            settings: how tokens are chosen, and how many.
+            seed: of the draws; None is random.
+            allow_paths: False refuses file paths in messages, for those that come over a network.
+            on_piece: called by the stepping thread with the text as it comes; be quick.
+
+        Raises:
+            BusyError: `max_waiting` requests wait already.
+        """
+        request = QuestionRequest(
+            messages=messages,
+            settings=settings or AnsweringSettings(),
+            seed=chosen(seed),
+            allow_paths=allow_paths,
+            on_piece=on_piece,
+        )
+        self._take(request)
+        return request.handle
+
+    @torch.no_grad()
+    def step(self) -> bool:
+        """Evaluate all pictures in flight once and go on with all answers; False when idle.
+
+        What goes wrong is raised by the `result` of the requests it concerns, never here.
+        """
+        with self._lock:
+            arrived, self._arrived = self._arrived, []
+            for request in arrived:
+                if isinstance(request, DrawingRequest):
+                    self._drawing.waiting.append(request)
+                else:
+                    self._answering.waiting.append(request)
+            self._has_arrived.clear()
+        self._drawing.step()
+        self._answering.step()
+        return bool(self._arrived or self._drawing.handles or self._answering.handles)
+
+    def run_until_idle(self) -> None:
+        """Step until nothing is left to do."""
+        while self.step():
+            pass
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Step in a thread of its own inside the block; what is left at its end is cancelled."""
+        stop = threading.Event()
+
+        def run() -> None:
+            while not stop.is_set():
+                if not self.step():
+                    self._has_arrived.wait(IDLE_SECONDS)
+
+        thread = threading.Thread(target=run, name="steps", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            self._cancel_all()
+
+    def _cancel_all(self) -> None:
+        arrived = [request.handle for request in self._arrived]
+        for handle in [*arrived, *self._drawing.handles, *self._answering.handles]:
+            handle.cancel()
+        self.step()
+
+    def _take(self, request: DrawingRequest | QuestionRequest) -> None:
+        with self._lock:
+            if self.max_waiting is not None and self.num_waiting >= self.max_waiting:
+                raise BusyError(
+                    f"{self.num_waiting} requests wait, max_waiting={self.max_waiting}: try again "
+                    "later."
+                )
+            self._arrived.append(request)
+            self._has_arrived.set()

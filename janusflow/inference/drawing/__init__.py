@@ -1,0 +1,1 @@
+"""Drawing: prompts to images."""

@@ -1,0 +1,1 @@
+"""Less memory: offloading and quantization."""

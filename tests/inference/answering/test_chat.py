@@ -1,0 +1,59 @@
+"""Answers of a model whose pictures see ahead: the cache stands for reading everything again."""
+
+import numpy as np
+import torch
+from PIL import Image
+from tiny_model import tiny_janusflow
+
+from janusflow.inference.answering.chat import answer_texts, question_message
+from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.model.attention import pictures_of
+from janusflow.processing.batches import ConversationBatch
+
+NUM_TOKENS = 6
+
+
+@torch.no_grad()
+def answer_without_cache(jf: JanusFlow, batch: ConversationBatch) -> str:
+    """Greedy, the whole conversation read anew for every token."""
+    embeds = jf.model.embed_conversation(batch.token_ids, batch.pixel_values)
+    pictures = pictures_of(batch.token_ids, jf.model.config)
+    table, answer = jf.model.llm.get_input_embeddings(), []
+    for _ in range(NUM_TOKENS):
+        mask = torch.ones(embeds.shape[:2], dtype=torch.long)
+        answer.append(int(jf.model.logits(embeds, mask, pictures=pictures)[0, -1].argmax()))
+        embeds = torch.cat([embeds, table(torch.tensor([answer[-1:]]))], dim=1)
+        pictures = torch.nn.functional.pad(pictures, (0, 1))
+    return jf.processor.decode(answer).strip()
+
+
+def test_answers_look_ahead_in_pictures_alone_and_do_not_depend_on_the_batch():
+    jf = tiny_janusflow()
+    torch.manual_seed(2)
+    for parameter in jf.model.llm.parameters():  # so that likeliest tokens depend on attention
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.6)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    first, second, third = (Image.fromarray(each) for each in pixels)
+    asked = [
+        [question_message([first, second], "What has changed from the one to the other?")],
+        [question_message([third], "What?")],
+    ]
+    settings = AnsweringSettings(max_new_tokens=NUM_TOKENS)
+
+    def answers(batch: ConversationBatch) -> list[str]:
+        seeds = range(len(batch.token_ids))
+        return answer_texts(jf.model, jf.processor, batch, settings=settings, seeds=seeds)
+
+    batch = jf.processor.conversations(asked)
+    assert batch.attention_mask.min() == 0
+    jf.model.config.eos_token_id = -1  # no answer ends early
+    causal = answers(batch)
+    jf.model.config.image_attention = "bidirectional"
+    both_ways = answers(batch)
+    for row, each in enumerate(asked):
+        alone = jf.processor.conversations([each])
+        assert both_ways[row] == answer_without_cache(jf, alone)
+        assert answers(alone) == [both_ways[row]]
+    assert all(new != old for new, old in zip(both_ways, causal, strict=True))

@@ -1,0 +1,105 @@
+"""Planning: every picture has a plan of its own, drawn as if it were the prompt."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from janusflow.config.errors import ConfigError
+from janusflow.inference.drawing.planning import plan_prompts, plans_first
+from janusflow.inference.drawing.sampling import DrawingSettings
+from janusflow.inference.pipeline import JanusFlow
+
+PROMPT = "a red circle"
+
+
+@pytest.fixture
+def planner(jf: JanusFlow) -> Iterator[JanusFlow]:
+    """The tiny model, said to have learnt to plan; its plans are whatever random weights say."""
+    jf.model.config.plans = True
+    yield jf
+    jf.model.config.plans = False
+
+
+def drawn(jf: JanusFlow, prompt: str | Sequence[str], **settings: Any) -> list[Image.Image]:
+    return jf.generate(prompt, steps=2, **settings)
+
+
+class Answers:
+    """Answers each conversation by its question's last word and its seed, and keeps the calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, conversations: Sequence[Any], _: Any, seeds: Sequence[int]) -> list[str]:
+        self.calls.append(len(conversations))
+        return [
+            f" {talk[-1]['content'][-1]['text'].split()[-1]} {seed} "
+            for talk, seed in zip(conversations, seeds, strict=True)
+        ]
+
+
+def test_pictures_are_planned_side_by_side_each_from_its_prompt_and_seed():
+    answers = Answers()
+    assert plan_prompts(answers, ["one", "two"], [7, 1_000_007]) == ["one 7", "two 1000007"]
+    assert answers.calls == [2]
+
+
+def test_an_empty_plan_leaves_the_prompt():
+    def silent(conversations: Sequence[Any], *_: Any) -> list[str]:
+        return [" "] * len(conversations)
+
+    assert plan_prompts(silent, [PROMPT], [0]) == [PROMPT]
+
+
+@pytest.mark.parametrize(
+    ("plan", "has_learnt", "has_original", "is_planned"),
+    [
+        ("auto", True, False, True),
+        ("auto", True, True, False),
+        ("auto", False, False, False),
+        ("always", True, True, True),
+        ("never", True, False, False),
+    ],
+)
+def test_auto_plans_where_the_model_has_learnt_to_and_nothing_is_there_yet(
+    plan: str, has_learnt: bool, has_original: bool, is_planned: bool
+):
+    settings = DrawingSettings(plan=plan)
+    found = plans_first(settings, has_learnt=has_learnt, has_original=has_original)
+    assert found == is_planned
+
+
+def test_a_model_that_cannot_plan_refuses_to(jf: JanusFlow):
+    with pytest.raises(ConfigError, match="plan=always with a model that has not learnt to plan"):
+        drawn(jf, PROMPT, plan="always")
+    with pytest.raises(ConfigError, match=r"plan='often' is unknown\. Use one of: auto, always"):
+        drawn(jf, PROMPT, plan="often")
+
+
+def test_what_is_drawn_is_the_plan_and_the_record_has_both(planner: JanusFlow):
+    (picture,) = drawn(planner, PROMPT, seed=3)
+    plan = picture.info["plan"]
+    assert picture.info["prompt"] == PROMPT
+    assert plan not in (None, PROMPT)
+    (again,) = drawn(planner, plan, seed=3, plan="never")
+    assert again.tobytes() == picture.tobytes()
+    (otherwise,) = drawn(planner, PROMPT, seed=3, plan="never")
+    assert otherwise.tobytes() != picture.tobytes()
+    assert otherwise.info["plan"] is None
+
+
+def test_every_picture_of_a_prompt_has_a_plan_of_its_own(planner: JanusFlow):
+    pictures = drawn(planner, [PROMPT, "파란 별"], num_images=2, seed=5)
+    assert [picture.info["prompt"] for picture in pictures] == [PROMPT] * 2 + ["파란 별"] * 2
+    assert len({picture.info["plan"] for picture in pictures}) == len(pictures)
+    (alone,) = drawn(planner, "파란 별", seed=8)
+    assert alone.info["plan"] == pictures[-1].info["plan"]
+
+
+def test_a_picture_to_start_from_needs_no_plan(planner: JanusFlow):
+    size = planner.image_size
+    start = Image.new("RGB", (size, size), "white")
+    (varied,) = drawn(planner, PROMPT, seed=0, init_image=start, strength=0.5)
+    assert varied.info["plan"] is None
