@@ -40,7 +40,7 @@ def write_weights(folder: Path) -> None:
     from tokenizers import Tokenizer
 
     from janusflow.inference.loading import mini_folder
-    from janusflow.interop.load import read_config, shapes_of, without_memory
+    from janusflow.interop.load import on_meta, read_config, shapes_of
     from janusflow.interop.release import VAE, release_config
     from janusflow.mini.tokenizer import mini_processor
 
@@ -60,7 +60,7 @@ def write_weights(folder: Path) -> None:
     vae.save_pretrained(folder / "vae")
     few = torch.randn(2**20).mul_(0.02).bfloat16()
     weights = {}
-    for name, shape in shapes_of(without_memory(config)).items():
+    for name, shape in shapes_of(on_meta(config)).items():
         count = torch.Size(shape).numel()
         weights[name] = few.repeat(-(-count // len(few)))[:count].reshape(shape).clone()
     save_file(weights, folder / "model.safetensors")

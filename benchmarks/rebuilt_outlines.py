@@ -13,16 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.errors import CheckpointError
-from janusflow.interop.vae import decode_pictures, encode_pictures, load_vae, psnr
+from janusflow.interop.vae import decode_images, encode_images, load_vae, psnr
 from janusflow.mini.detector import look_at
 from janusflow.mini.render import render
 from janusflow.mini.scenes import sample_scene
-from janusflow.processing.images import to_latent_range, to_pictures
+from janusflow.processing.images import to_images, to_latent_range
 
 
 def outlines(pixel_values: Float[Tensor, "n c y x"]) -> float:
     """Mean intersection over union of all objects seen and their shapes."""
-    found = [each.overlap for picture in to_pictures(pixel_values) for each in look_at(picture)]
+    found = [each.overlap for picture in to_images(pixel_values) for each in look_at(picture)]
     return float(np.mean(found))
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     true = torch.stack([to_latent_range(render(scene)) for scene in scenes])
     print(f"true renders: {100 * outlines(true):.1f}%")
     for name, vae in vaes.items():
-        rebuilt = decode_pictures(vae, encode_pictures(vae, true))
+        rebuilt = decode_images(vae, encode_images(vae, true))
         print(f"{name}: {100 * outlines(rebuilt):.1f}%, {psnr(rebuilt, true):.1f} dB")
 
 

@@ -105,7 +105,7 @@ def serve(
     jf: JanusFlow, arrivals: Sequence[Arrival], *, way: str, room: int
 ) -> list[tuple[Arrival, float]]:
     """Serve all of them; give every request with the second its result came."""
-    scheduler = StepScheduler(jf, max_pictures=room, max_questions=room)
+    scheduler = StepScheduler(jf, max_images=room, max_questions=room)
     coming, running = deque(arrivals), list[tuple[Arrival, Handle]]()
     finished: list[tuple[Arrival, float]] = []
     clock = 0.0

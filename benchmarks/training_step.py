@@ -36,8 +36,8 @@ from janusflow.data.mixture import Kind, mixed_batches
 from janusflow.data.sources import Weighted
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
-from janusflow.model.attention import BY_SAMPLE
-from janusflow.model.rows import NOBODY
+from janusflow.model.attention import SDPA_PACKED
+from janusflow.model.rows import PAD_SEGMENT
 from janusflow.training.loop import make_step, start
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
@@ -87,7 +87,7 @@ def with_whole_rows(objective: JanusFlowObjective, batch: TrainBatch) -> None:
     """The same by transformers' own attention, with a mask."""
     objective.model.llm.set_attn_implementation("sdpa")
     pass_both_ways(objective, batch)
-    objective.model.llm.set_attn_implementation(BY_SAMPLE)
+    objective.model.llm.set_attn_implementation(SDPA_PACKED)
 
 
 def in_half(work: Callable[..., None], *arguments: Any) -> None:
@@ -98,7 +98,7 @@ def in_half(work: Callable[..., None], *arguments: Any) -> None:
 
 def padding(batch: TrainBatch) -> float:
     """Share of a batch's positions that hold nothing."""
-    return float((batch.rows.samples == NOBODY).float().mean())
+    return float((batch.rows.samples == PAD_SEGMENT).float().mean())
 
 
 def main() -> None:

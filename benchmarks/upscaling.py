@@ -37,21 +37,21 @@ from janusflow.flow import VelocityFn, sample_noise
 from janusflow.inference.drawing.reading import as_prompt
 from janusflow.inference.drawing.sampling import (
     DrawingSettings,
-    Original,
+    InitImage,
     draw_latents,
+    encode_prompts,
     guided_velocity,
-    read_prompts,
 )
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.upscaling.plain import resized
 from janusflow.inference.upscaling.refinement import with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler
-from janusflow.interop.vae import decode_pictures, encode_pictures
+from janusflow.interop.vae import decode_images, encode_images
 from janusflow.mini.detector import detect
 from janusflow.mini.render import render
 from janusflow.mini.scenes import Scene, sample_scene
 from janusflow.model.prompt import unconditional
-from janusflow.processing.images import to_latent_range, to_pictures
+from janusflow.processing.images import to_images, to_latent_range
 
 METHODS = "lanczos:2 realesrgan:2 realesrgan:2+low refine:2 flow:0.02 flow:0.05 flow:0.1 flow:0.2"
 LOW, FLOW = "+low", "flow:"
@@ -87,19 +87,19 @@ def in_windows(velocity: Callable[[int], VelocityFn], *, size: int) -> VelocityF
 def with_flow(jf: JanusFlow, small: Pictures, *, strength: float) -> Pictures:
     """Refine, with the flow between the VAE's two halves."""
     nothing = unconditional(as_prompt(jf.processor.prompts([""])))
-    read = read_prompts(jf.model, nothing, negative=None, is_guided=False)
+    read = encode_prompts(jf.model, nothing, negative=None, is_guided=False)
 
     def velocity(rows: int) -> VelocityFn:
         return guided_velocity(jf.model, read.select([0] * rows), guidance=1.0)
 
-    latents = encode_pictures(jf.vae, pixels([resized(each, factor=FACTOR) for each in small]))
+    latents = encode_images(jf.vae, pixels([resized(each, factor=FACTOR) for each in small]))
     drawn = draw_latents(
         in_windows(velocity, size=jf.model.config.flow.latent_size),
         sample_noise(latents.shape[1:], seeds=range(len(small)), device=latents.device),
         settings=DrawingSettings(steps=STEPS, guidance=1.0),
-        original=Original(latent=latents, strength=strength),
+        original=InitImage(latent=latents, strength=strength),
     )
-    return to_pictures(with_low_band(decode_pictures(jf.vae, drawn), pixels(small)))
+    return to_images(with_low_band(decode_images(jf.vae, drawn), pixels(small)))
 
 
 def made_larger(jf: JanusFlow, small: Pictures, method: str) -> Pictures:
@@ -112,7 +112,7 @@ def made_larger(jf: JanusFlow, small: Pictures, method: str) -> Pictures:
     large = make_upscaler(name, vae=jf.vae, device=jf.model.device)(small)
     if name == method:
         return large
-    return to_pictures(with_low_band(pixels(large), pixels(small)))
+    return to_images(with_low_band(pixels(large), pixels(small)))
 
 
 def pixels(pictures: Pictures) -> Tensor:

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.data.emoji import read_emoji
-from janusflow.interop.vae import encode_pictures, load_vae
+from janusflow.interop.vae import encode_images, load_vae
 from janusflow.mini.render import render
 from janusflow.mini.scenes import LATTICE, SHAPES, SIZES, Background, Scene, SceneObject, Size
 from janusflow.mini.sources import pixel_values
@@ -67,7 +67,7 @@ def emoji(folder: Path) -> tuple[np.ndarray, Tensor]:
 def latents(vae: AutoencoderKL, rgb: np.ndarray) -> Tensor:
     """Mean latents, [picture, value]."""
     chunks = [
-        encode_pictures(vae, pixel_values(rgb[start : start + 128]))
+        encode_images(vae, pixel_values(rgb[start : start + 128]))
         for start in range(0, len(rgb), 128)
     ]
     return torch.cat(chunks).flatten(1)

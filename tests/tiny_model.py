@@ -1,4 +1,4 @@
-"""A JanusFlow with random weights, small enough for unit tests: 64-pixel pictures, 16 tokens."""
+"""A JanusFlow with random weights, small enough for unit tests: 64-pixel images, 16 tokens."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def tiny_config() -> JanusFlowConfig:
 
 
 def tiny_model(seed: int = 0) -> JanusFlowForConditionalGeneration:
-    """Random weights, large enough that prompts, times and pictures all change the output."""
+    """Random weights, large enough that prompts, times and images all change the output."""
     torch.manual_seed(seed)
     model = JanusFlowForConditionalGeneration(tiny_config()).eval()
     with torch.no_grad():
@@ -107,7 +107,7 @@ def tiny_processor() -> JanusFlowProcessor:
 
 
 def tiny_janusflow() -> JanusFlow:
-    """All parts joined; pictures are noise and answers are gibberish, always the same."""
+    """All parts joined; images are noise and answers are gibberish, always the same."""
     return JanusFlow(model=tiny_model(), processor=tiny_processor(), vae=tiny_vae(), name="tiny")
 
 

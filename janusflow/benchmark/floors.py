@@ -10,7 +10,7 @@ from janusflow.benchmark.running import Plan
 from janusflow.benchmark.weights import Facts
 from janusflow.benchmark.worker import OURS
 from janusflow.flow.tableaus import SOLVERS
-from janusflow.inference.estimate import InferenceCost, Work, Workload, estimate, hollow_model
+from janusflow.inference.estimate import InferenceCost, Work, Workload, estimate, meta_model
 
 
 def floors(plan: Plan, facts: Facts, ceilings: dict[str, float]) -> dict[tuple[str, str], float]:
@@ -51,7 +51,7 @@ def _cost(request: Request, facts: Facts) -> InferenceCost:
         answer_tokens=request.new_tokens,
         dtype=request.dtype,
     )
-    return estimate(hollow_model(request.folder, dtype=request.dtype), workload)
+    return estimate(meta_model(request.folder, dtype=request.dtype), workload)
 
 
 def _seconds(work: Work, ceilings: dict[str, float]) -> float:

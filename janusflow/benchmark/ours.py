@@ -11,7 +11,7 @@ from janusflow.inference.drawing.reading import read_texts
 from janusflow.inference.drawing.sampling import guided_velocity
 from janusflow.inference.loading import load
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.model.attention import pictures_of
+from janusflow.model.attention import number_images
 
 
 class Ours:
@@ -82,7 +82,7 @@ class Ours:
                 batch.attention_mask.to(model.device),
                 settings=AnsweringSettings(max_new_tokens=request.new_tokens),
                 seeds=[0],
-                pictures=pictures_of(token_ids, model.config),
+                images=number_images(token_ids, model.config),
             ):
                 tokens.append(token)
                 watch.lap()

@@ -18,7 +18,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from janusflow.inference.loading import mini_folder
-from janusflow.interop.load import fill_from_official, shapes_of, without_memory
+from janusflow.interop.load import fill_from_official, on_meta, shapes_of
 from janusflow.interop.names import Shape, official_shapes, rows_of
 from janusflow.interop.release import LLM_WIDTH, PATH_WIDTH, SETTINGS, VAE
 from janusflow.interop.release_config import TOWERS, config_from_official
@@ -148,7 +148,7 @@ def write_folder(folder: Path, size: Size) -> Facts:
 
 
 def _write_weights(folder: Path, config: JanusFlowConfig) -> int:
-    model = without_memory(config)
+    model = on_meta(config)
     shapes = official_shapes(rows_of(config), shapes_of(model))
     fill_from_official(model, SyntheticWeights(shapes), dtype=torch.bfloat16)
     save_official(model, folder)

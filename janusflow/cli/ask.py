@@ -1,4 +1,4 @@
-"""`janusflow ask`: a question about pictures, answered."""
+"""`janusflow ask`: a question about images, answered."""
 
 import json
 import time
@@ -23,7 +23,7 @@ def command(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="[IMAGE]... QUESTION", help="Picture or film files, then the question."
+            metavar="[IMAGE]... QUESTION", help="Image or film files, then the question."
         ),
     ],
     frames: Annotated[int, typer.Option(min=1, help="Of each film, spread evenly.")] = 8,
@@ -39,7 +39,7 @@ def command(
     offload: Offload = None,
     as_json: Json = False,
 ) -> None:
-    """Answer a question about one picture, several, or none; or about frames of a film.
+    """Answer a question about one image, several, or none; or about frames of a film.
 
     Examples:
       janusflow ask photo.jpg "What is left of the square?"
@@ -54,13 +54,13 @@ def command(
     if stream and as_json:
         raise typer.BadParameter("leave out one of --stream and --json.")
     *images, question = inputs
-    # Unreadable pictures are refused before seconds go into loading a model.
-    pictures = [picture for image in images for picture in _open(image, frames)]
+    # Unreadable images are refused before seconds go into loading a model.
+    shown = [frame for image in images for frame in _open(image, frames)]
     jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload)
     start = time.perf_counter()
     pieces = []
     for piece in jf.stream(
-        [question_message(pictures, question)],
+        [question_message(shown, question)],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_p=top_p,

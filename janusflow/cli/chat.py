@@ -1,4 +1,4 @@
-"""`janusflow chat`: a conversation with pictures, both ways, in the terminal or from a pipe."""
+"""`janusflow chat`: a conversation with images, both ways, in the terminal or from a pipe."""
 
 import sys
 from pathlib import Path
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from janusflow.inference.pipeline import JanusFlow
 
 HELP = """\
-/image PATH   show a picture with your next message
-/draw PROMPT  draw a picture; it is saved and shown with your next message
+/image PATH   show an image with your next message
+/draw PROMPT  draw an image; it is saved and shown with your next message
 /reset        forget the conversation
 /quit         leave (or Ctrl-D)"""
 
 
 def command(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for drawn pictures.")
-    ] = Path("drawings"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for drawn images.")] = Path(
+        "drawings"
+    ),
     steps: Steps = 30,
     guidance: Guidance = 2.0,
     seed: Annotated[int | None, typer.Option(help="First seed; random without.")] = None,
@@ -46,7 +46,7 @@ def command(
     quantize: Quantize = None,
     offload: Offload = None,
 ) -> None:
-    """Talk about pictures and draw them: /image PATH, /draw PROMPT, /reset, /quit.
+    """Talk about images and draw them: /image PATH, /draw PROMPT, /reset, /quit.
 
     Examples:
       janusflow chat
@@ -100,7 +100,7 @@ class Session:
         self.answering = answering
         self.seed = seed
         self.messages: list[Any] = []
-        self.pictures: list[Any] = []
+        self.images: list[Any] = []
         self.is_open = True
 
     def take(self, line: str) -> None:
@@ -114,7 +114,7 @@ class Session:
             case "/help":
                 typer.echo(HELP)
             case "/reset":
-                self.messages, self.pictures = [], []
+                self.messages, self.images = [], []
                 typer.echo("(forgotten)")
             case "/image":
                 self._show(rest.strip().strip("'\""))
@@ -128,19 +128,19 @@ class Session:
     def _show(self, path: str) -> None:
         from janusflow.processing.image_files import open_image
 
-        picture = open_image(path)
-        self.pictures.append(picture)
-        typer.echo(f"({picture.width} x {picture.height} pixels: ask about it)")
+        image = open_image(path)
+        self.images.append(image)
+        typer.echo(f"({image.width} x {image.height} pixels: ask about it)")
 
     def _draw(self, prompt: str) -> None:
-        from janusflow.inference.drawing.metadata import save_picture
+        from janusflow.inference.drawing.metadata import save_image
 
-        (picture,) = self.jf.generate(prompt, seed=self.seed, **self.drawing)
+        (image,) = self.jf.generate(prompt, seed=self.seed, **self.drawing)
         if self.seed is not None:
             self.seed += 1
         path = self._free_path()
-        save_picture(picture, path)
-        self.pictures.append(picture)
+        save_image(image, path)
+        self.images.append(image)
         typer.echo(f"({path}: ask about it)")
 
     def _free_path(self) -> Path:
@@ -153,7 +153,7 @@ class Session:
     def _answer(self, question: str) -> None:
         from janusflow.inference.answering.chat import question_message
 
-        asked = question_message(self.pictures, question)
+        asked = question_message(self.images, question)
         pieces = []
         for piece in self.jf.stream([*self.messages, asked], **self.answering):
             pieces.append(piece)
@@ -162,4 +162,4 @@ class Session:
         answer = "".join(pieces).strip()
         # Only now: an interrupted or refused answer leaves the conversation as it was.
         self.messages += [asked, {"role": "assistant", "content": answer or "-"}]
-        self.pictures = []
+        self.images = []

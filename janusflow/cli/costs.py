@@ -72,7 +72,7 @@ def _print_phase(phase: "Phase") -> None:
     }
     rows["rows"] = f"{size.rows:,d}, {size.padding:.1%} padding"
     rows["learnt tokens"] = f"{size.learnt_tokens:,d}"
-    rows["pictures"] = f"{size.pictures_seen:,d} seen, {size.pictures_drawn:,d} drawn"
+    rows["images"] = f"{size.pictures_seen:,d} seen, {size.pictures_drawn:,d} drawn"
     rows |= {f"forward {name}": _flops(flops) for name, flops in phase.forward_flops.items()}
     rows["forward"] = _flops(sum(phase.forward_flops.values()))
     rows["backward"] = _flops(phase.backward_flops)
@@ -143,8 +143,8 @@ def _print_inference(cost: "InferenceCost") -> None:
         rows[name] = f"{_flops(work.flops)}, at least {MILLISECONDS * work.seconds:,.3f} ms{times}"
     _lines(rows)
     labels = {
-        "seconds_per_picture": "at least, s a picture",
-        "pictures_per_second": "at most, pictures/s",
+        "seconds_per_image": "at least, s an image",
+        "images_per_second": "at most, images/s",
         "seconds_to_first_token": "at least, s to the first token",
         "tokens_per_second": "at most, tokens/s",
     }
@@ -152,11 +152,11 @@ def _print_inference(cost: "InferenceCost") -> None:
 
 
 def _rates(cost: "InferenceCost") -> dict[str, float]:
-    """What people compare: a picture's time, or an answer's."""
+    """What people compare: an image's time, or an answer's."""
     batch = cost.workload.batch
     if cost.workload.task == "generate":
         each = cost.seconds / batch
-        return {"seconds_per_picture": each, "pictures_per_second": 1 / each}
+        return {"seconds_per_image": each, "images_per_second": 1 / each}
     first, rest = cost.work.values()
     return {
         "seconds_to_first_token": first.seconds,

@@ -13,16 +13,16 @@ from janusflow.cli.options import Device, Dtype, Model, Quiet, Steps
 
 def command(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the page and the pictures.")
+        Path, typer.Option("--output", "-o", help="Folder for the page and the images.")
     ] = Path("demo"),
     steps: Steps = 30,
-    seed: Annotated[int, typer.Option(help="Of the first picture.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the first image.")] = 0,
     model: Model = "mini",
     device: Device = "auto",
     dtype: Dtype = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Draw eight prompts, follow one path from noise to picture, ask questions; make a page of it.
+    """Draw eight prompts, follow one path from noise to image, ask questions; make a page of it.
 
     Example:
       janusflow demo --output demo
@@ -31,15 +31,15 @@ def command(
     typer.echo(f"Loading {model} ...")
     from janusflow.cli.demo_page.page import build_page, next_commands
     from janusflow.cli.demo_page.showcase import PROMPTS, run_showcase
-    from janusflow.inference.drawing.metadata import save_picture
+    from janusflow.inference.drawing.metadata import save_image
     from janusflow.inference.loading import load
 
     jf = load(model, device=device, dtype=dtype)
     typer.echo(f"Drawing {len(PROMPTS)} prompts, following one path, asking questions ...")
     showcase = run_showcase(jf, steps=steps, seed=seed, progress=not quiet)
     files = [output / f"drawing-{i + 1}.png" for i in range(len(showcase.drawn))]
-    for picture, file in zip(showcase.drawn, files, strict=True):
-        save_picture(picture, file)
+    for image, file in zip(showcase.drawn, files, strict=True):
+        save_image(image, file)
     program = _program()
     page = output / "index.html"
     page.write_text(

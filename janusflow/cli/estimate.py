@@ -14,9 +14,9 @@ def command(
         str, typer.Argument(help="mini, a folder, or janusflow-1.3b for the release's sizes.")
     ] = "mini",
     task: Annotated[
-        Literal["generate", "ask"], typer.Option(help="Draw pictures, or answer about them.")
+        Literal["generate", "ask"], typer.Option(help="Draw images, or answer about them.")
     ] = "generate",
-    batch: Annotated[int, typer.Option(help="Pictures or questions at once.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images or questions at once.")] = 1,
     steps: Steps = 30,
     guidance: GuidanceWeight = 2.0,
     prompt_tokens: Annotated[int, typer.Option(help="Tokens of a prompt or question.")] = 64,
@@ -37,7 +37,7 @@ def command(
       janusflow estimate mini --task ask --dtype float32 --json
     """
     from janusflow.cli.costs import print_inference
-    from janusflow.inference.estimate import Workload, estimate, hollow_model
+    from janusflow.inference.estimate import Workload, estimate, meta_model
 
     workloads = [
         Workload(
@@ -52,5 +52,5 @@ def command(
         )
         for each in (DTYPES if dtype == "both" else (dtype,))
     ]
-    found = [estimate(hollow_model(model, dtype=each.dtype), each) for each in workloads]
+    found = [estimate(meta_model(model, dtype=each.dtype), each) for each in workloads]
     print_inference(found, as_json=as_json)

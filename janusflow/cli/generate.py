@@ -1,4 +1,4 @@
-"""`janusflow generate`: pictures from words."""
+"""`janusflow generate`: images from words."""
 
 import json
 import time
@@ -36,17 +36,15 @@ def command(
         Path, typer.Option("--output", "-o", help="File; several are numbered, written as drawn.")
     ] = Path("out.png"),
     num_images: Annotated[
-        int, typer.Option("--num-images", "-n", min=1, help="Pictures of each prompt.")
+        int, typer.Option("--num-images", "-n", min=1, help="Images of each prompt.")
     ] = 1,
     steps: Steps = 30,
     guidance: Guidance = 2.0,
     solver: Solver = "euler",
     shift: Annotated[float, typer.Option(help="Above 1: more steps near noise.")] = 1.0,
-    seed: Annotated[
-        int | None, typer.Option(help="Picture i has seed + i; random without.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Image i has seed + i; random without.")] = None,
     negative_prompt: Annotated[str | None, typer.Option(help="What to keep away from.")] = None,
-    init_image: Annotated[Path | None, typer.Option(help="Picture to start from.")] = None,
+    init_image: Annotated[Path | None, typer.Option(help="Image to start from.")] = None,
     strength: Annotated[
         float | None, typer.Option(help="Share of the path walked from it: small stays close.")
     ] = None,
@@ -85,7 +83,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw pictures. PNG files keep prompt, seed and settings: see `janusflow inspect`.
+    """Draw images. PNG files keep prompt, seed and settings: see `janusflow inspect`.
 
     Examples:
       janusflow generate "a red circle left of a blue square" -o out.png
@@ -94,15 +92,15 @@ def command(
 
       janusflow generate "a red circle left of a star" --init-image out.png --outpaint 0,32,64,32
 
-      janusflow generate "파란 별" "노란 하트" -n 4 --seed 1 -o pictures/shape.png
+      janusflow generate "파란 별" "노란 하트" -n 4 --seed 1 -o images/shape.png
     """
     from janusflow.inference.drawing.latents import check_size
-    from janusflow.inference.drawing.metadata import check_picture_path, record_of, save_picture
+    from janusflow.inference.drawing.metadata import check_image_path, record_of, save_image
     from janusflow.inference.drawing.outpainting import OUTPAINTING_STRENGTH, extended, read_margins
     from janusflow.inference.loading import load
 
     try:
-        check_picture_path(output)
+        check_image_path(output)
     except ImageError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
     original, inside = init_image, mask
@@ -116,7 +114,7 @@ def command(
         check_size(size, trained=jf.image_size)
     paths = numbered(output, len(prompts) * num_images)
     start = time.perf_counter()
-    pictures = jf.generate(
+    images = jf.generate(
         prompts,
         negative_prompt=negative_prompt,
         num_images=num_images,
@@ -136,17 +134,17 @@ def command(
         guidance_rescale=guidance_rescale,
         reuse=reuse,
         upscale=upscale,
-        on_picture=lambda index, picture: save_picture(picture, paths[index]),
+        on_image=lambda index, image: save_image(image, paths[index]),
         progress=not quiet,
         batch_size=batch_size,
     )
     seconds = time.perf_counter() - start
     written = []
-    for picture, path in zip(pictures, paths, strict=True):
-        record = record_of(picture)
+    for image, path in zip(images, paths, strict=True):
+        record = record_of(image)
         written.append({"path": str(path), **(asdict(record) if record else {})})
     if as_json:
-        report = {"pictures": written, "seconds": round(seconds, 3)}
+        report = {"images": written, "seconds": round(seconds, 3)}
         typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return
     for entry in written:
@@ -154,7 +152,7 @@ def command(
 
 
 def numbered(output: Path, count: int) -> list[Path]:
-    """The file itself for one picture; out-1.png, out-2.png, ... for several."""
+    """The file itself for one image; out-1.png, out-2.png, ... for several."""
     if count == 1:
         return [output]
     width = len(str(count))

@@ -1,4 +1,4 @@
-"""`janusflow inspect`: what a model is made of, or how a picture was drawn."""
+"""`janusflow inspect`: what a model is made of, or how an image was drawn."""
 
 import json
 from dataclasses import asdict
@@ -14,18 +14,18 @@ LABEL_WIDTH = 30
 
 def command(
     target: Annotated[
-        str, typer.Argument(metavar="MODEL|PICTURE", help="A model's name, or a drawn picture.")
+        str, typer.Argument(metavar="MODEL|IMAGE", help="A model's name, or a drawn image.")
     ],
     as_json: Json = False,
 ) -> None:
-    """Show a model's parts, sizes and token ids, or a picture's prompt, seed and settings.
+    """Show a model's parts, sizes and token ids, or an image's prompt, seed and settings.
 
     Examples:
       janusflow inspect mini
 
       janusflow inspect out.png --json
     """
-    facts = _picture(target) if Path(target).is_file() else _model(target)
+    facts = _image(target) if Path(target).is_file() else _model(target)
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
         return
@@ -38,7 +38,7 @@ def command(
             typer.echo(f"{name.replace('_', ' '):{LABEL_WIDTH}s}{_text(value)}")
 
 
-def _picture(path: str) -> dict[str, Any]:
+def _image(path: str) -> dict[str, Any]:
     from janusflow.config.errors import ImageError
     from janusflow.inference.drawing.metadata import read_record
 

@@ -1,4 +1,4 @@
-"""`janusflow interpolate`: pictures on the way from one drawing to another."""
+"""`janusflow interpolate`: images on the way from one drawing to another."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,18 +9,18 @@ from janusflow.cli.options import Device, Dtype, Guidance, Model, Plan, Solver, 
 
 GIF = ".gif"
 MILLISECONDS = 120
-"""Each picture of an animation is shown so long."""
+"""Each image of an animation is shown so long."""
 
 
 def command(
-    prompt: Annotated[str, typer.Argument(help="What the first picture shows.")],
+    prompt: Annotated[str, typer.Argument(help="What the first image shows.")],
     to_prompt: Annotated[
         str | None, typer.Argument(help="What the last one shows; the same without.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Numbered pictures, or one .gif that moves.")
+        Path, typer.Option("--output", "-o", help="Numbered images, or one .gif that moves.")
     ] = Path("way.png"),
-    frames: Annotated[int, typer.Option(min=2, help="Pictures, both ends included.")] = 9,
+    frames: Annotated[int, typer.Option(min=2, help="Images, both ends included.")] = 9,
     seed: Annotated[int | None, typer.Option(help="Of the first; random without.")] = None,
     to_seed: Annotated[int | None, typer.Option(help="Of the last; the same without.")] = None,
     steps: Steps = 30,
@@ -43,9 +43,9 @@ def command(
     from janusflow.cli.generate import numbered
     from janusflow.inference.drawing.interpolation import interpolate
     from janusflow.inference.drawing.metadata import (
-        check_picture_path,
+        check_image_path,
         save_animation,
-        save_picture,
+        save_image,
     )
     from janusflow.inference.drawing.sampling import DrawingSettings
     from janusflow.inference.drawing.seeds import chosen
@@ -53,10 +53,10 @@ def command(
 
     is_gif = output.suffix.lower() == GIF
     if not is_gif:
-        check_picture_path(output)
+        check_image_path(output)
     jf = load(model, device=device, dtype=dtype, vae=vae)
     first = chosen(seed)
-    pictures = interpolate(
+    images = interpolate(
         jf,
         (prompt, prompt if to_prompt is None else to_prompt),
         (first, first if to_seed is None else chosen(to_seed)),
@@ -65,10 +65,10 @@ def command(
         batch_size=batch_size,
     )
     if is_gif:
-        save_animation(pictures, output, milliseconds=MILLISECONDS)
+        save_animation(images, output, milliseconds=MILLISECONDS)
         typer.echo(f"{output}  (from seed {first})")
         return
-    for picture, path in zip(pictures, numbered(output, frames), strict=True):
-        save_picture(picture, path)
+    for image, path in zip(images, numbered(output, frames), strict=True):
+        save_image(image, path)
         typer.echo(str(path))
     typer.echo(f"(from seed {first})")

@@ -58,7 +58,7 @@ Solver = Annotated[
     Literal["euler", "midpoint", "heun", "rk4", "dopri5"], typer.Option(help="ODE solver.")
 ]
 BestOf = Annotated[
-    int, typer.Option(min=1, help="Draw so many for each picture; the model's own choice is kept.")
+    int, typer.Option(min=1, help="Draw so many for each image; the model's own choice is kept.")
 ]
 Plan = Annotated[
     Literal["auto", "always", "never"],
@@ -91,7 +91,7 @@ Upscale = Annotated[
     typer.Option(
         parser=_upscaling,
         metavar="METHOD:FACTOR",
-        help="Make pictures larger: lanczos:2 up to 8, realesrgan:2 to 4 and realesrgan-x4plus:4 "
+        help="Make images larger: lanczos:2 up to 8, realesrgan:2 to 4 and realesrgan-x4plus:4 "
         "(43 MB, fetched once), refine:2 (the model's own).",
     ),
 ]

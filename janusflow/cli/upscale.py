@@ -1,4 +1,4 @@
-"""`janusflow upscale`: larger pictures of some."""
+"""`janusflow upscale`: larger images of some."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,7 @@ from janusflow.config.upscaling import read_upscaling
 
 
 def command(
-    pictures: Annotated[
-        list[Path], typer.Argument(metavar="PICTURE...", help="What to make larger.")
-    ],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="What to make larger.")],
     by: Upscale = "lanczos:2",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File to write; several are numbered.")
@@ -25,7 +23,7 @@ def command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make pictures larger. How they were drawn stays with them. The model is for refine only.
+    """Make images larger. How they were drawn stays with them. The model is for refine only.
 
     Each is written as soon as it is done.
 
@@ -39,28 +37,28 @@ def command(
     how = read_upscaling(by)
     if how is None:
         raise typer.BadParameter(f"{by} makes nothing larger.", param_hint="--by")
-    from janusflow.inference.drawing.metadata import check_picture_path, read_record, save_picture
+    from janusflow.inference.drawing.metadata import check_image_path, read_record, save_image
     from janusflow.inference.loading import choose_device, load
     from janusflow.inference.upscaling.upscalers import make_upscaler
     from janusflow.processing.images import open_image
 
     try:
-        check_picture_path(output)
+        check_image_path(output)
     except ImageError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
-    smalls = [open_image(picture) for picture in pictures]
+    smalls = [open_image(image) for image in images]
     vae = load(model, device=device).vae if how.method == "refine" else None
     upscaler = make_upscaler(by, vae=vae, device=choose_device(device), show=not quiet)
     written = []
-    paths = numbered(output, len(pictures))
-    for picture, small, path in zip(pictures, smalls, paths, strict=True):
-        record = read_record(picture)
+    paths = numbered(output, len(images))
+    for image, small, path in zip(images, smalls, paths, strict=True):
+        record = read_record(image)
         if record is not None:
             record.attach(small)
         (large,) = upscaler([small])
-        save_picture(large, path)
+        save_image(large, path)
         written.append({"path": str(path), "width": large.width, "height": large.height})
         if not as_json:
             typer.echo(f"{path}  ({large.width}x{large.height})")
     if as_json:
-        typer.echo(json.dumps({"pictures": written}, ensure_ascii=False, indent=1))
+        typer.echo(json.dumps({"images": written}, ensure_ascii=False, indent=1))

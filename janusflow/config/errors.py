@@ -17,11 +17,11 @@ class CheckpointError(JanusFlowError):
 
 
 class ImageError(JanusFlowError):
-    """A picture cannot be read or is refused as hostile."""
+    """An image cannot be read or is refused as hostile."""
 
 
 class PromptError(JanusFlowError):
-    """A prompt or conversation does not fit the model or its pictures."""
+    """A prompt or conversation does not fit the model or its images."""
 
 
 class TrainingError(JanusFlowError, FloatingPointError):

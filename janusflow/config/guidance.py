@@ -3,7 +3,7 @@
 | text | weight |
 |---|---|
 | `2` | 2 everywhere |
-| `3@0.1-0.6` | 3 for times from 0.1 to 0.6 (0 is noise, 1 the picture), no guidance elsewhere |
+| `3@0.1-0.6` | 3 for times from 0.1 to 0.6 (0 is noise, 1 the image), no guidance elsewhere |
 | `4..1` | falls from 4 at t=0 to 1 at t=1, in a straight line |
 | `1..4@0-0.3+4@0.3-0.8` | several pieces: rises, stays, ends |
 
@@ -37,7 +37,7 @@ class GuidancePiece:
         if not 0.0 <= self.start < self.end <= 1.0:
             raise ConfigError(
                 f"guidance from t={self.start:g} to t={self.end:g}: wanted 0 <= start < end <= 1. "
-                "Write e.g. 3@0.1-0.6; 0 is noise, 1 the picture."
+                "Write e.g. 3@0.1-0.6; 0 is noise, 1 the image."
             )
 
     def holds(self, t: float) -> bool:

@@ -23,7 +23,7 @@ class GenerationPathConfig:
     latent_channels: int = 4
     """Channels of the VAE latent."""
     latent_size: int = 48
-    """Rows (= columns) of the VAE latent grid: picture pixels / VAE factor."""
+    """Rows (= columns) of the VAE latent grid: image pixels / VAE factor."""
     patch_size: int = 2
     """Latent cells per token along each axis."""
     width: int = 768
@@ -60,12 +60,12 @@ class GenerationPathConfig:
 
     @property
     def grid_size(self) -> int:
-        """Rows (= columns) of tokens a picture becomes."""
+        """Rows (= columns) of tokens an image becomes."""
         return self.latent_size // self.patch_size
 
     @property
     def num_tokens(self) -> int:
-        """Picture tokens in the LLM sequence, without the time token."""
+        """Image tokens in the LLM sequence, without the time token."""
         return self.grid_size**2
 
 

@@ -1,4 +1,4 @@
-"""How pictures are made larger, as words: METHOD:FACTOR, such as lanczos:2."""
+"""How images are made larger, as words: METHOD:FACTOR, such as lanczos:2."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -31,7 +31,7 @@ NONE = "none"
 
 
 def read_upscaling(text: str) -> Upscaling | None:
-    """What the words mean; `none` leaves pictures as they are.
+    """What the words mean; `none` leaves images as they are.
 
     Raises:
         ConfigError: there is no such method, or it has no such factor.

@@ -1,6 +1,6 @@
 """Run a model that has shapes but no memory (meta device) on a batch whose indices are real.
 
-Which positions are pictures decides shapes, so masks and token ids must have values; everything
+Which positions are images decides shapes, so masks and token ids must have values; everything
 computed from weights needs none. PyTorch's own FakeTensorMode refuses such indices.
 """
 
@@ -22,7 +22,7 @@ LARGEST_INDEX = 2**20
 """Real tensors that would grow beyond this many values (attention masks) keep their shape alone."""
 
 
-class WithoutMemory(TorchDispatchMode):
+class MetaMode(TorchDispatchMode):
     """Lets tensors without memory meet real ones; the result has none.
 
     Indices that are moved to the model's device stay real.

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop, shape_wrapper
 
-from janusflow.costs.meta import WithoutMemory, fused_attention
+from janusflow.costs.meta import MetaMode, fused_attention
 
 aten = torch.ops.aten
 
@@ -156,5 +156,5 @@ def counting(
 ) -> Iterator[Meter]:
     """Count what runs in the block, on real tensors or without memory."""
     meter = Meter(gradient_share=gradient_share)
-    with fused_attention(), WithoutMemory(), meter, meter.watching(parts or {}, trained):
+    with fused_attention(), MetaMode(), meter, meter.watching(parts or {}, trained):
         yield meter

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn
 from janusflow.data.tables import Table, open_table, read_json
-from janusflow.processing.conversations import read_conversation, with_pictures
-from janusflow.processing.image_files import Picture
+from janusflow.processing.conversations import read_conversation, with_images
+from janusflow.processing.image_files import ImageInput
 from janusflow.processing.templates import USER
 
 LLAVA_TAG = "<image>"
@@ -53,14 +53,14 @@ class Given:
 class Chat(NamedTuple):
     """Pictures and what was said about them."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[ImageInput, ...]
     turns: tuple[Turn, ...]
 
 
 class Captioned(NamedTuple):
     """A picture and one or more descriptions of all of it."""
 
-    picture: Picture
+    picture: ImageInput
     captions: tuple[str, ...]
 
 
@@ -76,7 +76,7 @@ def value(row: Row, *names: str) -> Any:
     return found
 
 
-def picture_of(value: Any, folder: Path) -> Picture:
+def picture_of(value: Any, folder: Path) -> ImageInput:
     """A picture column's value: a path, bytes, or what `datasets` makes of them."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
@@ -110,8 +110,8 @@ def read_chat(row: Row, given: Given) -> Chat:
         raise DataError(f"{len(texts)} messages, the last one a question: wanted its answer.")
     beside = next((row[name] for name in PICTURE_COLUMNS if row.get(name)), [])
     pictures = beside if isinstance(beside, list) else [beside]
-    if chat.pictures:  # otherwise no message says where they stand: before the first
-        pictures = with_pictures(chat, pictures, number=1, image_tag=tag)
+    if chat.images:  # otherwise no message says where they stand: before the first
+        pictures = with_images(chat, pictures, number=1, image_tag=tag)
     pairs = zip(texts[::2], texts[1::2], strict=True)
     return Chat(
         tuple(picture_of(picture, given.folder) for picture in pictures),

@@ -20,17 +20,17 @@ from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, DataError
 from janusflow.data.prepare import Drawn, Preparation
-from janusflow.processing.image_files import Picture, read_picture_file
+from janusflow.processing.image_files import ImageInput, read_image_file
 
 KEYS, VALUES, SHARDS = "keys", "values", "*.safetensors"
 
 
-def picture_key(picture: Picture) -> int:
+def picture_key(picture: ImageInput) -> int:
     """63 bits of a hash of the picture's file: ten million differ with a chance of 1 - 1e-5."""
     if isinstance(picture, Image.Image):
         content = repr((picture.mode, picture.size)).encode() + picture.tobytes()
     else:
-        content = picture if isinstance(picture, bytes) else read_picture_file(picture)
+        content = picture if isinstance(picture, bytes) else read_image_file(picture)
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
@@ -111,13 +111,13 @@ class CachedPreparation(Preparation):
     keeps_pixels: bool
     """Whether pictures to draw are wanted as pixels too."""
 
-    def seen(self, picture: Picture) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
+    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
         """Features of a picture to understand, or its pixels."""
         if self.seen_features is None:
             return super().seen(picture)
         return self.seen_features.read(picture_key(picture))
 
-    def crop(self, picture: Picture, number: int) -> Drawn:
+    def crop(self, picture: ImageInput, number: int) -> Drawn:
         """A crop's latent and features, and its pixels if they are wanted."""
         key = picture_key(picture)
         pixels = super().crop(picture, number).pixel_values if self.keeps_pixels else None

@@ -21,7 +21,7 @@ from janusflow.data.order import shuffled
 from janusflow.data.prepare import Drawn, Preparation, parts_of
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.data.sources import BAD_ROW_ERRORS, Source, Stream
-from janusflow.processing.image_files import Picture, open_image
+from janusflow.processing.image_files import ImageInput, open_image
 
 LENGTH_SHARES = {"min": 0.0, "median": 0.5, "95%": 0.95, "max": 1.0}
 
@@ -38,15 +38,15 @@ class MeasuringPreparation(Preparation):
         """The same preparation, measuring."""
         return cls(**parts_of(prepare))
 
-    def seen(self, picture: Picture) -> Float[Tensor, "c y x"]:
+    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"]:
         """A picture to understand."""
         return super().seen(self._opened(picture))
 
-    def drawn(self, picture: Picture, rng: np.random.Generator) -> Drawn:
+    def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:
         """A picture to draw."""
         return super().drawn(self._opened(picture), rng)
 
-    def _opened(self, picture: Picture) -> Picture:
+    def _opened(self, picture: ImageInput) -> ImageInput:
         opened = open_image(picture)
         self.sizes.append(opened.size)
         return opened
@@ -149,7 +149,7 @@ def check_source(
         except BAD_ROW_ERRORS as error:
             report.bad[row] = " ".join(str(error).split())
             continue
-        report.sizes += sizes or [(each.shape[2], each.shape[1]) for each in pictures_of(sample)]
+        report.sizes += sizes or [(each.shape[2], each.shape[1]) for each in number_images(sample)]
         report.lengths.append(len(tokens))
         if tokens.is_cut:
             report.cut.append(row)
@@ -157,7 +157,7 @@ def check_source(
     report.repeated += [same for same in seen.values() if len(same) > 1]
 
 
-def pictures_of(sample: Sample) -> tuple[Float[Tensor, "c y x"], ...]:
+def number_images(sample: Sample) -> tuple[Float[Tensor, "c y x"], ...]:
     """A sample's pictures, as the model gets them."""
     match sample:
         case UnderstandingSample():
@@ -179,6 +179,6 @@ def _digest(sample: Sample) -> bytes:
         case TextSample():
             words = sample.text
     digest = blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16)
-    for picture in pictures_of(sample):
+    for picture in number_images(sample):
         digest.update(picture.contiguous().numpy().tobytes())
     return digest.digest()

@@ -14,7 +14,7 @@ from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.packing import pack
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.model.rows import NOBODY, SHARED, Rows
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
 from janusflow.processing.batches import expanded
 from janusflow.processing.templates import (
     ASSISTANT,
@@ -90,7 +90,7 @@ class Row:
         self,
         ids: list[int],
         *,
-        branch: int = SHARED,
+        branch: int = PREFIX_BRANCH,
         is_learnt: bool = False,
         is_drawing: bool = False,
         is_prompt: bool = False,
@@ -99,7 +99,7 @@ class Row:
         seen = [
             position
             for position, other in zip(self.position_ids, self.branches, strict=True)
-            if other in (SHARED, branch)
+            if other in (PREFIX_BRANCH, branch)
         ]
         start = seen[-1] + 1 if seen else 0
         self.token_ids += ids
@@ -185,8 +185,8 @@ class Collator:
             rows=Rows(
                 token_ids=token_ids,
                 position_ids=laid_out(lambda i: built[i].row.position_ids, 0),
-                samples=laid_out(lambda i: [i] * len(built[i].row), NOBODY),
-                branches=laid_out(lambda i: built[i].row.branches, SHARED),
+                segment_ids=laid_out(lambda i: [i] * len(built[i].row), PAD_SEGMENT),
+                branches=laid_out(lambda i: built[i].row.branches, PREFIX_BRANCH),
                 is_drawing=laid_out(lambda i: built[i].row.is_drawing, False),
             ),
             labels=laid_out(lambda i: built[i].row.labels, IGNORED),
@@ -225,7 +225,7 @@ class Collator:
             row.add(self._words(before + shown, num_pictures=num_pictures))
         for index, turn in enumerate(sample.turns):
             opens = "\n" if shown and (index == 0 or sample.are_independent) else before
-            branch = index + 1 if sample.are_independent else SHARED
+            branch = index + 1 if sample.are_independent else PREFIX_BRANCH
             num_here = turn.question.count(self.image_tag)
             asked = self._words(opens + turn.question + after, num_pictures=num_here)
             answer = [*self._words(f" {turn.answer}", num_pictures=0), self.end_of_answer]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.processing.image_files import Picture, open_image
+from janusflow.processing.image_files import ImageInput, open_image
 from janusflow.processing.images import (
     JanusFlowImageProcessor,
     crop_for_generation,
@@ -38,18 +38,18 @@ class Preparation:
     crops: int | None = None
     """Squares of a picture to draw that may be cut out; None for any."""
 
-    def seen(self, picture: Picture) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
+    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
         """A picture to understand: all of it, padded to a square."""
         return self.image_processor.preprocess(picture)[0]
 
-    def drawn(self, picture: Picture, rng: np.random.Generator) -> Drawn:
+    def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:
         """A picture to draw: its shorter side fitted, a square cut out at random."""
         if self.crops is not None:
             return self.crop(picture, int(rng.integers(self.crops)))
         crop = crop_for_generation(open_image(picture), size=self.drawing_size, rng=rng)
         return Drawn(to_latent_range(crop))
 
-    def crop(self, picture: Picture, number: int) -> Drawn:
+    def crop(self, picture: ImageInput, number: int) -> Drawn:
         """One of the squares, spread evenly from one end of the longer side to the other."""
         assert self.crops is not None
         place = number / (self.crops - 1) if self.crops > 1 else 0.5

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from janusflow.config.training import MixtureConfig
-from janusflow.data.check import pictures_of
+from janusflow.data.check import number_images
 from janusflow.data.collate import IGNORED, Built, Collator, TrainBatch
 from janusflow.data.mixture import Kind, plan, require_sources
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample
 from janusflow.data.sources import BadRows, Weighted, draw
-from janusflow.model.rows import NOBODY, SHARED
-from janusflow.processing.images import to_pictures
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH
+from janusflow.processing.images import to_images
 from janusflow.processing.pages import embedded, read_style
 
 TEMPLATE = Path(__file__).with_name("show.html")
@@ -90,8 +90,8 @@ def build_page(
         num_bad: rows passed over.
     """
     batch = collate.pack(built)
-    num_rows, length = batch.rows.samples.shape
-    padding = float((batch.rows.samples == NOBODY).float().mean())
+    num_rows, length = batch.rows.segment_ids.shape
+    padding = float((batch.rows.segment_ids == PAD_SEGMENT).float().mean())
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=read_style(),
         name=escape(name),
@@ -142,15 +142,15 @@ def pieces(built: Built, collate: Collator) -> list[Piece]:
 def strips(batch: TrainBatch, built: Sequence[Built], collate: Collator) -> Iterator[str]:
     """Every packed row as a bar, each piece as wide as it is long."""
     cut = [pieces(each, collate) for each in built]
-    for samples in batch.rows.samples.tolist():
-        in_order = list(dict.fromkeys(number for number in samples if number != NOBODY))
+    for samples in batch.rows.segment_ids.tolist():
+        in_order = list(dict.fromkeys(number for number in samples if number != PAD_SEGMENT))
         bars = [
             f'<a href="#sample-{number}" class="{piece.kind}{"" if piece.start else " first"}" '
             f'style="flex: {len(piece.token_ids)}" title="sample {number}: {_told(piece)}"></a>'
             for number in in_order
             for piece in cut[number]
         ]
-        num_padding = samples.count(NOBODY)
+        num_padding = samples.count(PAD_SEGMENT)
         bars.append(f'<a class="padding" style="flex: {num_padding}" title="padding"></a>')
         yield f'<div class="row">{"".join(bars)}</div>'
 
@@ -159,9 +159,9 @@ def _figure(number: int, built: Built, collate: Collator, prepare: Preparation) 
     sample = built.sample
     is_drawn = isinstance(sample, GenerationSample)
     pictures = (
-        to_pictures(torch.stack(pictures_of(sample)))
+        to_images(torch.stack(number_images(sample)))
         if is_drawn
-        else [prepare.image_processor.to_picture(each) for each in pictures_of(sample)]
+        else [prepare.image_processor.to_image(each) for each in number_images(sample)]
     )
     shown = "".join(embedded(each, alt=f"picture of sample {number}") for each in pictures)
     what = type(sample).__name__.removesuffix("Sample").lower()
@@ -178,7 +178,7 @@ def _figure(number: int, built: Built, collate: Collator, prepare: Preparation) 
 
 def _tokens(cut: list[Piece], collate: Collator) -> str:
     """Words with what is special or learnt marked; each branch on a line of its own."""
-    parts, branch = [], SHARED
+    parts, branch = [], PREFIX_BRANCH
     for piece in cut:
         if piece.branch != branch:
             branch = piece.branch
@@ -199,7 +199,7 @@ def _text(piece: Piece, collate: Collator) -> str:
 
 def _told(piece: Piece) -> str:
     first, number = piece.start, len(piece.token_ids)
-    branch = "" if piece.branch == SHARED else f", branch {piece.branch}"
+    branch = "" if piece.branch == PREFIX_BRANCH else f", branch {piece.branch}"
     return (
         f"{piece.kind}, {number} tokens from {first}, positions {piece.position} to "
         f"{piece.position + number - 1}{branch}"

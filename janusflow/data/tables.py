@@ -2,7 +2,7 @@
 
 What its loaders read becomes a memory-mapped table, so a file larger than memory is no trouble.
 Data that should not be downloaded as a whole is streamed (streams.py).
-Pictures inside stay undecoded: `processing.picture_files` opens them, which trusts nothing.
+Pictures inside stay undecoded: `processing.image_files` opens them, which trusts nothing.
 """
 
 import glob

@@ -25,9 +25,9 @@ from janusflow.evaluation.reading import identity
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.scores import Measurement, mean, shares
 from janusflow.evaluation.tasks import Row, Task, ToAnswer, ToDraw
-from janusflow.interop.vae import decode_pictures, encode_pictures, psnr
+from janusflow.interop.vae import decode_images, encode_images, psnr
 from janusflow.processing.image_files import open_image
-from janusflow.processing.images import to_latent_range, to_pictures
+from janusflow.processing.images import to_images, to_latent_range
 
 DATA = Path("runs/emoji/data")
 DEFAULT_LIMIT = 300
@@ -187,10 +187,10 @@ def rebuilt(model: Any, judge: Judge, folder: Path, limit: int | None) -> list[M
         for each in chosen:
             picture = open_image(folder / each.image).resize((model.image_size,) * 2)
             wanted = to_latent_range(picture)[None]
-            found = decode_pictures(model.vae, encode_pictures(model.vae, wanted)).float().cpu()
+            found = decode_images(model.vae, encode_images(model.vae, wanted)).float().cpu()
             ratios.append(psnr(found, wanted))
             if split == "train":
-                (again,) = to_pictures(found)
+                (again,) = to_images(found)
                 known.append(("judge on rebuilt pictures", judge.rank(again, each.hexcode) == 0))
         scores.append(mean(f"PSNR in dB, {split}", ratios, is_share=False))
     return [*scores, *shares(known)[:1]]

@@ -22,7 +22,7 @@ from janusflow.evaluation.answers import AnswerLog
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Drawn, Item, Model, Row, Task, ToAnswer, ToDraw
 from janusflow.inference.answering.chat import question_message
-from janusflow.inference.drawing.metadata import save_picture
+from janusflow.inference.drawing.metadata import save_image
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.processing.image_files import open_image
 
@@ -259,7 +259,7 @@ def _words(item: Item, output: Any, files: RunFiles | None) -> dict[str, Any]:
     picture = None
     if files is not None:
         picture = f"{item.id}.png"
-        save_picture(output, files.pictures / picture)
+        save_image(output, files.pictures / picture)
     asked = {"prompt": item.prompt, "plan": output.info.get("plan"), "seed": item.seed}
     return {**start, **asked, **item.facts, "picture": picture}
 

@@ -7,17 +7,17 @@ model, a prompt or an image; the velocity is a function that the caller hands in
 from janusflow.flow.guidance import guided, with_guidance, with_guidance_schedule
 from janusflow.flow.noise import sample_noise
 from janusflow.flow.path import PathPoint, VelocityFn, per_example, point_on_path
-from janusflow.flow.reuse import Foretelling, VelocityOfRows, with_reuse
+from janusflow.flow.reuse import VelocityExtrapolation, VelocityOfRows, with_extrapolation
 from janusflow.flow.solvers import (
     AdaptiveSolution,
-    Evaluation,
-    Solving,
+    Sampler,
     StepInfo,
-    evaluate_all,
+    VelocityQuery,
+    adaptive_solver_steps,
+    run_sampler,
     solve,
     solve_adaptive,
-    solving,
-    solving_adaptively,
+    solver_steps,
 )
 from janusflow.flow.tableaus import SOLVERS, ButcherTableau
 from janusflow.flow.times import GRIDS, sample_logit_normal, time_grid
@@ -27,25 +27,25 @@ __all__ = [
     "SOLVERS",
     "AdaptiveSolution",
     "ButcherTableau",
-    "Evaluation",
-    "Foretelling",
     "PathPoint",
-    "Solving",
+    "Sampler",
     "StepInfo",
+    "VelocityExtrapolation",
     "VelocityFn",
     "VelocityOfRows",
-    "evaluate_all",
+    "VelocityQuery",
+    "adaptive_solver_steps",
     "guided",
     "per_example",
     "point_on_path",
+    "run_sampler",
     "sample_logit_normal",
     "sample_noise",
     "solve",
     "solve_adaptive",
-    "solving",
-    "solving_adaptively",
+    "solver_steps",
     "time_grid",
+    "with_extrapolation",
     "with_guidance",
     "with_guidance_schedule",
-    "with_reuse",
 ]

@@ -18,7 +18,7 @@ VelocityOfRows: TypeAlias = Callable[[list[int]], VelocityFn]
 """The velocity function of some examples of the batch, by their indices."""
 
 
-class Foretelling:
+class VelocityExtrapolation:
     """What is known of one example's velocity, on one path, at times that rise."""
 
     def __init__(self, *, threshold: float) -> None:
@@ -29,18 +29,18 @@ class Foretelling:
 
     def skip(self, t: float) -> Tensor | None:
         """The velocity to use at `t` without evaluating, if that may be done now."""
-        foretold = self._foretell(t) if self._may_skip else None
+        extrapolated = self._extrapolate(t) if self._may_skip else None
         self._may_skip = False
-        return foretold
+        return extrapolated
 
     def learn(self, t: float, velocity: Tensor) -> None:
         """Take an evaluation, and see whether it was foretold."""
-        foretold = self._foretell(t)
+        extrapolated = self._extrapolate(t)
         self._evaluated = [*self._evaluated[-1:], (t, velocity)]
-        if foretold is not None:
-            self._may_skip = _size(foretold - velocity) <= self.threshold * _size(velocity)
+        if extrapolated is not None:
+            self._may_skip = _size(extrapolated - velocity) <= self.threshold * _size(velocity)
 
-    def _foretell(self, t: float) -> Tensor | None:
+    def _extrapolate(self, t: float) -> Tensor | None:
         """The velocity at `t`, if two are known."""
         if len(self._evaluated) < 2:
             return None
@@ -52,7 +52,7 @@ def _size(velocity: Tensor) -> float:
     return float(velocity.float().square().sum().sqrt())
 
 
-def with_reuse(velocity_of: VelocityOfRows, *, threshold: float) -> VelocityFn:
+def with_extrapolation(velocity_of: VelocityOfRows, *, threshold: float) -> VelocityFn:
     """Evaluate only the examples whose velocity is not foretold well enough.
 
     Each example decides for itself, so that none depends on its neighbours. What is returned serves
@@ -60,18 +60,18 @@ def with_reuse(velocity_of: VelocityOfRows, *, threshold: float) -> VelocityFn:
 
     Args:
         velocity_of: gives the velocity function of the examples that are evaluated.
-        threshold: as of Foretelling.
+        threshold: as of VelocityExtrapolation.
     """
-    pasts: list[Foretelling] = []
+    pasts: list[VelocityExtrapolation] = []
 
     def velocity(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
         if not pasts:
-            pasts.extend(Foretelling(threshold=threshold) for _ in x_t)
+            pasts.extend(VelocityExtrapolation(threshold=threshold) for _ in x_t)
         times = [float(time) for time in t]
         known = {
-            row: foretold
+            row: extrapolated
             for row, (past, time) in enumerate(zip(pasts, times, strict=True))
-            if (foretold := past.skip(time)) is not None
+            if (extrapolated := past.skip(time)) is not None
         }
         due = [row for row in range(len(pasts)) if row not in known]
         if due:

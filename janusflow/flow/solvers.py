@@ -2,12 +2,12 @@
 
 A solver knows nothing of models, prompts or guidance: it is handed a velocity function and the
 times. Guidance wraps the velocity function (guidance.py). Underneath, a solver is a generator that
-asks for one velocity after another (`solving`), so that solvers at different times can have theirs
-evaluated together; `solve` is the one that is alone. The state is float32, whatever dtype the
-velocity comes back in. The one exception has a name, `parity`: `solve(..., state_dtype=bfloat16)`
+asks for one velocity after another (`solver_steps`), so that solvers at different times can have
+theirs evaluated together; `solve` is the one that is alone. The state is float32, whatever dtype
+the velocity comes back in. The one exception is `parity`: `solve(..., state_dtype=bfloat16)`
 steps as the release does, whose state, step size and time are all bfloat16.
 
-Adaptive step sizes are chosen on the worst example of the batch, so there a picture does depend on
+Adaptive step sizes are chosen on the worst example of the batch, so there an image does depend on
 its neighbours, within the tolerance. Solve examples one by one where that must not be.
 """
 
@@ -45,7 +45,7 @@ class StepInfo:
 
     @property
     def predicted_data(self) -> Float[Tensor, " b *shape"]:
-        """Where the path ends if it is straight from here: the preview of the picture."""
+        """Where the path ends if it is straight from here: the preview of the image."""
         return self.x_t + (1.0 - self.t) * self.velocity
 
 
@@ -62,7 +62,7 @@ class AdaptiveSolution:
 OnStep: TypeAlias = Callable[[StepInfo], None]
 
 
-class Evaluation(NamedTuple):
+class VelocityQuery(NamedTuple):
     """Where a solver wants the velocity: states " b *shape" and a time " b" for each."""
 
     x_t: Tensor
@@ -70,16 +70,16 @@ class Evaluation(NamedTuple):
 
 
 Result = TypeVar("Result")
-Solving: TypeAlias = Generator[Evaluation, Tensor, Result]
+Sampler: TypeAlias = Generator[VelocityQuery, Tensor, Result]
 """Asks for velocities, is sent each of them (" b *shape"), and returns what they lead to."""
 
 
-def evaluate_all(velocity: VelocityFn, solving: Solving[Result]) -> Result:
+def run_sampler(velocity: VelocityFn, solver_steps: Sampler[Result]) -> Result:
     """Give a solver every velocity it asks for, and return what it returns."""
     try:
-        evaluation = next(solving)
+        evaluation = next(solver_steps)
         while True:
-            evaluation = solving.send(velocity(evaluation.x_t, evaluation.t))
+            evaluation = solver_steps.send(velocity(evaluation.x_t, evaluation.t))
     except StopIteration as end:
         return end.value
 
@@ -105,20 +105,20 @@ def solve(
             to it, and the velocity gets the rounded t as float32. Thirty rounded steps add up to
             1.0034, as they do there.
     """
-    return evaluate_all(
+    return run_sampler(
         velocity,
-        solving(noise, times=times, solver=solver, on_step=on_step, state_dtype=state_dtype),
+        solver_steps(noise, times=times, solver=solver, on_step=on_step, state_dtype=state_dtype),
     )
 
 
-def solving(
+def solver_steps(
     noise: Float[Tensor, " b *shape"],
     *,
     times: Float[Tensor, " s"],
     solver: str = "euler",
     on_step: OnStep | None = None,
     state_dtype: torch.dtype = torch.float32,
-) -> Solving[Tensor]:
+) -> Sampler[Tensor]:
     """Do what `solve` does, asking for the velocities instead of calling for them."""
     tableau = _tableau(solver)
     grid = _checked_times(times)
@@ -147,9 +147,9 @@ def solve_adaptive(
     A step is accepted if on every example the root mean square of error / (atol + rtol |x|) is at
     most 1. `max_evaluations` bounds the calls of `velocity`; needing more is refused.
     """
-    return evaluate_all(
+    return run_sampler(
         velocity,
-        solving_adaptively(
+        adaptive_solver_steps(
             noise,
             rtol=rtol,
             atol=atol,
@@ -160,7 +160,7 @@ def solve_adaptive(
     )
 
 
-def solving_adaptively(
+def adaptive_solver_steps(
     noise: Float[Tensor, " b *shape"],
     *,
     rtol: float = 1e-3,
@@ -168,7 +168,7 @@ def solving_adaptively(
     start: float = 0.0,
     max_evaluations: int = 600,
     on_step: OnStep | None = None,
-) -> Solving[AdaptiveSolution]:
+) -> Sampler[AdaptiveSolution]:
     """Do what `solve_adaptive` does, asking for the velocities instead of calling for them."""
     if not (rtol > 0.0 and atol > 0.0):
         raise ConfigError(f"rtol={rtol}, atol={atol}: both must be positive. Try 1e-3.")
@@ -209,7 +209,7 @@ def _stages(
     step_size: float,
     tableau: ButcherTableau,
     first: Tensor | None = None,
-) -> Solving[list[Tensor]]:
+) -> Sampler[list[Tensor]]:
     """Ask for the velocities one step combines; `first` is the one at x_t, if it is known."""
     stages = [(yield from _evaluate(x_t, t)) if first is None else first]
     for weights, c in zip(tableau.a[1:], tableau.c[1:], strict=True):
@@ -218,10 +218,10 @@ def _stages(
     return stages
 
 
-def _evaluate(x_t: Tensor, t: float) -> Solving[Tensor]:
+def _evaluate(x_t: Tensor, t: float) -> Sampler[Tensor]:
     time_dtype = torch.promote_types(x_t.dtype, torch.float32)
     per_batch = torch.full((x_t.shape[0],), t, dtype=time_dtype, device=x_t.device)
-    velocity = yield Evaluation(x_t, _as_held_in(x_t.dtype, per_batch))
+    velocity = yield VelocityQuery(x_t, _as_held_in(x_t.dtype, per_batch))
     return velocity.to(x_t.dtype)
 
 

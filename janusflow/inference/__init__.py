@@ -1,1 +1,1 @@
-"""The engine behind `jf`: load a model, draw pictures from words, answer about pictures."""
+"""The engine behind `jf`: load a model, draw images from words, answer about images."""

@@ -20,11 +20,11 @@ from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.costs.meter import Meter, counting
-from janusflow.inference.drawing.sampling import guided_velocity, read_prompts
+from janusflow.inference.drawing.sampling import encode_prompts, guided_velocity
 from janusflow.inference.loading import DTYPES, MINI, RUN_MODEL, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand
-from janusflow.interop.load import read_config, without_memory
-from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_without_memory
+from janusflow.interop.load import on_meta, read_config
+from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
 from janusflow.model.cache import growing_cache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -38,11 +38,11 @@ class Workload:
     """What is asked of a model."""
 
     task: str = "generate"
-    """generate: pictures; ask: answers to questions about one picture each."""
+    """generate: images; ask: answers to questions about one image each."""
     batch: int = 1
-    """Pictures, or questions, at once."""
+    """Images, or questions, at once."""
     prompt_tokens: int = 64
-    """Words before the picture is drawn, or of a question."""
+    """Words before the image is drawn, or of a question."""
     steps: int = 30
     """Of the solver."""
     guidance: float = 2.0
@@ -100,7 +100,7 @@ class InferenceCost:
         return self.weights + self.cache + self.activations
 
 
-class Hollow(NamedTuple):
+class MetaModel(NamedTuple):
     """A model without memory."""
 
     name: str
@@ -109,7 +109,7 @@ class Hollow(NamedTuple):
     notes: list[str]
 
 
-def hollow_model(name: str, *, dtype: str) -> Hollow:
+def meta_model(name: str, *, dtype: str) -> MetaModel:
     """Build `mini`, the model in a folder, or `janusflow-1.3b`; nothing is downloaded.
 
     Raises:
@@ -120,12 +120,12 @@ def hollow_model(name: str, *, dtype: str) -> Hollow:
     if vae is None:
         if config.vae != OFFICIAL_VAE:
             raise CheckpointError(f"{name}: its VAE {config.vae!r} is not at hand: put it beside.")
-        vae = vae_without_memory()
+        vae = vae_on_meta()
         notes.append(f"the VAE is not at hand: sizes of {OFFICIAL_VAE} are assumed.")
-    model = without_memory(config).eval()
+    model = on_meta(config).eval()
     for module in (model, vae):
         nn.Module.to(module, DTYPES[dtype])
-    return Hollow(name, model, vae, notes)
+    return MetaModel(name, model, vae, notes)
 
 
 def _config(name: str) -> tuple[JanusFlowConfig, Path | None, list[str]]:
@@ -145,7 +145,7 @@ def _cached(vae: str | None) -> Path | None:
     return None if vae is None else folder_at_hand(vae)
 
 
-def estimate(hollow: Hollow, workload: Workload) -> InferenceCost:
+def estimate(hollow: MetaModel, workload: Workload) -> InferenceCost:
     """Count what a workload takes."""
     passes = _Passes(hollow, workload)
     with torch.no_grad():
@@ -165,7 +165,7 @@ def estimate(hollow: Hollow, workload: Workload) -> InferenceCost:
 class _Passes:
     """Runs and counts the passes of a workload."""
 
-    def __init__(self, hollow: Hollow, workload: Workload) -> None:
+    def __init__(self, hollow: MetaModel, workload: Workload) -> None:
         self.model, self.vae, self.workload = hollow.model, hollow.vae, workload
         self.work: dict[str, Work] = {}
         self.activations = 0
@@ -176,7 +176,7 @@ class _Passes:
         is_guided = workload.guidance != 1.0
         prompts = self._prompt()
         with self._counted("reading prompts") as meter:
-            read = read_prompts(self.model, prompts, negative=None, is_guided=is_guided)
+            read = encode_prompts(self.model, prompts, negative=None, is_guided=is_guided)
         cached = cache_bytes(read.cache.cache)
         self._hold(meter.peak_bytes - cached)
         velocity = guided_velocity(self.model, read.cache, guidance=workload.guidance)
@@ -185,14 +185,14 @@ class _Passes:
         with self._counted("solver step", times=workload.steps, cached=cached) as meter:
             velocity(noise, t)
         self._hold(meter.peak_bytes)
-        with self._counted("decoding pictures") as meter:
+        with self._counted("decoding images") as meter:
             latents: Any = noise.to(self.vae.dtype)  # diffusers types it a FloatTensor
             self.vae.decode(latents)
         self._hold(meter.peak_bytes)
         return cached
 
     def answering(self) -> int:
-        """Picture and question once, then tokens; returns the bytes of the cache at the end."""
+        """Image and question once, then tokens; returns the bytes of the cache at the end."""
         workload, config = self.workload, self.model.config
         vision = config.vision_config
         token_ids = self._question()
@@ -201,7 +201,7 @@ class _Passes:
         )
         cache = growing_cache(config.llm_config)
         length = token_ids.shape[1]
-        with self._counted("reading picture and question") as meter:
+        with self._counted("reading image and question") as meter:
             embeds = self.model.embed_conversation(token_ids, pixel_values)
             self._continue(embeds, cache)
             del embeds
@@ -239,7 +239,7 @@ class _Passes:
         )
 
     def _question(self) -> Int[Tensor, "b t"]:
-        """Begin, a picture, words; what the words are changes nothing."""
+        """Begin, an image, words; what the words are changes nothing."""
         config = self.model.config
         num_patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
         ids = [config.bos_token_id, config.image_start_token_id]

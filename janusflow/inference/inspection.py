@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from janusflow.interop.load import read_config, read_settings, without_memory
+from janusflow.interop.load import on_meta, read_config, read_settings
 from janusflow.interop.release_config import is_official
 
 
@@ -33,7 +33,7 @@ def describe(folder: Path) -> ModelDescription:
     """Read a folder's config, and count what the model built from it would have."""
     settings = read_settings(folder)
     config = read_config(folder)
-    model = without_memory(config)
+    model = on_meta(config)
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         parameters[name.partition(".")[0]] += parameter.numel()

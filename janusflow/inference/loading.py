@@ -57,7 +57,7 @@ def load(
         dtype: "auto" is bfloat16 on CUDA devices that have it, else float32.
         quantize: "int8" for an 8-bit language model on the CPU: half the time, about 2% error
             a layer; the weights cannot be saved again.
-        compile: draw with torch.compile on the language model; the first picture takes long.
+        compile: draw with torch.compile on the language model; the first image takes long.
         offload: "parts" keeps in memory what runs together (the tower; the LLM, with words or with
             the drawing parts; the VAE), "blocks" one block of one of them: least, and slowest.
         vae: folder or hub id of the VAE; by default what the model's config names.

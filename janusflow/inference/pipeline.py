@@ -1,4 +1,4 @@
-"""The `jf` object: one loaded model that draws pictures and answers questions about them.
+"""The `jf` object: one loaded model that draws images and answers questions about them.
 
 It joins the parts (processor, model, VAE) and owns none of their mathematics: drawing.py solves
 the ODE, batches.py splits the work, answering.py chooses tokens, conversing.py makes text of them.
@@ -14,11 +14,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
 from janusflow.inference.answering.chat import (
+    Images,
+    ImagesPerQuestion,
     Message,
-    Pictures,
-    PicturesPerQuestion,
     answer_texts,
-    as_pictures,
+    as_images,
     log_likelihood,
     pair,
     question_message,
@@ -26,31 +26,31 @@ from janusflow.inference.answering.chat import (
 )
 from janusflow.inference.answering.decoding import AnsweringSettings
 from janusflow.inference.drawing.batches import (
-    Drawer,
-    OnPicture,
+    BatchSampler,
+    GenerationRequest,
+    ImageJob,
+    OnImage,
     OnStep,
-    Order,
-    PictureJob,
     batch_size_for,
     collected,
     step_bar,
 )
 from janusflow.inference.drawing.best_of import best, own_judgement
-from janusflow.inference.drawing.init_image import GivenPicture, prepare_original
+from janusflow.inference.drawing.init_image import InitImageInput, prepare_original
 from janusflow.inference.drawing.inversion import inverted
 from janusflow.inference.drawing.latents import vae_factor
 from janusflow.inference.drawing.planning import plan_prompts, plans_first
 from janusflow.inference.drawing.reading import as_prompt, read_texts
-from janusflow.inference.drawing.sampling import DrawingSettings, Original, SamplerControl
+from janusflow.inference.drawing.sampling import DrawingSettings, InitImage, SamplerControl
 from janusflow.inference.drawing.seeds import chosen
 from janusflow.inference.memory.offload import Offloading
 from janusflow.inference.saving import check_whole, write_folder
 from janusflow.inference.upscaling.upscalers import make_upscaler
-from janusflow.interop.vae import encode_pictures
+from janusflow.interop.vae import encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import unconditional
 from janusflow.processing.batches import ConversationBatch
-from janusflow.processing.images import Picture
+from janusflow.processing.images import ImageInput
 from janusflow.processing.processor import JanusFlowProcessor
 
 
@@ -78,7 +78,7 @@ class JanusFlow:
 
     @property
     def image_size(self) -> int:
-        """Rows and columns of a drawn picture, in pixels."""
+        """Rows and columns of a drawn image, in pixels."""
         return self.model.config.flow.latent_size * vae_factor(self.vae)
 
     # ---- drawing ------------------------------------------------------------------------------
@@ -93,19 +93,19 @@ class JanusFlow:
         guidance: float | str = 2.0,
         solver: str = "euler",
         seed: int | None = None,
-        init_image: Picture | None = None,
+        init_image: ImageInput | None = None,
         strength: float | None = None,
-        mask: Picture | None = None,
+        mask: ImageInput | None = None,
         invert: str | None = None,
         on_step: OnStep | None = None,
-        on_picture: OnPicture | None = None,
+        on_image: OnImage | None = None,
         progress: bool = False,
         batch_size: int | None = None,
         **control: Unpack[SamplerControl],
     ) -> list[Image.Image]:
-        """Draw `num_images` pictures of every prompt, prompt by prompt.
+        """Draw `num_images` images of every prompt, prompt by prompt.
 
-        A picture depends on its prompt, seed and settings alone; `picture.info` holds all of them.
+        An image depends on its prompt, seed and settings alone; `image.info` holds all of them.
 
         Args:
             prompt: one or several.
@@ -114,21 +114,21 @@ class JanusFlow:
             steps: of the ODE solver; dopri5 chooses its own.
             guidance: classifier-free guidance weight; 1 is none, half the work. Or as "3@0.1-0.6".
             solver: euler, midpoint, heun, rk4 or dopri5.
-            seed: picture i of the call is drawn from noise seed + i; None is random.
-            init_image: start from this picture, noised, instead of from noise alone.
+            seed: image i of the call is drawn from noise seed + i; None is random.
+            init_image: start from this image, noised, instead of from noise alone.
             strength: share of the path that is walked from there: small stays close.
             mask: white is drawn anew, black keeps the pixels of `init_image`.
             invert: what `init_image` shows, or "": start from its own noise (inversion.py).
             on_step: called after every step of a batch with a DrawingStep, for previews.
-            on_picture: called with each picture's place and the picture once its batch is finished.
+            on_image: called with each image's place and the image once its batch is finished.
             progress: show a bar on stderr.
-            batch_size: pictures drawn side by side; more is faster and takes more memory.
+            batch_size: images drawn side by side; more is faster and takes more memory.
             **control: shift, numerics, grid, guidance_rescale, reuse, plan, best_of, upscale: see
                 DrawingSettings (drawing.py).
         """
-        given = GivenPicture(init_image, strength, mask, invert)
+        given = InitImageInput(init_image, strength, mask, invert)
         settings = DrawingSettings(steps=steps, guidance=guidance, solver=solver, **control)
-        order = Order(
+        order = GenerationRequest(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
             negative_prompt=negative_prompt,
             num_images=num_images,
@@ -137,37 +137,37 @@ class JanusFlow:
             original=self._original(given, settings),
         )
         drawn = self._draw(order, given, on_step=on_step, show=progress, batch_size=batch_size)
-        return collected(drawn, on_picture)
+        return collected(drawn, on_image)
 
     def _draw(
         self,
-        order: Order,
-        given: GivenPicture,
+        order: GenerationRequest,
+        given: InitImageInput,
         *,
         on_step: OnStep | None,
         show: bool,
         batch_size: int | None,
     ) -> Iterator[Image.Image]:
-        """Plan, draw and put back what a mask keeps; of each picture's candidates the best."""
+        """Plan, draw and put back what a mask keeps; of each image's candidates the best."""
         # Before drawing: upscalers' weights may have to be fetched, and prompts may be refused.
         upscale, device = order.settings.upscale, self.model.device
         upscaler = make_upscaler(upscale, vae=self.vae, device=device, show=show)
         self.processor.prompts(order.prompts)
         size = batch_size_for(order.settings, batch_size)
-        jobs, candidates, drawer = list[PictureJob](), list[Image.Image](), None
+        jobs, candidates, drawer = list[ImageJob](), list[Image.Image](), None
         with step_bar(order, batch_size=size, on_step=on_step, show=show) as advance:
             for first in range(0, len(order.jobs), size):
                 batch = self._planned(order, order.jobs[first : first + size])
                 if drawer is None or not drawer.has_read(batch):
                     drawer = self.drawer(order, batch, on_step=advance)
-                candidates += given.keep(drawer.draw(batch, first_picture=first))
+                candidates += given.keep(drawer.draw(batch, first_image=first))
                 jobs += batch
-                # The last picture's candidates may go on in the next batch.
+                # The last image's candidates may go on in the next batch.
                 end = len(jobs) - len(jobs) % order.settings.best_of
                 yield from upscaler(self.finished(order, jobs[:end], candidates[:end]))
                 del jobs[:end], candidates[:end]
 
-    def _original(self, given: GivenPicture, settings: DrawingSettings) -> Original | None:
+    def _original(self, given: InitImageInput, settings: DrawingSettings) -> InitImage | None:
         size, device = self.image_size, self.model.device
         original = prepare_original(given, vae=self.vae, size=size, device=device)
         if original is None or given.invert is None:
@@ -177,22 +177,24 @@ class JanusFlow:
         return inverted(original, self.model, source, settings=settings)
 
     def plan(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """What is drawn instead of prompts that are planned, each with its picture's seed."""
+        """What is drawn instead of prompts that are planned, each with its image's seed."""
         return plan_prompts(self._answer, prompts, seeds)
 
-    def _planned(self, order: Order, jobs: list[PictureJob]) -> list[PictureJob]:
+    def _planned(self, order: GenerationRequest, jobs: list[ImageJob]) -> list[ImageJob]:
         """The jobs with plans, where the order wants them."""
         if not self.wants_plans(order):
             return jobs
         plans = self.plan([job.prompt for job in jobs], [job.seed for job in jobs])
         return [replace(job, plan=plan) for job, plan in zip(jobs, plans, strict=True)]
 
-    def wants_plans(self, order: Order) -> bool:
+    def wants_plans(self, order: GenerationRequest) -> bool:
         """Whether the order's prompts are planned first."""
         learnt, original = self.model.config.plans, order.original
         return plans_first(order.settings, has_learnt=learnt, has_original=original is not None)
 
-    def drawer(self, order: Order, jobs: Sequence[PictureJob], *, on_step: OnStep | None) -> Drawer:
+    def drawer(
+        self, order: GenerationRequest, jobs: Sequence[ImageJob], *, on_step: OnStep | None
+    ) -> BatchSampler:
         """Read what the jobs draw, every text once."""
         texts = list(dict.fromkeys(job.read for job in jobs))
         prompts = read_texts(
@@ -202,7 +204,7 @@ class JanusFlow:
             is_guided=order.settings.is_guided,
             negative_prompt=order.negative_prompt,
         )
-        return Drawer(
+        return BatchSampler(
             model=self.model,
             vae=self.vae,
             texts=texts,
@@ -213,15 +215,15 @@ class JanusFlow:
         )
 
     def finished(
-        self, order: Order, jobs: Sequence[PictureJob], candidates: Sequence[Image.Image]
+        self, order: GenerationRequest, jobs: Sequence[ImageJob], candidates: Sequence[Image.Image]
     ) -> list[Image.Image]:
-        """Put on candidates how they were drawn, and keep each picture's best.
+        """Put on candidates how they were drawn, and keep each image's best.
 
-        There is one a job; the jobs are some of the order's, all of their pictures.
+        There is one a job; the jobs are some of the order's, all of their images.
         """
         recorded = [
-            order.record(job, model=self.name).attach(picture)
-            for job, picture in zip(jobs, candidates, strict=True)
+            order.record(job, model=self.name).attach(image)
+            for job, image in zip(jobs, candidates, strict=True)
         ]
         number = order.settings.best_of
         return [
@@ -233,7 +235,7 @@ class JanusFlow:
 
     def ask(
         self,
-        images: PicturesPerQuestion,
+        images: ImagesPerQuestion,
         question: str | Sequence[str],
         *,
         max_new_tokens: int = 512,
@@ -241,13 +243,13 @@ class JanusFlow:
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> str | list[str]:
-        """Answer a question about a picture, several pictures or none.
+        """Answer a question about an image, several images or none.
 
         Several questions are answered side by side, and come back as a list: then `images` is a
-        list with one entry a question (a picture, a list of them, or None), or one picture for all.
+        list with one entry a question (an image, a list of them, or None), or one image for all.
 
         Args:
-            images: paths, bytes or PIL pictures, shown before the question.
+            images: paths, bytes or PIL images, shown before the question.
             question: one or several.
             max_new_tokens: an answer is cut here.
             temperature: 0 gives the likeliest answer, the same every time.
@@ -255,9 +257,9 @@ class JanusFlow:
             seed: of the draws, question i has seed + i; None is random.
         """
         is_single = isinstance(question, str)
-        asked = [(as_pictures(images), question)] if is_single else pair(images, question)
+        asked = [(as_images(images), question)] if is_single else pair(images, question)
         answers = self.answer(
-            [[question_message(pictures, text)] for pictures, text in asked],
+            [[question_message(images, text)] for images, text in asked],
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_p=top_p,
@@ -307,7 +309,7 @@ class JanusFlow:
         """Answer a conversation, giving the text in pieces as it comes: whole characters only.
 
         Args:
-            messages: any number of turns and pictures, the last one the user's.
+            messages: any number of turns and images, the last one the user's.
             max_new_tokens: the answer is cut here.
             temperature: 0 gives the likeliest answer, the same every time.
             top_p: draw from the likeliest tokens of this much probability.
@@ -325,20 +327,20 @@ class JanusFlow:
             seed=chosen(seed),
         )
 
-    def log_likelihood(self, images: Pictures, question: str, answer: str) -> float:
+    def log_likelihood(self, images: Images, question: str, answer: str) -> float:
         """Natural logarithm of the probability that just this is answered, its end included."""
-        asked = self.read([[question_message(as_pictures(images), question)]], allow_paths=True)
+        asked = self.read([[question_message(as_images(images), question)]], allow_paths=True)
         return log_likelihood(self.model, self.processor, asked, answer)
 
     @torch.no_grad()
     def read(
         self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
     ) -> ConversationBatch:
-        """Tokens, and pictures as the model sees them: pixels, or their latents."""
+        """Tokens, and images as the model sees them: pixels, or their latents."""
         batch = self.processor.conversations(conversations, allow_paths=allow_paths)
-        if batch.pixel_values is None or not self.model.config.sees_latents:
+        if batch.pixel_values is None or not self.model.config.uses_latent_input:
             return batch
-        return replace(batch, pixel_values=encode_pictures(self.vae, batch.pixel_values))
+        return replace(batch, pixel_values=encode_images(self.vae, batch.pixel_values))
 
     # ---- files --------------------------------------------------------------------------------
 

@@ -19,11 +19,11 @@ def draw_and_answer(
     vae: AutoencoderKL,
     config: LogConfig,
 ) -> tuple[list[Image.Image], list[str]]:
-    """A picture for every prompt, picture i from seed i, and the likeliest answers to questions."""
+    """An image for every prompt, image i from seed i, and the likeliest answers to questions."""
     jf = JanusFlow(model=model, processor=processor, vae=vae, name=IN_TRAINING)
-    pictures = jf.generate(config.prompts, seed=SEED) if config.prompts else []
+    images = jf.generate(config.prompts, seed=SEED) if config.prompts else []
     answers = [
         jf.ask(asked.picture, asked.question, max_new_tokens=MAX_ANSWER_TOKENS)
         for asked in config.questions
     ]
-    return pictures, [str(answer) for answer in answers]
+    return images, [str(answer) for answer in answers]

@@ -64,7 +64,7 @@ def open_model(
     if is_official(settings):
         files = WeightFiles(folder, remap=remap)
         ids = token_ids or read_token_ids(folder)
-        model = without_memory(config_from_official(settings, token_ids=ids))
+        model = on_meta(config_from_official(settings, token_ids=ids))
         return model, _released(model, files, where=str(folder))
     if settings.get("model_type") != JanusFlowConfig.model_type:
         raise CheckpointError(
@@ -73,7 +73,7 @@ def open_model(
         )
     files = WeightFiles(folder, remap=remap)
     try:
-        model = without_memory(JanusFlowConfig.from_dict(settings))
+        model = on_meta(JanusFlowConfig.from_dict(settings))
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}: config.json: {error}") from error
     check_shapes(files.shapes, _expected_shapes(model), where=str(folder))
@@ -180,7 +180,7 @@ def shapes_of(model: nn.Module) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def without_memory(config: JanusFlowConfig) -> JanusFlowForConditionalGeneration:
+def on_meta(config: JanusFlowConfig) -> JanusFlowForConditionalGeneration:
     """A model of names and shapes alone (meta device)."""
     with torch.device("meta"):
         return JanusFlowForConditionalGeneration(config)
@@ -190,7 +190,7 @@ def filled_model(
     config: JanusFlowConfig, weights: Mapping[str, Tensor], *, device: torch.device | str
 ) -> JanusFlowForConditionalGeneration:
     """A model of its own with copies of some weights."""
-    model = without_memory(copy.deepcopy(config))
+    model = on_meta(copy.deepcopy(config))
     _fill(model, iter(weights.items()), None, device)
     return model
 

@@ -86,11 +86,11 @@ def vae_at_hand(folders: Sequence[Path | None]) -> AutoencoderKL | None:
             if path.is_file():
                 settings = json.loads(path.read_text(encoding="utf-8"))
                 if "block_out_channels" in settings:
-                    return vae_without_memory(settings)
+                    return vae_on_meta(settings)
     return None
 
 
-def vae_without_memory(settings: dict[str, Any] | None = None) -> AutoencoderKL:
+def vae_on_meta(settings: dict[str, Any] | None = None) -> AutoencoderKL:
     """A VAE of names and shapes alone (meta device), by default the release's."""
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(VAE if settings is None else settings)

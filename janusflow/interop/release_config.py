@@ -18,7 +18,7 @@ from janusflow.model.configuration import JanusFlowConfig
 
 OFFICIAL_MODEL_TYPE = "multi_modality"
 VAE_FACTOR = 8
-"""Picture pixels per latent cell: the release stores no latent size, its VAE fixes it."""
+"""Image pixels per latent cell: the release stores no latent size, its VAE fixes it."""
 PATCH_SIZE = 2
 """Latent cells per token: the release's decoder has one pixel shuffle by two, and no other way."""
 

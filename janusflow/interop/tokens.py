@@ -1,4 +1,4 @@
-"""Token ids the model needs from a tokenizer: where texts begin and end, and where pictures sit."""
+"""Token ids the model needs from a tokenizer: where texts begin and end, and where images sit."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from janusflow.processing.tokenizer import completed, load_tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class TokenIds:
-    """Defaults are the release's ids, of which those of the picture tags are assumed (see docs)."""
+    """Defaults are the release's ids, of which those of the image tags are assumed (see docs)."""
 
     bos: int = 100000
     eos: int = 100001

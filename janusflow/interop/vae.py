@@ -1,4 +1,4 @@
-"""The VAE between pictures and latents: `diffusers`' AutoencoderKL, beside the weights."""
+"""The VAE between images and latents: `diffusers`' AutoencoderKL, beside the weights."""
 
 import math
 from pathlib import Path
@@ -35,7 +35,7 @@ def load_vae(
     """
     if dtype == torch.float16:
         raise ConfigError(
-            f"got dtype={dtype} for the VAE: its activations overflow float16 (black pictures). "
+            f"got dtype={dtype} for the VAE: its activations overflow float16 (black images). "
             "Use bfloat16 or float32."
         )
     folder = _folder(where, beside)
@@ -53,19 +53,19 @@ def load_vae(
     return placed.to(device).eval()
 
 
-def encode_pictures(
+def encode_images(
     vae: AutoencoderKL, pixel_values: Float[Tensor, "b 3 y_pixel x_pixel"]
 ) -> Float[Tensor, "b c y x"]:
-    """Pictures in [-1, 1] to the mean of their latents, scaled to about unit variance, float32."""
+    """Images in [-1, 1] to the mean of their latents, scaled to about unit variance, float32."""
     scale, shift = _scale_and_shift(vae)
     (posterior,) = vae.encode(pixel_values.to(vae.device, vae.dtype), return_dict=False)
     return (posterior.mean.float() - shift) * scale
 
 
-def decode_pictures(
+def decode_images(
     vae: AutoencoderKL, latents: Float[Tensor, "b c y x"]
 ) -> Float[Tensor, "b 3 y_pixel x_pixel"]:
-    """Latents of about unit variance to pictures, about in [-1, 1]; gradients flow through."""
+    """Latents of about unit variance to images, about in [-1, 1]; gradients flow through."""
     scale, shift = _scale_and_shift(vae)
     unscaled: Any = latents.to(vae.dtype) / scale + shift  # diffusers types it a FloatTensor
     decoded: Any = vae.decode(unscaled)
@@ -73,7 +73,7 @@ def decode_pictures(
 
 
 def psnr(found: Float[Tensor, "n c y x"], wanted: Float[Tensor, "n c y x"]) -> float:
-    """Peak signal-to-noise ratio of pictures in [-1, 1], in dB; values beyond are clipped."""
+    """Peak signal-to-noise ratio of images in [-1, 1], in dB; values beyond are clipped."""
     error = (found.clamp(-1, 1) - wanted).square().mean()
     return 10 * math.log10(2**2 / float(error))
 

@@ -1,6 +1,6 @@
-"""Who sees whom in the LLM: earlier positions, and if a model says so all of one's own picture.
+"""Who sees whom in the LLM: earlier positions, and if a model says so all of one's own image.
 
-A row's pictures are numbered from 1, with 0 where there is none, so that two in a row stay apart.
+A row's images are numbered from 1, with 0 where there is none, so that two in a row stay apart.
 """
 
 from dataclasses import dataclass
@@ -17,54 +17,54 @@ from transformers.masking_utils import sdpa_mask
 
 from janusflow.model.configuration import JanusFlowConfig
 
-BY_SAMPLE = "by_sample"
+SDPA_PACKED = "sdpa_packed"
 """Name of `attend` among transformers' attention functions."""
 
 
-def pictures_of(
+def number_images(
     token_ids: Int[Tensor, "b t"],
     config: JanusFlowConfig,
     is_drawing: Bool[Tensor, "b t"] | None = None,
 ) -> Int[Tensor, "b t"] | None:
-    """Number the pictures in rows, seen and drawn, where they see ahead; None where all is causal.
+    """Number the images in rows, seen and drawn, where they see ahead; None where all is causal.
 
-    A start tag begins a picture even right after another one.
+    A start tag begins an image even right after another one.
     """
-    if not config.images_see_ahead:
+    if not config.bidirectional_image_attention:
         return None
     is_start = token_ids == config.image_start_token_id
-    is_picture = is_start | (token_ids == config.image_token_id)
+    is_image = is_start | (token_ids == config.image_token_id)
     if is_drawing is not None:
-        is_picture = is_picture | is_drawing
-    is_after = torch.nn.functional.pad(is_picture, (1, 0))[:, :-1]
-    return (is_picture & (is_start | ~is_after)).cumsum(1) * is_picture
+        is_image = is_image | is_drawing
+    is_after = torch.nn.functional.pad(is_image, (1, 0))[:, :-1]
+    return (is_image & (is_start | ~is_after)).cumsum(1) * is_image
 
 
-def is_own_picture(pictures: Int[Tensor, "b t"], *, num_queries: int) -> Bool[Tensor, "b q t"]:
-    """Whether each of a row's last positions stands in the same picture as another position."""
-    own = pictures[:, -num_queries:, None]
-    return (own == pictures[:, None]) & (own > 0)
+def is_same_image(images: Int[Tensor, "b t"], *, num_queries: int) -> Bool[Tensor, "b q t"]:
+    """Whether each of a row's last positions stands in the same image as another position."""
+    own = images[:, -num_queries:, None]
+    return (own == images[:, None]) & (own > 0)
 
 
 def llm_mask(
     attention_mask: Int[Tensor, "b t"],
-    pictures: Int[Tensor, "b t"] | None,
+    images: Int[Tensor, "b t"] | None,
     embeds: Float[Tensor, "b q d"],
 ) -> Int[Tensor, "b t"] | Float[Tensor, "b 1 q t"]:
     """What the LLM is handed to read `embeds`, a row's last positions.
 
     Args:
         attention_mask: 0 on padding, which nobody sees.
-        pictures: numbered, where a picture's positions see all of it. None is causal: the mask
+        images: numbered, where an image's positions see all of it. None is causal: the mask
             stays as it is, and the LLM's own code does the rest.
         embeds: positions before them are in a cache.
     """
-    if pictures is None:
+    if images is None:
         return attention_mask
-    num_queries, length = embeds.shape[1], pictures.shape[1]
-    is_earlier = torch.ones(num_queries, length, dtype=torch.bool, device=pictures.device)
+    num_queries, length = embeds.shape[1], images.shape[1]
+    is_earlier = torch.ones(num_queries, length, dtype=torch.bool, device=images.device)
     is_earlier = is_earlier.tril(length - num_queries)
-    is_seen = is_earlier | is_own_picture(pictures, num_queries=num_queries)
+    is_seen = is_earlier | is_same_image(images, num_queries=num_queries)
     return additive(is_seen & (attention_mask > 0)[:, None], embeds.dtype)
 
 
@@ -75,7 +75,7 @@ def additive(is_seen: Bool[Tensor, "b q t"], dtype: torch.dtype) -> Float[Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apart:
+class PackedSamples:
     """The samples of training rows, apart: what packing puts end to end, attention need not mix."""
 
     positions: Int[Tensor, " n"]
@@ -93,24 +93,24 @@ def attend(
     value: Float[Tensor, "b g s w"],
     attention_mask: Tensor | None,
     *,
-    apart: Apart | None = None,
+    apart: PackedSamples | None = None,
     scaling: float | None = None,
     **settings: Any,
 ) -> tuple[Float[Tensor, "b t h w"], None]:
     """Attend within every sample alone where the rows are `apart`, else as transformers' `sdpa`."""
     if apart is not None:
-        return attend_by_sample(query, key, value, apart, scaling=scaling), None
+        return packed_attention(query, key, value, apart, scaling=scaling), None
     return sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **settings
     )
 
 
 @torch.compiler.disable  # or it would be compiled again for every batch
-def attend_by_sample(
+def packed_attention(
     query: Float[Tensor, "b h t w"],
     key: Float[Tensor, "b g t w"],
     value: Float[Tensor, "b g t w"],
-    apart: Apart,
+    apart: PackedSamples,
     *,
     scaling: float | None,
 ) -> Float[Tensor, "b t h w"]:
@@ -139,5 +139,5 @@ def attend_by_sample(
     return rearrange(rows, "(b t) h w -> b t h w", b=query.shape[0])
 
 
-AttentionInterface.register(BY_SAMPLE, attend)
-AttentionMaskInterface.register(BY_SAMPLE, sdpa_mask)
+AttentionInterface.register(SDPA_PACKED, attend)
+AttentionMaskInterface.register(SDPA_PACKED, sdpa_mask)

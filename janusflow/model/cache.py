@@ -36,7 +36,7 @@ class ReadOnlyLayer(DynamicLayer):
 class GrowingLayer(DynamicLayer):
     """Has room behind its keys and values, so that a token more copies none of those before it.
 
-    transformers' own copies all of them at every token: for two pictures in the 1.3B model a
+    transformers' own copies all of them at every token: for two images in the 1.3B model a
     quarter of an 8-bit token's time.
     """
 

@@ -11,9 +11,9 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.model import GenerationPathConfig, RepaConfig
 
 SEEING = ("tower", "shared", "separate")
-"""What pictures to understand may be read through."""
+"""What images to understand may be read through."""
 IMAGE_ATTENTION = ("causal", "bidirectional")
-"""Which of a picture's embeddings may see which."""
+"""Which of an image's embeddings may see which."""
 
 
 # transformers hands every key of a file to the constructor; jaxtyping, in tests, would look for
@@ -26,7 +26,7 @@ class JanusFlowConfig(PreTrainedConfig):
     `llm_config` is the configuration (or its dict) of any transformers causal LM, `vision_config`
     that of a SigLIP tower. `generation` and `repa` are plain dicts in the file; read them through
     `.flow` and `.repa_head`, which check them. The special-token ids belong to the processor's
-    tokenizer; the model needs them to know where pictures sit.
+    tokenizer; the model needs them to know where images sit.
     """
 
     model_type = "janusflow"
@@ -40,10 +40,10 @@ class JanusFlowConfig(PreTrainedConfig):
     generation: dict | None = None
     repa: dict | None = None
     seeing: str = "tower"
-    """What pictures to understand are read through: the tower, or of their latents the generation
+    """What images to understand are read through: the tower, or of their latents the generation
     encoder (shared) or another like it (separate): rows B and C of the paper's Table 6."""
     image_attention: str = "causal"
-    """What a picture's embeddings (seen or drawn, the first one included) see of one another in the
+    """What an image's embeddings (seen or drawn, the first one included) see of one another in the
     LLM: those before them (causal, paper section 3.1) or all (bidirectional). Text is causal."""
     plans: bool = False
     """Whether the LLM has learnt to plan: to the `planning_question` (processing/templates.py) it
@@ -84,8 +84,8 @@ class JanusFlowConfig(PreTrainedConfig):
         return None if self.repa is None else RepaConfig(**self.repa)
 
     @property
-    def sees_latents(self) -> bool:
-        """Whether pictures to understand come as latents instead of pixels."""
+    def uses_latent_input(self) -> bool:
+        """Whether images to understand come as latents instead of pixels."""
         return self.seeing != "tower"
 
     def _check_seeing(self) -> None:
@@ -94,15 +94,15 @@ class JanusFlowConfig(PreTrainedConfig):
                 f"seeing={self.seeing} must be one of {', '.join(SEEING)}: change it."
             )
         num_patches = (self.vision_config.image_size // self.vision_config.patch_size) ** 2
-        if self.sees_latents and num_patches != self.flow.num_tokens:
+        if self.uses_latent_input and num_patches != self.flow.num_tokens:
             raise ConfigError(
-                f"seeing={self.seeing} makes {self.flow.num_tokens} embeddings of a picture where "
+                f"seeing={self.seeing} makes {self.flow.num_tokens} embeddings of an image where "
                 f"the tower makes {num_patches}: choose generation.latent_size so that both agree."
             )
 
     @property
-    def images_see_ahead(self) -> bool:
-        """Whether a picture's embeddings see later ones of the same picture."""
+    def bidirectional_image_attention(self) -> bool:
+        """Whether an image's embeddings see later ones of the same image."""
         return self.image_attention == "bidirectional"
 
     def change_image_attention(self, image_attention: str) -> None:

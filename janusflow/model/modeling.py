@@ -1,11 +1,11 @@
-"""The unified model (paper figure 2): one causal LLM that reads text, pictures and noisy latents.
+"""The unified model (paper figure 2): one causal LLM that reads text, images and noisy latents.
 
 Seeing and drawing are separate methods. The model does not know the ODE, guidance or the VAE:
 `velocity` is one evaluation at one time.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -23,11 +23,11 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from janusflow.config.errors import ConfigError, PromptError
-from janusflow.model.attention import BY_SAMPLE, Apart, llm_mask, pictures_of
+from janusflow.model.attention import SDPA_PACKED, llm_mask, number_images
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.generation import EncodedLatent, GenerationDecoder, GenerationEncoder
 from janusflow.model.layers import Modulation, RMSNorm
-from janusflow.model.prompt import Prompt, PromptCache
+from janusflow.model.prompt import PrefixCache, Prompt
 from janusflow.model.repa import build_repa_head
 from janusflow.model.rows import Rows
 
@@ -35,8 +35,8 @@ from janusflow.model.rows import Rows
 class Reading(NamedTuple):
     """What one pass of the LLM over training rows gives.
 
-    `logits` are those of the learnt tokens, in reading order. `velocity` is there if pictures were
-    to be drawn, `alignment` (the REPA head's guess of the clean pictures' features) if asked for.
+    `logits` are those of the learnt tokens, in reading order. `velocity` is there if images were
+    to be drawn, `alignment` (the REPA head's guess of the clean images' features) if asked for.
     """
 
     logits: Float[Tensor, "n v"]
@@ -60,15 +60,15 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
     def __init__(self, config: JanusFlowConfig) -> None:
         super().__init__(config)
         flow, hidden_size = config.flow, config.hidden_size
-        seen_size = flow.width if config.sees_latents else config.vision_config.hidden_size
+        seen_size = flow.width if config.uses_latent_input else config.vision_config.hidden_size
         self.begin_of_understanding = nn.Parameter(torch.zeros(1, hidden_size))
         self.understanding_encoder = SiglipVisionModel(config.vision_config)
-        self.understanding_encoder.use_head = False  # nobody uses the pooled picture
+        self.understanding_encoder.use_head = False  # nobody uses the pooled image
         self.understanding_aligner = nn.Linear(seen_size, hidden_size)
         self.generation_encoder = GenerationEncoder(flow, hidden_size)
         self.generation_encoder_aligner = nn.Linear(flow.width, hidden_size)
         self.llm = AutoModelForCausalLM.from_config(
-            config.llm_config, attn_implementation=BY_SAMPLE
+            config.llm_config, attn_implementation=SDPA_PACKED
         )
         self.generation_decoder_norm = RMSNorm(hidden_size, eps=flow.norm_eps)
         self.generation_decoder_aligner = nn.Linear(hidden_size, flow.width)
@@ -86,12 +86,12 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         """Patch features of the tower, after its final norm; REPA's target too."""
         return self.understanding_encoder(pixel_values.to(self.dtype)).last_hidden_state
 
-    def seen_features(self, pixel_values: Float[Tensor, "n c y x"]) -> Float[Tensor, "n p w"]:
-        """Patch features that the LLM is shown of a picture: the tower's.
+    def image_features(self, pixel_values: Float[Tensor, "n c y x"]) -> Float[Tensor, "n p w"]:
+        """Patch features that the LLM is shown of an image: the tower's.
 
         A model that sees latents (`config.seeing`) takes them instead of pixels: points of time 1.
         """
-        if not self.config.sees_latents:
+        if not self.config.uses_latent_input:
             return self.understanding_features(pixel_values)
         encoder = self.latent_encoder or self.generation_encoder
         seen = encoder(pixel_values.to(self.dtype), pixel_values.new_ones(len(pixel_values)))
@@ -110,29 +110,29 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         *,
         features: Float[Tensor, "n p w"] | None = None,
     ) -> Float[Tensor, "b t d"]:
-        """Embed tokens, and pictures (pixels or `seen_features`) in reading order in their places.
+        """Embed tokens, and images (pixels or `image_features`) in reading order in their places.
 
         Raises:
-            PromptError: the tokens leave room for another number of picture embeddings.
+            PromptError: the tokens leave room for another number of image embeddings.
         """
         embeds = self.llm.get_input_embeddings()(token_ids)
         is_image = self.is_image(token_ids)
         wanted = int(is_image.sum())
         if pixel_values is not None:
-            features = self.seen_features(pixel_values)
+            features = self.image_features(pixel_values)
         images = None if features is None else self.embed_images(features).flatten(0, 1)
         got = 0 if images is None else len(images)
         if got != wanted:
             raise PromptError(
-                f"{got} picture embeddings for {wanted} image positions in the tokens: pass one "
-                "picture for every image placeholder, and no image tags inside the text."
+                f"{got} image embeddings for {wanted} image positions in the tokens: pass one "
+                "image for every image placeholder, and no image tags inside the text."
             )
         if images is None:
             return embeds
         return embeds.index_put((is_image,), images.to(embeds.dtype))
 
     def is_image(self, token_ids: Int[Tensor, "b t"]) -> Tensor:
-        """Positions a picture's embeddings take: the start tag and every placeholder."""
+        """Positions an image's embeddings take: the start tag and every placeholder."""
         return (token_ids == self.config.image_token_id) | (
             token_ids == self.config.image_start_token_id
         )
@@ -142,12 +142,12 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         embeds: Float[Tensor, "b t d"],
         attention_mask: Int[Tensor, "b t"],
         *,
-        pictures: Int[Tensor, "b t"] | None = None,
+        images: Int[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t v"]:
-        """Next-token logits at every position; `pictures` are those whose tokens see ahead."""
+        """Next-token logits at every position; `images` are those whose tokens see ahead."""
         return self.llm(
             inputs_embeds=embeds,
-            attention_mask=llm_mask(attention_mask, pictures, embeds),
+            attention_mask=llm_mask(attention_mask, images, embeds),
             position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
             use_cache=False,
         ).logits
@@ -163,7 +163,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         embeds = self.embed_conversation(input_ids, pixel_values)
-        logits = self.logits(embeds, attention_mask, pictures=pictures_of(input_ids, self.config))
+        logits = self.logits(embeds, attention_mask, images=number_images(input_ids, self.config))
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(
@@ -174,7 +174,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
     # ---- drawing ------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def read_prompt(self, prompt: Prompt) -> PromptCache:
+    def encode_prompt(self, prompt: Prompt) -> PrefixCache:
         """Read the prompts once; the cache then stands for them at every step."""
         cache = self.llm.base_model(
             input_ids=prompt.token_ids,
@@ -183,7 +183,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             cache=DynamicCache(config=self.config.llm_config),
             use_cache=True,
         ).cache
-        return PromptCache(
+        return PrefixCache(
             cache=cache,
             attention_mask=prompt.attention_mask,
             next_position=prompt.position_ids[:, -1] + 1,
@@ -193,7 +193,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         self,
         x_t: Float[Tensor, "b c y x"],
         t: Float[Tensor, " b"],
-        prompt: Prompt | PromptCache,
+        prompt: Prompt | PrefixCache,
     ) -> Float[Tensor, "b c y x"]:
         """Predict data - noise for noisy latents at time t in [0, 1], given their prompts."""
         encoded = self.generation_encoder(x_t.to(self.dtype), t)
@@ -217,11 +217,11 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         return self.generation_decoder(hidden, encoded.features, encoded.time_embed)
 
     def _continue(
-        self, prompt: Prompt | PromptCache, tokens: Float[Tensor, "b s d"]
+        self, prompt: Prompt | PrefixCache, tokens: Float[Tensor, "b s d"]
     ) -> BaseModelOutputWithPast:
         """Run the LLM over `tokens` after the prompt; a cache is left as it was found."""
         batch, length = tokens.shape[:2]
-        cached = isinstance(prompt, PromptCache)
+        cached = isinstance(prompt, PrefixCache)
         next_position = prompt.next_position if cached else prompt.position_ids[:, -1] + 1
         positions = next_position[:, None] + torch.arange(length, device=tokens.device)
         own = prompt.attention_mask.new_ones(batch, length)
@@ -231,10 +231,10 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
             tokens = torch.cat([prefix.to(tokens.dtype), tokens], dim=1)
             positions = torch.cat([prompt.position_ids, positions], dim=1)
         own_only = nn.functional.pad(own, (len(prompt), 0))
-        pictures = own_only if self.config.images_see_ahead else None
+        images = own_only if self.config.bidirectional_image_attention else None
         return self.llm.base_model(
             inputs_embeds=tokens,
-            attention_mask=llm_mask(mask, pictures, tokens),
+            attention_mask=llm_mask(mask, images, tokens),
             position_ids=positions,
             cache=prompt.reading() if cached else None,
             use_cache=cached,
@@ -256,15 +256,15 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         """See, read and draw in one pass of the LLM.
 
         Args:
-            rows: what is read; their picture and drawing positions are filled in reading order.
+            rows: what is read; their image and drawing positions are filled in reading order.
             is_learnt: tokens whose logits are wanted, never a row's first.
-            pixel_values: the pictures that are seen.
-            features: their `seen_features` instead, where these are known already.
-            x_t: noisy latents of the pictures to draw, with their times `t`.
-            align: also guess the drawn pictures' understanding features (REPA).
+            pixel_values: the images that are seen.
+            features: their `image_features` instead, where these are known already.
+            x_t: noisy latents of the images to draw, with their times `t`.
+            align: also guess the drawn images' understanding features (REPA).
 
         Raises:
-            PromptError: another number of pictures than the rows have room for.
+            PromptError: another number of images than the rows have room for.
             ConfigError: `align` without a REPA head.
         """
         embeds = self.embed_conversation(rows.token_ids, pixel_values, features=features)
@@ -295,11 +295,11 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         velocity = self._decoded(drawn(-1), encoded)
         return Reading(logits, velocity, self._aligned(drawn) if align else None)
 
-    def _sight(self, rows: Rows, embeds: Float[Tensor, "b t d"]) -> dict[str, Tensor | Apart]:
+    def _sight(self, rows: Rows, embeds: Float[Tensor, "b t d"]) -> dict[str, Any]:
         """What tells the LLM who sees whom; on a GPU one product of whole rows costs less."""
-        pictures = pictures_of(rows.token_ids, self.config, rows.is_drawing)
-        mask = rows.attention_mask(embeds.dtype, pictures=pictures)
-        is_apart = embeds.device.type == "cpu" and self.llm.config._attn_implementation == BY_SAMPLE
+        images = number_images(rows.token_ids, self.config, rows.is_drawing)
+        mask = rows.attention_mask(embeds.dtype, images=images)
+        is_apart = embeds.is_cpu and self.llm.config._attn_implementation == SDPA_PACKED
         return {"attention_mask": mask} | ({"apart": rows.apart(mask)} if is_apart else {})
 
     def _aligned(self, drawn: Callable[[int], Float[Tensor, "p s d"]]) -> Float[Tensor, "p k w"]:

@@ -1,4 +1,4 @@
-"""What the LLM reads before a picture: a prompt's tokens, or the cache of reading them once.
+"""What the LLM reads before an image: a prompt's tokens, or the cache of reading them once.
 
 Such a cache serves conversations too, before their next token.
 """
@@ -33,7 +33,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptCache:
+class PrefixCache:
     """Keys and values of prompts read once, reused at every step of the ODE.
 
     `velocity` reads it and leaves it as it is.
@@ -58,14 +58,14 @@ class PromptCache:
         ]
         return cache
 
-    def select(self, rows: list[int]) -> "PromptCache":
+    def select(self, rows: list[int]) -> "PrefixCache":
         """Give a copy of these rows, repeats allowed."""
         index = torch.tensor(rows, device=self.attention_mask.device)
         # Selecting makes new tensors; only what holds them is to be copied before.
         cache = copy.copy(self.cache)
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         cache.batch_select_indices(index)
-        return PromptCache(
+        return PrefixCache(
             cache=cache,
             attention_mask=self.attention_mask[index],
             next_position=self.next_position[index],
@@ -114,7 +114,7 @@ def stack(prompts: list[Prompt], *, pad_token_id: int) -> Prompt:
     )
 
 
-def join(caches: list[PromptCache]) -> PromptCache:
+def join(caches: list[PrefixCache]) -> PrefixCache:
     """Copy the rows of several caches into one, padded on the left to the longest that is needed.
 
     Raises:
@@ -140,13 +140,13 @@ def join(caches: list[PromptCache]) -> PromptCache:
         layer = GrowingLayer()
         layer.update(joined(keys), joined(values))
         cache.layers.append(layer)
-    return PromptCache(
+    return PrefixCache(
         cache=cache,
         attention_mask=joined([cache.attention_mask[..., None] for cache in caches])[..., 0],
         next_position=torch.cat([cache.next_position for cache in caches]),
     )
 
 
-def _needed_columns(cache: PromptCache) -> int:
+def _needed_columns(cache: PrefixCache) -> int:
     """All but those at the beginning that are padding in every row."""
     return len(cache) - int(cache.attention_mask.any(0).int().argmax())

@@ -1,1 +1,1 @@
-"""Text and pixels to tensors and back: pictures, chat templates, image spans, the processor."""
+"""Text and pixels to tensors and back: images, chat templates, image spans, the processor."""

@@ -1,4 +1,4 @@
-"""What the processor hands to the engine: rectangles of token ids and the pictures they mention."""
+"""What the processor hands to the engine: rectangles of token ids and the images they mention."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ConversationBatch:
-    """Conversations ready to be read, padded on the left; picture spans already expanded."""
+    """Conversations ready to be read, padded on the left; image spans already expanded."""
 
     token_ids: Int[Tensor, "b t"]
     attention_mask: Int[Tensor, "b t"]
     pixel_values: Float[Tensor, "n c y x"] | None
-    """All pictures of the batch in reading order (row by row); None without pictures."""
+    """All images of the batch in reading order (row by row); None without images."""
     images_per_row: tuple[int, ...]
-    """How many of the pictures belong to each conversation."""
+    """How many of the images belong to each conversation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class PromptBatch:
 
 
 def expanded(token_ids: Sequence[int], *, placeholder: int, span: Sequence[int]) -> list[int]:
-    """Token ids with a picture's whole span in place of each placeholder."""
+    """Token ids with an image's whole span in place of each placeholder."""
     return [
         token_id
         for original in token_ids

@@ -1,8 +1,8 @@
 """Messages as people and programs write them, brought into the release's shape.
 
 Two shapes are read, also mixed: the release's (`{"role": "User", "content": "<image_placeholder>
-..."}`, pictures handed over beside it) and OpenAI's (lower-case roles, a system message first,
-content as a list of text and picture parts). A picture part becomes a placeholder; parts are
+..."}`, images handed over beside it) and OpenAI's (lower-case roles, a system message first,
+content as a list of text and image parts). An image part becomes a placeholder; parts are
 joined by line breaks. Nothing is tokenized here.
 """
 
@@ -17,24 +17,24 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from PIL import Image
 
 from janusflow.config.errors import ImageError, PromptError
-from janusflow.processing.image_files import Picture
+from janusflow.processing.image_files import ImageInput
 from janusflow.processing.templates import ASSISTANT, USER, Message
 
 SYSTEM_ROLES = ("system", "developer")
 ROLES = {"user": USER, "assistant": ASSISTANT}
-PICTURE_KEYS = {"image": ("image", "path", "url"), "image_url": ("image_url",)}
-"""Type of a picture part -> the keys that may hold the picture."""
+IMAGE_KEYS = {"image": ("image", "path", "url"), "image_url": ("image_url",)}
+"""Type of an image part -> the keys that may hold the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """Messages that alternate between user and assistant, and the pictures they mention."""
+    """Messages that alternate between user and assistant, and the images they mention."""
 
     messages: tuple[Message, ...]
     system_prompt: str | None
     """None: the caller did not say, the processor's default holds."""
-    pictures: tuple[Picture | None, ...]
-    """One an image placeholder, in reading order; None where the picture comes separately."""
+    images: tuple[ImageInput | None, ...]
+    """One an image placeholder, in reading order; None where the image comes separately."""
 
 
 def read_conversation(
@@ -48,14 +48,14 @@ def read_conversation(
 
     Args:
         messages: dicts in either shape; they may come from anywhere and are checked here.
-        image_tag: the placeholder that stands for a picture in texts.
+        image_tag: the placeholder that stands for an image in texts.
         ask_for_answer: open an assistant's turn if the user spoke last.
         allow_paths: False refuses file paths inside messages (messages that come over a network
-            must not read the machine's files); data: URIs and open pictures stay allowed.
+            must not read the machine's files); data: URIs and open images stay allowed.
     """
     system_prompt = None
     turns: list[Message] = []
-    pictures: list[Picture | None] = []
+    images: list[ImageInput | None] = []
     for index, message in enumerate(messages):
         role, text, found = _read_message(message, image_tag=image_tag, allow_paths=allow_paths)
         if role in SYSTEM_ROLES:
@@ -66,47 +66,45 @@ def read_conversation(
             system_prompt = text
             continue
         turns.append(Message(role=role, content=text))
-        pictures += found
+        images += found
     if ask_for_answer and turns and turns[-1]["role"] == USER:
         turns.append(Message(role=ASSISTANT, content=""))
     _check_turns(turns)
-    return Conversation(
-        messages=tuple(turns), system_prompt=system_prompt, pictures=tuple(pictures)
-    )
+    return Conversation(messages=tuple(turns), system_prompt=system_prompt, images=tuple(images))
 
 
-def with_pictures(
-    conversation: Conversation, given: Sequence[Picture], *, number: int, image_tag: str
-) -> list[Picture]:
-    """All pictures of a conversation: those in its messages, the rest filled up from `given`."""
-    num_open = sum(picture is None for picture in conversation.pictures)
+def with_images(
+    conversation: Conversation, given: Sequence[ImageInput], *, number: int, image_tag: str
+) -> list[ImageInput]:
+    """All images of a conversation: those in its messages, the rest filled up from `given`."""
+    num_open = sum(image is None for image in conversation.images)
     if num_open != len(given):
         raise PromptError(
-            f"conversation {number} has {num_open} {image_tag} without a picture but {len(given)} "
-            "pictures were given: give one picture for each, in reading order"
+            f"conversation {number} has {num_open} {image_tag} without an image but {len(given)} "
+            "images were given: give one image for each, in reading order"
         )
     rest = iter(given)
-    return [next(rest) if picture is None else picture for picture in conversation.pictures]
+    return [next(rest) if image is None else image for image in conversation.images]
 
 
-def picture_from_url(url: str, *, allow_paths: bool = True) -> Picture:
-    """The picture that a data: URI, file: URI or path stands for; web addresses are refused."""
+def image_from_url(url: str, *, allow_paths: bool = True) -> ImageInput:
+    """The image that a data: URI, file: URI or path stands for; web addresses are refused."""
     shown = repr(url if len(url) <= 80 else f"{url[:77]}...")
     if url.startswith("data:"):
         return _data_uri_bytes(url, shown=shown)
     if url.startswith(("http://", "https://")):
         raise PromptError(
-            f"picture {shown} is on the web and is not fetched: download it, then give its path or "
+            f"image {shown} is on the web and is not fetched: download it, then give its path or "
             "a data: URI"
         )
     if not allow_paths:
-        raise PromptError(f"picture {shown} is a file path: send the picture as a data: URI")
+        raise PromptError(f"image {shown} is a file path: send the image as a data: URI")
     return Path(unquote(urlsplit(url).path)) if url.startswith("file://") else Path(url)
 
 
 def _read_message(
     message: object, *, image_tag: str, allow_paths: bool
-) -> tuple[str, str, list[Picture | None]]:
+) -> tuple[str, str, list[ImageInput | None]]:
     if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
         raise PromptError(f"got message {message!r:.80}: give a dict with 'role' and 'content'")
     said = str(message["role"]).lower()
@@ -117,54 +115,54 @@ def _read_message(
     if not isinstance(parts, Sequence):
         raise PromptError(f"got content {content!r:.80}: give a text or a list of parts")
     texts: list[str] = []
-    pictures: list[Picture | None] = []
+    images: list[ImageInput | None] = []
     for part in parts:
         text, found = _read_part(part, image_tag=image_tag, allow_paths=allow_paths)
         texts.append(text)
-        pictures += found
-    if pictures and said != "user":
-        raise PromptError(f"got a picture in a message of role {said!r}: users show pictures")
-    return ROLES.get(said, said), "\n".join(texts), pictures
+        images += found
+    if images and said != "user":
+        raise PromptError(f"got an image in a message of role {said!r}: users show images")
+    return ROLES.get(said, said), "\n".join(texts), images
 
 
 def _read_part(
     part: object, *, image_tag: str, allow_paths: bool
-) -> tuple[str, list[Picture | None]]:
+) -> tuple[str, list[ImageInput | None]]:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if isinstance(part, Mapping) and kind == "text" and isinstance(part.get("text"), str):
         return part["text"], [None] * part["text"].count(image_tag)
-    if isinstance(part, Mapping) and kind in PICTURE_KEYS:
-        held = [part[key] for key in PICTURE_KEYS[kind] if part.get(key) is not None]
-        return image_tag, [_part_picture(held[0], allow_paths=allow_paths) if held else None]
+    if isinstance(part, Mapping) and kind in IMAGE_KEYS:
+        held = [part[key] for key in IMAGE_KEYS[kind] if part.get(key) is not None]
+        return image_tag, [_part_image(held[0], allow_paths=allow_paths) if held else None]
     raise PromptError(
         f"got content part {part!r:.80}: give {{'type': 'text', 'text': ...}}, "
         "{'type': 'image', 'image': ...} or {'type': 'image_url', 'image_url': {'url': ...}}"
     )
 
 
-def _part_picture(held: object, *, allow_paths: bool) -> Picture:
+def _part_image(held: object, *, allow_paths: bool) -> ImageInput:
     value = held.get("url") if isinstance(held, Mapping) else held
     if isinstance(value, Path):
         value = str(value)
     if isinstance(value, str):
-        return picture_from_url(value, allow_paths=allow_paths)
+        return image_from_url(value, allow_paths=allow_paths)
     if isinstance(value, Image.Image | bytes):
         return value
     raise PromptError(
-        f"got a {type(value).__name__} as picture: give a PIL.Image.Image, a path or a data: URI"
+        f"got a {type(value).__name__} as image: give a PIL.Image.Image, a path or a data: URI"
     )
 
 
 def _data_uri_bytes(uri: str, *, shown: str) -> bytes:
     header, comma, payload = uri.partition(",")
     if not comma:
-        raise ImageError(f"picture {shown} has no comma: write data:image/png;base64,...")
+        raise ImageError(f"image {shown} has no comma: write data:image/png;base64,...")
     if not header.endswith(";base64"):
         return unquote_to_bytes(payload)
     try:
         return base64.b64decode("".join(unquote(payload).split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ImageError(f"picture {shown} is not valid base64 ({error}): encode it anew") from None
+        raise ImageError(f"image {shown} is not valid base64 ({error}): encode it anew") from None
 
 
 def _check_turns(turns: Sequence[Message]) -> None:

@@ -1,6 +1,6 @@
-"""Pictures from outside, made safe: any file a person has becomes an upright RGB picture.
+"""Images from outside, made safe: any file a person has becomes an upright RGB image.
 
-`open_image` gives an RGB picture, turned the way its EXIF says, see-through parts on white,
+`open_image` gives an RGB image, turned the way its EXIF says, see-through parts on white,
 more than 8 bits scaled to 8 bits, the first frame of an animation. What cannot be read, or
 would eat the memory, is refused in one line (ImageError). What the bytes are decides, not the
 file's name. Nothing here knows the model, and no torch is loaded.
@@ -24,8 +24,8 @@ from PIL import ExifTags, Image, ImageCms
 
 from janusflow.config.errors import ImageError
 
-Picture: TypeAlias = str | Path | bytes | Image.Image
-"""A file's path, a file's bytes, or a picture already open."""
+ImageInput: TypeAlias = str | Path | bytes | Image.Image
+"""A file's path, a file's bytes, or an image already open."""
 
 MAX_PIXELS = 178_956_970
 """Twice Pillow's own warning threshold, where Pillow itself gives up (half a gigabyte as RGB)."""
@@ -61,20 +61,20 @@ UPRIGHT: dict[int, Image.Transpose] = {
 _quiet_lock = threading.Lock()
 
 
-def open_image(source: Picture, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """An upright RGB picture from a path, a file's bytes or a picture; the source is unchanged."""
+def open_image(source: ImageInput, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """An upright RGB image from a path, a file's bytes or an image; the source is unchanged."""
     with _quietly():
         if isinstance(source, Image.Image):
-            return _as_rgb(source, name="the picture given", max_pixels=max_pixels)
+            return _as_rgb(source, name="the image given", max_pixels=max_pixels)
         if isinstance(source, bytes | bytearray | memoryview):
             data = bytes(source)
-            name = f"the picture given ({len(data)} bytes)"
+            name = f"the image given ({len(data)} bytes)"
         elif isinstance(source, str | Path):
             name = repr(str(source))
-            data = read_picture_file(source)
+            data = read_image_file(source)
         else:
             raise ImageError(
-                f"got a {type(source).__name__} as picture: give a path, a file's bytes or a "
+                f"got a {type(source).__name__} as image: give a path, a file's bytes or a "
                 "PIL.Image.Image"
             )
         return _decode(data, name=name, max_pixels=max_pixels)
@@ -88,15 +88,15 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def read_picture_file(source: str | Path) -> bytes:
-    """A picture file's bytes, whatever they are."""
+def read_image_file(source: str | Path) -> bytes:
+    """An image file's bytes, whatever they are."""
     path, name = Path(source).expanduser(), repr(str(source))
     try:
         # Checked before reading: a device or pipe might never end.
         if path.is_dir():
-            raise ImageError(f"{name} is a folder: give a picture file inside it")
+            raise ImageError(f"{name} is a folder: give an image file inside it")
         if path.exists() and not path.is_file():
-            raise ImageError(f"{name} is not an ordinary file: give a picture file")
+            raise ImageError(f"{name} is not an ordinary file: give an image file")
         return path.read_bytes()
     except FileNotFoundError:
         raise ImageError(
@@ -108,7 +108,7 @@ def read_picture_file(source: str | Path) -> bytes:
 
 def _decode(data: bytes, *, name: str, max_pixels: int) -> Image.Image:
     if not data:
-        raise ImageError(f"{name} is empty: give a picture file")
+        raise ImageError(f"{name} is empty: give an image file")
     Image.init()
     formats = [known for known in READABLE_FORMATS if known in Image.OPEN]
     try:
@@ -116,7 +116,7 @@ def _decode(data: bytes, *, name: str, max_pixels: int) -> Image.Image:
             return _as_rgb(image, name=name, max_pixels=max_pixels)
     except Image.UnidentifiedImageError:
         raise ImageError(
-            f"{name} is not a picture or its header is broken: give one of {', '.join(formats)}"
+            f"{name} is not an image or its header is broken: give one of {', '.join(formats)}"
         ) from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is refused as too large: {_one_line(error)}") from None
@@ -139,7 +139,7 @@ def _as_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
     except (ValueError, OSError, MemoryError) as error:
         raise _broken(name, error) from None
     rgb = rgb.transpose(upright) if upright is not None else rgb
-    # A copy never carries the EXIF along: opening a picture twice must not turn it twice.
+    # A copy never carries the EXIF along: opening an image twice must not turn it twice.
     rgb = rgb.copy() if rgb is image else rgb
     rgb.info = {}
     return rgb
@@ -148,7 +148,7 @@ def _as_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
 def _check_size(image: Image.Image, *, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width == 0 or height == 0:
-        raise ImageError(f"{name} has no pixels ({width} x {height}): give a picture with some")
+        raise ImageError(f"{name} has no pixels ({width} x {height}): give an image with some")
     if width * height > max_pixels:
         raise ImageError(
             f"{name} is refused as too large: {width} x {height} is more than {max_pixels} pixels; "

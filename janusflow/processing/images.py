@@ -3,10 +3,10 @@
 Seeing: `JanusFlowImageProcessor` does what the release's does, to the byte: longer side to the
 tower's size with bicubic sampling on bytes, the rest padded in the mean colour, rescaled in
 float64, normalised in float32. Drawing: `crop_for_generation` and `to_latent_range` make what the
-VAE encodes, `to_pictures` turns what it decodes into pictures.
+VAE encodes, `to_images` turns what it decodes into images.
 
 Pillow resizes, so torchvision is neither needed nor touched. Files are opened by
-`picture_files.py`, which see.
+`image_files.py`, which see.
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
 from janusflow.config.errors import ConfigError
-from janusflow.processing.image_files import MAX_PIXELS, Picture, open_image
+from janusflow.processing.image_files import MAX_PIXELS, ImageInput, open_image
 
 __all__ = [
     "MAX_PIXELS",
+    "Image",
     "JanusFlowImageProcessor",
-    "Picture",
     "crop_for_generation",
     "open_image",
+    "to_images",
     "to_latent_range",
-    "to_pictures",
 ]
 
 EIGHT_BIT_MAX = 255
@@ -38,7 +38,7 @@ NO_MEAN_BACKGROUND = (127, 127, 127)
 
 
 class JanusFlowImageProcessor(BaseImageProcessor):
-    """Pictures of any size to the understanding tower's square input.
+    """Images of any size to the understanding tower's square input.
 
     Reads and writes `preprocessor_config.json`, the release's included; keys it does not know are
     kept and written again.
@@ -58,7 +58,7 @@ class JanusFlowImageProcessor(BaseImageProcessor):
     ) -> None:
         if image_size < min_size or min_size < 1:
             raise ConfigError(
-                f"got image_size={image_size} and min_size={min_size}: the picture's shorter side "
+                f"got image_size={image_size} and min_size={min_size}: the image's shorter side "
                 f"is at least min_size, so use 1 <= min_size <= {image_size}"
             )
         if do_normalize and (image_mean is None or image_std is None):
@@ -81,7 +81,7 @@ class JanusFlowImageProcessor(BaseImageProcessor):
             else (int(mean * EIGHT_BIT_MAX) for mean in image_mean)
         )
 
-    def __call__(self, images: Picture | Sequence[Picture], **options: Any) -> BatchFeature:
+    def __call__(self, images: ImageInput | Sequence[ImageInput], **options: Any) -> BatchFeature:
         """The same as `preprocess`, in the form transformers' users expect."""
         options.pop("return_tensors", None)  # always torch tensors
         if options:
@@ -91,32 +91,32 @@ class JanusFlowImageProcessor(BaseImageProcessor):
             )
         return BatchFeature({"pixel_values": self.preprocess(images)})
 
-    def preprocess(self, images: Picture | Sequence[Picture]) -> Float[Tensor, "n c y x"]:
-        """What the tower sees of each picture, in order."""
-        pictures = [images] if isinstance(images, Picture) else images
-        if len(pictures) == 0:
+    def preprocess(self, images: ImageInput | Sequence[ImageInput]) -> Float[Tensor, "n c y x"]:
+        """What the tower sees of each image, in order."""
+        images = [images] if isinstance(images, ImageInput) else images
+        if len(images) == 0:
             return torch.zeros(0, 3, self.image_size, self.image_size)
-        return torch.stack([self._normalised(self.square(picture)) for picture in pictures])
+        return torch.stack([self._normalised(self.square(image)) for image in images])
 
-    def square(self, image: Picture) -> Image.Image:
-        """The picture fitted into a square of the tower's size, before it becomes numbers."""
-        picture = open_image(image)
-        width, height = picture.size
+    def square(self, image: ImageInput) -> Image.Image:
+        """The image fitted into a square of the tower's size, before it becomes numbers."""
+        image = open_image(image)
+        width, height = image.size
         longer = max(width, height)
         # Division first and truncation: the release's order, which decides odd sizes.
         width = max(int(width / longer * self.image_size), self.min_size)
         height = max(int(height / longer * self.image_size), self.min_size)
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
         if width == height:
-            return picture
+            return image
         side = max(width, height)
         canvas = Image.new("RGB", (side, side), tuple(self.background_color))
-        canvas.paste(picture, ((side - width) // 2, (side - height) // 2))
+        canvas.paste(image, ((side - width) // 2, (side - height) // 2))
         return canvas
 
-    def to_picture(self, pixel_values: Float[Tensor, "c y x"]) -> Image.Image:
-        """A picture that `preprocess` made numbers of, as pixels again."""
+    def to_image(self, pixel_values: Float[Tensor, "c y x"]) -> Image.Image:
+        """An image that `preprocess` made numbers of, as pixels again."""
         scaled = pixel_values.double()
         if self.do_normalize:
             mean, std = (
@@ -159,13 +159,13 @@ def crop_for_generation(
 
 
 def to_latent_range(image: Image.Image) -> Float[Tensor, "c y x"]:
-    """An RGB picture as the VAE wants it: 0 becomes -1, 255 becomes 1."""
+    """An RGB image as the VAE wants it: 0 becomes -1, 255 becomes 1."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32))
     return (pixels / EIGHT_BIT_MAX * 2 - 1).permute(2, 0, 1).contiguous()  # c y x
 
 
-def to_pictures(decoded: Float[Tensor, "b c y x"]) -> list[Image.Image]:
-    """What the VAE decoded as RGB pictures: clipped to [-1, 1], rounded to the nearest level."""
+def to_images(decoded: Float[Tensor, "b c y x"]) -> list[Image.Image]:
+    """What the VAE decoded as RGB images: clipped to [-1, 1], rounded to the nearest level."""
     levels = (decoded.detach().float().clamp(-1, 1) + 1) / 2 * EIGHT_BIT_MAX
     pixels = levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # b y x c
-    return [Image.fromarray(picture) for picture in pixels]
+    return [Image.fromarray(image) for image in pixels]

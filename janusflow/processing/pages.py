@@ -1,4 +1,4 @@
-"""What our HTML pages share: their style, and pictures inside the page, which needs no network."""
+"""What our HTML pages share: their style, and images inside the page, which needs no network."""
 
 import base64
 import io
@@ -15,12 +15,12 @@ def read_style() -> str:
     return STYLE.read_text(encoding="utf-8")
 
 
-def embedded(picture: Image.Image, *, alt: str) -> str:
-    """An <img> that holds the picture as PNG."""
+def embedded(image: Image.Image, *, alt: str) -> str:
+    """An <img> that holds the image as PNG."""
     stream = io.BytesIO()
-    picture.save(stream, format="PNG")
+    image.save(stream, format="PNG")
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     return (
         f'<img src="data:image/png;base64,{data}" alt="{escape(alt, quote=True)}" '
-        f'width="{picture.width}" height="{picture.height}">'
+        f'width="{image.width}" height="{image.height}">'
     )

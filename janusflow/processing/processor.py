@@ -1,4 +1,4 @@
-"""The processor: conversations, prompts and pictures to what the model reads, token ids to text.
+"""The processor: conversations, prompts and images to what the model reads, token ids to text.
 
 One object knows the tokenizer, the image tags, the chat template and the image transform. It reads
 the release's folders and ours, and writes both. Embeddings and the begin-of-image token of drawing
@@ -21,8 +21,8 @@ from janusflow.processing.batches import (
     left_padded,
     prompt_batch,
 )
-from janusflow.processing.conversations import read_conversation, with_pictures
-from janusflow.processing.images import JanusFlowImageProcessor, Picture
+from janusflow.processing.conversations import read_conversation, with_images
+from janusflow.processing.images import ImageInput, JanusFlowImageProcessor
 from janusflow.processing.json_files import read_json, write_json
 from janusflow.processing.processor_files import (
     PREPROCESSOR_FILE,
@@ -55,7 +55,7 @@ MessageLike = Mapping[str, Any]
 
 
 class JanusFlowProcessor(ProcessorMixin):
-    """Everything between people's texts and pictures and the model's tensors."""
+    """Everything between people's texts and images and the model's tensors."""
 
     image_processor: JanusFlowImageProcessor
     tokenizer: PreTrainedTokenizerFast
@@ -84,7 +84,7 @@ class JanusFlowProcessor(ProcessorMixin):
     def conversations(
         self,
         conversations: Sequence[Sequence[MessageLike]],
-        images: Sequence[Sequence[Picture]] | None = None,
+        images: Sequence[Sequence[ImageInput]] | None = None,
         *,
         allow_paths: bool = True,
     ) -> ConversationBatch:
@@ -92,22 +92,22 @@ class JanusFlowProcessor(ProcessorMixin):
 
         Args:
             conversations: messages in the release's or OpenAI's shape, one list a conversation.
-            images: for each conversation the pictures that its messages do not hold themselves.
+            images: for each conversation the images that its messages do not hold themselves.
             allow_paths: False refuses file paths inside messages (for messages from a network).
         """
         given = [()] * len(conversations) if images is None else images
         if len(given) != len(conversations):
             raise PromptError(
-                f"got {len(conversations)} conversations but {len(given)} lists of pictures: give "
+                f"got {len(conversations)} conversations but {len(given)} lists of images: give "
                 "one list for each conversation"
             )
-        texts, pictures = [], []
+        texts, images = [], []
         for index, (messages, beside) in enumerate(zip(conversations, given, strict=True)):
             tag = self.settings.tags.image
             read = read_conversation(messages, image_tag=tag, allow_paths=allow_paths)
             texts.append(self._format(read.messages, system_prompt=read.system_prompt))
-            pictures.append(with_pictures(read, beside, number=index + 1, image_tag=tag))
-        return self._batch(texts, pictures)
+            images.append(with_images(read, beside, number=index + 1, image_tag=tag))
+        return self._batch(texts, images)
 
     def _format(self, messages: Sequence[Message], *, system_prompt: str | None) -> str:
         default = self.settings.system_prompt
@@ -119,40 +119,40 @@ class JanusFlowProcessor(ProcessorMixin):
         )
 
     def _batch(
-        self, texts: Sequence[str], pictures: Sequence[Sequence[Picture]]
+        self, texts: Sequence[str], images: Sequence[Sequence[ImageInput]]
     ) -> ConversationBatch:
         if not texts:
             raise PromptError(f"got {len(texts)} conversations: give at least one")
         rows = [
-            self._expand(self._encode(text), num_pictures=len(shown), number=index + 1)
-            for index, (text, shown) in enumerate(zip(texts, pictures, strict=True))
+            self._expand(self._encode(text), num_images=len(shown), number=index + 1)
+            for index, (text, shown) in enumerate(zip(texts, images, strict=True))
         ]
         token_ids, attention_mask = left_padded(rows, pad_token_id=self.pad_token_id)
-        in_order = [picture for shown in pictures for picture in shown]
+        in_order = [image for shown in images for image in shown]
         return ConversationBatch(
             token_ids=token_ids,
             attention_mask=attention_mask,
             pixel_values=self.image_processor.preprocess(in_order) if in_order else None,
-            images_per_row=tuple(len(shown) for shown in pictures),
+            images_per_row=tuple(len(shown) for shown in images),
         )
 
-    def _expand(self, token_ids: list[int], *, num_pictures: int, number: int) -> list[int]:
-        """Put a picture's span in place of each placeholder.
+    def _expand(self, token_ids: list[int], *, num_images: int, number: int) -> list[int]:
+        """Put an image's span in place of each placeholder.
 
-        The model lays a picture's features on every start and placeholder id it meets, so a stray
+        The model lays an image's features on every start and placeholder id it meets, so a stray
         one would shift them all; the release crashes there.
         """
         tags = self.settings.tags
         if self.image_start_token_id in token_ids:
             raise PromptError(
                 f"conversation {number} has {tags.start} in its text, which belongs to the model: "
-                f"write {tags.image} where a picture goes"
+                f"write {tags.image} where an image goes"
             )
         num_placeholders = token_ids.count(self.image_token_id)
-        if num_placeholders != num_pictures:
+        if num_placeholders != num_images:
             raise PromptError(
-                f"conversation {number} has {num_placeholders} {tags.image} but {num_pictures} "
-                "pictures: give one picture for each, in reading order"
+                f"conversation {number} has {num_placeholders} {tags.image} but {num_images} "
+                "images: give one image for each, in reading order"
             )
         patches = [self.image_token_id] * self.settings.num_image_tokens
         span = [self.image_start_token_id, *patches, self.image_end_token_id]
@@ -218,7 +218,7 @@ class JanusFlowProcessor(ProcessorMixin):
 
     @property
     def image_end_token_id(self) -> int:
-        """Follows a picture's patches."""
+        """Follows an image's patches."""
         return id_of(self.tokenizer, self.settings.tags.end)
 
     @property
@@ -230,14 +230,16 @@ class JanusFlowProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        images: Picture | Sequence[Picture] | None = None,
+        images: ImageInput | Sequence[ImageInput] | None = None,
         text: str | Sequence[str] | None = None,
         *,
         return_tensors: str = "pt",
     ) -> BatchFeature:
-        """Formatted texts (see `apply_chat_template`) and their pictures, all in reading order."""
+        """Formatted texts (see `apply_chat_template`) and their images, all in reading order."""
         _check_torch(return_tensors)
-        shown = [] if images is None else [images] if isinstance(images, Picture) else list(images)
+        shown = (
+            [] if images is None else [images] if isinstance(images, ImageInput) else list(images)
+        )
         if text is None:
             return self.image_processor(shown)
         texts = [text] if isinstance(text, str) else list(text)
@@ -245,7 +247,7 @@ class JanusFlowProcessor(ProcessorMixin):
         if sum(counts) != len(shown):
             raise PromptError(
                 f"the texts have {sum(counts)} {self.settings.tags.image} but {len(shown)} "
-                "pictures were given: give one picture for each, in reading order"
+                "images were given: give one image for each, in reading order"
             )
         rest = iter(shown)
         return _as_feature(self._batch(texts, [[next(rest) for _ in range(n)] for n in counts]))

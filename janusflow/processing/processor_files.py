@@ -41,7 +41,7 @@ class ProcessorSettings:
 
     tags: ImageTags = field(default_factory=ImageTags)
     num_image_tokens: int = RELEASE_NUM_IMAGE_TOKENS
-    """Patches the understanding tower makes of a picture."""
+    """Patches the understanding tower makes of an image."""
     template: str = RELEASE_TEMPLATE
     system_prompt: str = UNDERSTANDING_SYSTEM_PROMPT
     """Default for conversations; drawing has none."""
@@ -53,7 +53,7 @@ class ProcessorSettings:
         if not isinstance(self.num_image_tokens, int) or self.num_image_tokens < 1:
             raise ConfigError(
                 f"got num_image_tokens={self.num_image_tokens!r}: give the number of patches the "
-                "understanding tower makes of a picture"
+                "understanding tower makes of an image"
             )
 
     def to_dict(self) -> dict[str, Any]:

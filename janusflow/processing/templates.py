@@ -2,7 +2,7 @@
 
 Exactly the release's formats, quirks included: separators follow a message's place (even, odd),
 not its role; roles are the strings the caller gives; an empty message leaves "Assistant:" open for
-the answer; messages and the whole text are stripped. Token ids and pictures come later
+the answer; messages and the whole text are stripped. Token ids and images come later
 (`processor.py`).
 """
 

@@ -25,10 +25,10 @@ RELEASE_MAX_LENGTH = 16384
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTags:
-    """The special tokens around pictures, with the released model's spelling."""
+    """The special tokens around images, with the released model's spelling."""
 
     image: str = "<image_placeholder>"
-    """Stands for one picture in a text, and for one patch of it in token ids."""
+    """Stands for one image in a text, and for one patch of it in token ids."""
     generation: str = "<｜begin▁of▁generation｜>"
     start: str = "<image_beg>"
     end: str = "<image_end>"

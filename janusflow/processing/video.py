@@ -1,4 +1,4 @@
-"""Films as pictures: frames spread evenly over a clip, read through PyAV.
+"""Films as images: frames spread evenly over a clip, read through PyAV.
 
 PyAV is not needed for anything else: `pip install 'janusflow[video]'`.
 """
@@ -25,7 +25,7 @@ def sample_frames(path: str | Path, number: int = DEFAULT_FRAMES) -> list[Image.
 
     Raises:
         ConfigError: PyAV is missing, or fewer than one frame is wanted.
-        ImageError: the file is missing, no film, without pictures, or damaged.
+        ImageError: the file is missing, no film, without images, or damaged.
     """
     if number < 1:
         raise ConfigError(f"frames={number}: a film is asked about by at least one.")
@@ -42,7 +42,7 @@ def sample_frames(path: str | Path, number: int = DEFAULT_FRAMES) -> list[Image.
         with av.open(str(path)) as film:
             if not film.streams.video:
                 raise ImageError(
-                    f"{str(path)!r} has no pictures, only sound, or is cut short: give a whole film"
+                    f"{str(path)!r} has no images, only sound, or is cut short: give a whole film"
                 )
             return _frames(film, film.streams.video[0], number, path=path)
     except av.FFmpegError as error:
@@ -62,7 +62,7 @@ def _frames(film: Any, stream: Any, number: int, *, path: str | Path) -> list[Im
     found = []
     for index in range(number):
         wanted = times[(2 * index + 1) * len(times) // (2 * number)]
-        # To the last whole picture before; the frames after it say what has changed.
+        # To the last whole image before; the frames after it say what has changed.
         film.seek(wanted, stream=stream)
         for frame in film.decode(stream):
             if frame.pts is not None and frame.pts >= wanted:

@@ -28,10 +28,10 @@ from janusflow.data.formats import LAYOUTS, open_source
 from janusflow.data.mixture import sources_by_kind
 from janusflow.data.prepare import Drawn, Preparation, parts_of, preparation
 from janusflow.data.sources import BAD_ROW_ERRORS, Source
-from janusflow.interop.vae import encode_pictures, load_vae
+from janusflow.interop.vae import encode_images, load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.processing.image_files import Picture, open_image
+from janusflow.processing.image_files import ImageInput, open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.processes import (
     device,
@@ -54,7 +54,9 @@ def cached(recipe: StageRecipe, config: JanusFlowConfig) -> tuple[Name, ...]:
     """What a stage takes from a cache."""
     data, tower_trains = recipe.data, "understanding_encoder" in recipe.trainable
     has: dict[Name, bool] = {
-        "seen_features": bool(data.understanding) and not tower_trains and not config.sees_latents,
+        "seen_features": bool(data.understanding)
+        and not tower_trains
+        and not config.uses_latent_input,
         "latents": bool(data.generation),
         "drawn_features": bool(data.generation) and not tower_trains and recipe.objective.uses_head,
     }
@@ -139,7 +141,7 @@ class Cache:
         if name == "latents":
             depends |= {"vae": fingerprint(vae), "scaling": str(vae.config["scaling_factor"])}
             depends["shift"] = str(vae.config.get("shift_factor"))
-            return Values(lambda pixels: encode_pictures(vae, pixels), depends)
+            return Values(lambda pixels: encode_images(vae, pixels), depends)
         is_single = name == "seen_features"
         if is_single:
             depends["pictures"] = self.prepare.image_processor.to_dict()
@@ -181,7 +183,7 @@ class Cache:
             name: Filling(Store(folder), self.values[name])
             for name, folder in self._folders().items()
         }
-        noted: list[tuple[bool, Picture]] = []
+        noted: list[tuple[bool, ImageInput]] = []
         prepare = NotingPreparation(**parts_of(self.prepare), noted=noted)
         bad: list[str] = []
         sources = list(self._sources(prepare))
@@ -215,7 +217,7 @@ class Cache:
                     yield source
 
     def _add(
-        self, filling: dict[Name, "Filling"], key: int, picture: Picture, *, is_drawn: bool
+        self, filling: dict[Name, "Filling"], key: int, picture: ImageInput, *, is_drawn: bool
     ) -> None:
         lacking = [
             each
@@ -292,15 +294,15 @@ class Filling:
 class NotingPreparation(Preparation):
     """Makes nothing of pictures, but notes what they are wanted for."""
 
-    noted: list[tuple[bool, Picture]]
+    noted: list[tuple[bool, ImageInput]]
     """Whether each is to be drawn, and the picture."""
 
-    def seen(self, picture: Picture) -> Float[Tensor, "c y x"]:
+    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"]:
         """Note a picture to understand."""
         self.noted.append((False, picture))
         return torch.empty(0, 0, 0)
 
-    def drawn(self, picture: Picture, rng: np.random.Generator) -> Drawn:  # noqa: ARG002
+    def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:  # noqa: ARG002
         """Note a picture to draw."""
         self.noted.append((True, picture))
         return Drawn(None)

@@ -14,9 +14,9 @@ from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
-from janusflow.interop.vae import decode_pictures, encode_pictures
+from janusflow.interop.vae import decode_images, encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.rows import NOBODY, Rows
+from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.base import Objective
 from janusflow.training.losses import (
     alignment_loss,
@@ -105,7 +105,7 @@ class JanusFlowObjective(Objective):
                 drawings.seeds, tuple(latents.shape[1:]), config, device=latents.device
             )
             point = point_on_path(data=latents, noise=chance.noise, t=chance.t)
-            rows = hide_prompts(rows, drawings.prompt_of, chance.is_dropped)
+            rows = drop_prompts(rows, drawings.prompt_of, chance.is_dropped)
         reading = self.model.read_rows(
             rows,
             is_learnt=is_learnt,
@@ -154,7 +154,7 @@ class JanusFlowObjective(Objective):
         """A picture whose prompt is hidden is not asked to show it."""
         assert self.scorer is not None
         assert self.vae is not None
-        found = self.scorer.picture_features(decode_pictures(self.vae, estimate))
+        found = self.scorer.picture_features(decode_images(self.vae, estimate))
         with torch.no_grad():
             if self.config.score_against == "prompt":
                 wanted = self.scorer.prompt_features(drawings.prompts)
@@ -173,7 +173,7 @@ class JanusFlowObjective(Objective):
         return [module for module in (self.vae, self.scorer) if module is not None]
 
     def _seen(self, batch: TrainBatch) -> Float[Tensor, "n c y x"] | None:
-        if batch.pixel_values is None or not self.model.config.sees_latents:
+        if batch.pixel_values is None or not self.model.config.uses_latent_input:
             return batch.pixel_values
         return self._encoded(batch.pixel_values)
 
@@ -190,7 +190,7 @@ class JanusFlowObjective(Objective):
             raise ConfigError(
                 f"{len(pixel_values)} pictures came without latents: give the objective a VAE."
             )
-        return encode_pictures(self.vae, pixel_values)
+        return encode_images(self.vae, pixel_values)
 
 
 class Chance(NamedTuple):
@@ -221,7 +221,7 @@ def sample_chance(
     return Chance(*(values.to(device) for values in drawn))
 
 
-def hide_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
+def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
     """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
     is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
-    return replace(rows, samples=rows.samples.masked_fill(is_hidden, NOBODY))
+    return replace(rows, segment_ids=rows.segment_ids.masked_fill(is_hidden, PAD_SEGMENT))

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from transformers import SiglipConfig, SiglipModel
 
-from janusflow.interop.vae import decode_pictures, encode_pictures, psnr
+from janusflow.interop.vae import decode_images, encode_images, psnr
 from janusflow.mini.render import render
 from janusflow.mini.scenes import Scene, sample_scene
-from janusflow.processing.images import to_pictures
+from janusflow.processing.images import to_images
 from janusflow.training.pretraining import RegionBatch, SiglipObjective
 from janusflow.training.samples import Sample, SampleHook, Shown, contact_sheet
 from janusflow.training.trackers import Tracker
@@ -55,9 +55,9 @@ class VaeSamples(SampleHook):
         """Encode to the mean latent and decode."""
         vae = self.new().eval()
         vae.load_state_dict(weights)
-        rebuilt = decode_pictures(vae, encode_pictures(vae, self.pixel_values))
+        rebuilt = decode_images(vae, encode_images(vae, self.pixel_values))
         pairs = torch.cat((self.pixel_values, rebuilt), dim=-1)
-        sheet = contact_sheet(to_pictures(pairs))
+        sheet = contact_sheet(to_images(pairs))
         caption = "pictures (left) and their reconstructions (right)"
         return Sample(
             numbers={"psnr": psnr(rebuilt, self.pixel_values)},

@@ -15,7 +15,7 @@ from janusflow.costs.meter import counting
 from janusflow.data.collate import IGNORED, TrainBatch
 from janusflow.data.mixture import KINDS, Planned, plan
 from janusflow.data.samples import UnderstandingSample
-from janusflow.model.rows import NOBODY
+from janusflow.model.rows import PAD_SEGMENT
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.optim import NEEDS_WHOLE, muon_matrices
 from janusflow.training.scale import recompute
@@ -174,7 +174,7 @@ class Simulation:
             seen += len(sample.pictures) if isinstance(sample, UnderstandingSample) else 0
         positions = sum(each.batch.labels.numel() * each.number for each in alike)
         padding = sum(
-            int((each.batch.rows.samples == NOBODY).sum()) * each.number for each in alike
+            int((each.batch.rows.segment_ids == PAD_SEGMENT).sum()) * each.number for each in alike
         )
         return StepSize(
             samples={kind: samples[kind] for kind in KINDS},
@@ -226,7 +226,7 @@ class Simulation:
 
     def _split_tower(self, forward: Counter[str], batch: TrainBatch) -> None:
         """The tower reads pictures to understand, and drawn ones for REPA: as many each."""
-        pictures = None if self.model.config.sees_latents else batch.pixel_values
+        pictures = None if self.model.config.uses_latent_input else batch.pixel_values
         num_seen = 0 if pictures is None else len(pictures)
         drawn = batch.drawings
         is_aligned = self.recipe.objective.uses_head and drawn and drawn.features is None

@@ -13,8 +13,8 @@ from janusflow.config.errors import CheckpointError
 from janusflow.config.model import RepaConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.interop.hub import CONFIG, OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand
-from janusflow.interop.load import read_config, without_memory
-from janusflow.interop.release import release_config, vae_at_hand, vae_without_memory
+from janusflow.interop.load import on_meta, read_config
+from janusflow.interop.release import release_config, vae_at_hand, vae_on_meta
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
@@ -44,7 +44,7 @@ def sizes_of(recipe: StageRecipe) -> Sizes:
         config = _started(recipe, notes)
     else:
         config = _new(dict(recipe.new or {}), recipe, processor, notes)
-    model = without_memory(config)
+    model = on_meta(config)
     train_only(model, recipe.trainable)
     return Sizes(model, _vae(recipe, notes), processor, notes)
 
@@ -97,7 +97,7 @@ def _vae(recipe: StageRecipe, notes: list[str]) -> AutoencoderKL:
     if recipe.vae != OFFICIAL_VAE:
         _require_release(recipe, recipe.vae)
     notes.append(f"vae={recipe.vae} is not at hand: sizes of {OFFICIAL_VAE} are assumed.")
-    return vae_without_memory()
+    return vae_on_meta()
 
 
 def _require_release(recipe: StageRecipe, what: str) -> None:

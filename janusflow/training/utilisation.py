@@ -23,7 +23,7 @@ from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.mixture import KINDS, Kind
 from janusflow.data.samples import TextSample
 from janusflow.data.sources import BadRows, Weighted, draw
-from janusflow.interop.load import without_memory
+from janusflow.interop.load import on_meta
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import train_only
@@ -82,7 +82,7 @@ def objective_without_memory(
     recipe: StageRecipe, config: JanusFlowConfig, vae: AutoencoderKL
 ) -> JanusFlowObjective:
     """What a stage minimises, on the meta device."""
-    model = without_memory(copy.deepcopy(config))
+    model = on_meta(copy.deepcopy(config))
     train_only(model, recipe.trainable)
     with torch.device("meta"):
         vae = AutoencoderKL(**{n: v for n, v in vae.config.items() if not n.startswith("_")})

@@ -13,29 +13,29 @@ SHORT = ("--max-new-tokens", "8")
 
 
 @pytest.fixture
-def pictures(run: Run) -> list[str]:
+def images(run: Run) -> list[str]:
     for colour in ("red", "blue"):
         Image.new("RGB", (30, 20), colour).save(f"{colour}.png")
     return ["red.png", "blue.png"]
 
 
 def test_plain_json_and_streamed_answers_are_the_same(
-    run: Run, tiny_folder: Path, pictures: list[str]
+    run: Run, tiny_folder: Path, images: list[str]
 ):
-    common = ("ask", *pictures, "무엇이 다른가요?", "-m", tiny_folder, *SHORT)
+    common = ("ask", *images, "무엇이 다른가요?", "-m", tiny_folder, *SHORT)
     plain, as_json, streamed = run(*common), run(*common, "--json"), run(*common, "--stream")
     report = json.loads(as_json.stdout)
-    assert report["images"] == pictures
+    assert report["images"] == images
     assert report["question"] == "무엇이 다른가요?"
     assert plain.stdout.strip() == report["answer"] == streamed.stdout.strip()
 
 
-def test_a_question_needs_no_picture(run: Run, tiny_folder: Path):
+def test_a_question_needs_no_image(run: Run, tiny_folder: Path):
     assert run("ask", "Who are you?", "-m", tiny_folder, *SHORT).exit_code == 0
 
 
-def test_the_picture_reaches_the_answer(run: Run, tiny_folder: Path, pictures: list[str]):
-    answers = {run("ask", one, "What?", "-m", tiny_folder, *SHORT).stdout for one in pictures}
+def test_the_image_reaches_the_answer(run: Run, tiny_folder: Path, images: list[str]):
+    answers = {run("ask", one, "What?", "-m", tiny_folder, *SHORT).stdout for one in images}
     assert len(answers) == 2
 
 
@@ -44,14 +44,14 @@ def test_the_picture_reaches_the_answer(run: Run, tiny_folder: Path, pictures: l
     [
         ((), 2, "QUESTION"),
         (("nowhere.png", "What?"), 1, "does not exist"),
-        (("broken.png", "What?"), 1, "not a picture"),
+        (("broken.png", "What?"), 1, "not an image"),
         (("http://example.com/a.png", "What?"), 1, "not fetched"),
         (("red.png", "What?", "--stream", "--json"), 2, "--stream and --json"),
         (("red.png", "What?", "--temperature", "-1"), 2, "temperature"),
     ],
 )
 def test_mistakes_are_refused_without_a_traceback(
-    run: Run, pictures: list[str], arguments: tuple[str, ...], code: int, reason: str
+    run: Run, images: list[str], arguments: tuple[str, ...], code: int, reason: str
 ):
     Path("broken.png").write_bytes(b"nonsense")
     result = run("ask", *arguments)
@@ -67,9 +67,9 @@ def test_a_film_is_asked_about_as_its_frames(run: Run, tiny_folder: Path):
         stream = film.add_stream("ffv1", rate=4)  # keeps every pixel
         stream.width, stream.height, stream.pix_fmt = 32, 32, "bgr0"
         for colour in colours:
-            picture = Image.new("RGB", (32, 32), colour)
-            picture.save(f"{colour}.png")
-            film.mux(stream.encode(av.VideoFrame.from_image(picture).reformat(format="bgr0")))
+            image = Image.new("RGB", (32, 32), colour)
+            image.save(f"{colour}.png")
+            film.mux(stream.encode(av.VideoFrame.from_image(image).reformat(format="bgr0")))
         film.mux(stream.encode())
     common = ("What?", "-m", tiny_folder, *SHORT)
     asked = run("ask", "clip.mkv", *common, "--frames", 2)

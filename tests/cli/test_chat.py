@@ -21,7 +21,7 @@ def test_a_conversation_draws_shows_answers_and_ends(run: Run, tiny_folder: Path
     assert [(r.prompt, r.seed) for r in records if r] == [("빨간 원", 5), ("a star", 6)]
 
 
-def test_earlier_turns_and_pictures_are_remembered_until_reset(run: Run, tiny_folder: Path):
+def test_earlier_turns_and_images_are_remembered_until_reset(run: Run, tiny_folder: Path):
     Image.new("RGB", (30, 30), "red").save("red.png")
 
     def answers(said: str) -> list[str]:
@@ -30,9 +30,9 @@ def test_earlier_turns_and_pictures_are_remembered_until_reset(run: Run, tiny_fo
         return [line for line in lines if not line.startswith("(")]
 
     alone = answers("What?\n")
-    after_picture = answers("/image red.png\nHello\nWhat?\n")
+    after_image = answers("/image red.png\nHello\nWhat?\n")
     after_reset = answers("/image red.png\nHello\n/reset\nWhat?\n")
-    assert after_picture[-1] != alone[-1]
+    assert after_image[-1] != alone[-1]
     assert after_reset[-1] == alone[-1]
 
 

@@ -13,11 +13,11 @@ Run = Callable[..., Result]
 
 
 class Page(HTMLParser):
-    """Pictures, texts and every address of a page."""
+    """Images, texts and every address of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.pictures: list[str] = []
+        self.images: list[str] = []
         self.addresses: list[str] = []
         self.classes: list[str] = []
         self.feed(html)
@@ -25,7 +25,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag == "img":
-            self.pictures.append(values["src"])
+            self.images.append(values["src"])
         self.addresses += [values[name] for name in ("src", "href") if name in values]
         self.classes += values.get("class", "").split()
 
@@ -37,8 +37,8 @@ def test_the_page_shows_everything_and_needs_no_network(run: Run, tiny_folder: P
     assert "generate" in result.stdout.partition("Next")[2]
     html = Path("show/index.html").read_text(encoding="utf-8")
     page = Page(html)
-    moments = 4 + 1  # every step of four, and the finished picture
-    assert len(page.pictures) == len(PROMPTS) + 2 * moments + len(PROMPTS) + NUM_SCENES
+    moments = 4 + 1  # every step of four, and the finished image
+    assert len(page.images) == len(PROMPTS) + 2 * moments + len(PROMPTS) + NUM_SCENES
     assert all(address.startswith("data:") for address in page.addresses)
     num_questions = len(PROMPTS) + NUM_SCENES * QUESTIONS_PER_SCENE
     assert page.classes.count("right") + page.classes.count("wrong") == num_questions

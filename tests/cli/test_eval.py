@@ -131,7 +131,7 @@ def test_a_folder_is_scored_without_a_model(tmp_path: Path, monkeypatch: pytest.
     for index, colour in enumerate(["red", "green", "blue"]):
         Image.new("RGB", (8, 8), colour).save(tmp_path / f"{index}.png")
     folder = ["--drawn", str(tmp_path), "--pictures", str(tmp_path)]
-    result = evaluate("fid", *folder, "--features", "picture_networks:MeanColour")
+    result = evaluate("fid", *folder, "--features", "image_networks:MeanColour")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].split() == ["FID", "0.00", "(3)"]
     refused = evaluate("shapes", "--features-sha256", "0")

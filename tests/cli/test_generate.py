@@ -10,7 +10,7 @@ from click.testing import Result
 from PIL import Image
 
 from janusflow.cli.generate import numbered
-from janusflow.inference.drawing.batches import Drawer, PictureJob
+from janusflow.inference.drawing.batches import BatchSampler, ImageJob
 from janusflow.inference.drawing.metadata import read_record
 
 Run = Callable[..., Result]
@@ -27,32 +27,32 @@ def test_one_prompt_writes_one_file_with_its_record(run: Run, tiny_folder: Path)
     assert (record.prompt, record.seed, record.steps) == ("빨간 원", 7, 2)
 
 
-def test_several_pictures_are_numbered_and_described_as_json(run: Run, tiny_folder: Path):
+def test_several_images_are_numbered_and_described_as_json(run: Run, tiny_folder: Path):
     result = run(
         "generate", "one", "two", "-n", 2, "-m", tiny_folder, "--steps", 1, "--seed", 3, "--json"
     )
     report = json.loads(result.stdout)
-    assert [(p["path"], p["prompt"], p["seed"]) for p in report["pictures"]] == [
+    assert [(p["path"], p["prompt"], p["seed"]) for p in report["images"]] == [
         ("out-1.png", "one", 3),
         ("out-2.png", "one", 4),
         ("out-3.png", "two", 5),
         ("out-4.png", "two", 6),
     ]
-    assert all(Path(p["path"]).is_file() for p in report["pictures"])
+    assert all(Path(p["path"]).is_file() for p in report["images"])
     assert report["seconds"] > 0
 
 
-def test_a_broken_off_call_leaves_the_pictures_drawn_so_far(
+def test_a_broken_off_call_leaves_the_images_drawn_so_far(
     run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    draw = Drawer.draw
+    draw = BatchSampler.draw
 
-    def stop(drawer: Drawer, jobs: Sequence[PictureJob], *, first_picture: int) -> Any:
-        if first_picture == 2:
+    def stop(drawer: BatchSampler, jobs: Sequence[ImageJob], *, first_image: int) -> Any:
+        if first_image == 2:
             raise KeyboardInterrupt
-        return draw(drawer, jobs, first_picture=first_picture)
+        return draw(drawer, jobs, first_image=first_image)
 
-    monkeypatch.setattr(Drawer, "draw", stop)
+    monkeypatch.setattr(BatchSampler, "draw", stop)
     given = ("-m", tiny_folder, "-n", 4, "--steps", 1, "--seed", 3, "--batch-size", 1)
     assert run("generate", "one", *given).exit_code != 0
     assert sorted(path.name for path in Path().glob("out*")) == ["out-1.png", "out-2.png"]
@@ -66,11 +66,11 @@ def test_the_extension_decides_the_format(run: Run, tiny_folder: Path):
         common = ("-m", tiny_folder, "--steps", 1, "--seed", 1, "--quiet")
         assert run("generate", "x", *common, "-o", name).exit_code == 0
         assert Path(name).read_bytes()[:4] in (b"\x89PNG", b"RIFF", b"\xff\xd8\xff\xe0")
-        with Image.open(name) as picture:
-            assert (picture.size, picture.mode) == ((64, 64), "RGB")
+        with Image.open(name) as image:
+            assert (image.size, image.mode) == ((64, 64), "RGB")
 
 
-def test_drawing_starts_from_a_picture_if_one_is_given(run: Run, tiny_folder: Path):
+def test_drawing_starts_from_a_image_if_one_is_given(run: Run, tiny_folder: Path):
     Image.new("RGB", (80, 60), "green").save("start.png")
     common = ("generate", "x", "-m", tiny_folder, "--steps", 2, "--seed", 1, "-o")
     run(*common, "free.png")
@@ -81,7 +81,7 @@ def test_drawing_starts_from_a_picture_if_one_is_given(run: Run, tiny_folder: Pa
     assert record.strength == 0.2
 
 
-def test_what_steers_the_sampler_is_kept_with_the_picture(run: Run, tiny_folder: Path):
+def test_what_steers_the_sampler_is_kept_with_the_image(run: Run, tiny_folder: Path):
     steering = ("--guidance", "3@0.2-0.7", "--guidance-rescale", 0.5)
     cheaper = ("--grid", "cosine", "--reuse", 0.1)
     result = run("generate", "x", "-m", tiny_folder, "--steps", 4, *steering, *cheaper)
@@ -96,7 +96,7 @@ def test_what_steers_the_sampler_is_kept_with_the_picture(run: Run, tiny_folder:
     ("arguments", "code", "reason"),
     [
         (("generate",), 2, "PROMPT"),
-        (("generate", "x", "-o", "out.gif"), 2, "no picture format"),
+        (("generate", "x", "-o", "out.gif"), 2, "no image format"),
         (("generate", "x", "--solver", "magic"), 2, "magic"),
         (("generate", "x", "--steps", "0"), 2, "steps"),
         (("generate", "x", "--guidance", "3@0.6"), 2, "3@0.6"),
@@ -118,7 +118,7 @@ def test_mistakes_are_refused_without_a_traceback(
         assert result.stderr.count("\n") == 1
 
 
-def test_a_strength_without_a_picture_is_refused(run: Run, tiny_folder: Path):
+def test_a_strength_without_a_image_is_refused(run: Run, tiny_folder: Path):
     result = run("generate", "x", "-m", tiny_folder, "--strength", 0.5)
     assert result.exit_code == 1
     assert "init_image" in result.stderr
@@ -130,7 +130,7 @@ def test_numbers_have_one_width_so_that_files_sort():
     assert numbered(Path("a/b.png"), 10)[::9] == [Path("a/b-01.png"), Path("a/b-10.png")]
 
 
-def test_outpainting_keeps_the_picture_smaller(run: Run, tiny_folder: Path):
+def test_outpainting_keeps_the_image_smaller(run: Run, tiny_folder: Path):
     Image.effect_noise((32, 32), 80).convert("RGB").save("small.png")
     common = ("generate", "x", "-m", tiny_folder, "--steps", 1, "--seed", 1)
     result = run(*common, "--init-image", "small.png", "--outpaint", "32,0,0,32")

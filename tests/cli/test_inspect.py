@@ -1,4 +1,4 @@
-"""`janusflow inspect`: models without reading their weights, pictures by their record."""
+"""`janusflow inspect`: models without reading their weights, images by their record."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def test_a_model_is_described_in_text(run: Run, tiny_folder: Path):
     assert "num parameters" in result.stdout
 
 
-def test_a_drawn_picture_tells_how_it_was_drawn(run: Run, tiny_folder: Path):
+def test_a_drawn_image_tells_how_it_was_drawn(run: Run, tiny_folder: Path):
     run("generate", "별", "-m", tiny_folder, "--steps", 1, "--seed", 9, "-o", "out.png")
     facts = json.loads(run("inspect", "out.png", "--json").stdout)
     assert (facts["prompt"], facts["seed"], facts["steps"]) == ("별", 9, 1)
@@ -43,7 +43,7 @@ def test_a_drawn_picture_tells_how_it_was_drawn(run: Run, tiny_folder: Path):
 
 @pytest.mark.parametrize(
     ("target", "reason"),
-    [("plain.png", "no drawing record"), ("broken.png", "not a picture"), ("nowhere", "nowhere")],
+    [("plain.png", "no drawing record"), ("broken.png", "not an image"), ("nowhere", "nowhere")],
 )
 def test_what_holds_nothing_is_refused_in_one_line(run: Run, target: str, reason: str):
     Image.new("RGB", (4, 4)).save("plain.png")

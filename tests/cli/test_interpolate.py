@@ -1,4 +1,4 @@
-"""`janusflow interpolate`: numbered pictures, a moving one, refusals."""
+"""`janusflow interpolate`: numbered images, a moving one, refusals."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 Run = Callable[..., Result]
 
 
-def test_pictures_are_numbered(run: Run, tiny_folder: Path):
+def test_images_are_numbered(run: Run, tiny_folder: Path):
     common = ("interpolate", "one", "two", "-m", tiny_folder, "--steps", 1, "--frames", 3)
     result = run(*common, "--seed", 7, "-o", "new/way.png")
     assert result.exit_code == 0, result.output
@@ -36,4 +36,4 @@ def test_mistakes_are_refused_in_one_line(run: Run, tiny_folder: Path):
     blocked = run(*common, "-o", "file/way.gif")
     assert (blocked.exit_code, "cannot be written" in blocked.stderr) == (1, True)
     wrong = run("interpolate", "one", "two", "-o", "way.txt")
-    assert (wrong.exit_code, "no picture format" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "no image format" in wrong.stderr) == (1, True)

@@ -27,7 +27,7 @@ def test_a_drawing_made_larger_later_is_the_one_made_larger_at_once(run: Run, ti
         assert (record.prompt, record.seed, record.upscale) == ("x", 7, how)
 
 
-def test_any_picture_is_made_larger(run: Run):
+def test_any_image_is_made_larger(run: Run):
     Image.new("RGB", (9, 5), "red").save("photo.jpg")
     result = run("upscale", "photo.jpg", "--by", "lanczos:3", "-o", "new/large.webp")
     assert result.exit_code == 0, result.output
@@ -40,7 +40,7 @@ def test_several_are_numbered_and_told_in_json(run: Run):
         Image.new("RGB", size, "red").save(name)
     result = run("upscale", "a.png", "b.png", "--by", "lanczos:2", "-o", "new/large.png", "--json")
     assert json.loads(result.stdout) == {
-        "pictures": [
+        "images": [
             {"path": "new/large-1.png", "width": 8, "height": 10},
             {"path": "new/large-2.png", "width": 12, "height": 14},
         ]
@@ -59,11 +59,11 @@ def test_nothing_is_written_if_one_of_several_is_missing(run: Run):
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (("upscale",), 2, "PICTURE"),
+        (("upscale",), 2, "IMAGE"),
         (("upscale", "missing.png"), 1, "does not exist"),
         (("upscale", "x.png", "--by", "none"), 2, "makes nothing larger"),
         (("upscale", "x.png", "--by", "refine:3"), 2, "is unknown"),
-        (("upscale", "x.png", "-o", "out.gif"), 2, "no picture format"),
+        (("upscale", "x.png", "-o", "out.gif"), 2, "no image format"),
         (("generate", "x", "--upscale", "magic:2"), 2, "is unknown"),
     ],
 )

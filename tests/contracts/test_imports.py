@@ -76,7 +76,8 @@ def test_help_of_every_command_shows_an_example(command: str):
 def test_every_file_with_a_command_is_listed_and_the_other_way_round():
     files = {
         name
-        for _, name, _ in pkgutil.iter_modules(janusflow.cli.__path__)
-        if "\ndef command(" in (ROOT / f"janusflow/cli/{name}.py").read_text(encoding="utf-8")
+        for _, name, is_folder in pkgutil.iter_modules(janusflow.cli.__path__)
+        if not is_folder
+        and "\ndef command(" in (ROOT / f"janusflow/cli/{name}.py").read_text(encoding="utf-8")
     }
     assert files == {module.rpartition(".")[2] for module in COMMANDS.values()}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from janusflow.costs.meta import LARGEST_INDEX, WithoutMemory, fused_attention
+from janusflow.costs.meta import LARGEST_INDEX, MetaMode, fused_attention
 
 MASK = torch.tensor([[True, False, True], [False, False, True]])
 
@@ -36,7 +36,7 @@ def chosen(x: Tensor) -> Tensor:
 def test_shapes_and_gradients_are_those_of_real_tensors(run: Callable[[Tensor], Tensor]):
     real = torch.randn(2, 3, 4, requires_grad=True)
     hollow = real.detach().to("meta").requires_grad_()
-    with WithoutMemory():
+    with MetaMode():
         results = [run(real), run(hollow)]
         for result in results:
             result.sum().backward()
@@ -49,7 +49,7 @@ def test_shapes_and_gradients_are_those_of_real_tensors(run: Callable[[Tensor], 
 
 def test_small_real_tensors_stay_real_and_large_ones_keep_their_shape_alone():
     side = int(LARGEST_INDEX**0.5)
-    with WithoutMemory():
+    with MetaMode():
         assert not (torch.ones(side, 1) * torch.ones(1, side)).is_meta
         large = torch.ones(side, 1) * torch.ones(1, side + 1)
     assert large.is_meta
@@ -62,7 +62,7 @@ def test_attention_without_memory_gives_the_shape_of_attention(heads: int):
     mask = torch.ones(8, 8, dtype=torch.bool).tril()
     settings = {"attn_mask": mask, "enable_gqa": heads != 4}
     wanted = functional.scaled_dot_product_attention(query, key, key, **settings)
-    with fused_attention(), WithoutMemory():
+    with fused_attention(), MetaMode():
         found = functional.scaled_dot_product_attention(
             query.to("meta"), key.to("meta"), key.to("meta"), **settings
         )
@@ -79,7 +79,7 @@ def test_pytorchs_own_attention_is_back_after_the_block():
 
 
 def test_indices_moved_to_the_models_device_stay_real_and_values_do_not():
-    with WithoutMemory():
+    with MetaMode():
         assert not torch.tensor([1]).to("meta").is_meta
         assert not MASK.to("meta").is_meta
         assert torch.ones(1).to("meta").is_meta

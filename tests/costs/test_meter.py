@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import janusflow.mini
 from janusflow.costs.meter import convolution_backward_flops, counting
-from janusflow.interop.load import load_model, without_memory
+from janusflow.interop.load import load_model, on_meta
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import Rows
 
@@ -101,13 +101,13 @@ def test_parts_are_counted_by_name_and_watched_within_the_block_only():
 
 
 def rows_for(model: JanusFlowForConditionalGeneration, *, length: int) -> Rows:
-    """Two rows: words, then a picture to draw."""
+    """Two rows: words, then an image to draw."""
     room = 1 + model.config.flow.num_tokens
     positions = torch.arange(length).repeat(2, 1)
     return Rows(
         token_ids=torch.full((2, length), 7),
         position_ids=positions,
-        samples=torch.zeros_like(positions),
+        segment_ids=torch.zeros_like(positions),
         branches=torch.zeros_like(positions),
         is_drawing=positions >= length - room,
     )
@@ -159,7 +159,7 @@ def test_counts_are_torchs_own_to_two_percent_forward_and_backward(name: str):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_without_memory_counts_as_a_real_one(name: str):
     real = MODELS[name]()
-    hollow = without_memory(real.config).float()
+    hollow = on_meta(real.config).float()
     real.llm.set_attn_implementation("sdpa")  # whole rows, as without memory
     found = []
     for model, device in ((real, "cpu"), (hollow, "meta")):

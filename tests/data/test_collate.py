@@ -19,7 +19,7 @@ from janusflow.data.samples import (
     UnderstandingSample,
 )
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.rows import NOBODY, SHARED
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH
 from janusflow.processing.processor import MessageLike
 
 PICTURE = Image.new("RGB", (64, 64), "red")
@@ -62,7 +62,7 @@ def answer_ids(turn: Turn) -> list[int]:
 
 def branch_of(row: Row, branch: int) -> tuple[list[int], list[int]]:
     """Token ids and positions of one branch and of what it shares."""
-    kept = [i for i, other in enumerate(row.branches) if other in (SHARED, branch)]
+    kept = [i for i, other in enumerate(row.branches) if other in (PREFIX_BRANCH, branch)]
     return [row.token_ids[i] for i in kept], [row.position_ids[i] for i in kept]
 
 
@@ -86,7 +86,7 @@ def test_a_conversation_is_the_ids_inference_reads_with_its_answers(
             prefix = asked(turns[:num_turns]) + answer_ids(turns[num_turns - 1])
             assert row.token_ids[: len(prefix)] == prefix
         assert row.position_ids == list(range(len(row.token_ids)))
-        assert set(row.branches) == {SHARED}
+        assert set(row.branches) == {PREFIX_BRANCH}
 
 
 def test_each_independent_question_is_the_ids_inference_reads_when_it_stands_alone(
@@ -151,8 +151,8 @@ def test_pictures_come_in_the_order_in_which_the_rows_reach_them(
     assert drawings is not None
     assert batch.pixel_values is not None
     assert len(batch) == 6
-    assert len(rows.samples) > 1
-    reached = list(dict.fromkeys(rows.samples[rows.samples != NOBODY].tolist()))
+    assert len(rows.segment_ids) > 1
+    reached = list(dict.fromkeys(rows.segment_ids[rows.segment_ids != PAD_SEGMENT].tolist()))
     assert sorted(reached) == list(range(6))
     seen = [samples[i] for i in reached if kinds[i] == "understanding"]
     drawn = [samples[i] for i in reached if kinds[i] == "generation"]
@@ -179,7 +179,7 @@ def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
     collate: Collator, sources: TinySources
 ):
     batch = collate(draw(sources, "text", "understanding", "text", "understanding", "generation"))
-    is_padding = batch.rows.samples == NOBODY
+    is_padding = batch.rows.segment_ids == PAD_SEGMENT
     assert is_padding.any()
     assert (is_padding.long().diff(dim=-1) >= 0).all()
     assert (batch.rows.token_ids[is_padding] == collate.config.pad_token_id).all()
@@ -203,7 +203,7 @@ def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_pictures(
         "text": 3,
         "pictures_seen": num_seen,
         "pictures_drawn": num_drawn,
-        "tokens": int((batch.rows.samples != NOBODY).sum()),
+        "tokens": int((batch.rows.segment_ids != PAD_SEGMENT).sum()),
         "positions": batch.rows.token_ids.numel(),
     }
     assert (num_seen, num_drawn, len(batch)) == (3, 2, 7)

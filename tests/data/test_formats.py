@@ -120,7 +120,7 @@ def test_a_picture_no_message_mentions_is_seen_all_the_same(tmp_path: Path):
                     {"from": "gpt", "value": "x"},
                 ]
             },
-            "give one picture for each",
+            "give one image for each",
         ),
     ],
 )

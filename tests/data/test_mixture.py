@@ -67,7 +67,7 @@ def test_samples_of_a_kind_are_numbered_through_the_run_also_where_shares_switch
 def rows_of(batch: TrainBatch) -> list[Any]:
     """Everything in a batch, to compare."""
     parts: list[Any] = [len(batch), batch.rows.token_ids.tolist(), batch.labels.tolist()]
-    parts += [batch.rows.samples.tolist(), batch.rows.branches.tolist()]
+    parts += [batch.rows.segment_ids.tolist(), batch.rows.branches.tolist()]
     parts += [None if batch.pixel_values is None else batch.pixel_values.tolist()]
     if batch.drawings is not None:
         parts += [batch.drawings.seeds, batch.drawings.latents.tolist()]

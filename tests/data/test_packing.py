@@ -14,7 +14,7 @@ from janusflow.config.training import ObjectiveConfig
 from janusflow.data.packing import pack
 from janusflow.data.samples import Sample
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.rows import NOBODY
+from janusflow.model.rows import PAD_SEGMENT
 from janusflow.training.loop import backward
 from janusflow.training.objective import JanusFlowObjective
 
@@ -74,5 +74,5 @@ def test_rows_are_as_many_as_needed(sources: TinySources):
     lengths = [len(collate.build(sample).row) for sample in samples]
     assert collate(samples).rows.token_ids.shape == (1, sum(lengths))
     several = make_collator(run_model(), row_tokens=max(lengths))(samples).rows
-    assert int((several.samples != NOBODY).sum()) == sum(lengths)
-    assert several.samples.shape[0] > 1
+    assert int((several.segment_ids != PAD_SEGMENT).sum()) == sum(lengths)
+    assert several.segment_ids.shape[0] > 1

@@ -71,10 +71,10 @@ def test_a_strip_is_as_wide_as_its_row_and_holds_every_sample(
 ):
     batch = collate.pack(built)
     drawn = list(strips(batch, built, collate))
-    assert len(drawn) == len(batch.rows.samples)
+    assert len(drawn) == len(batch.rows.segment_ids)
     for strip in drawn:
         widths = re.findall(r"flex: (\d+)", strip)
-        assert sum(map(int, widths)) == batch.rows.samples.shape[1]
+        assert sum(map(int, widths)) == batch.rows.segment_ids.shape[1]
     found = {int(number) for strip in drawn for number in re.findall(r"#sample-(\d+)", strip)}
     assert found == set(range(len(built)))
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from picture_networks import save_tiny_clip
+from image_networks import save_tiny_clip
 from PIL import Image
 from torchmetrics.functional.multimodal.clip_score import clip_score
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer

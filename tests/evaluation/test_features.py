@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from picture_networks import Layered, MeanColour, save_script
+from image_networks import Layered, MeanColour, save_script
 from PIL import Image
 
 from janusflow.config.errors import CheckpointError, ConfigError, DataError
@@ -97,7 +97,7 @@ def test_a_resolution_in_between_is_gone_through():
 def test_features_do_not_depend_on_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for index in range(5):
         speckled(index).save(tmp_path / f"{index}.png")
-    network, files = load_features("picture_networks:MeanColour"), pictures_in(tmp_path, option="")
+    network, files = load_features("image_networks:MeanColour"), pictures_in(tmp_path, option="")
     found = []
     for size in (1, 2, 5):
         monkeypatch.setattr(features, "BATCH_SIZE", size)

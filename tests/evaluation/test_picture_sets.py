@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmark_runs import Scripted, values
-from picture_networks import save_tiny_clip
+from image_networks import save_tiny_clip
 from PIL import Image
 
 from janusflow.config.errors import ConfigError, DataError
@@ -18,7 +18,7 @@ from janusflow.evaluation.report import save
 from janusflow.evaluation.runner import Report, RunFiles, run_task
 from janusflow.inference.drawing.sampling import DrawingSettings
 
-MEAN_COLOUR = "picture_networks:MeanColour"
+MEAN_COLOUR = "image_networks:MeanColour"
 RNG = np.random.default_rng(0)
 REAL, MADE = RNG.integers(0, 256, (6, 3)), RNG.integers(0, 256, (8, 3))
 

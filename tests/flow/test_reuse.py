@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from janusflow.flow.path import VelocityFn
-from janusflow.flow.reuse import with_reuse
+from janusflow.flow.reuse import with_extrapolation
 from janusflow.flow.solvers import solve
 from janusflow.flow.times import time_grid
 
@@ -49,7 +49,7 @@ class Evaluations:
     def solve(self, *, threshold: float) -> torch.Tensor:
         times = time_grid(self.steps)
         noise = NOISE[: len(self.velocities)]
-        return solve(with_reuse(self, threshold=threshold), noise, times=times)
+        return solve(with_extrapolation(self, threshold=threshold), noise, times=times)
 
     def solve_in_full(self) -> torch.Tensor:
         rows = [*range(len(self.velocities))]
@@ -111,7 +111,7 @@ def test_a_foretold_velocity_is_that_of_the_line_through_the_last_two():
     """Unequal steps: the line is over time, not over the number of the step."""
     counted = Evaluations(linear, steps=1)
     times = torch.tensor([0.0, 0.1, 0.4, 0.5, 1.0])
-    found = solve(with_reuse(counted, threshold=1e-3), NOISE[:1], times=times)
+    found = solve(with_extrapolation(counted, threshold=1e-3), NOISE[:1], times=times)
     assert len(counted.of_row[0]) == 3
     velocities = [1.0 + 3.0 * t for t in (0.0, 0.1, 0.4, 0.5)]
     walked = math.fsum(h * v for h, v in zip((0.1, 0.3, 0.1, 0.5), velocities, strict=True))

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from janusflow.flow import SOLVERS, solve, solve_adaptive, time_grid
-from janusflow.flow.reversal import backwards, mirrored
+from janusflow.flow.reversal import reverse_times, reverse_velocity
 
 
 def test_mirrored_times_rise_through_the_same_interval():
     grid = time_grid(10, shift=3.0)
     times = torch.cat([torch.tensor([0.3]), grid[grid > 0.3]])
-    once = mirrored(times, start=0.3)
+    once = reverse_times(times, start=0.3)
     assert (float(once[0]), float(once[-1])) == pytest.approx((0.3, 1.0))
     assert bool((once.diff() > 0).all())
     torch.testing.assert_close(once.diff().flip(0), times.diff())
-    torch.testing.assert_close(mirrored(once, start=0.3), times)
+    torch.testing.assert_close(reverse_times(once, start=0.3), times)
 
 
 def test_backwards_sees_the_flows_own_times_and_goes_the_other_way():
@@ -27,7 +27,11 @@ def test_backwards_sees_the_flows_own_times_and_goes_the_other_way():
         return torch.full_like(x_t, 2.0)
 
     times = torch.tensor([0.4, 0.6, 1.0])
-    end = solve(backwards(velocity, start=0.4), torch.ones(1, 3), times=mirrored(times, start=0.4))
+    end = solve(
+        reverse_velocity(velocity, start=0.4),
+        torch.ones(1, 3),
+        times=reverse_times(times, start=0.4),
+    )
     assert seen == pytest.approx([1.0, 0.6])
     torch.testing.assert_close(end, torch.full((1, 3), 1.0 - 0.6 * 2.0))
 
@@ -44,7 +48,9 @@ def test_there_and_back_is_off_by_a_power_of_the_step(solver: str, slope: int):
     def error(steps: int) -> float:
         times = time_grid(steps)
         doubles = {"solver": solver, "state_dtype": torch.float64}
-        noise = solve(backwards(velocity), x, times=mirrored(times, start=0.0), **doubles)
+        noise = solve(
+            reverse_velocity(velocity), x, times=reverse_times(times, start=0.0), **doubles
+        )
         return float((solve(velocity, noise, times=times, **doubles) - x).abs().max())
 
     assert math.log2(error(64) / error(128)) == pytest.approx(slope, abs=0.1)
@@ -54,7 +60,7 @@ def test_there_and_back_is_off_by_a_power_of_the_step(solver: str, slope: int):
 def test_the_way_back_of_growth_is_decay(start: float):
     """dx/dt = x: from t=1 back to `start` a state shrinks by e^(1 - start), by every solver."""
     x = torch.tensor([[1.0, -2.0]])
-    back = backwards(lambda x_t, t: x_t, start=start)
+    back = reverse_velocity(lambda x_t, t: x_t, start=start)
     wanted = x * math.exp(start - 1)
     times = torch.linspace(start, 1, 21)
     for solver in SOLVERS:

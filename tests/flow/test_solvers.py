@@ -10,10 +10,10 @@ from janusflow.config.errors import ConfigError
 from janusflow.flow.path import VelocityFn
 from janusflow.flow.solvers import (
     StepInfo,
+    adaptive_solver_steps,
     solve,
     solve_adaptive,
-    solving,
-    solving_adaptively,
+    solver_steps,
 )
 from janusflow.flow.tableaus import SOLVERS
 from janusflow.flow.times import time_grid
@@ -93,10 +93,10 @@ def test_solvers_at_different_times_share_evaluations_and_end_as_alone():
     """Four of them take as many evaluations together as the longest of them takes alone."""
     starts = [START[:1], START[1:], 2.0 * START, 0.5 * START[:1]]
     waiting = {
-        0: solving(starts[0], times=time_grid(9)),
-        1: solving(starts[1], times=time_grid(3), solver="heun"),
-        2: solving(starts[2], times=time_grid(2), solver="rk4"),
-        3: solving_adaptively(starts[3], rtol=1e-1, atol=1e-1),
+        0: solver_steps(starts[0], times=time_grid(9)),
+        1: solver_steps(starts[1], times=time_grid(3), solver="heun"),
+        2: solver_steps(starts[2], times=time_grid(2), solver="rk4"),
+        3: adaptive_solver_steps(starts[3], rtol=1e-1, atol=1e-1),
     }
     wanted, ends = {index: next(solver) for index, solver in waiting.items()}, {}
     num_shared = 0

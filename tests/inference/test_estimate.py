@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
-from janusflow.inference.drawing.sampling import guided_velocity, read_prompts
-from janusflow.inference.estimate import InferenceCost, Workload, estimate, hollow_model
+from janusflow.inference.drawing.sampling import encode_prompts, guided_velocity
+from janusflow.inference.estimate import InferenceCost, Workload, estimate, meta_model
 from janusflow.model.prompt import left_padded
 
 FLOAT = 4
@@ -34,7 +34,7 @@ def release() -> InferenceCost:
 @cache
 def cost(name: str, **settings: Any) -> InferenceCost:
     workload = Workload(**({"dtype": "float32"} | settings))
-    return estimate(hollow_model(name, dtype=workload.dtype), workload)
+    return estimate(meta_model(name, dtype=workload.dtype), workload)
 
 
 def test_weights_are_the_models_and_the_vaes_in_the_dtype(folder: str):
@@ -60,7 +60,7 @@ def test_a_solver_step_is_what_a_real_one_takes(folder: str):
     """Counted on real weights by torch's counter, which sees attention in its unfused form only."""
     model = tiny_model()
     prompts = left_padded([[7] * 20] * 2, pad_token_id=2)
-    read = read_prompts(model, prompts, negative=None, is_guided=True)
+    read = encode_prompts(model, prompts, negative=None, is_guided=True)
     velocity = guided_velocity(model, read.cache, guidance=2.0)
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter, torch.no_grad():
@@ -137,4 +137,4 @@ def test_a_workload_that_cannot_be_meant_is_refused(settings: dict[str, Any], to
 
 def test_a_model_that_is_not_at_hand_is_refused_and_not_downloaded(tmp_path: Path):
     with pytest.raises(CheckpointError, match="no config"):
-        hollow_model(str(tmp_path / "nowhere"), dtype="float32")
+        meta_model(str(tmp_path / "nowhere"), dtype="float32")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageChops
-from same_pictures import difference
+from same_images import difference
 from tiny_model import tiny_janusflow
 
 from janusflow.config.errors import CheckpointError, ConfigError, JanusFlowError, PromptError
@@ -28,10 +28,10 @@ def prompt_len(jf: JanusFlow, prompt: str) -> int:
 # ---- drawing ----------------------------------------------------------------------------------
 
 
-def test_one_prompt_gives_one_picture_of_the_models_size(jf: JanusFlow):
-    (picture,) = jf.generate(PROMPT, steps=1, seed=0)
-    assert picture.size == (jf.image_size, jf.image_size) == (64, 64)
-    assert picture.mode == "RGB"
+def test_one_prompt_gives_one_image_of_the_models_size(jf: JanusFlow):
+    (image,) = jf.generate(PROMPT, steps=1, seed=0)
+    assert image.size == (jf.image_size, jf.image_size) == (64, 64)
+    assert image.mode == "RGB"
 
 
 def test_the_prompt_is_read_once_and_the_vae_decodes_once(
@@ -51,9 +51,9 @@ def test_prompts_are_read_once_even_if_drawn_in_several_batches(jf: JanusFlow, l
     assert llm_count.positions == prompt_len(jf, PROMPT) + 3 * 2 * (1 + IMAGE_TOKENS)
 
 
-def test_pictures_come_prompt_by_prompt_each_with_its_own_seed(jf: JanusFlow):
-    pictures = jf.generate(["one", "또 하나"], steps=1, num_images=2, seed=10)
-    records = [record_of(picture) for picture in pictures]
+def test_images_come_prompt_by_prompt_each_with_its_own_seed(jf: JanusFlow):
+    images = jf.generate(["one", "또 하나"], steps=1, num_images=2, seed=10)
+    records = [record_of(image) for image in images]
     assert [(r.prompt, r.seed) for r in records if r] == [
         ("one", 10),
         ("one", 11),
@@ -62,7 +62,7 @@ def test_pictures_come_prompt_by_prompt_each_with_its_own_seed(jf: JanusFlow):
     ]
 
 
-def test_a_picture_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
+def test_a_image_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
     drawn = jf.generate(["a star", "두 개의 원"], steps=3, num_images=2, guidance=3.0)
     record = record_of(drawn[3])
     assert record is not None
@@ -75,7 +75,7 @@ def test_a_picture_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "dopri5"])
-def test_the_batch_size_changes_no_picture(jf: JanusFlow, solver: str):
+def test_the_batch_size_changes_no_image(jf: JanusFlow, solver: str):
     settings: dict[str, Any] = {"steps": 2, "seed": 3, "solver": solver}
     prompts = ["one", "더 긴 두 번째 prompt"]
     together = jf.generate(prompts, **settings)
@@ -83,13 +83,13 @@ def test_the_batch_size_changes_no_picture(jf: JanusFlow, solver: str):
     assert max(map(difference, together, alone)) <= 1
 
 
-def test_without_a_seed_pictures_differ_and_remember_their_seeds(jf: JanusFlow):
+def test_without_a_seed_images_differ_and_remember_their_seeds(jf: JanusFlow):
     first, second = (jf.generate(PROMPT, steps=1)[0] for _ in range(2))
     assert difference(first, second) > 10
     assert record_of(first) != record_of(second)
 
 
-def test_a_negative_prompt_changes_the_picture_only_with_guidance(jf: JanusFlow):
+def test_a_negative_prompt_changes_the_image_only_with_guidance(jf: JanusFlow):
     def drawn(**chosen: Any) -> Image.Image:
         return jf.generate(PROMPT, steps=2, seed=0, **chosen)[0]
 
@@ -97,28 +97,28 @@ def test_a_negative_prompt_changes_the_picture_only_with_guidance(jf: JanusFlow)
     assert difference(drawn(guidance=1.0), drawn(guidance=1.0, negative_prompt="blue")) == 0
 
 
-def test_on_step_sees_every_step_and_previews_tend_to_the_picture(jf: JanusFlow):
+def test_on_step_sees_every_step_and_previews_tend_to_the_image(jf: JanusFlow):
     seen: list[DrawingStep] = []
-    pictures = jf.generate(PROMPT, steps=4, num_images=3, seed=0, on_step=seen.append, batch_size=2)
-    assert [(step.index, step.first_picture) for step in seen] == [
+    images = jf.generate(PROMPT, steps=4, num_images=3, seed=0, on_step=seen.append, batch_size=2)
+    assert [(step.index, step.first_image) for step in seen] == [
         *[(i, 0) for i in range(4)],
         *[(i, 2) for i in range(4)],
     ]
     assert [step.t for step in seen[:4]] == pytest.approx([0.0, 0.25, 0.5, 0.75])
     assert {step.steps for step in seen} == {4}
     # Euler's last step is the straight line that the preview follows.
-    assert [difference(a, b) for a, b in zip(seen[3].preview, pictures[:2], strict=True)] == [0, 0]
-    assert difference(seen[0].state[0], pictures[0]) > 10
+    assert [difference(a, b) for a, b in zip(seen[3].preview, images[:2], strict=True)] == [0, 0]
+    assert difference(seen[0].state[0], images[0]) > 10
 
 
 @pytest.mark.parametrize(
     ("best_of", "finished_in"),
     [(1, [2, 2, 1]), (2, [1, 1, 1, 1, 1]), (3, [0, 1, 1, 0, 1, 1, 0, 1])],
 )
-def test_pictures_are_given_as_soon_as_their_batch_is_drawn(
+def test_images_are_given_as_soon_as_their_batch_is_drawn(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch, best_of: int, finished_in: list[int]
 ):
-    monkeypatch.setattr(jf, "scorer", lambda picture, _: picture.getpixel((0, 0))[0])
+    monkeypatch.setattr(jf, "scorer", lambda image, _: image.getpixel((0, 0))[0])
     batches: list[list[tuple[int, Image.Image]]] = []
     returned = jf.generate(
         ["one", "둘", "three", "넷", "five"],
@@ -127,7 +127,7 @@ def test_pictures_are_given_as_soon_as_their_batch_is_drawn(
         batch_size=2,
         best_of=best_of,
         on_step=lambda _: batches.append([]),
-        on_picture=lambda index, picture: batches[-1].append((index, picture)),
+        on_image=lambda index, image: batches[-1].append((index, image)),
     )
     assert [len(batch) for batch in batches] == finished_in
     assert [pair for batch in batches for pair in batch] == list(enumerate(returned))
@@ -137,12 +137,12 @@ def test_what_is_drawn_when_a_call_is_broken_off_was_given(jf: JanusFlow):
     given: dict[int, Image.Image] = {}
 
     def stop(step: DrawingStep) -> None:
-        if step.first_picture == 4:
+        if step.first_image == 4:
             raise KeyboardInterrupt
 
     settings: dict[str, Any] = {"steps": 1, "seed": 0, "batch_size": 2}
     with pytest.raises(KeyboardInterrupt):
-        jf.generate(PROMPT, num_images=6, **settings, on_step=stop, on_picture=given.__setitem__)
+        jf.generate(PROMPT, num_images=6, **settings, on_step=stop, on_image=given.__setitem__)
     whole = jf.generate(PROMPT, num_images=4, **settings)
     assert given == dict(enumerate(whole))
 
@@ -165,7 +165,7 @@ def test_previews_are_decoded_only_when_looked_at(jf: JanusFlow, monkeypatch: py
             assert step.preview is step.preview
 
     jf.generate(PROMPT, steps=3, seed=0, on_step=watch)
-    assert len(decoded) == 2  # one preview, one picture
+    assert len(decoded) == 2  # one preview, one image
 
 
 def test_a_mask_keeps_the_pixels_outside_it(jf: JanusFlow):
@@ -183,8 +183,8 @@ def test_a_small_strength_stays_close_to_the_original(jf: JanusFlow):
     original = Image.fromarray(noise)
 
     def drawn(strength: float) -> np.ndarray:
-        (picture,) = jf.generate(PROMPT, steps=10, seed=0, init_image=original, strength=strength)
-        return np.asarray(picture, dtype=float)
+        (image,) = jf.generate(PROMPT, steps=10, seed=0, init_image=original, strength=strength)
+        return np.asarray(image, dtype=float)
 
     kept = drawn(1e-3)
     distances = [np.abs(drawn(strength) - kept).mean() for strength in (0.01, 0.3, 1.0)]
@@ -192,7 +192,7 @@ def test_a_small_strength_stays_close_to_the_original(jf: JanusFlow):
     assert distances[0] < distances[2] / 2
 
 
-def test_parity_steps_in_bfloat16_and_gives_another_picture(jf: JanusFlow):
+def test_parity_steps_in_bfloat16_and_gives_another_image(jf: JanusFlow):
     accurate = jf.generate(PROMPT, steps=4, seed=0)[0]
     parity = jf.generate(PROMPT, steps=4, seed=0, numerics="parity")[0]
     assert difference(accurate, parity) > 0
@@ -259,21 +259,21 @@ def test_several_questions_are_answered_as_if_alone(jf: JanusFlow):
     questions = ["What is this?", "둘은 무엇이 다른가요?", "Who are you?"]
     together = jf.ask(shown, questions, max_new_tokens=6)
     alone = [
-        jf.ask(picture, question, max_new_tokens=6)
-        for picture, question in zip(shown, questions, strict=True)
+        jf.ask(image, question, max_new_tokens=6)
+        for image, question in zip(shown, questions, strict=True)
     ]
     assert together == alone
 
 
-def test_one_picture_may_serve_several_questions(jf: JanusFlow):
+def test_one_image_may_serve_several_questions(jf: JanusFlow):
     questions = ["What?", "Where is it?"]
     assert jf.ask(BLUE, questions, max_new_tokens=4) == [
         jf.ask(BLUE, question, max_new_tokens=4) for question in questions
     ]
 
 
-def test_the_picture_reaches_the_answer(jf: JanusFlow):
-    answers = {jf.ask(picture, "What?", max_new_tokens=8) for picture in (RED, BLUE, None)}
+def test_the_image_reaches_the_answer(jf: JanusFlow):
+    answers = {jf.ask(image, "What?", max_new_tokens=8) for image in (RED, BLUE, None)}
     assert len(answers) == 3
 
 
@@ -308,7 +308,7 @@ def test_a_seed_makes_drawn_answers_reproducible(jf: JanusFlow):
     assert first != jf.ask(RED, "What?", seed=2, **chosen)
 
 
-def test_too_few_pictures_for_the_questions_are_refused(jf: JanusFlow):
+def test_too_few_images_for_the_questions_are_refused(jf: JanusFlow):
     with pytest.raises(PromptError, match="3 questions but 2 entries"):
         jf.ask([RED, BLUE], ["a", "b", "c"])
 

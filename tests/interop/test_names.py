@@ -8,7 +8,7 @@ import torch
 from release_folder import TOKEN_IDS, release_settings
 
 from janusflow.config.errors import CheckpointError
-from janusflow.interop.load import shapes_of, without_memory
+from janusflow.interop.load import on_meta, shapes_of
 from janusflow.interop.names import (
     TABLE,
     check_shapes,
@@ -23,7 +23,7 @@ from janusflow.model.configuration import JanusFlowConfig
 
 
 def shapes_in_the_release(settings: dict, token_ids: TokenIds = TOKEN_IDS):
-    model = without_memory(config_from_official(settings, token_ids=token_ids))
+    model = on_meta(config_from_official(settings, token_ids=token_ids))
     return official_shapes(rows_of(model.config), shapes_of(model))
 
 
@@ -43,7 +43,7 @@ def test_no_name_is_used_twice():
 
 def test_there_and_back_is_the_same_bits_for_every_row():
     """Random tensors of the right shapes through each row of the table, both ways round."""
-    model = without_memory(config_from_official(release_settings(), token_ids=TOKEN_IDS))
+    model = on_meta(config_from_official(release_settings(), token_ids=TOKEN_IDS))
     ours = {name: torch.randn(shape) for name, shape in shapes_of(model).items()}
     for row in rows_of(model.config):
         official = dict(row_to_official(row, ours))
@@ -90,7 +90,7 @@ def test_a_model_the_table_does_not_cover_is_refused():
         "head_dim": 16,
         "vocab_size": 300,
     }
-    model = without_memory(JanusFlowConfig(llm_config=llm))
+    model = on_meta(JanusFlowConfig(llm_config=llm))
     with pytest.raises(CheckpointError, match=r"llm.model.layers.0.self_attn.q_norm.weight"):
         official_shapes(rows_of(model.config), shapes_of(model))
 
@@ -98,7 +98,7 @@ def test_a_model_the_table_does_not_cover_is_refused():
 def test_the_repa_head_stays_out_of_the_release():
     config = config_from_official(release_settings(), token_ids=TOKEN_IDS)
     config.repa = {"block": 1, "hidden_size": 16}
-    model = without_memory(config)
+    model = on_meta(config)
     assert any(name.startswith("repa_head.") for name in shapes_of(model))
     with_head = official_shapes(rows_of(model.config), shapes_of(model))
     assert with_head == shapes_in_the_release(release_settings())

@@ -5,9 +5,9 @@ from math import prod
 from pathlib import Path
 
 from janusflow.config.model import RepaConfig
-from janusflow.interop.load import shapes_of, without_memory
+from janusflow.interop.load import on_meta, shapes_of
 from janusflow.interop.names import official_shapes, rows_of
-from janusflow.interop.release import release_config, vae_without_memory
+from janusflow.interop.release import release_config, vae_on_meta
 from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
 
@@ -23,7 +23,7 @@ def test_the_built_in_sizes_are_those_of_the_releases_config(reference: Path):
 def test_every_weight_of_the_release_has_its_shape(reference: Path):
     listed = json.loads((reference / "official_state_dict.json").read_text(encoding="utf-8"))
     config = release_config()
-    found = official_shapes(rows_of(config), shapes_of(without_memory(config)))
+    found = official_shapes(rows_of(config), shapes_of(on_meta(config)))
     assert found == {name: tuple(shape) for name, (shape, _) in listed.items()}
     assert sum(map(prod, found.values())) == 2_046_367_504
 
@@ -34,6 +34,6 @@ def test_a_repa_head_is_added_on_demand_only():
 
 
 def test_the_vae_has_sdxls_number_of_parameters_and_none_in_memory():
-    parameters = list(vae_without_memory().parameters())
+    parameters = list(vae_on_meta().parameters())
     assert sum(each.numel() for each in parameters) == 83_653_863
     assert all(each.is_meta for each in parameters)

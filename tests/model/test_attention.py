@@ -1,15 +1,15 @@
-"""Attention among a picture's own positions, causal or both ways: rows, batches, prompt caches."""
+"""Attention among an image's own positions, causal or both ways: rows, batches, prompt caches."""
 
 import pytest
 import torch
 from tiny_model import qwen3_model, tiny_config, tiny_model
 from torch import Tensor
 
-from janusflow.model.attention import llm_mask, pictures_of
+from janusflow.model.attention import llm_mask, number_images
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import left_padded, stack, unconditional
-from janusflow.model.rows import NOBODY, SHARED, Rows
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
 
 CONFIG = tiny_config()
 BOS, PAD = CONFIG.bos_token_id, CONFIG.pad_token_id
@@ -22,7 +22,7 @@ SPAN = [
 ASKED = [BOS, *SPAN, 40, 41]
 PROMPT = [BOS, 42, 43]
 ROW = [*ASKED, *PROMPT, *[PAD] * (1 + PATCHES)]
-"""A picture that is seen, then one to draw, packed."""
+"""An image that is seen, then one to draw, packed."""
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -34,7 +34,7 @@ def looking_ahead(config: JanusFlowConfig | None = None) -> JanusFlowConfig:
 
 @pytest.fixture(scope="module", params=["llama", "qwen3"])
 def ahead(request: pytest.FixtureRequest) -> JanusFlowForConditionalGeneration:
-    """A model whose pictures see ahead."""
+    """A model whose images see ahead."""
     model = tiny_model() if request.param == "llama" else qwen3_model()
     looking_ahead(model.config)
     return model
@@ -45,8 +45,8 @@ def packed_row() -> Rows:
     return Rows(
         token_ids=torch.tensor([ROW]),
         position_ids=torch.tensor([[*range(len(ASKED)), *range(len(PROMPT) + drawn)]]),
-        samples=torch.tensor([[0] * len(ASKED) + [1] * (len(PROMPT) + drawn)]),
-        branches=torch.full((1, len(ROW)), SHARED),
+        segment_ids=torch.tensor([[0] * len(ASKED) + [1] * (len(PROMPT) + drawn)]),
+        branches=torch.full((1, len(ROW)), PREFIX_BRANCH),
         is_drawing=torch.tensor([[False] * (len(ROW) - drawn) + [True] * drawn]),
     )
 
@@ -55,7 +55,7 @@ def latents(num: int, seed: int = 0) -> Tensor:
     return torch.randn(num, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def pictures(num: int, seed: int = 0) -> Tensor:
+def images(num: int, seed: int = 0) -> Tensor:
     return torch.randn(num, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
 
 
@@ -74,11 +74,11 @@ def dense(spans: list[tuple[int, int]], visible: list[list[bool]]) -> Tensor:
 # ---- who sees whom ----------------------------------------------------------------------------
 
 
-def test_pictures_are_numbered_and_neighbours_stay_apart():
+def test_images_are_numbered_and_neighbours_stay_apart():
     start, image, end = SPAN[0], CONFIG.image_token_id, SPAN[-1]
     tokens = torch.tensor([[BOS, start, image, image, start, image, end, 40, PAD, PAD, PAD]])
     is_drawing = torch.tensor([[False] * 9 + [True] * 2])
-    numbers = pictures_of(tokens, looking_ahead(), is_drawing)
+    numbers = number_images(tokens, looking_ahead(), is_drawing)
     assert numbers is not None
     assert numbers.tolist() == [[0, 1, 1, 1, 2, 2, 0, 0, 0, 3, 3]]
 
@@ -86,35 +86,35 @@ def test_pictures_are_numbered_and_neighbours_stay_apart():
 def test_a_causal_model_has_no_masks_of_its_own():
     """The LLM is handed the very tensor it always was."""
     tokens, mask = torch.tensor([ASKED]), torch.ones(1, len(ASKED), dtype=torch.long)
-    assert pictures_of(tokens, tiny_config()) is None
+    assert number_images(tokens, tiny_config()) is None
     assert llm_mask(mask, None, torch.zeros(1, len(ASKED), 4)) is mask
     rows = packed_row()
     plain = rows.attention_mask(torch.float32)
-    assert torch.equal(plain, rows.attention_mask(torch.float32, pictures=None))
+    assert torch.equal(plain, rows.attention_mask(torch.float32, images=None))
     blind = torch.zeros_like(rows.token_ids)
-    assert torch.equal(plain, rows.attention_mask(torch.float32, pictures=blind))
+    assert torch.equal(plain, rows.attention_mask(torch.float32, images=blind))
 
 
 def test_a_packed_rows_mask_shows_what_the_rule_says():
     """Two samples, a branch, hidden words and padding; the spans are written down by hand."""
-    samples = [0, 0, 0, 0, 0, 3, NOBODY, 3, 3, 3, 5, NOBODY]
+    samples = [0, 0, 0, 0, 0, 3, PAD_SEGMENT, 3, 3, 3, 5, PAD_SEGMENT]
     branches = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     numbers = [0, 1, 1, 1, 0, 0, 0, 2, 2, 2, 0, 0]
     rows = Rows(
         token_ids=torch.zeros(1, 12, dtype=torch.long),
         position_ids=torch.zeros(1, 12, dtype=torch.long),
-        samples=torch.tensor([samples]),
+        segment_ids=torch.tensor([samples]),
         branches=torch.tensor([branches]),
         is_drawing=torch.zeros(1, 12, dtype=torch.bool),
     )
     visible = [
         [
-            samples[i] == samples[j] != NOBODY and branches[j] in (branches[i], SHARED)
+            samples[i] == samples[j] != PAD_SEGMENT and branches[j] in (branches[i], PREFIX_BRANCH)
             for j in range(12)
         ]
         for i in range(12)
     ]
-    mask = rows.attention_mask(torch.float32, pictures=torch.tensor([numbers]))
+    mask = rows.attention_mask(torch.float32, images=torch.tensor([numbers]))
     assert torch.equal(mask, dense([(1, 4), (7, 10)], visible))
 
 
@@ -133,9 +133,9 @@ def test_the_last_positions_masks_are_the_last_lines_of_the_whole():
 
 @torch.no_grad()
 def test_answers_are_those_of_a_dense_mask(ahead: JanusFlowForConditionalGeneration):
-    """Left padding and two pictures in one row."""
+    """Left padding and two images in one row."""
     row = [PAD, PAD, *ASKED, *SPAN, 44]
-    seen = pictures(2)
+    seen = images(2)
     logits = ahead(
         torch.tensor([row]),
         attention_mask=torch.tensor([[0, 0] + [1] * (len(row) - 2)]),
@@ -155,7 +155,7 @@ def test_answers_are_those_of_a_dense_mask(ahead: JanusFlowForConditionalGenerat
 def dense_velocity(
     model: JanusFlowForConditionalGeneration, x_t: Tensor, t: Tensor, row: list[int]
 ) -> Tensor:
-    """One picture after one prompt, both in one pass under a mask made by loops."""
+    """One image after one prompt, both in one pass under a mask made by loops."""
     encoded = model.generation_encoder(x_t, t)
     tokens = model._drawing_tokens(encoded)
     words = model.llm.get_input_embeddings()(torch.tensor([row]))
@@ -169,13 +169,13 @@ def dense_velocity(
 
 
 @torch.no_grad()
-def test_a_picture_is_drawn_as_by_a_dense_mask_with_a_cache_and_without(
+def test_a_image_is_drawn_as_by_a_dense_mask_with_a_cache_and_without(
     ahead: JanusFlowForConditionalGeneration,
 ):
     """Prompts of two lengths side by side, several steps from one cache."""
     rows = [PROMPT, [BOS, *range(44, 50)]]
     prompts = left_padded(rows, pad_token_id=PAD)
-    cache = ahead.read_prompt(prompts)
+    cache = ahead.encode_prompt(prompts)
     for step in range(2):
         x_t, t = latents(2, seed=step), torch.tensor([0.2, 0.7])
         expected = torch.cat(
@@ -194,15 +194,15 @@ def test_the_unconditional_branch_goes_through_the_cache_too(
     both = stack([prompt, unconditional(prompt)], pad_token_id=PAD)
     x_t, t = latents(1).expand(2, -1, -1, -1), torch.tensor([0.3, 0.3])
     uncached = ahead.velocity(x_t, t, both)
-    cached = ahead.velocity(x_t, t, ahead.read_prompt(both))
+    cached = ahead.velocity(x_t, t, ahead.encode_prompt(both))
     torch.testing.assert_close(cached, uncached, atol=1e-5, rtol=0)
     assert (cached[0] - cached[1]).abs().max() > 1e-4
 
 
 @torch.no_grad()
 def test_a_packed_row_gives_what_its_samples_give_alone(ahead: JanusFlowForConditionalGeneration):
-    """So nothing of one sample reaches the other, whichever way pictures look."""
-    rows, seen, x_t, t = packed_row(), pictures(1), latents(1), torch.tensor([0.4])
+    """So nothing of one sample reaches the other, whichever way images look."""
+    rows, seen, x_t, t = packed_row(), images(1), latents(1), torch.tensor([0.4])
     is_learnt = torch.zeros_like(rows.token_ids, dtype=torch.bool)
     is_learnt[0, len(ASKED) - 1] = True
     reading = ahead.read_rows(rows, is_learnt=is_learnt, pixel_values=seen, x_t=x_t, t=t)
@@ -211,7 +211,7 @@ def test_a_packed_row_gives_what_its_samples_give_alone(ahead: JanusFlowForCondi
     expected = dense_velocity(ahead, x_t, t, PROMPT)
     torch.testing.assert_close(reading.velocity, expected, atol=2e-5, rtol=0)
     others = ahead.read_rows(
-        rows, is_learnt=is_learnt, pixel_values=pictures(1, seed=9), x_t=x_t, t=t
+        rows, is_learnt=is_learnt, pixel_values=images(1, seed=9), x_t=x_t, t=t
     )
     torch.testing.assert_close(others.velocity, reading.velocity, atol=0, rtol=0)
     assert (others.logits - reading.logits).abs().max() > 1e-3
@@ -222,10 +222,10 @@ def test_a_packed_row_gives_what_its_samples_give_alone(ahead: JanusFlowForCondi
 
 def influences(model: JanusFlowForConditionalGeneration) -> Tensor:
     """By gradients through one block of attention: does position j reach position i? [t, t]."""
-    embeds = model.embed_conversation(torch.tensor([ASKED]), pictures(1)).detach().requires_grad_()
+    embeds = model.embed_conversation(torch.tensor([ASKED]), images(1)).detach().requires_grad_()
     mask = torch.ones(1, len(ASKED), dtype=torch.long)
-    numbers = pictures_of(torch.tensor([ASKED]), model.config)
-    logits = model.logits(embeds, mask, pictures=numbers)[0]
+    numbers = number_images(torch.tensor([ASKED]), model.config)
+    logits = model.logits(embeds, mask, images=numbers)[0]
     gradients = [
         torch.autograd.grad(line.square().sum(), embeds, retain_graph=True)[0] for line in logits
     ]
@@ -233,15 +233,15 @@ def influences(model: JanusFlowForConditionalGeneration) -> Tensor:
 
 
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
-def test_later_positions_reach_earlier_ones_of_the_same_picture_only_both_ways(attention: str):
+def test_later_positions_reach_earlier_ones_of_the_same_image_only_both_ways(attention: str):
     model = tiny_model()
     model.config.image_attention = attention
     reached, length = influences(model), len(ASKED)
     first, last = 1, 1 + PATCHES
     for i in range(length):
         for j in range(length):
-            same_picture = first <= i <= last and first <= j <= last
-            expected = j <= i or (attention == "bidirectional" and same_picture)
+            same_image = first <= i <= last and first <= j <= last
+            expected = j <= i or (attention == "bidirectional" and same_image)
             assert reached[i, j].item() == expected, (i, j)
 
 

@@ -57,7 +57,7 @@ def test_tied_embeddings_of_the_llm_are_known_above():
         ({"image_attention": "full"}, "image_attention=full must be one of causal, bidirectional"),
         (
             {"seeing": "shared", "vision_config": {"model_type": "siglip_vision_model"}},
-            "576 embeddings of a picture where the tower makes 196",
+            "576 embeddings of an image where the tower makes 196",
         ),
         ({"llm_config": {"hidden_size": 64}}, "without model_type"),
     ],

@@ -60,7 +60,7 @@ def counted_positions(model: JanusFlowForConditionalGeneration) -> Iterator[list
 def test_the_cache_stands_for_the_prompt(any_model: JanusFlowForConditionalGeneration):
     """Both branches, left-padded rows, several steps from one cache."""
     both = stack([prompt(), unconditional(prompt())], pad_token_id=PAD)
-    cache = any_model.read_prompt(both)
+    cache = any_model.encode_prompt(both)
     for step in range(3):
         x_t = latents(4, seed=step)
         uncached = any_model.velocity(x_t, times(4), both)
@@ -71,7 +71,7 @@ def test_the_cache_stands_for_the_prompt(any_model: JanusFlowForConditionalGener
 
 @torch.no_grad()
 def test_a_step_leaves_the_cache_as_it_was(any_model: JanusFlowForConditionalGeneration):
-    cache = any_model.read_prompt(prompt())
+    cache = any_model.encode_prompt(prompt())
     before = [(layer.keys, layer.values) for layer in cache.cache.layers]
     any_model.velocity(latents(2), times(2), cache)
     for (keys, values), layer in zip(before, cache.cache.layers, strict=True):
@@ -81,13 +81,13 @@ def test_a_step_leaves_the_cache_as_it_was(any_model: JanusFlowForConditionalGen
 
 @torch.no_grad()
 def test_what_a_step_holds_does_not_grow_with_the_blocks():
-    """A picture's keys and values are in memory for one block at a time."""
+    """An image's keys and values are in memory for one block at a time."""
 
     def held(num_blocks: int) -> float:
         config = tiny_config()
         config.llm_config.num_hidden_layers = num_blocks
         deep = JanusFlowForConditionalGeneration(config).eval()
-        cache = deep.read_prompt(prompt())
+        cache = deep.encode_prompt(prompt())
         with counting() as meter:
             deep.velocity(latents(2), times(2), cache)
         return meter.peak_bytes
@@ -97,11 +97,11 @@ def test_what_a_step_holds_does_not_grow_with_the_blocks():
 
 @torch.no_grad()
 def test_a_prompt_is_read_once_however_many_steps(any_model: JanusFlowForConditionalGeneration):
-    """Counted at the LLM: the prompt once, then only the time token and the picture's tokens."""
+    """Counted at the LLM: the prompt once, then only the time token and the image's tokens."""
     num_steps, rows = 4, len(ROWS)
     per_step = rows * (1 + any_model.config.flow.num_tokens)
     with counted_positions(any_model) as counts:
-        cache = any_model.read_prompt(prompt())
+        cache = any_model.encode_prompt(prompt())
         for step in range(num_steps):
             any_model.velocity(latents(rows, seed=step), times(rows), cache)
     assert counts == [rows * len(ROWS[0]), *[per_step] * num_steps]
@@ -130,7 +130,7 @@ def test_the_unconditional_branch_reads_nothing_but_the_first_token(
 def test_the_unconditional_branch_keeps_the_positions_of_the_hidden_words(
     any_model: JanusFlowForConditionalGeneration,
 ):
-    """A longer hidden prompt moves the picture's tokens on: BOS is further away (a quirk kept)."""
+    """A longer hidden prompt moves the image's tokens on: BOS is further away (a quirk kept)."""
     x_t, t = latents(1), times(1)
     short = any_model.velocity(x_t, t, unconditional(prompt([[BOS, 40]])))
     long = any_model.velocity(x_t, t, unconditional(prompt([[BOS, *range(40, 80)]])))
@@ -185,12 +185,12 @@ def test_another_grid_than_the_configured_one_works_too(
     x_t = latents(2, size=(4, 12))
     uncached = model.velocity(x_t, times(2), prompt())
     assert uncached.shape == x_t.shape
-    cached = model.velocity(x_t, times(2), model.read_prompt(prompt()))
+    cached = model.velocity(x_t, times(2), model.encode_prompt(prompt()))
     torch.testing.assert_close(cached, uncached, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_picture_tokens_are_read_causally(model: JanusFlowForConditionalGeneration):
+def test_image_tokens_are_read_causally(model: JanusFlowForConditionalGeneration):
     """A changed last token leaves the LLM's output at the earlier ones as it was."""
     seen: list[Tensor] = []
     hook = model.generation_decoder_norm.register_forward_pre_hook(
@@ -247,5 +247,5 @@ def test_a_fresh_skip_enters_the_decoder_as_large_as_the_llms_features(width: in
 def test_gradients_do_not_flow_into_a_cache():
     """A cache is for sampling; training reads prompts with `Prompt`."""
     model = tiny_model()
-    cache = model.read_prompt(prompt())
+    cache = model.encode_prompt(prompt())
     assert not any(layer.keys.requires_grad for layer in cache.cache.layers)

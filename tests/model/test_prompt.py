@@ -6,7 +6,7 @@ from transformers import DynamicCache, MistralConfig
 
 from janusflow.config.errors import ConfigError
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PromptCache, join, left_padded, stack, unconditional
+from janusflow.model.prompt import PrefixCache, join, left_padded, stack, unconditional
 
 BOS, PAD = 1, 9
 
@@ -44,7 +44,7 @@ def test_rows_joined_from_several_caches_stand_for_their_prompts(
     """Guided and plain rows of different lengths, the joined rows joined with others again."""
     long, short = [[BOS, 40, 41, 42, 43, 44]], [[BOS, 50]]
     both = left_padded(long + short, pad_token_id=2)
-    read = [model.read_prompt(p) for p in (both, unconditional(both))]
+    read = [model.encode_prompt(p) for p in (both, unconditional(both))]
     alone = [read[0].select([0]), read[0].select([1]), read[1].select([1]), read[1].select([0])]
     joined = join([join([alone[1], alone[2]]), alone[0], alone[3]])
     x_t = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -59,7 +59,7 @@ def test_rows_joined_from_several_caches_stand_for_their_prompts(
 def test_selecting_and_joining_leave_what_they_copy_as_it_was(
     model: JanusFlowForConditionalGeneration,
 ):
-    cache = model.read_prompt(left_padded([[BOS, 40, 41], [BOS, 50]], pad_token_id=2))
+    cache = model.encode_prompt(left_padded([[BOS, 40, 41], [BOS, 50]], pad_token_id=2))
     before = [layer.keys.clone() for layer in cache.cache.layers]
     for copied in (cache.select([1, 1, 0]), join([cache, cache])):
         copied.cache.layers[0].keys.fill_(7.0)
@@ -68,7 +68,7 @@ def test_selecting_and_joining_leave_what_they_copy_as_it_was(
 
 @torch.no_grad()
 def test_joining_leaves_out_columns_that_nobody_needs(model: JanusFlowForConditionalGeneration):
-    cache = model.read_prompt(left_padded([[BOS, 40, 41, 42], [BOS, 50]], pad_token_id=2))
+    cache = model.encode_prompt(left_padded([[BOS, 40, 41, 42], [BOS, 50]], pad_token_id=2))
     assert len(join([cache])) == 4
     short = join([cache.select([1])])
     assert (len(short), short.cache.get_seq_length()) == (2, 2)
@@ -76,7 +76,7 @@ def test_joining_leaves_out_columns_that_nobody_needs(model: JanusFlowForConditi
 
 
 def test_a_cache_that_forgets_cannot_be_joined():
-    sliding = PromptCache(
+    sliding = PrefixCache(
         cache=DynamicCache(config=MistralConfig(num_hidden_layers=2, sliding_window=4)),
         attention_mask=torch.ones(1, 2, dtype=torch.long),
         next_position=torch.tensor([2]),

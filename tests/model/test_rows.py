@@ -14,7 +14,7 @@ from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import left_padded
-from janusflow.model.rows import NOBODY, SHARED, Rows
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
 
 BOS, PAD = 0, 2
 PROMPT = [BOS, 40, 41, 42]
@@ -33,7 +33,7 @@ def seen_span(config: JanusFlowConfig) -> list[int]:
 
 
 def rows_of(*samples: list[int], drawn: tuple[int, ...] = ()) -> Rows:
-    """One row; samples numbered in `drawn` get a picture's room after their tokens."""
+    """One row; samples numbered in `drawn` get an image's room after their tokens."""
     ids, positions, numbers, is_drawing = [], [], [], []
     for number, tokens in enumerate(samples):
         room = 1 + PATCHES if number in drawn else 0
@@ -44,8 +44,8 @@ def rows_of(*samples: list[int], drawn: tuple[int, ...] = ()) -> Rows:
     return Rows(
         token_ids=torch.tensor([ids]),
         position_ids=torch.tensor([positions]),
-        samples=torch.tensor([numbers]),
-        branches=torch.full((1, len(ids)), SHARED),
+        segment_ids=torch.tensor([numbers]),
+        branches=torch.full((1, len(ids)), PREFIX_BRANCH),
         is_drawing=torch.tensor([is_drawing]),
     )
 
@@ -62,12 +62,12 @@ def latents(num: int) -> Tensor:
 
 def test_the_mask_shows_what_the_plain_rule_says():
     """Against the sentence written as loops."""
-    samples = [0, 0, 0, 0, 0, 3, 3, 3, NOBODY, 5]
+    samples = [0, 0, 0, 0, 0, 3, 3, 3, PAD_SEGMENT, 5]
     branches = [0, 0, 1, 1, 2, 0, 1, 2, 0, 0]
     rows = Rows(
         token_ids=torch.zeros(1, 10, dtype=torch.long),
         position_ids=torch.zeros(1, 10, dtype=torch.long),
-        samples=torch.tensor([samples]),
+        segment_ids=torch.tensor([samples]),
         branches=torch.tensor([branches]),
         is_drawing=torch.zeros(1, 10, dtype=torch.bool),
     )
@@ -76,8 +76,8 @@ def test_the_mask_shows_what_the_plain_rule_says():
         for j in range(10):
             is_seen = (
                 j <= i
-                and samples[j] == samples[i] != NOBODY
-                and branches[j] in (branches[i], SHARED)
+                and samples[j] == samples[i] != PAD_SEGMENT
+                and branches[j] in (branches[i], PREFIX_BRANCH)
             )
             assert mask[0, 0, i, j].item() == (0 if is_seen else torch.finfo(torch.float32).min)
 
@@ -87,7 +87,7 @@ def test_the_mask_shows_what_the_plain_rule_says():
 def test_a_packed_row_gives_what_the_models_other_methods_give(
     make: Callable[[], JanusFlowForConditionalGeneration],
 ):
-    """A text, a picture to draw, a picture that is seen, and one more to draw."""
+    """A text, an image to draw, an image that is seen, and one more to draw."""
     model = make()
     text, asked = [BOS, 50, 51, 52], [BOS, *seen_span(model.config), 60, 61]
     rows = rows_of(text, PROMPT, asked, [BOS, 45], drawn=(1, 3))
@@ -146,7 +146,7 @@ def drawing(model: JanusFlowForConditionalGeneration, num: int = 1, *, align: bo
     return model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(num), t=t, align=align)
 
 
-def test_alignment_is_one_guess_a_picture_token():
+def test_alignment_is_one_guess_a_image_token():
     model = JanusFlowForConditionalGeneration(with_repa())
     reading = drawing(model, 2)
     vision_size = model.config.vision_config.hidden_size
@@ -172,7 +172,7 @@ def test_alignment_without_a_head_is_refused(model: JanusFlowForConditionalGener
         drawing(model)
 
 
-def test_another_number_of_pictures_to_draw_is_refused(model: JanusFlowForConditionalGeneration):
+def test_another_number_of_images_to_draw_is_refused(model: JanusFlowForConditionalGeneration):
     rows = rows_of(PROMPT, drawn=(0,))
     with pytest.raises(PromptError, match=r"34 tokens .* 17 drawing positions .*one noisy latent"):
         model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(2), t=torch.tensor([0.1, 0.2]))
@@ -183,9 +183,9 @@ def hidden_prompt_and_padding() -> Rows:
     drawn = rows_of([BOS, 50, 51], PROMPT, drawn=(1,))
     length = drawn.token_ids.shape[1]
     start = 3 + 1
-    drawn.samples[0, start : start + len(PROMPT) - 1] = NOBODY
+    drawn.segment_ids[0, start : start + len(PROMPT) - 1] = PAD_SEGMENT
     other = rows_of([BOS, 60, 61, 62, 63, 64], [PAD] * (length - 6))
-    other.samples[0, 6:] = NOBODY
+    other.segment_ids[0, 6:] = PAD_SEGMENT
     other.branches[0, 2:6] = torch.tensor([1, 1, 2, 2])
     fields = Rows.__dataclass_fields__
     return Rows(**{f: torch.cat([getattr(drawn, f), getattr(other, f)]) for f in fields})

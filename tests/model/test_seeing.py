@@ -1,4 +1,4 @@
-"""Claims about the understanding half: what a picture becomes, and what the LLM makes of it."""
+"""Claims about the understanding half: what an image becomes, and what the LLM makes of it."""
 
 import pytest
 import torch
@@ -18,10 +18,10 @@ IMAGE, START, END = (
     CONFIG.image_start_token_id,
     CONFIG.image_end_token_id,
 )
-PICTURE_SPAN = [START, *[IMAGE] * NUM_PATCHES, END]
+IMAGE_SPAN = [START, *[IMAGE] * NUM_PATCHES, END]
 
 
-def pictures(num: int, seed: int = 0) -> Tensor:
+def images(num: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(num, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
 
@@ -31,24 +31,24 @@ def ids(*tokens: int) -> Tensor:
 
 
 @torch.no_grad()
-def test_a_picture_is_begin_of_understanding_and_its_patches(
+def test_a_image_is_begin_of_understanding_and_its_patches(
     model: JanusFlowForConditionalGeneration,
 ):
-    embeds = model.embed_images(model.seen_features(pictures(2)))
+    embeds = model.embed_images(model.image_features(images(2)))
     assert embeds.shape == (2, 1 + NUM_PATCHES, model.config.hidden_size)
     assert torch.equal(embeds[:, 0], model.begin_of_understanding.expand(2, -1))
-    features = model.understanding_encoder(pictures(2)).last_hidden_state
+    features = model.understanding_encoder(images(2)).last_hidden_state
     torch.testing.assert_close(embeds[:, 1:], model.understanding_aligner(features))
 
 
 @torch.no_grad()
-def test_pictures_take_their_positions_in_reading_order(
+def test_images_take_their_positions_in_reading_order(
     model: JanusFlowForConditionalGeneration,
 ):
-    tokens = ids(BOS, *PICTURE_SPAN, 40, *PICTURE_SPAN, 41)
-    embeds = model.embed_conversation(tokens, pictures(2))[0]
+    tokens = ids(BOS, *IMAGE_SPAN, 40, *IMAGE_SPAN, 41)
+    embeds = model.embed_conversation(tokens, images(2))[0]
     table = model.llm.get_input_embeddings()
-    seen = model.embed_images(model.seen_features(pictures(2)))
+    seen = model.embed_images(model.image_features(images(2)))
     first, second = slice(1, 2 + NUM_PATCHES), slice(4 + NUM_PATCHES, 5 + 2 * NUM_PATCHES)
     torch.testing.assert_close(embeds[first], seen[0])
     torch.testing.assert_close(embeds[second], seen[1])
@@ -58,26 +58,26 @@ def test_pictures_take_their_positions_in_reading_order(
 
 
 def test_the_callers_tokens_are_not_changed(model: JanusFlowForConditionalGeneration):
-    tokens = ids(BOS, *PICTURE_SPAN)
+    tokens = ids(BOS, *IMAGE_SPAN)
     before = tokens.clone()
-    model.embed_conversation(tokens, pictures(1))
+    model.embed_conversation(tokens, images(1))
     assert torch.equal(tokens, before)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "num_pictures"),
+    ("tokens", "num_images"),
     [
-        ((BOS, *PICTURE_SPAN), 0),
-        ((BOS, *PICTURE_SPAN), 2),
+        ((BOS, *IMAGE_SPAN), 0),
+        ((BOS, *IMAGE_SPAN), 2),
         ((BOS, 40), 1),
-        ((BOS, *PICTURE_SPAN, START), 1),
+        ((BOS, *IMAGE_SPAN, START), 1),
     ],
 )
-def test_pictures_that_do_not_fit_the_tokens_are_refused(
-    model: JanusFlowForConditionalGeneration, tokens: tuple[int, ...], num_pictures: int
+def test_images_that_do_not_fit_the_tokens_are_refused(
+    model: JanusFlowForConditionalGeneration, tokens: tuple[int, ...], num_images: int
 ):
-    given = pictures(num_pictures) if num_pictures else None
-    with pytest.raises(PromptError, match=f"{num_pictures * (1 + NUM_PATCHES)} picture embeddings"):
+    given = images(num_images) if num_images else None
+    with pytest.raises(PromptError, match=f"{num_images * (1 + NUM_PATCHES)} image embeddings"):
         model.embed_conversation(ids(*tokens), given)
 
 
@@ -92,10 +92,10 @@ def test_reading_text_is_transformers_own_call(model: JanusFlowForConditionalGen
 def test_reading_embeddings_is_transformers_own_call_with_its_own_positions(
     model: JanusFlowForConditionalGeneration,
 ):
-    """Left-padded, with a picture; transformers derives positions from the mask in generate."""
-    tokens = torch.tensor([[PAD, PAD, BOS, *PICTURE_SPAN, 40]])
+    """Left-padded, with an image; transformers derives positions from the mask in generate."""
+    tokens = torch.tensor([[PAD, PAD, BOS, *IMAGE_SPAN, 40]])
     mask = (tokens != PAD).long()
-    embeds = model.embed_conversation(tokens, pictures(1))
+    embeds = model.embed_conversation(tokens, images(1))
     ours = model.logits(embeds, mask)[0, -1]
     own = model.llm.generate(
         inputs_embeds=embeds,
@@ -112,13 +112,13 @@ def test_reading_embeddings_is_transformers_own_call_with_its_own_positions(
 
 @torch.no_grad()
 def test_a_batch_says_what_its_rows_say_alone(model: JanusFlowForConditionalGeneration):
-    """Different lengths, one row with two pictures, one with one, one with none."""
+    """Different lengths, one row with two images, one with one, one with none."""
     rows = [
-        [BOS, *PICTURE_SPAN, 40, *PICTURE_SPAN, 41],
-        [BOS, 42, *PICTURE_SPAN, 43, 44],
+        [BOS, *IMAGE_SPAN, 40, *IMAGE_SPAN, 41],
+        [BOS, 42, *IMAGE_SPAN, 43, 44],
         [BOS, 45, 46],
     ]
-    seen = pictures(3)
+    seen = images(3)
     length = max(len(row) for row in rows)
     tokens = torch.tensor([[PAD] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
@@ -129,16 +129,16 @@ def test_a_batch_says_what_its_rows_say_alone(model: JanusFlowForConditionalGene
 
 
 @torch.no_grad()
-def test_a_picture_changes_the_answer_and_padding_does_not(
+def test_a_image_changes_the_answer_and_padding_does_not(
     model: JanusFlowForConditionalGeneration,
 ):
-    tokens = ids(BOS, *PICTURE_SPAN, 40)
-    one = model(tokens, pixel_values=pictures(1)).logits[0, -1]
-    other = model(tokens, pixel_values=pictures(1, seed=5)).logits[0, -1]
+    tokens = ids(BOS, *IMAGE_SPAN, 40)
+    one = model(tokens, pixel_values=images(1)).logits[0, -1]
+    other = model(tokens, pixel_values=images(1, seed=5)).logits[0, -1]
     assert (one - other).abs().max() > 1e-3
     padded = torch.cat([torch.full((1, 3), PAD), tokens], dim=1)
     mask = (torch.arange(padded.shape[1]) >= 3).long()[None]
-    again = model(padded, attention_mask=mask, pixel_values=pictures(1)).logits[0, -1]
+    again = model(padded, attention_mask=mask, pixel_values=images(1)).logits[0, -1]
     torch.testing.assert_close(again, one, atol=1e-5, rtol=1e-5)
 
 
@@ -154,8 +154,8 @@ def test_the_loss_is_cross_entropy_on_the_next_token():
 def test_begin_of_understanding_learns():
     """Unlike the release, where it is detached."""
     model = tiny_model()
-    tokens = ids(BOS, *PICTURE_SPAN, 40)
-    model(tokens, pixel_values=pictures(1), labels=tokens).loss.backward()
+    tokens = ids(BOS, *IMAGE_SPAN, 40)
+    model(tokens, pixel_values=images(1), labels=tokens).loss.backward()
     assert model.begin_of_understanding.grad is not None
     assert float(model.begin_of_understanding.grad.abs().max()) > 0
 
@@ -181,7 +181,7 @@ def test_latents_are_seen_as_points_of_time_one_through_the_chosen_encoder(
     """The tower has no part in it, and neither has the other encoder."""
     model = latent_model(seeing)
     latents = torch.randn(2, 4, 8, 8)
-    embeds = model.embed_images(model.seen_features(latents))
+    embeds = model.embed_images(model.image_features(latents))
     features = model.get_submodule(own)(latents, torch.ones(2)).features
     expected = model.understanding_aligner(features.flatten(2).mT)
     torch.testing.assert_close(embeds[:, 1:], expected)

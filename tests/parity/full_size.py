@@ -84,25 +84,25 @@ class FullSize:
 
     def _see(self, model: JanusFlowForConditionalGeneration) -> dict[str, Tensor]:
         size = model.config.vision_config.image_size
-        picture = self.reference.picture(self.recorded["understanding"]["image"])
-        pixels = JanusFlowImageProcessor(image_size=size).preprocess(picture)
+        image = self.reference.image(self.recorded["understanding"]["image"])
+        pixels = JanusFlowImageProcessor(image_size=size).preprocess(image)
         return {"pixel_values": pixels, "tower": model.understanding_features(pixels)}
 
     def _answer(self, model: JanusFlowForConditionalGeneration, tower: Tensor) -> dict[str, Tensor]:
         ids = torch.tensor([self._expanded(tower.shape[1])])
-        picture = self.reference.picture(self.recorded["understanding"]["image"])
+        image = self.reference.image(self.recorded["understanding"]["image"])
         size = model.config.vision_config.image_size
-        pixels = JanusFlowImageProcessor(image_size=size).preprocess(picture)
+        pixels = JanusFlowImageProcessor(image_size=size).preprocess(image)
         embeds = model.embed_conversation(ids, pixels)
         logits = model.logits(embeds, torch.ones_like(ids))[0, -1]
         return {"inputs_embeds": embeds, "logits": logits}
 
     def _expanded(self, num_patches: int) -> list[int]:
         ids = self.token_ids
-        picture = [ids.image_start, *[ids.image] * num_patches, ids.image_end]
+        image = [ids.image_start, *[ids.image] * num_patches, ids.image_end]
         expanded: list[int] = []
         for token in self.recorded["understanding"]["prompt_ids_before_expansion"]:
-            expanded += picture if token == ids.image else [token]
+            expanded += image if token == ids.image else [token]
         return expanded
 
 
@@ -200,7 +200,7 @@ def write_result(full_size: FullSize, checks: list[Check], path: Path = RESULT) 
 `python tests/parity/report.py --full-size` builds the released model's network (2,046,367,504
 parameters) in float32 with the synthetic weights of the reference recipe (seed
 {full_size.reference.seed}), evaluates one velocity (conditional and unconditional row, t = 0.5)
-and one question about a picture, and compares with what the authors' modules computed.
+and one question about an image, and compares with what the authors' modules computed.
 
 | quantity | largest absolute error | tolerance |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Pictures and texts on their way to the model: pixels, prompt strings, token ids, to the byte."""
+"""Images and texts on their way to the model: pixels, prompt strings, token ids, to the byte."""
 
 import hashlib
 import shutil
@@ -52,7 +52,7 @@ def image_checks(reference: Reference) -> list[Check]:
             )
 
         checks += [
-            check("picture by the recipe", lambda n=name, f=facts: _source(reference, n, f)),
+            check("image by the recipe", lambda n=name, f=facts: _source(reference, n, f)),
             check(
                 "resized and padded bytes", lambda n=name, f=facts: _bytes(reference, n, f, wanted)
             ),
@@ -66,14 +66,14 @@ def image_checks(reference: Reference) -> list[Check]:
 
 
 def _source(reference: Reference, name: str, facts: dict[str, Any]) -> float:
-    pixels = np.asarray(reference.picture(name))
+    pixels = np.asarray(reference.image(name))
     return mismatch(hashlib.sha256(pixels.tobytes()).hexdigest(), facts["source_sha256"])
 
 
 def _bytes(
     reference: Reference, name: str, facts: dict[str, Any], wanted: dict[str, torch.Tensor]
 ) -> float:
-    square: Image.Image = _processor().square(reference.picture(name))
+    square: Image.Image = _processor().square(reference.image(name))
     pixels = np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     return max(
@@ -84,14 +84,14 @@ def _bytes(
 
 def _whole(reference: Reference, name: str, facts: dict[str, Any]) -> float:
     """Sums are only recorded to rounding; the crops below are exact."""
-    pixels = _processor().preprocess(reference.picture(name))
+    pixels = _processor().preprocess(reference.image(name))
     return 0.0 if summary_error(pixels, facts["pixel_values"]) < FLOAT32 else float("inf")
 
 
 def _pixels(
     reference: Reference, name: str, variant: str, wanted: dict[str, torch.Tensor]
 ) -> float:
-    pixels = _processor(variant).preprocess(reference.picture(name))
+    pixels = _processor(variant).preprocess(reference.image(name))
     return error(pixels[:, :, ::16, ::16], wanted[f"{name}.{variant}_every16"])
 
 
@@ -193,10 +193,10 @@ def _formatted(facts: dict[str, Any], recorded: dict[str, Any]) -> float:
 
 
 def _ids(processor: JanusFlowProcessor, facts: dict[str, Any], tags: str) -> float:
-    """The whole expanded sequence by its hash, its length and where pictures start and end."""
+    """The whole expanded sequence by its hash, its length and where images start and end."""
     expanded = facts[f"expanded.{tags}"]
-    pictures = [Image.new("RGB", (32, 32))] * len(expanded["num_image_tokens"])
-    batch = processor.conversations([facts["conversation"]], [pictures])
+    images = [Image.new("RGB", (32, 32))] * len(expanded["num_image_tokens"])
+    batch = processor.conversations([facts["conversation"]], [images])
     ids = batch.token_ids[0]
     got = {
         "length": len(ids),
@@ -214,7 +214,7 @@ def _drawing_ids(processor: JanusFlowProcessor, facts: dict[str, Any], tags: str
 
 
 def _tiny_checks(reference: Reference, check: Callable[[str, Measure], Check]) -> list[Check]:
-    """The small model's own token ids and masks, from its conversations and pictures."""
+    """The small model's own token ids and masks, from its conversations and images."""
     wanted = reference.tensors("understanding")
     cases = reference.meta["files"]["understanding"]["cases"]
 
@@ -225,9 +225,9 @@ def _tiny_checks(reference: Reference, check: Callable[[str, Measure], Check]) -
     def batch(case: str) -> float:
         facts = cases[case]
         rows = [[Message(role=USER, content=_question(text))] for text in facts["sft"]]
-        pictures = [[reference.picture(name) for name in names] for names in facts["images"]]
+        images = [[reference.image(name) for name in names] for names in facts["images"]]
         got = processor().conversations(
-            [[*row, Message(role=ASSISTANT, content="")] for row in rows], pictures
+            [[*row, Message(role=ASSISTANT, content="")] for row in rows], images
         )
         visible = wanted[f"{case}.attention_mask"].bool()
         return max(
@@ -248,7 +248,7 @@ def _tiny_checks(reference: Reference, check: Callable[[str, Measure], Check]) -
 
 
 def tiny_processor(reference: Reference) -> JanusFlowProcessor:
-    """The small model's processor: its tokenizer, its picture size, no system prompt."""
+    """The small model's processor: its tokenizer, its image size, no system prompt."""
     params = reference.meta["small_config"]["vision_und_enc_config"]["params"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

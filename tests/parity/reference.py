@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from janusflow.interop.load import fill_from_official, shapes_of, without_memory
+from janusflow.interop.load import fill_from_official, on_meta, shapes_of
 from janusflow.interop.names import official_shapes, row_to_official, rows_of
 from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
@@ -61,7 +61,7 @@ class Reference:
     def weight(self, key: str, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(self.recipe.weight(key, shape, self.seed))
 
-    def picture(self, name: str) -> Image.Image:
+    def image(self, name: str) -> Image.Image:
         sizes = {entry[0]: entry[1:] for entry in self.recipe.IMAGES}
         return Image.fromarray(self.recipe.image(name, *sizes[name], self.seed))
 
@@ -86,7 +86,7 @@ class Reference:
     def without_weights(
         self, settings: dict[str, Any], token_ids: TokenIds
     ) -> JanusFlowForConditionalGeneration:
-        return without_memory(config_from_official(settings, token_ids=token_ids))
+        return on_meta(config_from_official(settings, token_ids=token_ids))
 
     def model(
         self, settings: dict[str, Any], token_ids: TokenIds

@@ -1,4 +1,4 @@
-"""The understanding half: the tower and its variants, then questions about pictures."""
+"""The understanding half: the tower and its variants, then questions about images."""
 
 import re
 from collections.abc import Callable
@@ -30,13 +30,13 @@ def tower_checks(reference: Reference) -> list[Check]:
         return Check(group="siglip", quantity=quantity, tolerance=tolerance, measure=measure)
 
     @cache
-    def pictures_384() -> Tensor:
+    def images_384() -> Tensor:
         return reference.array("siglip_384", tuple(notes["image_384_check"]["shape"]))
 
     @cache
     def run(size: int, select_layer: int) -> list[Tensor]:
         tower = _tower(reference, image_size=size, select_layer=select_layer)
-        return _features(tower, wanted["image_96"] if size == 96 else pictures_384())
+        return _features(tower, wanted["image_96"] if size == 96 else images_384())
 
     return [
         check("patch_embed_96", lambda: error(run(96, 2)[0][:1], wanted["patch_embed_96_row0"])),
@@ -52,8 +52,8 @@ def tower_checks(reference: Reference) -> list[Check]:
         ],
         check("tower_384, whole", lambda: summary_error(run(384, 2)[-1], notes["tower_384_full"])),
         check(
-            "picture_384 by the recipe",
-            lambda: summary_error(pictures_384(), notes["image_384_check"]),
+            "image_384 by the recipe",
+            lambda: summary_error(images_384(), notes["image_384_check"]),
         ),
         check(
             "aligned_96",
@@ -100,7 +100,7 @@ def _features(tower: SiglipVisionModel, pixel_values: Tensor) -> list[Tensor]:
 @torch.no_grad()
 def _aligned(reference: Reference, pixel_values: Tensor) -> Tensor:
     """Without the begin-of-understanding embedding, which the release adds later."""
-    return reference.small.embed_images(reference.small.seen_features(pixel_values))[:, 1:]
+    return reference.small.embed_images(reference.small.image_features(pixel_values))[:, 1:]
 
 
 # ---- questions ------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def _case_checks(reference: Reference, case: str, facts: dict[str, Any]) -> list
         return _pixel_values(reference, facts)
 
     return [
-        *_picture_checks(reference, case, facts, pixels),
+        *_image_checks(reference, case, facts, pixels),
         *_answer_checks(reference, case, facts, pixels),
     ]
 
@@ -140,21 +140,21 @@ def _case_check(case: str, quantity: str, measure: Measure, tolerance: float = F
     )
 
 
-def _picture_checks(
+def _image_checks(
     reference: Reference, case: str, facts: dict[str, Any], pixels: Callable[[], Tensor]
 ) -> list[Check]:
     wanted, check = reference.tensors("understanding"), partial(_case_check, case)
     ids = wanted[f"{case}.input_ids"]
-    # Of a batch only the second row's pictures are recorded: the first row's are another case's.
+    # Of a batch only the second row's images are recorded: the first row's are another case's.
     recorded = {f"{case}.pixel_values": slice(None), f"{case}.pixel_values_row1": [1]}
     return [
         check(
-            "picture positions",
+            "image positions",
             lambda: error(reference.small.is_image(ids), wanted[f"{case}.images_seq_mask"]),
             EXACT,
         ),
         check(
-            "real pictures",
+            "real images",
             lambda: error(_is_real(facts, wanted), wanted[f"{case}.images_emb_mask"]),
             EXACT,
         ),
@@ -209,13 +209,13 @@ def _answer_checks(
 
 
 def _pixel_values(reference: Reference, facts: dict[str, Any]) -> Tensor:
-    """[rows, pictures of the fullest row, 3, y, x]; missing ones are zeros, as the release's."""
+    """[rows, images of the fullest row, 3, y, x]; missing ones are zeros, as the release's."""
     size = reference.meta["small_config"]["vision_und_enc_config"]["params"]["image_size"]
     processor = JanusFlowImageProcessor(image_size=size)
     pixels = torch.zeros(*facts["pixel_values"]["shape"])
     for row, names in enumerate(facts["images"]):
         for index, name in enumerate(names):
-            pixels[row, index] = processor.preprocess(reference.picture(name))[0]
+            pixels[row, index] = processor.preprocess(reference.image(name))[0]
     return pixels
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from janusflow.flow import solve, time_grid, with_guidance
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, PromptCache, stack, unconditional
+from janusflow.model.prompt import PrefixCache, Prompt, stack, unconditional
 
 RELEASE_STEPS = 30
 """Times in the set are those of a 30-step path: "t333" is step 10 of 30."""
@@ -48,7 +48,7 @@ class Drawing:
         """At a time named like t333, for conditional and unconditional rows."""
         latents = self.wanted["z_8"]
         prompt = prompt or self.prompt(len(latents))
-        read = self.model.read_prompt(prompt) if is_cached else prompt
+        read = self.model.encode_prompt(prompt) if is_cached else prompt
         both = torch.cat([latents, latents])
         return self.model.velocity(both, torch.full((len(both),), time_named(name)), read)
 
@@ -61,7 +61,7 @@ class Drawing:
         if in_bfloat16:
             model = copy.deepcopy(model).bfloat16()
         prompt = self.prompt(len(noise))
-        read: Prompt | PromptCache = model.read_prompt(prompt) if is_cached else prompt
+        read: Prompt | PrefixCache = model.encode_prompt(prompt) if is_cached else prompt
         starts: list[Tensor] = []
         end = solve(
             with_guidance(lambda x_t, t: model.velocity(x_t, t, read), scale=scale),

@@ -11,7 +11,7 @@ from janusflow.processing.tokenizer import ImageTags, load_tokenizer
 
 CLASS_DEFAULT_TAGS = ImageTags(start="<begin_of_image>", end="<end_of_image>")
 TINY_PATCHES = 36
-"""Patches of 16 pixels in a 96-pixel picture, the reference's small model."""
+"""Patches of 16 pixels in a 96-pixel image, the reference's small model."""
 
 
 @pytest.fixture(scope="session")

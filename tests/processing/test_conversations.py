@@ -10,9 +10,9 @@ from PIL import Image
 
 from janusflow.config.errors import ImageError, PromptError
 from janusflow.processing.conversations import (
-    picture_from_url,
+    image_from_url,
     read_conversation,
-    with_pictures,
+    with_images,
 )
 from janusflow.processing.image_files import open_image
 
@@ -41,7 +41,7 @@ def test_both_shapes_of_a_conversation_read_alike():
         message("assistant", [{"type": "text", "text": "A cat."}]),
     )
     assert theirs == openai
-    assert theirs.pictures == (None,)
+    assert theirs.images == (None,)
 
 
 def test_an_answer_is_asked_for_when_the_user_spoke_last():
@@ -58,7 +58,7 @@ def test_the_system_message_is_kept_apart():
         assert len(spoken.messages) == 2
 
 
-def test_pictures_keep_their_reading_order_across_parts_and_turns(tmp_path: Path):
+def test_images_keep_their_reading_order_across_parts_and_turns(tmp_path: Path):
     path = tmp_path / "blue.png"
     Image.new("RGB", (2, 2), "blue").save(path)
     spoken = read(
@@ -74,25 +74,25 @@ def test_pictures_keep_their_reading_order_across_parts_and_turns(tmp_path: Path
         message("user", [{"type": "image_url", "image_url": f"file://{path}"}]),
     )
     green = Image.new("RGB", (2, 2), "lime")
-    pictures = with_pictures(spoken, [green], number=1, image_tag=TAG)
-    colours = [open_image(picture).getpixel((0, 0)) for picture in pictures]
+    images = with_images(spoken, [green], number=1, image_tag=TAG)
+    colours = [open_image(image).getpixel((0, 0)) for image in images]
     assert colours == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 255)]
     assert spoken.messages[0]["content"] == f"{TAG}\nthen {TAG}\n{TAG}"
 
 
 @pytest.mark.parametrize("transform", [str, lambda uri: uri.replace("+", "%2B") + "\n"])
 def test_data_uris_are_decoded(transform: Any):
-    assert open_image(picture_from_url(transform(png_uri(RED)))).tobytes() == RED.tobytes()
+    assert open_image(image_from_url(transform(png_uri(RED)))).tobytes() == RED.tobytes()
 
 
 def test_paths_from_a_network_are_refused():
     for url in ("/etc/passwd", "file:///etc/passwd", "../x.png"):
         with pytest.raises(PromptError, match="file path"):
-            picture_from_url(url, allow_paths=False)
+            image_from_url(url, allow_paths=False)
         part = {"type": "image", "image": Path(url)}
         with pytest.raises(PromptError, match="file path"):
             read(message("user", [part]), allow_paths=False)
-    assert open_image(picture_from_url(png_uri(RED), allow_paths=False)).size == (2, 2)
+    assert open_image(image_from_url(png_uri(RED), allow_paths=False)).size == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_paths_from_a_network_are_refused():
 )
 def test_unusable_urls_are_refused(url: str, error: type[Exception], expected: str):
     with pytest.raises(error, match=expected):
-        picture_from_url(url)
+        image_from_url(url)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_unusable_urls_are_refused(url: str, error: type[Exception], expected: s
         ([message("user", [{"type": "audio"}])], "content part"),
         ([message("user", [{"type": "text"}])], "content part"),
         ([message("user", ["hi"])], "content part"),
-        ([message("user", [{"type": "image", "image": 3}])], "int as picture"),
+        ([message("user", [{"type": "image", "image": 3}])], "int as image"),
         ([message("user", " ")], "turn 1 .user. is empty"),
         ([message("user", "a"), message("assistant", ""), message("user", "b")], "turn 2"),
-        ([message("user", "a"), message("assistant", TAG)], "users show pictures"),
+        ([message("user", "a"), message("assistant", TAG)], "users show images"),
     ],
 )
 def test_messages_that_fit_no_shape_are_refused(messages: list[Any], expected: str):

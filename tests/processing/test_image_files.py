@@ -1,4 +1,4 @@
-"""Files from outside become upright RGB pictures or are refused in one line."""
+"""Files from outside become upright RGB images or are refused in one line."""
 
 import io
 import os
@@ -71,11 +71,11 @@ def test_every_mode_and_size_becomes_rgb_of_the_same_size(mode: str, width: int,
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "GIF", "ICO"])
 def test_lossless_formats_keep_every_pixel_whatever_the_name_says(kind: str, tmp_path: Path):
-    picture = noise(16, 16).quantize(200).convert("RGB")
+    image = noise(16, 16).quantize(200).convert("RGB")
     path = tmp_path / "liar.jpg"
-    path.write_bytes(encoded(picture, kind))
+    path.write_bytes(encoded(image, kind))
     for source in (path, str(path), path.read_bytes()):
-        assert open_image(source).tobytes() == picture.tobytes()
+        assert open_image(source).tobytes() == image.tobytes()
 
 
 def test_opening_leaves_the_source_alone_and_twice_is_once():
@@ -122,9 +122,9 @@ def test_exif_orientation_is_undone(kind: str, orientation: int):
 
 
 def test_broken_exif_is_ignored_and_the_pixels_kept():
-    picture = noise(8, 8)
-    data = encoded(picture, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
-    assert open_image(data).tobytes() == picture.tobytes()
+    image = noise(8, 8)
+    data = encoded(image, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
+    assert open_image(data).tobytes() == image.tobytes()
 
 
 @given(st.integers(0, 255), st.integers(0, 255))
@@ -234,14 +234,14 @@ def test_pillows_warning_about_size_does_not_leak(monkeypatch: pytest.MonkeyPatc
 
 def test_mistakes_are_named(tmp_path: Path):
     (tmp_path / "empty.png").write_bytes(b"")
-    (tmp_path / "text.png").write_text("hello, I am no picture")
+    (tmp_path / "text.png").write_text("hello, I am no image")
     os.mkfifo(tmp_path / "pipe")
     assert "does not exist" in refusal(tmp_path / "absent.png")
     assert "not fetched" in refusal("https://example.org/cat.png")
     assert "is a folder" in refusal(tmp_path)
     assert "is empty" in refusal(tmp_path / "empty.png")
     assert "is empty" in refusal(b"")
-    assert "not a picture" in refusal(tmp_path / "text.png")
+    assert "not an image" in refusal(tmp_path / "text.png")
     assert "not an ordinary file" in refusal(tmp_path / "pipe")
     assert "cannot be read" in refusal("a\0b")
     assert "does not exist" in refusal("two\nlines.png")
@@ -250,6 +250,4 @@ def test_mistakes_are_named(tmp_path: Path):
 
 
 def test_postscript_is_never_handed_to_an_outside_program():
-    assert "not a picture" in refusal(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
-    )
+    assert "not an image" in refusal(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")

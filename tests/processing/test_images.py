@@ -16,8 +16,8 @@ from janusflow.config.errors import ConfigError
 from janusflow.processing.images import (
     JanusFlowImageProcessor,
     crop_for_generation,
+    to_images,
     to_latent_range,
-    to_pictures,
 )
 
 CLIP_MEAN, CLIP_STD = (
@@ -27,8 +27,8 @@ CLIP_MEAN, CLIP_STD = (
 
 
 @pytest.fixture(scope="module")
-def reference_pictures(reference: Path) -> dict[str, Image.Image]:
-    """The reference's pictures by name, made by its own recipe."""
+def reference_images(reference: Path) -> dict[str, Image.Image]:
+    """The reference's images by name, made by its own recipe."""
     spec = importlib.util.spec_from_file_location("reference_recipe", reference / "recipe.py")
     recipe = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(recipe)
@@ -51,13 +51,13 @@ def variant(name: str) -> JanusFlowImageProcessor:
 
 
 def test_padded_bytes_equal_the_references(
-    reference: Path, reference_pictures: dict[str, Image.Image], expected: dict[str, Tensor]
+    reference: Path, reference_images: dict[str, Image.Image], expected: dict[str, Tensor]
 ):
     told = json.loads((reference / "meta.json").read_text())["files"]["image_processing"]["images"]
-    assert set(told) == set(reference_pictures)
+    assert set(told) == set(reference_images)
     processor = JanusFlowImageProcessor()
-    for name, picture in reference_pictures.items():
-        square = np.asarray(processor.square(picture)).transpose(2, 0, 1)
+    for name, image in reference_images.items():
+        square = np.asarray(processor.square(image)).transpose(2, 0, 1)
         assert np.array_equal(square, expected[f"{name}.uint8"].numpy()), name
         digest = hashlib.sha256(np.ascontiguousarray(square).tobytes()).hexdigest()
         assert digest == told[name]["uint8_sha256"]
@@ -65,10 +65,10 @@ def test_padded_bytes_equal_the_references(
 
 @pytest.mark.parametrize("which", ["pixel_values", "clipmean_pixel_values", "unnormalized"])
 def test_pixel_values_equal_the_references_bit_by_bit(
-    reference_pictures: dict[str, Image.Image], expected: dict[str, Tensor], which: str
+    reference_images: dict[str, Image.Image], expected: dict[str, Tensor], which: str
 ):
-    names = sorted(reference_pictures)
-    pixel_values = variant(which).preprocess([reference_pictures[name] for name in names])
+    names = sorted(reference_images)
+    pixel_values = variant(which).preprocess([reference_images[name] for name in names])
     for row, name in enumerate(names):
         assert torch.equal(pixel_values[row, :, ::16, ::16], expected[f"{name}.{which}_every16"][0])
 
@@ -81,22 +81,22 @@ def test_a_square_of_the_right_size_is_not_resampled():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1000, 1), (1, 1000), (33, 32), (7, 5)])
-def test_any_picture_fills_the_same_square(size: tuple[int, int]):
+def test_any_image_fills_the_same_square(size: tuple[int, int]):
     processor = JanusFlowImageProcessor(image_size=48)
     assert processor.preprocess([Image.new("L", size)] * 2).shape == (2, 3, 48, 48)
 
 
-def test_no_pictures_give_no_rows():
+def test_no_images_give_no_rows():
     assert JanusFlowImageProcessor(image_size=48).preprocess([]).shape == (0, 3, 48, 48)
 
 
 def test_transformers_users_get_a_batch_feature():
     processor = JanusFlowImageProcessor(image_size=48)
-    picture = Image.new("RGB", (9, 5), "red")
-    called = processor(images=[picture], return_tensors="pt")
-    assert torch.equal(called["pixel_values"], processor.preprocess([picture]))
+    image = Image.new("RGB", (9, 5), "red")
+    called = processor(images=[image], return_tensors="pt")
+    assert torch.equal(called["pixel_values"], processor.preprocess([image]))
     with pytest.raises(ConfigError, match="do_normalize"):
-        processor(picture, do_normalize=False)
+        processor(image, do_normalize=False)
 
 
 def test_the_releases_file_survives_a_round_trip(reference: Path, tmp_path: Path):
@@ -126,8 +126,8 @@ def test_a_crop_spans_the_shorter_side_and_keeps_the_proportions(size: tuple[int
     """On a ramp along the longer side, the crop's ramp covers shorter/longer of the range."""
     ramp = np.linspace(0, 255, max(size))[:, None] * np.ones(min(size))
     ramp = ramp if size[1] == max(size) else ramp.T
-    picture = Image.fromarray(ramp.astype(np.uint8)).convert("RGB")
-    cropped = np.asarray(crop_for_generation(picture, size=32), dtype=float)[..., 0]
+    image = Image.fromarray(ramp.astype(np.uint8)).convert("RGB")
+    cropped = np.asarray(crop_for_generation(image, size=32), dtype=float)[..., 0]
     along = cropped.mean(axis=1 if size[1] == max(size) else 0)
     assert cropped.shape == (32, 32)
     assert abs((along[-1] - along[0]) - 255 * min(size) / max(size)) < 20
@@ -135,37 +135,37 @@ def test_a_crop_spans_the_shorter_side_and_keeps_the_proportions(size: tuple[int
 
 
 def test_random_crops_follow_their_generator_and_reach_both_ends():
-    picture = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (16, 1))).convert("RGB")
+    image = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (16, 1))).convert("RGB")
 
     def left_edges(seed: int) -> list[int]:
         rng = np.random.default_rng(seed)
-        crops = (crop_for_generation(picture, size=16, rng=rng) for _ in range(400))
+        crops = (crop_for_generation(image, size=16, rng=rng) for _ in range(400))
         return [crop.getpixel((0, 0))[0] // 4 for crop in crops]
 
     assert left_edges(1) == left_edges(1) != left_edges(2)
     assert (min(left_edges(1)), max(left_edges(1))) == (0, 48)
 
 
-def test_pictures_survive_the_latent_range():
+def test_images_survive_the_latent_range():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), dtype=np.uint8)
-    pictures = [Image.fromarray(one) for one in pixels]
-    tensors = torch.stack([to_latent_range(picture) for picture in pictures])
+    images = [Image.fromarray(one) for one in pixels]
+    tensors = torch.stack([to_latent_range(image) for image in images])
     assert tensors.min() >= -1
     assert tensors.max() <= 1
-    assert [picture.tobytes() for picture in to_pictures(tensors)] == [
-        picture.tobytes() for picture in pictures
+    assert [image.tobytes() for image in to_images(tensors)] == [
+        image.tobytes() for image in images
     ]
 
 
 def test_decoded_values_are_clipped_and_rounded():
     levels = torch.tensor([-7.0, -1.0, 0.6 / 127.5 - 1, 0.4 / 127.5 - 1, 1.0, 7.0])
-    picture = to_pictures(levels[None, None, None].expand(1, 3, 1, 6))[0]
-    assert [picture.getpixel((x, 0))[0] for x in range(6)] == [0, 0, 1, 0, 255, 255]
+    image = to_images(levels[None, None, None].expand(1, 3, 1, 6))[0]
+    assert [image.getpixel((x, 0))[0] for x in range(6)] == [0, 0, 1, 0, 255, 255]
 
 
 @pytest.mark.parametrize("which", ["pixel_values", "clipmean_pixel_values", "unnormalized"])
 def test_what_the_tower_gets_goes_back_to_the_bytes_it_was(which: str):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    processor, picture = variant(which), Image.fromarray(pixels)
-    back = processor.to_picture(processor.preprocess(picture)[0])
-    assert np.array_equal(np.asarray(back), np.asarray(processor.square(picture)))
+    processor, image = variant(which), Image.fromarray(pixels)
+    back = processor.to_image(processor.preprocess(image)[0])
+    assert np.array_equal(np.asarray(back), np.asarray(processor.square(image)))

@@ -1,4 +1,4 @@
-"""Token ids, masks and pixels equal the release's; what would misplace a picture is refused."""
+"""Token ids, masks and pixels equal the release's; what would misplace an image is refused."""
 
 import hashlib
 import importlib.util
@@ -156,7 +156,7 @@ def test_padding_is_on_the_left_and_moves_no_position(tiny: JanusFlowProcessor):
     assert alone.position_ids[0].tolist() == list(range(length))
 
 
-def test_pictures_come_in_reading_order(tiny: JanusFlowProcessor):
+def test_images_come_in_reading_order(tiny: JanusFlowProcessor):
     tag = tiny.settings.tags.image
     batch = tiny.conversations(
         [[user(f"{tag} and {tag}")], [user("none")], [user(tag)]], [[RED, BLUE], [], [RED]]
@@ -195,13 +195,13 @@ def test_the_processors_system_prompt_is_a_default(tiny_tokenizer: PreTrainedTok
 @pytest.mark.parametrize(
     ("text", "images", "expected"),
     [
-        ("<image_placeholder> what?", [], "1 <image_placeholder> without a picture but 0"),
-        ("what?", [RED], "0 <image_placeholder> without a picture but 1"),
+        ("<image_placeholder> what?", [], "1 <image_placeholder> without an image but 0"),
+        ("what?", [RED], "0 <image_placeholder> without an image but 1"),
         ("a <begin_of_image> b", [], "<begin_of_image> in its text"),
         ("<image_placeholder><begin_of_image>", [RED], "<begin_of_image> in its text"),
     ],
 )
-def test_texts_that_would_misplace_pictures_are_refused(
+def test_texts_that_would_misplace_images_are_refused(
     tiny: JanusFlowProcessor, text: str, images: list[Image.Image], expected: str
 ):
     with pytest.raises(PromptError, match=expected) as error:
@@ -217,7 +217,7 @@ def test_a_placeholder_in_a_system_prompt_is_refused(tiny_tokenizer: PreTrainedT
     with pytest.raises(PromptError, match="conversation 1 has 1 <image_placeholder>"):
         processor.conversations([[user("hi")]])
     system = {"role": "system", "content": "<image_placeholder>"}
-    with pytest.raises(PromptError, match="picture in a message of role 'system'"):
+    with pytest.raises(PromptError, match="image in a message of role 'system'"):
         processor.conversations([[system, user("hi")]])
 
 
@@ -232,7 +232,7 @@ def test_empty_and_uneven_batches_are_refused(tiny: JanusFlowProcessor):
         tiny.prompts([])
     with pytest.raises(PromptError, match="0 conversations"):
         tiny.conversations([])
-    with pytest.raises(PromptError, match="2 lists of pictures"):
+    with pytest.raises(PromptError, match="2 lists of images"):
         tiny.conversations([[user("hi")]], [[], []])
 
 
@@ -265,7 +265,7 @@ def test_calling_like_transformers_gives_the_same_tensors(tiny: JanusFlowProcess
     assert torch.equal(tokenized["pixel_values"], batch.pixel_values)
 
 
-def test_calling_without_pictures_or_without_text_works(tiny: JanusFlowProcessor):
+def test_calling_without_images_or_without_text_works(tiny: JanusFlowProcessor):
     assert set(tiny(text="hi")) == {"input_ids", "attention_mask"}
     assert tiny(images=RED)["pixel_values"].shape == (1, 3, 96, 96)
     with pytest.raises(PromptError, match="0 <image_placeholder> but 1"):

@@ -52,9 +52,9 @@ def test_a_film_taken_with_the_phone_upright_stands_upright(tmp_path: Path):
     with av.open(str(film), "w") as writing:
         stream = writing.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        picture = Image.new("RGB", (64, 48), "blue")
-        picture.paste("red", (0, 0, 32, 48))
-        writing.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        image = Image.new("RGB", (64, 48), "blue")
+        image.paste("red", (0, 0, 32, 48))
+        writing.mux(stream.encode(av.VideoFrame.from_image(image)))
         writing.mux(stream.encode())
     content = film.read_bytes()
     upright, turned = (

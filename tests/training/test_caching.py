@@ -93,7 +93,11 @@ def test_from_a_cache_a_frozen_tower_and_the_vae_are_never_asked_and_losses_are_
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cache = tmp_path / "cache"
-    assert filled(root, cache, FROZEN) == {"seen_features": 5, "latents": 5, "drawn_features": 5}
+    assert filled(root, cache, FROZEN) == {
+        "seen_features": 5,
+        "latents": 5,
+        "drawn_features": 5,
+    }
     work = count_work(monkeypatch)
     plain = losses(root, tmp_path / "plain", FROZEN)
     assert min(work.values()) > 0

@@ -10,7 +10,7 @@ from tiny_stage import stage_recipe, stage_tree, write_parts
 
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
-from janusflow.interop.release import vae_without_memory
+from janusflow.interop.release import vae_on_meta
 from janusflow.training.dry_run import StageCost, dry_run, dry_run_recipes
 from janusflow.training.recipes import read_recipe
 
@@ -32,7 +32,7 @@ def stage(root: Path) -> StageCost:
 
 
 def test_parameters_by_part_are_the_models_and_the_vaes(stage: StageCost):
-    model, vae = run_model(), vae_without_memory(VAE)
+    model, vae = run_model(), vae_on_meta(VAE)
     both = [*model.parameters(), *vae.parameters()]
     assert sum(p.parameters for p in stage.parts.values()) == sum(p.numel() for p in both)
     assert stage.parts["llm"].trainable == sum(p.numel() for p in model.llm.parameters())

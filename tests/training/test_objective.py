@@ -18,9 +18,9 @@ from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
 from janusflow.inference.drawing.reading import read_texts
 from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
-from janusflow.model.rows import NOBODY, Rows
+from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.loop import backward
-from janusflow.training.objective import JanusFlowObjective, hide_prompts
+from janusflow.training.objective import JanusFlowObjective, drop_prompts
 
 ALL_KINDS = ("understanding", "generation", "text", "generation")
 
@@ -223,7 +223,7 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
     x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.6])
 
     def trained(*is_dropped: bool) -> Tensor:
-        rows = hide_prompts(batch.rows, drawings_of(batch).prompt_of, torch.tensor(is_dropped))
+        rows = drop_prompts(batch.rows, drawings_of(batch).prompt_of, torch.tensor(is_dropped))
         velocity = model.read_rows(rows, is_learnt=batch.labels != IGNORED, x_t=x_t, t=t).velocity
         assert velocity is not None
         return velocity
@@ -243,8 +243,8 @@ def test_one_prompt_in_ten_is_hidden(sources: TinySources, monkeypatch: pytest.M
     prompt_of = drawings_of(batch).prompt_of
     num_hidden = 0
     for rows in watched.rows:
-        is_hidden = rows.samples != batch.rows.samples
-        assert (rows.samples[is_hidden] == NOBODY).all()
+        is_hidden = rows.segment_ids != batch.rows.segment_ids
+        assert (rows.segment_ids[is_hidden] == PAD_SEGMENT).all()
         hidden = [picture for picture in range(10) if is_hidden[prompt_of == picture].any()]
         assert all(is_hidden[prompt_of == picture].all() for picture in hidden)
         assert not is_hidden[prompt_of == NO_PROMPT].any()

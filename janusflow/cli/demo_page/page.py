@@ -1,4 +1,4 @@
-"""The demo's page: one HTML file that holds its pictures and needs no network."""
+"""The demo's page: one HTML file that holds its images and needs no network."""
 
 from html import escape
 from pathlib import Path
@@ -7,7 +7,7 @@ from string import Template
 from PIL import Image
 
 import janusflow
-from janusflow.cli.demo_page.showcase import AnsweredQuestion, Frame, QuestionedPicture, Showcase
+from janusflow.cli.demo_page.showcase import AnsweredQuestion, Frame, QuestionedImage, Showcase
 from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.loading import MINI
 from janusflow.processing.pages import embedded, read_style
@@ -20,7 +20,7 @@ def build_page(showcase: Showcase, *, files: list[Path], program: str, model: st
 
     Args:
         showcase: what is shown.
-        files: where the drawn pictures were saved, in order.
+        files: where the drawn images were saved, in order.
         program: what to type for this program.
         model: what to name this model.
     """
@@ -58,11 +58,11 @@ def next_commands(program: str, model: str) -> list[str]:
     ]
 
 
-def _figure(picture: Image.Image, file: Path) -> str:
-    record = record_of(picture)
+def _figure(image: Image.Image, file: Path) -> str:
+    record = record_of(image)
     prompt, seed = (record.prompt, record.seed) if record else ("", "")
     return (
-        f"<figure>{embedded(picture, alt=prompt)}<figcaption>{escape(prompt)}<br>"
+        f"<figure>{embedded(image, alt=prompt)}<figcaption>{escape(prompt)}<br>"
         f"<small>seed {seed} &middot; {escape(file.name)}</small></figcaption></figure>"
     )
 
@@ -77,11 +77,11 @@ def _path(frames: list[Frame]) -> str:
     )
 
 
-def _asked(shown: QuestionedPicture) -> str:
+def _asked(shown: QuestionedImage) -> str:
     answers = "".join(map(_answer, shown.asked))
     caption = "" if shown.prompt is None else f"<small>{escape(shown.prompt)}</small>"
-    picture = embedded(shown.picture, alt=shown.prompt or "a rendered scene")
-    return f'<div class="asked"><div>{picture}{caption}</div><dl>{answers}</dl></div>'
+    image = embedded(shown.image, alt=shown.prompt or "a rendered scene")
+    return f'<div class="asked"><div>{image}{caption}</div><dl>{answers}</dl></div>'
 
 
 def _answer(asked: AnsweredQuestion) -> str:
@@ -91,12 +91,12 @@ def _answer(asked: AnsweredQuestion) -> str:
     return f'<dt>{escape(asked.question)}</dt><dd class="{mark}">{said}{wanted}</dd>'
 
 
-def _score(shown: list[QuestionedPicture]) -> str:
+def _score(shown: list[QuestionedImage]) -> str:
     asked = _questions(shown)
     return f"{sum(each.is_correct for each in asked)} of {len(asked)} answers are right."
 
 
-def _questions(shown: list[QuestionedPicture]) -> list[AnsweredQuestion]:
+def _questions(shown: list[QuestionedImage]) -> list[AnsweredQuestion]:
     return [asked for each in shown for asked in each.asked]
 
 

@@ -1,7 +1,7 @@
-"""What the demo shows: drawn pictures, one path from noise to picture, answered questions.
+"""What the demo shows: drawn images, one path from noise to image, answered questions.
 
 Everything is drawn and answered anew by the model at hand. Answers are compared with what is
-known: the scene a picture was rendered from, or the prompt it was drawn from.
+known: the scene an image was rendered from, or the prompt it was drawn from.
 """
 
 import time
@@ -26,7 +26,7 @@ NUM_FRAMES = 9
 
 @dataclass(frozen=True, kw_only=True)
 class PromptToShow:
-    """A prompt, and a question about its picture that the prompt itself answers."""
+    """A prompt, and a question about its image that the prompt itself answers."""
 
     prompt: str
     question: Question
@@ -60,7 +60,7 @@ PROMPTS = (
     _show("가운데에 검은 십자가", "ko", "colour", "십자가는 무슨 색인가요?", "검은색"),
 )
 PATH_PROMPT = 2
-"""Index of the prompt whose path from noise to picture is shown."""
+"""Index of the prompt whose path from noise to image is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +85,10 @@ class AnsweredQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionedPicture:
-    """A picture and everything asked about it."""
+class QuestionedImage:
+    """An image and everything asked about it."""
 
-    picture: Image.Image
+    image: Image.Image
     prompt: str | None
     """What it was drawn from; None for a rendered scene."""
     asked: list[AnsweredQuestion]
@@ -105,8 +105,8 @@ class Showcase:
     drawn: list[Image.Image]
     """With their records attached."""
     path: list[Frame]
-    about_drawings: list[QuestionedPicture]
-    about_scenes: list[QuestionedPicture]
+    about_drawings: list[QuestionedImage]
+    about_scenes: list[QuestionedImage]
     """Of compositions that training never saw."""
     seconds_drawing: float
     seconds_path: float
@@ -143,7 +143,7 @@ def run_showcase(
 def follow_path(
     jf: JanusFlow, prompt: str, *, steps: int, seed: int, num_frames: int = NUM_FRAMES
 ) -> list[Frame]:
-    """Draw one picture and keep moments of it, evenly spread, the finished picture last."""
+    """Draw one image and keep moments of it, evenly spread, the finished image last."""
     wanted = {round(i * steps / (num_frames - 1)) for i in range(num_frames - 1)}
     frames: list[Frame] = []
 
@@ -151,17 +151,17 @@ def follow_path(
         if step.index in wanted:
             frames.append(Frame(t=step.t, state=step.state[0], preview=step.preview[0]))
 
-    (picture,) = jf.generate(prompt, steps=steps, seed=seed, on_step=keep)
-    return [*frames, Frame(t=1.0, state=picture, preview=picture)]
+    (image,) = jf.generate(prompt, steps=steps, seed=seed, on_step=keep)
+    return [*frames, Frame(t=1.0, state=image, preview=image)]
 
 
-def ask_about_drawings(jf: JanusFlow, drawn: list[Image.Image]) -> list[QuestionedPicture]:
-    """Ask about each picture what its prompt answers: the model looks at its own drawing."""
-    shown = [(picture, [each.question]) for picture, each in zip(drawn, PROMPTS, strict=True)]
+def ask_about_drawings(jf: JanusFlow, drawn: list[Image.Image]) -> list[QuestionedImage]:
+    """Ask about each image what its prompt answers: the model looks at its own drawing."""
+    shown = [(image, [each.question]) for image, each in zip(drawn, PROMPTS, strict=True)]
     return list(_answered(jf, shown, prompts=[each.prompt for each in PROMPTS]))
 
 
-def ask_about_scenes(jf: JanusFlow, *, seed: int) -> list[QuestionedPicture]:
+def ask_about_scenes(jf: JanusFlow, *, seed: int) -> list[QuestionedImage]:
     """Ask about rendered scenes of held-out compositions, in both languages."""
     shown = []
     for index in range(NUM_SCENES):
@@ -169,8 +169,8 @@ def ask_about_scenes(jf: JanusFlow, *, seed: int) -> list[QuestionedPicture]:
         scene = sample_scene(rng, num_objects=1 + index % 3, split="heldout")
         questions = ask_all(scene, rng, language=LANGUAGES[index % len(LANGUAGES)])
         chosen = rng.permutation(len(questions))[:QUESTIONS_PER_SCENE]
-        picture = render(scene, size=jf.image_size)
-        shown.append((picture, [questions[i] for i in chosen.tolist()]))
+        image = render(scene, size=jf.image_size)
+        shown.append((image, [questions[i] for i in chosen.tolist()]))
     return list(_answered(jf, shown, prompts=[None] * len(shown)))
 
 
@@ -179,10 +179,10 @@ def _answered(
     shown: list[tuple[Image.Image, list[Question]]],
     *,
     prompts: list[str] | list[None],
-) -> Iterator[QuestionedPicture]:
-    for (picture, questions), prompt in zip(shown, prompts, strict=True):
+) -> Iterator[QuestionedImage]:
+    for (image, questions), prompt in zip(shown, prompts, strict=True):
         texts = [question.text for question in questions]
-        answers = jf.ask(picture, texts, max_new_tokens=MAX_ANSWER_TOKENS)
+        answers = jf.ask(image, texts, max_new_tokens=MAX_ANSWER_TOKENS)
         asked = [
             AnsweredQuestion(
                 question=question.text,
@@ -192,4 +192,4 @@ def _answered(
             )
             for question, answer in zip(questions, answers, strict=True)
         ]
-        yield QuestionedPicture(picture=picture, prompt=prompt, asked=asked)
+        yield QuestionedImage(image=image, prompt=prompt, asked=asked)

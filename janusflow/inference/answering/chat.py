@@ -15,17 +15,17 @@ from janusflow.inference.answering.decoding import (
     answer_tokens,
     read_embeds,
 )
-from janusflow.model.attention import pictures_of
+from janusflow.model.attention import number_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PromptCache
+from janusflow.model.prompt import PrefixCache
 from janusflow.processing.batches import ConversationBatch
-from janusflow.processing.images import Picture
+from janusflow.processing.images import ImageInput
 from janusflow.processing.processor import JanusFlowProcessor
 
 Message: TypeAlias = Mapping[str, Any]
 """{"role": "user", "content": text or parts}, in OpenAI's shape or the release's."""
-Pictures: TypeAlias = Picture | Sequence[Picture] | None
-PicturesPerQuestion: TypeAlias = Pictures | Sequence[Pictures]
+Images: TypeAlias = ImageInput | Sequence[ImageInput] | None
+ImagesPerQuestion: TypeAlias = Images | Sequence[Images]
 
 
 def answer_texts(
@@ -90,13 +90,13 @@ class AnswerPieces:
 
 def read_batch(
     model: JanusFlowForConditionalGeneration, batch: ConversationBatch
-) -> tuple[Float[Tensor, "b v"], PromptCache]:
+) -> tuple[Float[Tensor, "b v"], PrefixCache]:
     """Read conversations: the logits of their first tokens, and the cache to go on from."""
     return read_embeds(
         model,
         _embed(model, batch),
         batch.attention_mask.to(model.device),
-        pictures=pictures_of(batch.token_ids.to(model.device), model.config),
+        images=number_images(batch.token_ids.to(model.device), model.config),
     )
 
 
@@ -116,7 +116,7 @@ def log_likelihood(
     logits = model.logits(
         _embed(model, whole),
         attention_mask.to(model.device),
-        pictures=pictures_of(token_ids.to(model.device), model.config),
+        images=number_images(token_ids.to(model.device), model.config),
     )
     length = own.shape[1]
     # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
@@ -131,10 +131,10 @@ def _tokens(
     seeds: Sequence[int],
 ) -> Iterator[list[int | None]]:
     embeds = _embed(model, batch)
-    pictures = pictures_of(batch.token_ids.to(model.device), model.config)
+    images = number_images(batch.token_ids.to(model.device), model.config)
     attention_mask = batch.attention_mask.to(model.device)
     return answer_tokens(
-        model, embeds, attention_mask, settings=settings, seeds=seeds, pictures=pictures
+        model, embeds, attention_mask, settings=settings, seeds=seeds, images=images
     )
 
 
@@ -148,29 +148,29 @@ def _embed(
     )
 
 
-def question_message(pictures: Sequence[Picture], question: str) -> Message:
-    """A user's message: the pictures, then the question."""
-    images = [{"type": "image", "image": picture} for picture in pictures]
-    return {"role": "user", "content": [*images, {"type": "text", "text": question}]}
+def question_message(images: Sequence[ImageInput], question: str) -> Message:
+    """A user's message: the images, then the question."""
+    parts = [{"type": "image", "image": image} for image in images]
+    return {"role": "user", "content": [*parts, {"type": "text", "text": question}]}
 
 
-def as_pictures(images: PicturesPerQuestion) -> list[Any]:
-    """One picture, several or none, as a list."""
+def as_images(images: ImagesPerQuestion) -> list[Any]:
+    """One image, several or none, as a list."""
     if images is None:
         return []
-    return [images] if isinstance(images, Picture) else list(images)
+    return [images] if isinstance(images, ImageInput) else list(images)
 
 
-def pair(images: PicturesPerQuestion, questions: Sequence[str]) -> list[tuple[list[Picture], str]]:
-    """Every question with the pictures that are shown with it."""
-    if images is None or isinstance(images, Picture):
-        return [(as_pictures(images), question) for question in questions]
+def pair(images: ImagesPerQuestion, questions: Sequence[str]) -> list[tuple[list[ImageInput], str]]:
+    """Every question with the images that are shown with it."""
+    if images is None or isinstance(images, ImageInput):
+        return [(as_images(images), question) for question in questions]
     entries = list(images)
     if len(entries) != len(questions):
         raise PromptError(
-            f"{len(questions)} questions but {len(entries)} entries of pictures: give one entry a "
-            "question (a picture, a list of them, or None), or one picture for all."
+            f"{len(questions)} questions but {len(entries)} entries of images: give one entry a "
+            "question (an image, a list of them, or None), or one image for all."
         )
     return [
-        (as_pictures(entry), question) for entry, question in zip(entries, questions, strict=True)
+        (as_images(entry), question) for entry, question in zip(entries, questions, strict=True)
     ]

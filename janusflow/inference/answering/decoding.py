@@ -1,6 +1,6 @@
 """Answer: embedded conversations to tokens, one at a time, and tokens to text as they come.
 
-Knows the model and its key-value cache, neither the tokenizer's files nor pictures: embeddings
+Knows the model and its key-value cache, neither the tokenizer's files nor images: embeddings
 come in, token ids go out. An answer depends on its conversation and its seed only, never on those
 answered beside it.
 """
@@ -16,7 +16,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.model.attention import llm_mask
 from janusflow.model.cache import growing_cache
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PromptCache
+from janusflow.model.prompt import PrefixCache
 
 REPLACEMENT = "�"
 """What decoding gives for bytes that are no whole character yet."""
@@ -53,21 +53,21 @@ def answer_tokens(
     *,
     settings: AnsweringSettings,
     seeds: Sequence[int],
-    pictures: Int[Tensor, "b t"] | None = None,
+    images: Int[Tensor, "b t"] | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield one token for every conversation, None once it has ended, until all have.
 
     Args:
         model: reads every position once; earlier ones come from its key-value cache.
-        embeds: left-padded conversations, pictures already in place.
+        embeds: left-padded conversations, images already in place.
         attention_mask: 0 on padding.
         settings: how tokens are chosen.
         seeds: one a conversation; only temperatures above 0 make use of it.
-        pictures: `pictures_of` the tokens, whose positions see ahead.
+        images: `number_images` the tokens, whose positions see ahead.
     """
     ends = end_ids(model.config.eos_token_id)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    logits, context = read_embeds(model, embeds, attention_mask, pictures=pictures)
+    logits, context = read_embeds(model, embeds, attention_mask, images=images)
     has_ended, tokens = [False] * len(embeds), []
     for number in range(settings.max_new_tokens):
         if number:
@@ -85,47 +85,47 @@ def read_embeds(
     embeds: Float[Tensor, "b t d"],
     attention_mask: Int[Tensor, "b t"],
     *,
-    pictures: Int[Tensor, "b t"] | None = None,
-) -> tuple[Float[Tensor, "b v"], PromptCache]:
+    images: Int[Tensor, "b t"] | None = None,
+) -> tuple[Float[Tensor, "b v"], PrefixCache]:
     """Read conversations: the logits of their next tokens, and the cache to go on from."""
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    context = PromptCache(
+    context = PrefixCache(
         cache=growing_cache(model.config.llm_config),
         attention_mask=attention_mask,
         next_position=positions[:, -1] + 1,
     )
-    return _next_logits(model, embeds, context, positions, pictures), context
+    return _next_logits(model, embeds, context, positions, images), context
 
 
 @torch.no_grad()
 def read_tokens(
-    model: JanusFlowForConditionalGeneration, tokens: list[int], context: PromptCache
-) -> tuple[Float[Tensor, "b v"], PromptCache]:
+    model: JanusFlowForConditionalGeneration, tokens: list[int], context: PrefixCache
+) -> tuple[Float[Tensor, "b v"], PrefixCache]:
     """Read one more token of every conversation; the context's own cache grows by it."""
     token_ids = torch.tensor(tokens, device=context.attention_mask.device)[:, None]
     embeds = model.llm.get_input_embeddings()(token_ids)
     own = context.attention_mask.new_ones(len(tokens), 1)
-    grown = PromptCache(
+    grown = PrefixCache(
         cache=context.cache,
         attention_mask=torch.cat([context.attention_mask, own], dim=1),
         next_position=context.next_position + 1,
     )
-    # No pictures: they are read, and answers are causal.
+    # No images: they are read, and answers are causal.
     return _next_logits(model, embeds, grown, context.next_position[:, None], None), grown
 
 
 def _next_logits(
     model: JanusFlowForConditionalGeneration,
     embeds: Float[Tensor, "b q d"],
-    context: PromptCache,
+    context: PrefixCache,
     positions: Int[Tensor, "b q"],
-    pictures: Int[Tensor, "b t"] | None,
+    images: Int[Tensor, "b t"] | None,
 ) -> Float[Tensor, "b v"]:
     # An answer grows with every token, so a compiled model would be compiled over and over.
     with torch.compiler.set_stance("force_eager"):
         return model.llm(
             inputs_embeds=embeds,
-            attention_mask=llm_mask(context.attention_mask, pictures, embeds),
+            attention_mask=llm_mask(context.attention_mask, images, embeds),
             position_ids=positions,
             cache=context.cache,
             use_cache=True,

@@ -1,4 +1,4 @@
-"""Pictures under way: each with its own time, solver, guidance and prompt, all in one forward.
+"""Images under way: each with its own time, solver, guidance and prompt, all in one forward.
 
 Knows nothing of threads: one thread admits requests and makes steps.
 """
@@ -12,42 +12,42 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.config.guidance import UNGUIDED, schedule_of
-from janusflow.flow import Evaluation, Foretelling, StepInfo, guided
+from janusflow.flow import StepInfo, VelocityExtrapolation, VelocityQuery, guided
 from janusflow.inference.batching.requests import Handle, failing
-from janusflow.inference.batching.text_batcher import AnsweringLane, QuestionRequest
-from janusflow.inference.drawing.batches import Drawer, OnStep, Order, PictureJob
+from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
+from janusflow.inference.drawing.batches import BatchSampler, GenerationRequest, ImageJob, OnStep
 from janusflow.inference.drawing.latents import decode_latents
 from janusflow.inference.drawing.planning import HOW, conversation, usable
 from janusflow.inference.drawing.sampling import drawing
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PromptCache, join
+from janusflow.model.prompt import PrefixCache, join
 
 PLAN_TOKENS_PER_STEP = 8
-"""Tokens of every plan under way between two evaluations of the pictures."""
+"""Tokens of every plan under way between two evaluations of the images."""
 
 
 @dataclass(kw_only=True)
 class DrawingRequest:
     """An order, and how much of it is done."""
 
-    order: Order
+    order: GenerationRequest
     on_step: OnStep | None = None
     handle: Handle[list[Image.Image]] = field(default_factory=Handle)
     plans: list[Handle[str]] | None = None
     """For every job, once they are asked for; none if prompts are drawn as they are."""
-    drawer: Drawer | None = None
+    drawer: BatchSampler | None = None
     """There once the prompts are read."""
     num_started: int = 0
-    pictures: dict[int, Image.Image] = field(default_factory=dict)
+    images: dict[int, Image.Image] = field(default_factory=dict)
     """Finished ones, by their place in the order."""
 
     def __post_init__(self) -> None:
-        self.jobs: list[PictureJob] = self.order.jobs
+        self.jobs: list[ImageJob] = self.order.jobs
         """With plans, once they are made."""
 
     def plan_questions(self, jf: JanusFlow) -> list[QuestionRequest]:
-        """Questions whose answers are drawn instead of the prompts, with each picture's seed."""
+        """Questions whose answers are drawn instead of the prompts, with each image's seed."""
         if not jf.wants_plans(self.order):
             return []
         return [
@@ -64,10 +64,10 @@ class DrawingRequest:
             ]
 
 
-class Flight:
-    """One picture between noise and data: a solver that waits for a velocity."""
+class RunningImage:
+    """One image between noise and data: a solver that waits for a velocity."""
 
-    def __init__(self, request: DrawingRequest, drawer: Drawer, *, index: int) -> None:
+    def __init__(self, request: DrawingRequest, drawer: BatchSampler, *, index: int) -> None:
         job = request.jobs[index]
         self.request = request
         self.index = index
@@ -88,7 +88,7 @@ class Flight:
             on_step=self._made_step,
         )
         reuse = drawer.settings.reuse
-        self._foretelling = Foretelling(threshold=reuse) if reuse > 0.0 else None
+        self._extrapolation = VelocityExtrapolation(threshold=reuse) if reuse > 0.0 else None
         self._want(next(self._solver))
 
     @property
@@ -96,7 +96,7 @@ class Flight:
         """Rows of the evaluation that is wanted."""
         return len(self.prompt.attention_mask)
 
-    def _want(self, evaluation: Evaluation) -> None:
+    def _want(self, evaluation: VelocityQuery) -> None:
         """Keep what is wanted next, its guidance, and what its rows read: two where guided."""
         self.evaluation = evaluation
         weight = self._schedule.constant
@@ -110,20 +110,20 @@ class Flight:
         if self.num_rows > 1:
             rescale = self.settings.guidance_rescale
             velocity = guided(velocity, scale=self.weight, rescale=rescale)
-        if self._foretelling is not None:
-            self._foretelling.learn(float(self.evaluation.t[0]), velocity)
+        if self._extrapolation is not None:
+            self._extrapolation.learn(float(self.evaluation.t[0]), velocity)
         try:
             self._want(self._walk_on(velocity))
         except StopIteration as end:
             self.latent = end.value
 
-    def _walk_on(self, velocity: Float[Tensor, "1 c y x"]) -> Evaluation:
+    def _walk_on(self, velocity: Float[Tensor, "1 c y x"]) -> VelocityQuery:
         """Make steps until a velocity is wanted that is not foretold."""
         evaluation = self._solver.send(velocity)
-        if self._foretelling is None:
+        if self._extrapolation is None:
             return evaluation
-        foretold = self._foretelling.skip(float(evaluation.t[0]))
-        return evaluation if foretold is None else self._walk_on(foretold)
+        extrapolated = self._extrapolation.skip(float(evaluation.t[0]))
+        return evaluation if extrapolated is None else self._walk_on(extrapolated)
 
     def _made_step(self, info: StepInfo) -> None:
         self.t = info.t
@@ -131,15 +131,15 @@ class Flight:
             self._tell(info)
 
 
-class SharedForward:
+class BatchedVelocity:
     """Evaluates the velocities of many flights at once, each at its own time."""
 
     def __init__(self, model: JanusFlowForConditionalGeneration) -> None:
         self.model = model
-        self._read: list[PromptCache] = []
-        self._prompts: PromptCache | None = None
+        self._read: list[PrefixCache] = []
+        self._prompts: PrefixCache | None = None
 
-    def velocities(self, flights: list[Flight]) -> list[Float[Tensor, "rows c y x"]]:
+    def velocities(self, flights: list[RunningImage]) -> list[Float[Tensor, "rows c y x"]]:
         """One entry a flight. Prompts are joined anew only where others are read than before."""
         read = [flight.prompt for flight in flights]
         if self._prompts is None or [*map(id, read)] != [*map(id, self._read)]:
@@ -155,23 +155,23 @@ class SharedForward:
         self._read, self._prompts = [], None
 
 
-class DrawingLane:
-    """Drawing requests, first come, first served: waiting ones and pictures in flight."""
+class ImageBatcher:
+    """Drawing requests, first come, first served: waiting ones and images in flight."""
 
-    def __init__(self, jf: JanusFlow, *, max_pictures: int) -> None:
+    def __init__(self, jf: JanusFlow, *, max_images: int) -> None:
         self.jf = jf
-        self.max_pictures = max_pictures
+        self.max_images = max_images
         self.waiting: deque[DrawingRequest] = deque()
-        """Requests that have pictures not yet in flight."""
-        self.flights: list[Flight] = []
-        self._planning = AnsweringLane(
-            jf, max_questions=max_pictures, tokens_per_step=PLAN_TOKENS_PER_STEP
+        """Requests that have images not yet in flight."""
+        self.flights: list[RunningImage] = []
+        self._planning = TextBatcher(
+            jf, max_questions=max_images, tokens_per_step=PLAN_TOKENS_PER_STEP
         )
-        self._forward = SharedForward(jf.model)
+        self._forward = BatchedVelocity(jf.model)
 
     @property
     def handles(self) -> list[Handle[list[Image.Image]]]:
-        """Of all requests, repeated for those with several pictures in flight."""
+        """Of all requests, repeated for those with several images in flight."""
         return [r.handle for r in self.waiting] + [f.request.handle for f in self.flights]
 
     def step(self) -> None:
@@ -206,7 +206,7 @@ class DrawingLane:
         self._planning.step()
 
     def _admit(self) -> None:
-        while self.waiting and len(self.flights) < self.max_pictures:
+        while self.waiting and len(self.flights) < self.max_images:
             request = self.waiting[0]
             if not all(plan.is_done for plan in request.plans or ()):
                 return  # Nobody overtakes.
@@ -216,30 +216,32 @@ class DrawingLane:
                     request.drawer = self.jf.drawer(
                         request.order, request.jobs, on_step=request.on_step
                     )
-                self.flights.append(Flight(request, request.drawer, index=request.num_started))
+                self.flights.append(
+                    RunningImage(request, request.drawer, index=request.num_started)
+                )
                 request.num_started += 1
             if request.handle.is_done or request.num_started == len(request.jobs):
                 self.waiting.popleft()
 
-    def _land(self, landed: list[Flight]) -> None:
-        """Decode the pictures that are done, all in one go, and deliver whole orders."""
+    def _land(self, landed: list[RunningImage]) -> None:
+        """Decode the images that are done, all in one go, and deliver whole orders."""
         if not landed:
             return
         self.flights = [flight for flight in self.flights if flight.latent is None]
         with failing(*(flight.request.handle for flight in landed)):
             latents = torch.cat([flight.latent for flight in landed if flight.latent is not None])
-            pictures = decode_latents(self.jf.vae, latents.to(self.jf.vae.device))
-            for flight, picture in zip(landed, pictures, strict=True):
-                flight.request.pictures[flight.index] = picture
+            images = decode_latents(self.jf.vae, latents.to(self.jf.vae.device))
+            for flight, image in zip(landed, images, strict=True):
+                flight.request.images[flight.index] = image
                 self._deliver(flight.request)
 
     def _deliver(self, request: DrawingRequest) -> None:
-        if len(request.pictures) == len(request.jobs):
-            pictures = [request.pictures[index] for index in range(len(request.jobs))]
-            request.handle.finish(self.jf.finished(request.order, request.jobs, pictures))
+        if len(request.images) == len(request.jobs):
+            images = [request.images[index] for index in range(len(request.jobs))]
+            request.handle.finish(self.jf.finished(request.order, request.jobs, images))
 
     def _tell_progress(self) -> None:
-        """The mean time of a request's pictures: 1 for finished ones, 0 for waiting ones."""
+        """The mean time of a request's images: 1 for finished ones, 0 for waiting ones."""
         for request in {id(f.request): f.request for f in self.flights}.values():
             times = [flight.t for flight in self.flights if flight.request is request]
-            request.handle.progress = (len(request.pictures) + sum(times)) / len(request.jobs)
+            request.handle.progress = (len(request.images) + sum(times)) / len(request.jobs)

@@ -15,7 +15,7 @@ class Handle(Generic[Result]):
         self.future: Future[Result] = Future()
         """For `asyncio.wrap_future` and callbacks. It counts as pending until it is done."""
         self.progress = 0.0
-        """From 0 to 1: how far the pictures are on their paths, or an answer to its longest."""
+        """From 0 to 1: how far the images are on their paths, or an answer to its longest."""
 
     @property
     def is_done(self) -> bool:

@@ -1,4 +1,4 @@
-"""Many requests at once: pictures at different steps share one forward, and so do answers.
+"""Many requests at once: images at different steps share one forward, and so do answers.
 
 A request is taken at the next step, not when others are done, and gets what it would get alone.
 `step` runs in one thread, which alone touches the model; everything else may be called from any.
@@ -15,11 +15,11 @@ from janusflow.config.errors import BusyError, ConfigError
 from janusflow.config.upscaling import NONE
 from janusflow.inference.answering.chat import Message
 from janusflow.inference.answering.decoding import AnsweringSettings
-from janusflow.inference.batching.image_batcher import DrawingLane, DrawingRequest
+from janusflow.inference.batching.image_batcher import DrawingRequest, ImageBatcher
 from janusflow.inference.batching.requests import Handle
-from janusflow.inference.batching.text_batcher import AnsweringLane, QuestionRequest
-from janusflow.inference.drawing.batches import DEFAULT_BATCH_SIZE, OnStep, Order
-from janusflow.inference.drawing.sampling import DrawingSettings, Original
+from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
+from janusflow.inference.drawing.batches import DEFAULT_BATCH_SIZE, GenerationRequest, OnStep
+from janusflow.inference.drawing.sampling import DrawingSettings, InitImage
 from janusflow.inference.pipeline import JanusFlow, chosen
 
 IDLE_SECONDS = 0.1
@@ -31,23 +31,23 @@ class StepScheduler:
 
     Args:
         jf: nothing else may use it meanwhile.
-        max_pictures: pictures in one forward; guidance doubles their rows.
+        max_images: images in one forward; guidance doubles their rows.
         max_questions: answers that grow side by side.
         max_waiting: requests that wait before more are refused; None refuses none.
-        tokens_per_step: tokens of every answer between two evaluations of the pictures.
+        tokens_per_step: tokens of every answer between two evaluations of the images.
     """
 
     def __init__(
         self,
         jf: JanusFlow,
         *,
-        max_pictures: int = DEFAULT_BATCH_SIZE,
+        max_images: int = DEFAULT_BATCH_SIZE,
         max_questions: int = DEFAULT_BATCH_SIZE,
         max_waiting: int | None = None,
         tokens_per_step: int = 1,
     ) -> None:
         limits = {
-            "max_pictures": max_pictures,
+            "max_images": max_images,
             "max_questions": max_questions,
             "max_waiting": max_waiting,
             "tokens_per_step": tokens_per_step,
@@ -56,8 +56,8 @@ class StepScheduler:
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}: at least 1 is needed.")
         self.max_waiting = max_waiting
-        self._drawing = DrawingLane(jf, max_pictures=max_pictures)
-        self._answering = AnsweringLane(
+        self._drawing = ImageBatcher(jf, max_images=max_images)
+        self._answering = TextBatcher(
             jf, max_questions=max_questions, tokens_per_step=tokens_per_step
         )
         self._lock = threading.Lock()
@@ -77,31 +77,31 @@ class StepScheduler:
         num_images: int = 1,
         seed: int | None = None,
         settings: DrawingSettings | None = None,
-        original: Original | None = None,
+        original: InitImage | None = None,
         on_step: OnStep | None = None,
     ) -> Handle[list[Image.Image]]:
-        """Ask for pictures; the arguments are those of `JanusFlow.generate`.
+        """Ask for images; the arguments are those of `JanusFlow.generate`.
 
         Args:
             prompt: one or several.
             negative_prompt: what the unconditional branch reads, instead of nothing.
             num_images: per prompt.
-            seed: picture i is drawn from noise seed + i; None is random.
+            seed: image i is drawn from noise seed + i; None is random.
             settings: steps, guidance, solver and so on; None is the paper's.
             original: from `prepare_original`.
-            on_step: called by the stepping thread after every step of every picture; be quick.
+            on_step: called by the stepping thread after every step of every image; be quick.
 
         Raises:
             BusyError: `max_waiting` requests wait already.
-            ConfigError: pictures are to be made larger.
+            ConfigError: images are to be made larger.
         """
         settings = settings or DrawingSettings()
         if settings.upscale != NONE:
             raise ConfigError(
                 f"upscale={settings.upscale}: a scheduler would let all others wait for it. Use "
-                f"upscale={NONE} and make the picture larger afterwards, or JanusFlow.generate."
+                f"upscale={NONE} and make the image larger afterwards, or JanusFlow.generate."
             )
-        order = Order(
+        order = GenerationRequest(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
             negative_prompt=negative_prompt,
             num_images=num_images,
@@ -125,7 +125,7 @@ class StepScheduler:
         """Ask for the next turn of a conversation; the arguments are those of `JanusFlow.stream`.
 
         Args:
-            messages: any number of turns and pictures, the last one the user's.
+            messages: any number of turns and images, the last one the user's.
             settings: how tokens are chosen, and how many.
             seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
@@ -146,7 +146,7 @@ class StepScheduler:
 
     @torch.no_grad()
     def step(self) -> bool:
-        """Evaluate all pictures in flight once and go on with all answers; False when idle.
+        """Evaluate all images in flight once and go on with all answers; False when idle.
 
         What goes wrong is raised by the `result` of the requests it concerns, never here.
         """

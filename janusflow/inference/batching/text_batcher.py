@@ -20,7 +20,7 @@ from janusflow.inference.answering.decoding import (
 )
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.model.prompt import PromptCache, join
+from janusflow.model.prompt import PrefixCache, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Answer:
             self.request.on_piece(piece)
 
 
-class AnsweringLane:
+class TextBatcher:
     """Questions, first come, first served: waiting ones and answers under way."""
 
     def __init__(self, jf: JanusFlow, *, max_questions: int, tokens_per_step: int) -> None:
@@ -73,7 +73,7 @@ class AnsweringLane:
         self.tokens_per_step = tokens_per_step
         self.waiting: deque[QuestionRequest] = deque()
         self.answers: list[Answer] = []
-        self._context: PromptCache | None = None
+        self._context: PrefixCache | None = None
         """What the answers' conversations are so far, a row each; their last tokens are not in."""
 
     @property

@@ -1,4 +1,4 @@
-"""Many pictures: split into batches, each picture with its own noise, each decoded once."""
+"""Many images: split into batches, each image with its own noise, each decoded once."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,22 +20,22 @@ from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.sampling import (
     ADAPTIVE,
     DrawingSettings,
-    Original,
-    ReadPrompts,
+    InitImage,
+    PromptEncoding,
     draw_latents,
     times_from,
-    velocity_of_pictures,
+    velocity_of_images,
 )
 from janusflow.inference.drawing.seeds import of_candidates
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 DEFAULT_BATCH_SIZE = 8
-"""Pictures drawn side by side unless told otherwise; guidance doubles it inside."""
+"""Images drawn side by side unless told otherwise; guidance doubles it inside."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureJob:
-    """One picture to draw: a candidate for one of the order's, mostly the only one."""
+class ImageJob:
+    """One image to draw: a candidate for one of the order's, mostly the only one."""
 
     prompt: str
     seed: int
@@ -49,8 +49,8 @@ class PictureJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """All pictures of one call, and what they have in common."""
+class GenerationRequest:
+    """All images of one call, and what they have in common."""
 
     prompts: tuple[str, ...]
     negative_prompt: str | None
@@ -58,7 +58,7 @@ class Order:
     """Per prompt."""
     first_seed: int
     settings: DrawingSettings
-    original: Original | None
+    original: InitImage | None
 
     def __post_init__(self) -> None:
         if not self.prompts or self.num_images < 1:
@@ -70,24 +70,24 @@ class Order:
         if is_own and self.num_images * self.settings.best_of > 1:
             raise ConfigError(
                 f"invert with num_images={self.num_images}, best_of={self.settings.best_of}: a "
-                "picture has one noise of its own, so all would be the same. Use 1 of each."
+                "image has one noise of its own, so all would be the same. Use 1 of each."
             )
 
     @cached_property
-    def jobs(self) -> list[PictureJob]:
-        """Prompt by prompt, candidates of one picture one after the other.
+    def jobs(self) -> list[ImageJob]:
+        """Prompt by prompt, candidates of one image one after the other.
 
-        Picture i has the i-th seed.
+        Image i has the i-th seed.
         """
         asked = [prompt for prompt in self.prompts for _ in range(self.num_images)]
         return [
-            PictureJob(prompt=prompt, seed=seed)
+            ImageJob(prompt=prompt, seed=seed)
             for i, prompt in enumerate(asked)
             for seed in of_candidates(self.first_seed + i, self.settings.best_of)
         ]
 
-    def record(self, job: PictureJob, *, model: str) -> DrawingRecord:
-        """All that is needed to draw a job's picture again with the model of this name."""
+    def record(self, job: ImageJob, *, model: str) -> DrawingRecord:
+        """All that is needed to draw a job's image again with the model of this name."""
         settings, original = self.settings, self.original
         return DrawingRecord(
             prompt=job.prompt,
@@ -110,7 +110,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingStep:
-    """What `on_step` is told after every step; pictures are decoded when first looked at."""
+    """What `on_step` is told after every step; images are decoded when first looked at."""
 
     index: int
     """Steps this batch made before this one."""
@@ -118,44 +118,44 @@ class DrawingStep:
     """Steps this batch makes in all; None where the solver chooses."""
     t: float
     """Where on the path the step started: 0 is noise."""
-    first_picture: int
-    """Which of the call's pictures, candidates counted, the first of this batch is."""
+    first_image: int
+    """Which of the call's images, candidates counted, the first of this batch is."""
     info: StepInfo = field(repr=False)
     vae: AutoencoderKL = field(repr=False)
 
     @cached_property
     def preview(self) -> list[Image.Image]:
-        """The pictures this batch would end as if it went straight on from here."""
+        """The images this batch would end as if it went straight on from here."""
         return decode_latents(self.vae, self.info.predicted_data.float())
 
     @cached_property
     def state(self) -> list[Image.Image]:
-        """The points on the path themselves: noise at first, pictures in the end."""
+        """The points on the path themselves: noise at first, images in the end."""
         return decode_latents(self.vae, self.info.x_t.float())
 
 
 OnStep = Callable[[DrawingStep], None]
-OnPicture = Callable[[int, Image.Image], None]
-"""Told the place of a finished picture among the call's, and the picture."""
+OnImage = Callable[[int, Image.Image], None]
+"""Told the place of a finished image among the call's, and the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawer:
+class BatchSampler:
     """Draws jobs whose texts are read already."""
 
     model: JanusFlowForConditionalGeneration
     vae: AutoencoderKL
     texts: Sequence[str]
-    prompts: ReadPrompts
+    prompts: PromptEncoding
     """One a text."""
     settings: DrawingSettings
-    original: Original | None = None
+    original: InitImage | None = None
     on_step: OnStep | None = None
 
-    def draw(self, jobs: Sequence[PictureJob], *, first_picture: int) -> list[Image.Image]:
-        """Draw the jobs side by side; no picture depends on those beside it."""
+    def draw(self, jobs: Sequence[ImageJob], *, first_image: int) -> list[Image.Image]:
+        """Draw the jobs side by side; no image depends on those beside it."""
         latents = draw_latents(
-            velocity_of_pictures(
+            velocity_of_images(
                 self.model,
                 self.prompts,
                 [self.row(job) for job in jobs],
@@ -164,25 +164,25 @@ class Drawer:
             self.noise(jobs),
             settings=self.settings,
             original=self.original,
-            on_step=self.teller(first_picture),
+            on_step=self.teller(first_image),
         )
         return decode_latents(self.vae, latents.to(self.vae.device))
 
-    def has_read(self, jobs: Sequence[PictureJob]) -> bool:
+    def has_read(self, jobs: Sequence[ImageJob]) -> bool:
         """Whether it can draw these."""
         return {job.read for job in jobs} <= set(self.texts)
 
-    def row(self, job: PictureJob) -> int:
+    def row(self, job: ImageJob) -> int:
         """Where among the prompts the job's text is."""
         return self.texts.index(job.read)
 
-    def noise(self, jobs: Sequence[PictureJob]) -> Float[Tensor, "b c y x"]:
+    def noise(self, jobs: Sequence[ImageJob]) -> Float[Tensor, "b c y x"]:
         """The noise that the jobs' seeds stand for."""
         flow = self.model.config.flow
         shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
         return sample_noise(shape, seeds=[job.seed for job in jobs], device=self.model.device)
 
-    def teller(self, first_picture: int) -> Callable[[StepInfo], None] | None:
+    def teller(self, first_image: int) -> Callable[[StepInfo], None] | None:
         """What tells `on_step` of the steps of a batch; None where nobody listens."""
         if self.on_step is None:
             return None
@@ -194,7 +194,7 @@ class Drawer:
                     index=info.index,
                     steps=steps,
                     t=info.t,
-                    first_picture=first_picture,
+                    first_image=first_image,
                     info=info,
                     vae=self.vae,
                 )
@@ -204,14 +204,14 @@ class Drawer:
 
 
 def batch_size_for(settings: DrawingSettings, wanted: int | None) -> int:
-    """How many pictures are drawn side by side."""
+    """How many images are drawn side by side."""
     if wanted is not None and wanted < 1:
-        raise ConfigError(f"batch_size={wanted}: draw at least 1 picture at a time.")
-    # dopri5 chooses its steps on the worst of a batch, so a picture would depend on the others.
+        raise ConfigError(f"batch_size={wanted}: draw at least 1 image at a time.")
+    # dopri5 chooses its steps on the worst of a batch, so an image would depend on the others.
     return 1 if settings.solver == ADAPTIVE else wanted or DEFAULT_BATCH_SIZE
 
 
-def steps_of(settings: DrawingSettings, original: Original | None) -> int | None:
+def steps_of(settings: DrawingSettings, original: InitImage | None) -> int | None:
     """Steps that a batch makes, None where the solver chooses."""
     if settings.solver == ADAPTIVE:
         return None
@@ -221,7 +221,7 @@ def steps_of(settings: DrawingSettings, original: Original | None) -> int | None
 
 @contextmanager
 def step_bar(
-    order: Order, *, batch_size: int, on_step: OnStep | None, show: bool
+    order: GenerationRequest, *, batch_size: int, on_step: OnStep | None, show: bool
 ) -> Iterator[OnStep]:
     """A bar on stderr that counts the steps of all batches; gives what is to be told of them."""
     num_steps = steps_of(order.settings, order.original)
@@ -238,11 +238,11 @@ def step_bar(
         yield advance
 
 
-def collected(pictures: Iterable[Image.Image], on_picture: OnPicture | None) -> list[Image.Image]:
-    """All pictures; each is told of as it comes."""
+def collected(images: Iterable[Image.Image], on_image: OnImage | None) -> list[Image.Image]:
+    """All images; each is told of as it comes."""
     found: list[Image.Image] = []
-    for index, picture in enumerate(pictures):
-        found.append(picture)
-        if on_picture is not None:
-            on_picture(index, picture)
+    for index, image in enumerate(images):
+        found.append(image)
+        if on_image is not None:
+            on_image(index, image)
     return found

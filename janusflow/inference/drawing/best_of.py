@@ -11,7 +11,7 @@ from janusflow.mini.wordings import WORDINGS
 from janusflow.mini.words import LANGUAGES
 
 Scorer: TypeAlias = Callable[[Image.Image, str], float]
-"""From a picture and its prompt to how well it shows the prompt: more is better."""
+"""From an image and its prompt to how well it shows the prompt: more is better."""
 MAX_DESCRIPTION_TOKENS = 96
 
 
@@ -20,7 +20,7 @@ class Answerer(Protocol):
     """The part of `janusflow.JanusFlow` that judges."""
 
     def ask(self, images: Image.Image, question: str, *, max_new_tokens: int) -> str | list[str]:
-        """Answer a question about a picture."""
+        """Answer a question about an image."""
         ...
 
     def log_likelihood(self, images: Image.Image, question: str, answer: str) -> float:
@@ -29,26 +29,26 @@ class Answerer(Protocol):
 
 
 def own_judgement(jf: Answerer) -> Scorer:
-    """Score by what the model says of a picture: the chance of a yes, and 1 for the right objects.
+    """Score by what the model says of an image: the chance of a yes, and 1 for the right objects.
 
-    The objects count where a prompt names coloured shapes: `mini` describes its pictures more
+    The objects count where a prompt names coloured shapes: `mini` describes its images more
     reliably than it says yes or no (docs/drawing.md has numbers). Scores of different prompts
     cannot be compared.
     """
-    return lambda picture, prompt: (
-        names_the_same(jf, picture, prompt) + chance_of_yes(jf, picture, prompt)
+    return lambda image, prompt: (
+        names_the_same(jf, image, prompt) + chance_of_yes(jf, image, prompt)
     )
 
 
-def chance_of_yes(jf: Answerer, picture: Image.Image, prompt: str) -> float:
-    """How likely yes is, of yes and no, when asked whether the picture shows the prompt."""
+def chance_of_yes(jf: Answerer, image: Image.Image, prompt: str) -> float:
+    """How likely yes is, of yes and no, when asked whether the image shows the prompt."""
     question = f"Does the picture show {prompt.strip().rstrip('.?!')}?"
-    yes, no = (jf.log_likelihood(picture, question, answer) for answer in ("yes", "no"))
+    yes, no = (jf.log_likelihood(image, question, answer) for answer in ("yes", "no"))
     return 1 / (1 + math.exp(min(no - yes, 700)))  # exp of more overflows
 
 
-def names_the_same(jf: Answerer, picture: Image.Image, prompt: str) -> bool:
-    """Whether a description of the picture names the coloured shapes of the prompt and no others.
+def names_the_same(jf: Answerer, image: Image.Image, prompt: str) -> bool:
+    """Whether a description of the image names the coloured shapes of the prompt and no others.
 
     False, and nothing is asked, if the prompt names none.
     """
@@ -56,13 +56,13 @@ def names_the_same(jf: Answerer, picture: Image.Image, prompt: str) -> bool:
         wanted = named_objects(prompt, language=language)
         if wanted:
             question = WORDINGS[language]["description"][0]
-            told = jf.ask(picture, question, max_new_tokens=MAX_DESCRIPTION_TOKENS)
+            told = jf.ask(image, question, max_new_tokens=MAX_DESCRIPTION_TOKENS)
             return named_objects(str(told), language=language) == wanted
     return False
 
 
 def best(candidates: Sequence[Image.Image], prompt: str, scorer: Scorer) -> Image.Image:
-    """Of one picture's candidates the best, the first of those that score alike.
+    """Of one image's candidates the best, the first of those that score alike.
 
     The scorer is asked once about every candidate, and not at all about a lone one.
     """

@@ -1,4 +1,4 @@
-"""Pictures on the way from one drawing to another: between seeds, between prompts, or both.
+"""Images on the way from one drawing to another: between seeds, between prompts, or both.
 
 Seeds: noises are walked along their arc (flow/interpolation.py). Prompts: their velocities are
 mixed at every step. What the LLM makes of two prompts has no common shape, for they differ in
@@ -34,16 +34,16 @@ def interpolate(
     settings: DrawingSettings | None = None,
     batch_size: int | None = None,
 ) -> list[Image.Image]:
-    """Draw `frames` pictures, the first of the first prompt and seed, the last of the last.
+    """Draw `frames` images, the first of the first prompt and seed, the last of the last.
 
     Args:
         jf: the model.
         prompts: planned as `jf.generate` plans them, with each end's seed; where both ends read the
             same, that halves the work.
-        seeds: twice the same, and all pictures begin with one noise.
+        seeds: twice the same, and all images begin with one noise.
         frames: evenly spread, both ends included.
         settings: None is the defaults.
-        batch_size: pictures drawn side by side.
+        batch_size: images drawn side by side.
 
     Raises:
         ConfigError: both ends are the same, fewer than two frames, or settings of several drawings.
@@ -55,7 +55,7 @@ def interpolate(
     texts = list(dict.fromkeys(_planned(jf, prompts, seeds, settings)))
     read = read_texts(jf.model, jf.processor, texts, is_guided=settings.is_guided)
     ends = sample_noise(shape, seeds=list(seeds), device=device)
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     for shares in torch.linspace(0, 1, frames).split(batch_size_for(settings, batch_size)):
         rows = [row for row in range(len(texts)) for _ in shares]
         velocity = guided_velocity(
@@ -68,8 +68,8 @@ def interpolate(
             velocity = with_mixture(velocity, share=shares)
         noise = torch.stack([spherical(ends[0], ends[1], share) for share in shares.tolist()])
         latents = draw_latents(velocity, noise, settings=settings)
-        pictures += decode_latents(jf.vae, latents.to(jf.vae.device))
-    return pictures
+        images += decode_latents(jf.vae, latents.to(jf.vae.device))
+    return images
 
 
 def _planned(
@@ -94,6 +94,6 @@ def _check(
     if settings.best_of > 1 or settings.reuse > 0.0 or is_upscaled:
         raise ConfigError(
             f"interpolating with best_of={settings.best_of}, reuse={settings.reuse}, "
-            f"upscale={settings.upscale}: of pictures on one way none is chosen, every velocity is "
+            f"upscale={settings.upscale}: of images on one way none is chosen, every velocity is "
             "evaluated, and they keep their size. Leave them out."
         )

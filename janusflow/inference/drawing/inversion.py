@@ -1,6 +1,6 @@
-"""Find the noise that a picture would have been drawn from, to draw it again under other words.
+"""Find the noise that an image would have been drawn from, to draw it again under other words.
 
-The ODE is followed backwards from the encoded picture, without guidance, which would make the way
+The ODE is followed backwards from the encoded image, without guidance, which would make the way
 back another one; then forwards as always. What the new prompt does not change tends to stay.
 """
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from janusflow.config.errors import ConfigError
 from janusflow.flow import VelocityFn, solve, solve_adaptive
-from janusflow.flow.reversal import backwards, mirrored
+from janusflow.flow.reversal import reverse_times, reverse_velocity
 from janusflow.inference.drawing.sampling import (
     ADAPTIVE,
     DrawingSettings,
-    Original,
+    InitImage,
+    encode_prompts,
     guided_velocity,
-    read_prompts,
     times_from,
 )
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -26,18 +26,18 @@ from janusflow.model.prompt import Prompt
 
 
 def inverted(
-    original: Original,
+    original: InitImage,
     model: JanusFlowForConditionalGeneration,
     prompt: Prompt,
     *,
     settings: DrawingSettings,
-) -> Original:
+) -> InitImage:
     """The original, to be drawn from its own noise instead of from a seed's.
 
     Args:
         original: of strength 1 all the way to noise, else as far as it will be walked again.
         model: says where the flow goes.
-        prompt: one row, what the picture shows.
+        prompt: one row, what the image shows.
         settings: solver and times; the guidance is not used.
 
     Raises:
@@ -48,16 +48,14 @@ def inverted(
             f"invert with numerics={settings.numerics}: its rounding finds no way back. Use "
             "numerics=accurate."
         )
-    read = read_prompts(model, prompt, negative=None, is_guided=False)
+    read = encode_prompts(model, prompt, negative=None, is_guided=False)
     velocity = guided_velocity(model, read.cache, guidance=1.0)
     start = 1.0 - original.strength
-    return replace(
-        original, own=way_back(velocity, original.latent, start=start, settings=settings)
-    )
+    return replace(original, own=invert(velocity, original.latent, start=start, settings=settings))
 
 
 @torch.no_grad()
-def way_back(
+def invert(
     velocity: VelocityFn,
     latent: Float[Tensor, "n c y x"],
     *,
@@ -65,8 +63,8 @@ def way_back(
     settings: DrawingSettings,
 ) -> Float[Tensor, "n c y x"]:
     """Follow the velocity from data back to time `start`, in the steps that lead forwards."""
-    back = backwards(velocity, start=start)
+    back = reverse_velocity(velocity, start=start)
     if settings.solver == ADAPTIVE:
         return solve_adaptive(back, latent, start=start).data
-    times = mirrored(times_from(start, settings), start=start)
+    times = reverse_times(times_from(start, settings), start=start)
     return solve(back, latent, times=times, solver=settings.solver)

@@ -1,4 +1,4 @@
-"""Pictures and latents: the VAE on both sides of the flow, and masks on its grid.
+"""Images and latents: the VAE on both sides of the flow, and masks on its grid.
 
 Latents are scaled and shifted as the VAE's configuration says, so that the flow's data has about
 unit variance.
@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
-from janusflow.interop.vae import decode_pictures, encode_pictures
-from janusflow.processing.images import crop_for_generation, to_latent_range, to_pictures
+from janusflow.interop.vae import decode_images, encode_images
+from janusflow.processing.images import crop_for_generation, to_images, to_latent_range
 
 WHITE = 255
 
@@ -39,22 +39,20 @@ def check_size(wanted: str, *, trained: int) -> None:
     if wanted.lower().replace(" ", "") != f"{trained}x{trained}":
         raise ConfigError(
             f"size={wanted}: this model draws {trained}x{trained}, the size that it was trained "
-            "for. Leave the size out, and scale or crop the picture."
+            "for. Leave the size out, and scale or crop the image."
         )
 
 
 @torch.no_grad()
 def decode_latents(vae: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> list[Image.Image]:
-    """Decode latents to RGB pictures."""
-    return to_pictures(decode_pictures(vae, latents))
+    """Decode latents to RGB images."""
+    return to_images(decode_images(vae, latents))
 
 
 @torch.no_grad()
-def encode_picture(
-    vae: AutoencoderKL, picture: Image.Image, *, size: int
-) -> Float[Tensor, "1 c y x"]:
-    """Encode the central square of a picture, as size x size pixels, to the latent's mean."""
-    return encode_pictures(vae, to_latent_range(crop_for_generation(picture, size=size))[None])
+def encode_image(vae: AutoencoderKL, image: Image.Image, *, size: int) -> Float[Tensor, "1 c y x"]:
+    """Encode the central square of an image, as size x size pixels, to the latent's mean."""
+    return encode_images(vae, to_latent_range(crop_for_generation(image, size=size))[None])
 
 
 def mask_on_latents(mask: Image.Image, *, factor: int) -> Bool[Tensor, "1 1 y x"]:
@@ -65,6 +63,6 @@ def mask_on_latents(mask: Image.Image, *, factor: int) -> Bool[Tensor, "1 1 y x"
 
 
 def prepare_mask(mask: Image.Image, *, size: int) -> Image.Image:
-    """Crop and resize a mask as its picture, and make it black and white: half white is white."""
+    """Crop and resize a mask as its image, and make it black and white: half white is white."""
     square = crop_for_generation(mask.convert("L"), size=size)
     return square.point([WHITE * (level > WHITE // 2) for level in range(WHITE + 1)])

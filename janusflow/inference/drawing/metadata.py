@@ -1,4 +1,4 @@
-"""How a picture was drawn, kept inside its PNG file as text chunks that any program can read."""
+"""How an image was drawn, kept inside its PNG file as text chunks that any program can read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -14,8 +14,8 @@ from janusflow.config.files import replace_bytes
 from janusflow.config.guidance import read_guidance
 from janusflow.processing.image_files import open_image
 
-PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""What a drawn picture can be saved as; only PNG keeps the record."""
+IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""What a drawn image can be saved as; only PNG keeps the record."""
 
 READERS: dict[str, Callable[[str], int | float | str]] = {
     "seed": int,
@@ -31,7 +31,7 @@ READERS: dict[str, Callable[[str], int | float | str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DrawingRecord:
-    """All that is needed to draw a picture again."""
+    """All that is needed to draw an image again."""
 
     prompt: str
     negative_prompt: str | None = None
@@ -44,7 +44,7 @@ class DrawingRecord:
     plan: str | None = None
     """What was drawn instead of the prompt."""
     strength: float | None = None
-    """None for a picture drawn from noise alone."""
+    """None for an image drawn from noise alone."""
     model: str
     version: str
     """Of this package."""
@@ -54,19 +54,19 @@ class DrawingRecord:
     upscale: str | None = None
     """How it was made larger afterwards, several times in order."""
 
-    def attach(self, picture: Image.Image) -> Image.Image:
-        """Put the record on the picture, where `save_picture` and `picture.info` find it."""
-        picture.info.update(asdict(self))
-        return picture
+    def attach(self, image: Image.Image) -> Image.Image:
+        """Put the record on the image, where `save_image` and `image.info` find it."""
+        image.info.update(asdict(self))
+        return image
 
 
-def record_of(picture: Image.Image) -> DrawingRecord | None:
-    """Read the record of a drawn picture, fresh or opened from a file; None if it has none."""
-    info = {field.name: picture.info.get(field.name) for field in fields(DrawingRecord)}
-    # What has a default may be missing: pictures of older versions lack newer settings.
+def record_of(image: Image.Image) -> DrawingRecord | None:
+    """Read the record of a drawn image, fresh or opened from a file; None if it has none."""
+    info = {field.name: image.info.get(field.name) for field in fields(DrawingRecord)}
+    # What has a default may be missing: images of older versions lack newer settings.
     if any(info[each.name] is None for each in fields(DrawingRecord) if each.default is MISSING):
         return None
-    # Chunks are text; a record put on a fresh picture has its own types already.
+    # Chunks are text; a record put on a fresh image has its own types already.
     try:
         values: dict[str, Any] = {
             name: READERS.get(name, str)(value) for name, value in info.items() if value is not None
@@ -74,30 +74,30 @@ def record_of(picture: Image.Image) -> DrawingRecord | None:
         return DrawingRecord(**values)
     except (ValueError, ConfigError) as error:
         raise ImageError(
-            f"the picture's drawing record is damaged ({error}): another program changed its text "
+            f"the image's drawing record is damaged ({error}): another program changed its text "
             "chunks. Draw it anew, or remove the chunks."
         ) from error
 
 
 def read_record(path: Path) -> DrawingRecord | None:
-    """Read the record in a picture file; None if it has none."""
+    """Read the record in an image file; None if it has none."""
     # Refuses what is broken or hostile, in one line; the record is read from its header alone.
     open_image(path)
-    with Image.open(path) as picture:
-        return record_of(picture)
+    with Image.open(path) as image:
+        return record_of(image)
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture in the format its extension names, with its record if that is PNG."""
-    check_picture_path(path)
-    kind = PICTURE_FORMATS[path.suffix.lower()]
-    options: dict[str, Any] = {"pnginfo": _chunks(picture)} if kind == "PNG" else {"quality": 95}
-    _write(picture, path, format=kind, **options)
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write an image in the format its extension names, with its record if that is PNG."""
+    check_image_path(path)
+    kind = IMAGE_FORMATS[path.suffix.lower()]
+    options: dict[str, Any] = {"pnginfo": _chunks(image)} if kind == "PNG" else {"quality": 95}
+    _write(image, path, format=kind, **options)
 
 
-def save_animation(pictures: Sequence[Image.Image], path: Path, *, milliseconds: int) -> None:
-    """Write pictures as one GIF that repeats, each shown so long."""
-    first, *others = pictures
+def save_animation(images: Sequence[Image.Image], path: Path, *, milliseconds: int) -> None:
+    """Write images as one GIF that repeats, each shown so long."""
+    first, *others = images
     _write(
         first,
         path,
@@ -109,10 +109,10 @@ def save_animation(pictures: Sequence[Image.Image], path: Path, *, milliseconds:
     )
 
 
-def _write(picture: Image.Image, path: Path, **options: Any) -> None:
+def _write(image: Image.Image, path: Path, **options: Any) -> None:
     """All of a file or nothing."""
     content = BytesIO()
-    picture.save(content, **options)
+    image.save(content, **options)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_bytes(path, content.getvalue())
@@ -122,9 +122,9 @@ def _write(picture: Image.Image, path: Path, **options: Any) -> None:
         ) from error
 
 
-def _chunks(picture: Image.Image) -> PngInfo:
+def _chunks(image: Image.Image) -> PngInfo:
     chunks = PngInfo()
-    record = record_of(picture)
+    record = record_of(image)
     for name, value in (asdict(record) if record else {}).items():
         if value is not None:
             # The international kind of chunk: the plain one knows Latin-1 only.
@@ -132,10 +132,10 @@ def _chunks(picture: Image.Image) -> PngInfo:
     return chunks
 
 
-def check_picture_path(path: Path) -> None:
-    """Refuse an extension that no picture format has."""
-    if path.suffix.lower() not in PICTURE_FORMATS:
+def check_image_path(path: Path) -> None:
+    """Refuse an extension that no image format has."""
+    if path.suffix.lower() not in IMAGE_FORMATS:
         raise ImageError(
-            f"{path}: {path.suffix or 'no extension'!r} is no picture format. "
-            f"Use one of: {', '.join(PICTURE_FORMATS)}."
+            f"{path}: {path.suffix or 'no extension'!r} is no image format. "
+            f"Use one of: {', '.join(IMAGE_FORMATS)}."
         )

@@ -1,6 +1,6 @@
-"""More around a picture: it is laid on a larger canvas, and what is outside it is drawn.
+"""More around an image: it is laid on a larger canvas, and what is outside it is drawn.
 
-A model draws one size, so the larger picture comes out at that size, the given one smaller in it.
+A model draws one size, so the larger image comes out at that size, the given one smaller in it.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.processing.images import Picture, open_image
+from janusflow.processing.images import ImageInput, open_image
 
 BLACK, WHITE = 0, 255
 OUTPAINTING_STRENGTH = 0.85
@@ -17,7 +17,7 @@ OUTPAINTING_STRENGTH = 0.85
 
 
 class Margins(NamedTuple):
-    """Pixels of the given picture's size that are added at each side."""
+    """Pixels of the given image's size that are added at each side."""
 
     left: int
     top: int
@@ -29,7 +29,7 @@ class Extended(NamedTuple):
     """What `JanusFlow.generate` starts from."""
 
     init_image: Image.Image
-    """The picture, its outermost pixels drawn out over the margins."""
+    """The image, its outermost pixels drawn out over the margins."""
     mask: Image.Image
     """White on the margins."""
 
@@ -48,13 +48,13 @@ def read_margins(text: str) -> Margins:
         ) from None
 
 
-def extended(picture: Picture, margins: Margins) -> Extended:
-    """Lay a picture on a larger, square canvas.
+def extended(image: ImageInput, margins: Margins) -> Extended:
+    """Lay an image on a larger, square canvas.
 
     Raises:
         ConfigError: nothing is added, something is taken away, or the canvas is not square.
     """
-    image = open_image(picture)
+    image = open_image(image)
     shown = ",".join(map(str, margins))
     if min(margins) < 0 or max(margins) == 0:
         raise ConfigError(
@@ -69,7 +69,7 @@ def extended(picture: Picture, margins: Margins) -> Extended:
             f"outpaint={shown} around {image.width}x{image.height} pixels makes {width}x{height}, "
             f"but squares are drawn: add {abs(width - height)} more at the {where}."
         )
-    # Drawn out, not filled: latents at the picture's border then look on as they were.
+    # Drawn out, not filled: latents at the image's border then look on as they were.
     rows, columns = (margins.top, margins.bottom), (margins.left, margins.right)
     canvas = np.pad(np.asarray(image), (rows, columns, (0, 0)), mode="edge")
     mask = Image.new("L", (width, height), WHITE)

@@ -38,7 +38,7 @@ def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_original: bo
 
 
 def plan_prompts(answer: Answer, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """Plan pictures side by side; a plan depends on its prompt and on the picture's seed only."""
+    """Plan images side by side; a plan depends on its prompt and on the image's seed only."""
     answers = answer([conversation(prompt) for prompt in prompts], HOW, seeds)
     return [usable(plan, prompt) for plan, prompt in zip(answers, prompts, strict=True)]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from janusflow.inference.drawing.sampling import ReadPrompts, read_prompts
+from janusflow.inference.drawing.sampling import PromptEncoding, encode_prompts
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt
 from janusflow.processing.batches import PromptBatch
@@ -16,7 +16,7 @@ def read_texts(
     *,
     is_guided: bool,
     negative_prompt: str | None = None,
-) -> ReadPrompts:
+) -> PromptEncoding:
     """Read each text once, and with guidance what the unconditional branch reads.
 
     Args:
@@ -27,7 +27,7 @@ def read_texts(
         negative_prompt: what it reads, instead of nothing.
     """
     negative = None if negative_prompt is None else [negative_prompt]
-    return read_prompts(
+    return encode_prompts(
         model,
         as_prompt(processor.prompts(texts)),
         negative=None if negative is None else as_prompt(processor.prompts(negative)),

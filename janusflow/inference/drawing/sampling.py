@@ -1,8 +1,8 @@
 """Draw latents: prompts read once, then the flow's ODE from noise (t=0) to data (t=1).
 
-Knows the model and the flow, neither the tokenizer nor the VAE. A picture depends on its prompt
-and its seed only, never on the pictures drawn beside it: every example has its own noise, padding
-is masked, and dopri5, whose steps are chosen on a whole batch, gets its pictures one by one.
+Knows the model and the flow, neither the tokenizer nor the VAE. An image depends on its prompt
+and its seed only, never on the images drawn beside it: every example has its own noise, padding
+is masked, and dopri5, whose steps are chosen on a whole batch, gets its images one by one.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from janusflow.flow import (
     GRIDS,
     SOLVERS,
     PathPoint,
-    Solving,
+    Sampler,
     StepInfo,
     VelocityFn,
-    evaluate_all,
+    adaptive_solver_steps,
     point_on_path,
-    solving,
-    solving_adaptively,
+    run_sampler,
+    solver_steps,
     time_grid,
+    with_extrapolation,
     with_guidance,
     with_guidance_schedule,
-    with_reuse,
 )
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, PromptCache, stack, unconditional
+from janusflow.model.prompt import PrefixCache, Prompt, stack, unconditional
 
 NUMERICS = ("accurate", "parity")
 PLANS = ("auto", "always", "never")
@@ -79,12 +79,12 @@ class DrawingSettings:
     """Relative error up to which Euler steps foretell velocities; 0 is never (flow/reuse.py)."""
     plan: str = "auto"
     """Whether the LLM first says where everything is (planning.py): auto is where it has learnt to
-    and no picture is given to start from."""
+    and no image is given to start from."""
     best_of: int = 1
-    """So many are drawn for each picture, and the one that `JanusFlow.scorer` likes best is kept.
-    Candidate k of the picture with seed s has seed s + 1,000,000 k (seeds.py, best_of.py)."""
+    """So many are drawn for each image, and the one that `JanusFlow.scorer` likes best is kept.
+    Candidate k of the image with seed s has seed s + 1,000,000 k (seeds.py, best_of.py)."""
     upscale: str = NONE
-    """How pictures are made larger at the end, such as lanczos:2 (config/upscaling.py)."""
+    """How images are made larger at the end, such as lanczos:2 (config/upscaling.py)."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -100,7 +100,7 @@ class DrawingSettings:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name}={getattr(self, name)} is outside [0, 1]: 0 is none.")
         if self.best_of < 1:
-            raise ConfigError(f"best_of={self.best_of}: at least 1 picture must be drawn.")
+            raise ConfigError(f"best_of={self.best_of}: at least 1 image must be drawn.")
         schedule_of(self.guidance)
         read_upscaling(self.upscale)
         self._check_combinations()
@@ -140,26 +140,26 @@ class DrawingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadPrompts:
+class PromptEncoding:
     """All prompts of a call, read once and stacked: prompts first, unconditional rows after."""
 
-    cache: PromptCache
+    cache: PrefixCache
     unconditional_rows: list[int]
     """For every prompt the row its unconditional branch reads; empty without guidance."""
 
-    def select(self, prompts: list[int]) -> PromptCache:
+    def select(self, prompts: list[int]) -> PrefixCache:
         """Give the rows of these prompts (repeats allowed), then those of their counterparts."""
         rows = prompts + [self.unconditional_rows[i] for i in prompts if self.unconditional_rows]
         return self.cache.select(rows)
 
 
-def read_prompts(
+def encode_prompts(
     model: JanusFlowForConditionalGeneration,
     prompts: Prompt,
     *,
     negative: Prompt | None,
     is_guided: bool,
-) -> ReadPrompts:
+) -> PromptEncoding:
     """Read every prompt once, together with what the unconditional branch reads.
 
     Args:
@@ -182,12 +182,12 @@ def read_prompts(
         attention_mask=stacked.attention_mask.to(model.device),
         position_ids=stacked.position_ids.to(model.device),
     )
-    return ReadPrompts(cache=model.read_prompt(on_device), unconditional_rows=counterparts)
+    return PromptEncoding(cache=model.encode_prompt(on_device), unconditional_rows=counterparts)
 
 
 def guided_velocity(
     model: JanusFlowForConditionalGeneration,
-    prompts: PromptCache,
+    prompts: PrefixCache,
     *,
     guidance: float | str,
     rescale: float = 0.0,
@@ -211,23 +211,23 @@ def guided_velocity(
     )
 
 
-def _velocity(model: JanusFlowForConditionalGeneration, prompts: PromptCache) -> VelocityFn:
+def _velocity(model: JanusFlowForConditionalGeneration, prompts: PrefixCache) -> VelocityFn:
     return lambda x_t, t: model.velocity(x_t, t, prompts).to(x_t.dtype)
 
 
-def velocity_of_pictures(
+def velocity_of_images(
     model: JanusFlowForConditionalGeneration,
-    prompts: ReadPrompts,
+    prompts: PromptEncoding,
     prompt_of_each: list[int],
     *,
     settings: DrawingSettings,
 ) -> VelocityFn:
-    """Make the velocity function that the settings ask for, for one path of these pictures.
+    """Make the velocity function that the settings ask for, for one path of these images.
 
     Args:
         model: evaluates it.
         prompts: all that were read.
-        prompt_of_each: for every picture which of them it is of.
+        prompt_of_each: for every image which of them it is of.
         settings: guidance, and whether velocities may be foretold.
     """
 
@@ -240,32 +240,32 @@ def velocity_of_pictures(
         )
 
     if settings.reuse > 0.0:
-        return with_reuse(of_rows, threshold=settings.reuse)
+        return with_extrapolation(of_rows, threshold=settings.reuse)
     return of_rows(list(range(len(prompt_of_each))))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Original:
-    """A picture to start from (SDEdit, Meng et al. 2021), and what of it may change."""
+class InitImage:
+    """An image to start from (SDEdit, Meng et al. 2021), and what of it may change."""
 
     latent: Float[Tensor, "n c y x"]
-    """One for all pictures of the batch, or one each."""
+    """One for all images of the batch, or one each."""
     strength: float
     """How much of the path is walked: it starts at t = 1 - strength."""
     mask: Bool[Tensor, "m 1 y x"] | None = None
     """True is drawn anew, False is kept; None draws all of it anew."""
     own: Float[Tensor, "n c y x"] | None = None
-    """Where the drawing starts, if not between a seed's noise and the picture (inversion.py)."""
+    """Where the drawing starts, if not between a seed's noise and the image (inversion.py)."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.strength <= 1.0:
             raise ConfigError(
                 f"strength={self.strength} is outside (0, 1]: 1 draws freely, small values stay "
-                "close to the picture. Use 0.6 to begin with."
+                "close to the image. Use 0.6 to begin with."
             )
 
     def start(self, noise: Float[Tensor, "b c y x"]) -> PathPoint:
-        """Where on the straight path from this noise to this picture the drawing starts."""
+        """Where on the straight path from this noise to this image the drawing starts."""
         t = torch.full((len(noise),), 1.0 - self.strength, device=noise.device)
         if self.own is not None:
             velocity = (self.latent - self.own) / self.strength
@@ -274,8 +274,8 @@ class Original:
 
 
 def keep_outside(
-    drawing: Solving[Result], *, mask: Bool[Tensor, "m 1 y x"], path: PathPoint
-) -> Solving[Result]:
+    drawing: Sampler[Result], *, mask: Bool[Tensor, "m 1 y x"], path: PathPoint
+) -> Sampler[Result]:
     """Change only what is inside the mask; outside, every step stays on the original's path.
 
     That path is straight, so there its velocity is exact for every solver and every step size.
@@ -296,11 +296,11 @@ def draw_latents(
     noise: Float[Tensor, "b c y x"],
     *,
     settings: DrawingSettings,
-    original: Original | None = None,
+    original: InitImage | None = None,
     on_step: Callable[[StepInfo], None] | None = None,
 ) -> Float[Tensor, "b c y x"]:
     """Follow the velocity from noise, or from a point between noise and an original, to data."""
-    return evaluate_all(
+    return run_sampler(
         velocity, drawing(noise, settings=settings, original=original, on_step=on_step)
     )
 
@@ -309,9 +309,9 @@ def drawing(
     noise: Float[Tensor, "b c y x"],
     *,
     settings: DrawingSettings,
-    original: Original | None = None,
+    original: InitImage | None = None,
     on_step: Callable[[StepInfo], None] | None = None,
-) -> Solving[Float[Tensor, "b c y x"]]:
+) -> Sampler[Float[Tensor, "b c y x"]]:
     """Do what `draw_latents` does, asking for the velocities instead of calling for them."""
     if original is None:
         return (yield from _walk(noise, start=0.0, settings=settings, on_step=on_step))
@@ -328,11 +328,11 @@ def _walk(
     start: float,
     settings: DrawingSettings,
     on_step: Callable[[StepInfo], None] | None,
-) -> Solving[Float[Tensor, "b c y x"]]:
+) -> Sampler[Float[Tensor, "b c y x"]]:
     if settings.solver == ADAPTIVE:
-        solution = yield from solving_adaptively(x_t, start=start, on_step=on_step)
+        solution = yield from adaptive_solver_steps(x_t, start=start, on_step=on_step)
         return solution.data
-    data = yield from solving(
+    data = yield from solver_steps(
         x_t,
         times=times_from(start, settings),
         solver=settings.solver,

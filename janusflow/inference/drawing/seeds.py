@@ -1,4 +1,4 @@
-"""Seeds: a random one where none is given, and those of several candidates for one picture."""
+"""Seeds: a random one where none is given, and those of several candidates for one image."""
 
 import secrets
 
@@ -8,7 +8,7 @@ SEED_LIMIT = 2**32
 """Random seeds stay below this, so that people can type them again."""
 LARGEST_SEED = 2**62
 CANDIDATES_APART = 1_000_000
-"""From one candidate's seed to the next one's: further than a call has pictures."""
+"""From one candidate's seed to the next one's: further than a call has images."""
 
 
 def chosen(seed: int | None) -> int:
@@ -21,5 +21,5 @@ def chosen(seed: int | None) -> int:
 
 
 def of_candidates(seed: int, number: int) -> list[int]:
-    """Seeds of a picture's candidates: the first has the picture's own, and more keep the first."""
+    """Seeds of an image's candidates: the first has the image's own, and more keep the first."""
     return [seed + candidate * CANDIDATES_APART for candidate in range(number)]

@@ -72,7 +72,7 @@ class Offloading:
     """Loads the units of one or more models before they run, and drops the others.
 
     Args:
-        mode: parts keeps all that shares a phase (seeing, words, drawing, pictures); blocks keeps
+        mode: parts keeps all that shares a phase (seeing, words, drawing, images); blocks keeps
             one unit only.
         device: where they run.
         dtype: in which they are loaded.
@@ -173,7 +173,7 @@ def offload_vae(
     read = read_again
     if offloading.device.type == "cuda":
         read = pinned(root.state_dict().items(), offloading.dtype)
-    offloading.watch(root, halves, read, phases=lambda *_: ("pictures",))
+    offloading.watch(root, halves, read, phases=lambda *_: ("images",))
 
 
 def blocks_of(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

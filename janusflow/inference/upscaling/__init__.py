@@ -1,1 +1,1 @@
-"""Larger pictures: a stage after the VAE, for drawn pictures and for any others."""
+"""Larger images: a stage after the VAE, for drawn images and for any others."""

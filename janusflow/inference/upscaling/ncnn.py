@@ -230,12 +230,12 @@ def _convolution(layer: Layer, weights: _Weights) -> nn.Module:
 
 
 class _Extent(NamedTuple):
-    """How a blob lies over the picture that the network is given."""
+    """How a blob lies over the image that the network is given."""
 
     reach: float
-    """Pixels of that picture, on each side, that one of the blob's depends on."""
+    """Pixels of that image, on each side, that one of the blob's depends on."""
     scale: float
-    """Its rows for each of that picture's."""
+    """Its rows for each of that image's."""
 
     def after(self, step: nn.Module) -> "_Extent":
         """Of what the step makes of the blob."""
@@ -267,15 +267,15 @@ class NcnnNetwork(nn.Module):
         reader.check_end()
         extent = self._extent()
         self.factor = round(extent.scale)
-        """Rows of the result for each of the picture's."""
+        """Rows of the result for each of the image's."""
         self.reach = math.ceil(extent.reach)
-        """Pixels of the picture, on each side, that one of the result depends on."""
+        """Pixels of the image, on each side, that one of the result depends on."""
 
-    def forward(self, picture: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y2 x2"]:
+    def forward(self, image: Float[Tensor, "b c y x"]) -> Float[Tensor, "b c y2 x2"]:
         """Run every layer once; a blob is let go when it was read, which is once."""
         blobs: dict[str, Tensor] = {}
         for layer, step in zip(self.layers, self.steps, strict=True):
-            read = [blobs.pop(name) for name in layer.inputs] or [picture]
+            read = [blobs.pop(name) for name in layer.inputs] or [image]
             made: Tensor = step(*read)
             blobs |= dict.fromkeys(layer.outputs, made)
         return blobs[self.layers[-1].outputs[0]]

@@ -3,7 +3,7 @@
 from PIL import Image
 
 
-def resized(picture: Image.Image, *, factor: int) -> Image.Image:
-    """The picture so many times as large."""
-    size = (factor * picture.width, factor * picture.height)
-    return picture.resize(size, Image.Resampling.LANCZOS)
+def resized(image: Image.Image, *, factor: int) -> Image.Image:
+    """The image so many times as large."""
+    size = (factor * image.width, factor * image.height)
+    return image.resize(size, Image.Resampling.LANCZOS)

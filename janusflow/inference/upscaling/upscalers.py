@@ -1,4 +1,4 @@
-"""From words to an upscaler: a function from pictures to larger ones."""
+"""From words to an upscaler: a function from images to larger ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from janusflow.inference.upscaling.realesrgan import enlarged, load_realesrgan
 from janusflow.inference.upscaling.refinement import refined
 
 Upscaler: TypeAlias = Callable[[Sequence[Image.Image]], list[Image.Image]]
-"""From RGB pictures to larger ones."""
+"""From RGB images to larger ones."""
 
 
 def make_upscaler(
@@ -24,7 +24,7 @@ def make_upscaler(
 ) -> Upscaler:
     """Get ready what the method needs; weights that it needs are fetched unless they were.
 
-    What pictures know of how they were drawn stays with them, and how they were made larger is
+    What images know of how they were drawn stays with them, and how they were made larger is
     added to it.
 
     Args:
@@ -41,7 +41,7 @@ def make_upscaler(
     if how is None:
         return list
     enlarge = _enlarger(how, vae=vae, device=device, show=show)
-    return lambda pictures: [_with_record(enlarge(each), each, how) for each in pictures]
+    return lambda images: [_with_record(enlarge(each), each, how) for each in images]
 
 
 def _enlarger(

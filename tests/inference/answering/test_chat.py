@@ -1,4 +1,4 @@
-"""Answers of a model whose pictures see ahead: the cache stands for reading everything again."""
+"""Answers of a model whose images see ahead: the cache stands for reading everything again."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from tiny_model import tiny_janusflow
 from janusflow.inference.answering.chat import answer_texts, question_message
 from janusflow.inference.answering.decoding import AnsweringSettings
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.model.attention import pictures_of
+from janusflow.model.attention import number_images
 from janusflow.processing.batches import ConversationBatch
 
 NUM_TOKENS = 6
@@ -18,17 +18,17 @@ NUM_TOKENS = 6
 def answer_without_cache(jf: JanusFlow, batch: ConversationBatch) -> str:
     """Greedy, the whole conversation read anew for every token."""
     embeds = jf.model.embed_conversation(batch.token_ids, batch.pixel_values)
-    pictures = pictures_of(batch.token_ids, jf.model.config)
+    images = number_images(batch.token_ids, jf.model.config)
     table, answer = jf.model.llm.get_input_embeddings(), []
     for _ in range(NUM_TOKENS):
         mask = torch.ones(embeds.shape[:2], dtype=torch.long)
-        answer.append(int(jf.model.logits(embeds, mask, pictures=pictures)[0, -1].argmax()))
+        answer.append(int(jf.model.logits(embeds, mask, images=images)[0, -1].argmax()))
         embeds = torch.cat([embeds, table(torch.tensor([answer[-1:]]))], dim=1)
-        pictures = torch.nn.functional.pad(pictures, (0, 1))
+        images = torch.nn.functional.pad(images, (0, 1))
     return jf.processor.decode(answer).strip()
 
 
-def test_answers_look_ahead_in_pictures_alone_and_do_not_depend_on_the_batch():
+def test_answers_look_ahead_in_images_alone_and_do_not_depend_on_the_batch():
     jf = tiny_janusflow()
     torch.manual_seed(2)
     for parameter in jf.model.llm.parameters():  # so that likeliest tokens depend on attention

@@ -1,4 +1,4 @@
-"""Pictures that share forwards: each as if alone, work counted, room given in order."""
+"""Images that share forwards: each as if alone, work counted, room given in order."""
 
 from concurrent.futures import CancelledError
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from same_pictures import difference, levels
+from same_images import difference, levels
 from tiny_model import tiny_janusflow
 
 import janusflow
@@ -16,7 +16,7 @@ from janusflow.inference.batching import image_batcher
 from janusflow.inference.batching.requests import Handle
 from janusflow.inference.batching.scheduler import StepScheduler
 from janusflow.inference.drawing.batches import DrawingStep
-from janusflow.inference.drawing.init_image import GivenPicture, prepare_original
+from janusflow.inference.drawing.init_image import InitImageInput, prepare_original
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 
@@ -52,7 +52,7 @@ def rows(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch) -> Rows:
 
 def is_as_alone(
     jf: JanusFlow,
-    picture: Image.Image,
+    image: Image.Image,
     *,
     seed: int,
     prompt: str = SHORT,
@@ -61,7 +61,7 @@ def is_as_alone(
 ) -> bool:
     """Up to some levels: sums of another batch size may round the other way."""
     (alone,) = jf.generate(prompt, seed=seed, **{"steps": 4, "guidance": 1.0} | chosen)
-    return difference(alone, picture) <= tolerance
+    return difference(alone, image) <= tolerance
 
 
 REQUESTS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
@@ -88,8 +88,8 @@ def submitted_at_different_steps(
     return handles
 
 
-def test_minis_pictures_are_those_of_generate():
-    """Guidance, steps, solvers, grids, languages, lengths and picture counts mixed.
+def test_minis_images_are_those_of_generate():
+    """Guidance, steps, solvers, grids, languages, lengths and image counts mixed.
 
     Latents are equal to 1e-5, a thousandth of a level, so that hardly a value can round the other
     way, and none by more than a level.
@@ -101,7 +101,7 @@ def test_minis_pictures_are_those_of_generate():
         for ours, theirs in zip(together, alone, strict=True):
             assert levels(ours, theirs).max() <= 1
             assert np.count_nonzero(levels(ours, theirs)) <= ours.width
-        assert [picture.info for picture in together] == [picture.info for picture in alone]
+        assert [image.info for image in together] == [image.info for image in alone]
 
 
 def test_latents_on_the_whole_path_are_those_of_generate_to_1e_5(jf: JanusFlow):
@@ -111,7 +111,7 @@ def test_latents_on_the_whole_path_are_those_of_generate_to_1e_5(jf: JanusFlow):
     def keep(states: dict[str, torch.Tensor]) -> Any:
         def listen(step: DrawingStep) -> None:
             for i, x_t in enumerate(step.info.predicted_data):
-                states[f"{step.steps} {step.first_picture + i} {step.index}"] = x_t
+                states[f"{step.steps} {step.first_image + i} {step.index}"] = x_t
 
         return listen
 
@@ -135,14 +135,14 @@ def test_solvers_that_magnify_rounding_stay_within_a_few_levels(
     ]
     scheduler.run_until_idle()
     for prompt, handle in zip((SHORT, LONG), handles, strict=True):
-        (picture,) = handle.result(0.0)
-        assert is_as_alone(jf, picture, prompt=prompt, seed=7, tolerance=4, guidance=2.0, **chosen)
+        (image,) = handle.result(0.0)
+        assert is_as_alone(jf, image, prompt=prompt, seed=7, tolerance=4, guidance=2.0, **chosen)
 
 
-def test_a_picture_may_start_from_another_one(jf: JanusFlow):
+def test_a_image_may_start_from_another_one(jf: JanusFlow):
     start, mask = Image.new("RGB", (64, 64), "red"), Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64))
-    given = GivenPicture(start, 0.7, mask, None)
+    given = InitImageInput(start, 0.7, mask, None)
     original = prepare_original(given, vae=jf.vae, size=64, device=jf.model.device)
     scheduler = StepScheduler(jf)
     other = scheduler.submit_drawing(LONG, seed=1, settings=settings())
@@ -172,7 +172,7 @@ def test_a_request_ends_its_own_number_of_steps_after_it_was_admitted(jf: JanusF
     assert ends[1] == 5
 
 
-def test_a_picture_takes_its_second_row_only_while_it_is_guided(
+def test_a_image_takes_its_second_row_only_while_it_is_guided(
     jf: JanusFlow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ):
     joins: list[int] = []
@@ -194,8 +194,8 @@ def test_stages_of_every_solver_are_shared_like_steps(jf: JanusFlow, rows: Rows)
     assert rows.counts == [3, 3, 2, 2, 1, 1, 1, 1]
 
 
-def test_every_prompt_is_read_once_however_many_pictures_and_steps(jf: JanusFlow, llm_count: Any):
-    scheduler = StepScheduler(jf, max_pictures=2)
+def test_every_prompt_is_read_once_however_many_images_and_steps(jf: JanusFlow, llm_count: Any):
+    scheduler = StepScheduler(jf, max_images=2)
     scheduler.submit_drawing([SHORT, LONG], num_images=2, seed=1, settings=settings(steps=3))
     scheduler.run_until_idle()
     longest = jf.processor.prompts([LONG]).token_ids.shape[1]
@@ -203,7 +203,7 @@ def test_every_prompt_is_read_once_however_many_pictures_and_steps(jf: JanusFlow
     assert llm_count.calls == 1 + 2 * 3
 
 
-def test_cancelled_pictures_leave_at_once_and_the_others_do_not_notice(jf: JanusFlow, rows: Rows):
+def test_cancelled_images_leave_at_once_and_the_others_do_not_notice(jf: JanusFlow, rows: Rows):
     scheduler = StepScheduler(jf)
     stays = scheduler.submit_drawing(SHORT, seed=1, settings=settings(steps=5))
     leaves = scheduler.submit_drawing(LONG, seed=2, num_images=3, settings=settings(steps=5))
@@ -231,29 +231,29 @@ def test_a_request_cancelled_while_it_waits_is_never_begun(jf: JanusFlow, llm_co
 
 def test_small_requests_do_not_starve_a_large_one(jf: JanusFlow, rows: Rows):
     """It gets all room from its turn on, and passes on what it has no more use for."""
-    scheduler = StepScheduler(jf, max_pictures=2)
+    scheduler = StepScheduler(jf, max_images=2)
     first = scheduler.submit_drawing(SHORT, seed=0, settings=settings(steps=2))
     large = scheduler.submit_drawing(LONG, seed=1, num_images=3, settings=settings(steps=2))
     small = [scheduler.submit_drawing(SHORT, seed=i, settings=settings()) for i in range(3)]
     while not large.is_done:
         scheduler.step()
     assert first.is_done
-    assert len(rows.counts) == 4  # its last picture begins when its first two are done
+    assert len(rows.counts) == 4  # its last image begins when its first two are done
     assert not any(handle.is_done for handle in small)
     scheduler.run_until_idle()
-    # Pictures of 2 steps (four of them) and of 4 steps (three) in two places, never more.
+    # Images of 2 steps (four of them) and of 4 steps (three) in two places, never more.
     assert max(rows.counts) == 2
     assert sum(rows.counts) == 4 * 2 + 3 * 4
 
 
-def test_progress_rises_from_0_to_1_over_all_pictures_of_a_request(jf: JanusFlow):
-    scheduler = StepScheduler(jf, max_pictures=1)
+def test_progress_rises_from_0_to_1_over_all_images_of_a_request(jf: JanusFlow):
+    scheduler = StepScheduler(jf, max_images=1)
     handle = scheduler.submit_drawing(SHORT, num_images=2, settings=settings(steps=2))
     seen = [handle.progress]
     while scheduler.step():
         seen.append(handle.progress)
     seen.append(handle.progress)
-    # Steps start at times 0 and 0.5; the first picture is done after two.
+    # Steps start at times 0 and 0.5; the first image is done after two.
     assert seen == [0.0, 0.0, 0.0, 0.5, 1.0]
 
 
@@ -282,7 +282,7 @@ def test_an_error_of_the_shared_forward_is_everybodys_in_flight_and_nobody_elses
     monkeypatch: pytest.MonkeyPatch,
 ):
     jf = tiny_janusflow()
-    scheduler = StepScheduler(jf, max_pictures=2)
+    scheduler = StepScheduler(jf, max_images=2)
     flying = scheduler.submit_drawing(SHORT, num_images=2, settings=settings())
     waiting = scheduler.submit_drawing(SHORT, seed=1, settings=settings())
     with monkeypatch.context() as patch:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from same_pictures import difference
+from same_images import difference
 
 from janusflow.config.errors import BusyError, ConfigError, PromptError
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.answering.decoding import AnsweringSettings
-from janusflow.inference.batching import text_batcher
+from janusflow.inference.batching import image_batcher, text_batcher
 from janusflow.inference.batching.image_batcher import PLAN_TOKENS_PER_STEP
 from janusflow.inference.batching.scheduler import StepScheduler
 from janusflow.inference.drawing.sampling import DrawingSettings
@@ -24,15 +24,15 @@ ENDLESS = DrawingSettings(steps=3_000)
 
 
 def test_threads_submit_and_wait_while_another_one_steps(jf: JanusFlow):
-    pictures: dict[int, Image.Image] = {}
+    images: dict[int, Image.Image] = {}
     answers: dict[int, str] = {}
     question = [question_message([], "What?")]
-    scheduler = StepScheduler(jf, max_pictures=3)
+    scheduler = StepScheduler(jf, max_images=3)
 
     def ask_both(seed: int) -> None:
         drawing = scheduler.submit_drawing("a star", seed=seed, settings=QUICK)
         answer = scheduler.submit_question(question, settings=AnsweringSettings(max_new_tokens=4))
-        (pictures[seed],) = drawing.result(60.0)
+        (images[seed],) = drawing.result(60.0)
         answers[seed] = answer.result(60.0)
 
     threads = [threading.Thread(target=ask_both, args=[seed]) for seed in range(6)]
@@ -43,7 +43,7 @@ def test_threads_submit_and_wait_while_another_one_steps(jf: JanusFlow):
             thread.join()
     for seed in range(6):
         (alone,) = jf.generate("a star", seed=seed, steps=3, guidance=1.0)
-        assert difference(pictures[seed], alone) <= 1
+        assert difference(images[seed], alone) <= 1
     assert set(answers.values()) == {jf.ask(None, "What?", max_new_tokens=4)}
 
 
@@ -59,7 +59,7 @@ def test_a_result_can_be_awaited(jf: JanusFlow):
 
 
 def test_what_is_left_when_the_thread_stops_is_cancelled(jf: JanusFlow):
-    scheduler = StepScheduler(jf, max_pictures=1)
+    scheduler = StepScheduler(jf, max_images=1)
     with scheduler.running():
         begun = scheduler.submit_drawing("a star", settings=ENDLESS)
         waits = scheduler.submit_drawing("a star", settings=ENDLESS)
@@ -78,7 +78,7 @@ def test_a_result_that_is_not_there_yet_can_be_waited_for_a_while(jf: JanusFlow)
 
 
 def test_more_than_may_wait_is_refused_until_there_is_room(jf: JanusFlow):
-    scheduler = StepScheduler(jf, max_pictures=1, max_waiting=2)
+    scheduler = StepScheduler(jf, max_images=1, max_waiting=2)
     accepted = [scheduler.submit_drawing("a star", settings=QUICK) for _ in range(2)]
     with pytest.raises(BusyError, match="max_waiting=2"):
         scheduler.submit_drawing("a star", settings=QUICK)
@@ -101,9 +101,7 @@ def test_what_cannot_be_right_is_refused_at_once(jf: JanusFlow):
     assert scheduler.num_waiting == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["max_pictures", "max_questions", "max_waiting", "tokens_per_step"]
-)
+@pytest.mark.parametrize("name", ["max_images", "max_questions", "max_waiting", "tokens_per_step"])
 def test_limits_below_1_are_refused(jf: JanusFlow, name: str):
     wrong: dict[str, Any] = {name: 0}
     with pytest.raises(ConfigError, match=f"{name}=0"):
@@ -114,7 +112,7 @@ def test_plans_and_the_best_of_several_are_what_they_are_alone(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(jf.model.config, "plans", True)
-    scheduler = StepScheduler(jf, max_pictures=3)
+    scheduler = StepScheduler(jf, max_images=3)
     asked = {"steps": 2, "guidance": 1.0, "best_of": 2}
     handles = [
         scheduler.submit_drawing(
@@ -125,10 +123,10 @@ def test_plans_and_the_best_of_several_are_what_they_are_alone(
     scheduler.run_until_idle()
     for handle, seed in zip(handles, (3, 8), strict=True):
         alone = jf.generate("a star", num_images=2, seed=seed, **asked)
-        for picture, same in zip(handle.result(0.0), alone, strict=True):
-            assert picture.info == same.info
-            assert picture.info["plan"] is not None
-            assert difference(picture, same) <= 1
+        for image, same in zip(handle.result(0.0), alone, strict=True):
+            assert image.info == same.info
+            assert image.info["plan"] is not None
+            assert difference(image, same) <= 1
 
 
 @pytest.fixture
@@ -179,7 +177,9 @@ def test_a_plan_that_is_called_off_is_not_written_on(jf: JanusFlow, token_reads:
 def test_a_plan_that_fails_is_the_error_of_its_drawing_alone(
     jf: JanusFlow, token_reads: list[int], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(image_batcher, "conversation", lambda prompt: [{"role": prompt, "content": ""}])
+    monkeypatch.setattr(
+        image_batcher, "conversation", lambda prompt: [{"role": prompt, "content": ""}]
+    )
     scheduler = StepScheduler(jf)
     wrong = scheduler.submit_drawing("a ring", settings=QUICK)
     right = scheduler.submit_drawing("a star", settings=replace(QUICK, plan="never"))
@@ -204,7 +204,7 @@ def test_guidance_over_time_is_what_it_is_alone(jf: JanusFlow):
     assert difference(other.result(0.0)[0], alone) <= 1
 
 
-def test_foretold_velocities_are_those_of_the_picture_alone_and_save_the_same_work(
+def test_foretold_velocities_are_those_of_the_image_alone_and_save_the_same_work(
     jf: JanusFlow, llm_count: Any
 ):
     foretelling = DrawingSettings(steps=8, guidance="3@0-0.5", reuse=1.0)

@@ -1,4 +1,4 @@
-"""Answers that grow side by side, beside pictures: each as if alone, a token a step."""
+"""Answers that grow side by side, beside images: each as if alone, a token a step."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ QUESTIONS: list[tuple[list[Any], str, dict[str, Any]]] = [
 ]
 
 
-def asked(text: str = "What?", pictures: list[Any] | None = None) -> list[Message]:
-    return [question_message(pictures or [], text)]
+def asked(text: str = "What?", images: list[Any] | None = None) -> list[Message]:
+    return [question_message(images or [], text)]
 
 
 def longest(num_tokens: int) -> AnsweringSettings:
@@ -32,20 +32,20 @@ def longest(num_tokens: int) -> AnsweringSettings:
 
 
 def check_answers(jf: JanusFlow) -> None:
-    """Each question a step after the one before, two at most side by side, beside pictures."""
+    """Each question a step after the one before, two at most side by side, beside images."""
     scheduler = StepScheduler(jf, max_questions=2)
     scheduler.submit_drawing("a star", num_images=2, settings=DrawingSettings(steps=9))
     handles = []
-    for pictures, text, chosen in QUESTIONS:
+    for images, text, chosen in QUESTIONS:
         handles.append(
             scheduler.submit_question(
-                asked(text, pictures), settings=AnsweringSettings(**chosen), seed=4
+                asked(text, images), settings=AnsweringSettings(**chosen), seed=4
             )
         )
         scheduler.step()
     scheduler.run_until_idle()
-    for (pictures, text, chosen), handle in zip(QUESTIONS, handles, strict=True):
-        assert handle.result(0.0) == jf.ask(pictures, text, seed=4, **chosen)
+    for (images, text, chosen), handle in zip(QUESTIONS, handles, strict=True):
+        assert handle.result(0.0) == jf.ask(images, text, seed=4, **chosen)
 
 
 def test_minis_answers_are_those_of_ask():
@@ -65,7 +65,7 @@ def test_answers_of_random_weights_are_those_of_ask(endless: JanusFlow):
 
 
 @pytest.mark.parametrize("tokens_per_step", [1, 3])
-def test_a_question_gets_its_tokens_while_pictures_are_in_flight(
+def test_a_question_gets_its_tokens_while_images_are_in_flight(
     endless: JanusFlow, tokens_per_step: int
 ):
     scheduler = StepScheduler(endless, tokens_per_step=tokens_per_step)

@@ -24,8 +24,8 @@ PROMPT = "a red circle"
 RED = Image.new("RGB", (40, 40), "red")
 
 
-def seeds(pictures: Sequence[Image.Image]) -> list[int]:
-    return [record.seed for picture in pictures if (record := record_of(picture))]
+def seeds(images: Sequence[Image.Image]) -> list[int]:
+    return [record.seed for image in images if (record := record_of(image))]
 
 
 @dataclass
@@ -35,15 +35,15 @@ class Scores:
     of_seed: dict[int, float]
     asked: list[tuple[int, str]] = field(default_factory=list)
 
-    def __call__(self, picture: Image.Image, prompt: str) -> float:
-        (seed,) = seeds([picture])
+    def __call__(self, image: Image.Image, prompt: str) -> float:
+        (seed,) = seeds([image])
         self.asked.append((seed, prompt))
         return self.of_seed[seed]
 
 
 @dataclass
 class Says:
-    """Describes a picture in given words, and says yes with a given probability."""
+    """Describes an image in given words, and says yes with a given probability."""
 
     description: str
     yes: float
@@ -93,9 +93,9 @@ def test_every_candidate_is_drawn_once_and_one_of_one_asks_nothing(
 def test_plans_are_made_from_the_candidates_own_seeds(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
 ):
-    """So that the kept picture's seed alone gives it again."""
+    """So that the kept image's seed alone gives it again."""
     monkeypatch.setattr(jf.model.config, "plans", True)
-    monkeypatch.setattr(jf, "scorer", lambda picture, _: float(seeds([picture])[0]))
+    monkeypatch.setattr(jf, "scorer", lambda image, _: float(seeds([image])[0]))
     kept = jf.generate(["one", "둘"], steps=1, seed=5, best_of=2)
     assert seeds(kept) == [1_000_005, 1_000_006]
     again = jf.generate(["one", "둘"], steps=1, seed=1_000_005)
@@ -141,7 +141,7 @@ def test_a_no_that_is_sure_is_zero_and_no_overflow():
     assert own_judgement(Says("", yes=1e-320))(RED, "a corgi") == pytest.approx(0.0)
 
 
-def test_pictures_are_asked_about_in_the_words_of_their_prompt():
+def test_images_are_asked_about_in_the_words_of_their_prompt():
     model = Says("빨간 원", yes=0.5)
     own_judgement(model)(RED, "빨간 원")
     assert model.asked[0] == "그림을 설명해 줘."
@@ -164,14 +164,14 @@ def test_a_likelihood_is_the_product_of_the_tokens_chances(jf: JanusFlow):
     assert jf.log_likelihood(RED, "What?", "빨간 a") == pytest.approx(total, rel=1e-5)
 
 
-def test_mini_prefers_true_pictures_to_others_in_both_languages():
+def test_mini_prefers_true_images_to_others_in_both_languages():
     """Of true renders, which it describes rightly nearly always."""
     score = own_judgement(janusflow.load("mini"))
     scenes = [
         sample_scene(np.random.default_rng(i), num_objects=2, split="heldout") for i in range(4)
     ]
-    pictures = [render(scene, size=64) for scene in scenes]
+    images = [render(scene, size=64) for scene in scenes]
     for index, scene in enumerate(scenes):
         prompt = description(scene, language="ko" if index % 2 else "en")
-        scores = [score(picture, prompt) for picture in pictures]
+        scores = [score(image, prompt) for image in images]
         assert scores.index(max(scores)) == index

@@ -51,7 +51,7 @@ def test_the_ends_are_drawn_from_the_plans_of_their_own_seeds(
     assert (max(map(off, way, unplanned)) <= 1) == (plan == "never")
 
 
-def test_the_batch_size_changes_no_picture(jf: JanusFlow):
+def test_the_batch_size_changes_no_image(jf: JanusFlow):
     settings = DrawingSettings(steps=2)
     together, alone = (
         interpolate(jf, (ONE, OTHER), (1, 2), frames=4, settings=settings, batch_size=size)

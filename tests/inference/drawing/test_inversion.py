@@ -1,4 +1,4 @@
-"""Pictures drawn from their own noise: back again by the same words, elsewhere by others."""
+"""Images drawn from their own noise: back again by the same words, elsewhere by others."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from torch import Tensor
 import janusflow
 from janusflow.config.errors import ConfigError
 from janusflow.flow import SOLVERS
-from janusflow.inference.drawing.inversion import way_back
-from janusflow.inference.drawing.latents import decode_latents, encode_picture
-from janusflow.inference.drawing.sampling import DrawingSettings, Original, draw_latents
+from janusflow.inference.drawing.inversion import invert
+from janusflow.inference.drawing.latents import decode_latents, encode_image
+from janusflow.inference.drawing.sampling import DrawingSettings, InitImage, draw_latents
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.render import render
 from janusflow.mini.scenes import sample_scene
@@ -23,7 +23,7 @@ LATENT = (4, 8, 8)
 
 
 @pytest.fixture(scope="module")
-def picture() -> Image.Image:
+def image() -> Image.Image:
     levels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     return Image.fromarray(levels)
 
@@ -43,27 +43,27 @@ def velocity(x_t: Tensor, t: Tensor) -> Tensor:
 def test_the_same_velocity_leads_back_to_the_latent(solver: str, strength: float, shift: float):
     latent = torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(0))
     settings = DrawingSettings(steps=60, solver=solver, shift=shift)
-    own = way_back(velocity, latent, start=1 - strength, settings=settings)
+    own = invert(velocity, latent, start=1 - strength, settings=settings)
     drawn = draw_latents(
         velocity,
         torch.randn(1, *LATENT),
         settings=settings,
-        original=Original(latent=latent, strength=strength, own=own),
+        original=InitImage(latent=latent, strength=strength, own=own),
     )
     tolerance = {"euler": 0.2, "dopri5": 0.1}.get(solver, 1e-3)
     torch.testing.assert_close(drawn, latent, atol=tolerance, rtol=0)
     assert (own - latent).abs().mean() > 0.1
 
 
-def test_the_same_prompt_gives_what_the_vae_makes_of_the_picture():
+def test_the_same_prompt_gives_what_the_vae_makes_of_the_image():
     """The better the solver, the closer. On `mini`: the flow of random weights is too wild."""
     mini = janusflow.load("mini")
-    picture = render(sample_scene(np.random.default_rng(1), num_objects=1), size=64)
-    (wanted,) = decode_latents(mini.vae, encode_picture(mini.vae, picture, size=64))
+    image = render(sample_scene(np.random.default_rng(1), num_objects=1), size=64)
+    (wanted,) = decode_latents(mini.vae, encode_image(mini.vae, image, size=64))
 
     def error(invert: str, solver: str, steps: int) -> float:
         how: dict[str, Any] = {"solver": solver, "steps": steps, "guidance": 1.0}
-        return off(mini.generate(PROMPT, init_image=picture, invert=invert, **how)[0], wanted)
+        return off(mini.generate(PROMPT, init_image=image, invert=invert, **how)[0], wanted)
 
     euler, rk4 = error(PROMPT, "euler", 30), error(PROMPT, "rk4", 10)
     assert rk4 < 0.2 < euler
@@ -71,9 +71,9 @@ def test_the_same_prompt_gives_what_the_vae_makes_of_the_picture():
 
 
 def test_the_way_back_costs_one_prompt_and_one_evaluation_a_step(
-    jf: JanusFlow, picture: Image.Image, llm_count: Any
+    jf: JanusFlow, image: Image.Image, llm_count: Any
 ):
-    jf.generate(PROMPT, init_image=picture, invert="a blue star", steps=5, strength=0.6)
+    jf.generate(PROMPT, init_image=image, invert="a blue star", steps=5, strength=0.6)
     assert llm_count.calls == (1 + 3) + (1 + 3)
     shown, asked = (
         jf.processor.prompts([text]).token_ids.shape[1] for text in ("a blue star", PROMPT)
@@ -82,18 +82,18 @@ def test_the_way_back_costs_one_prompt_and_one_evaluation_a_step(
     assert llm_count.positions == shown + 3 * image_tokens + 2 * asked + 3 * 2 * image_tokens
 
 
-def test_no_seed_changes_the_picture(jf: JanusFlow, picture: Image.Image):
+def test_no_seed_changes_the_image(jf: JanusFlow, image: Image.Image):
     one, other = (
-        jf.generate(PROMPT, init_image=picture, invert="", steps=2, seed=seed)[0] for seed in (1, 2)
+        jf.generate(PROMPT, init_image=image, invert="", steps=2, seed=seed)[0] for seed in (1, 2)
     )
     assert off(one, other) == 0
 
 
-def test_a_mask_still_keeps_what_is_outside(jf: JanusFlow, picture: Image.Image):
+def test_a_mask_still_keeps_what_is_outside(jf: JanusFlow, image: Image.Image):
     mask = Image.new("L", (64, 64), 0)
     mask.paste(255, (16, 16, 48, 48))
-    (drawn,) = jf.generate(PROMPT, init_image=picture, invert="", mask=mask, steps=2)
-    changed = ImageChops.difference(drawn, picture).convert("L").point(lambda v: 255 * (v > 0))
+    (drawn,) = jf.generate(PROMPT, init_image=image, invert="", mask=mask, steps=2)
+    changed = ImageChops.difference(drawn, image).convert("L").point(lambda v: 255 * (v > 0))
     assert changed.getbbox() == (16, 16, 48, 48)
 
 
@@ -107,10 +107,10 @@ def test_a_mask_still_keeps_what_is_outside(jf: JanusFlow, picture: Image.Image)
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(
-    jf: JanusFlow, picture: Image.Image, wrong: dict[str, Any], message: str
+    jf: JanusFlow, image: Image.Image, wrong: dict[str, Any], message: str
 ):
     if "init_image" in wrong:
-        wrong = {**wrong, "init_image": picture}
+        wrong = {**wrong, "init_image": image}
     with pytest.raises(ConfigError, match=message) as refusal:
         jf.generate(PROMPT, invert="", steps=1, **wrong)
     assert "\n" not in str(refusal.value)

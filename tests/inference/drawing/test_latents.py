@@ -1,4 +1,4 @@
-"""Latents to pictures and back, and masks on the latent grid."""
+"""Latents to images and back, and masks on the latent grid."""
 
 import numpy as np
 import pytest
@@ -8,24 +8,24 @@ from PIL import Image
 
 from janusflow.inference.drawing.latents import (
     decode_latents,
-    encode_picture,
+    encode_image,
     mask_on_latents,
     prepare_mask,
     vae_factor,
 )
 
 
-def test_the_latent_grid_is_the_picture_over_the_vae_factor(vae: AutoencoderKL):
-    latent = encode_picture(vae, Image.new("RGB", (100, 80), "red"), size=64)
+def test_the_latent_grid_is_the_image_over_the_vae_factor(vae: AutoencoderKL):
+    latent = encode_image(vae, Image.new("RGB", (100, 80), "red"), size=64)
     assert latent.shape == (1, 4, 64 // vae_factor(vae), 64 // vae_factor(vae))
-    assert [picture.size for picture in decode_latents(vae, latent)] == [(64, 64)]
+    assert [image.size for image in decode_latents(vae, latent)] == [(64, 64)]
 
 
 def test_decoding_divides_by_the_scaling_factor_that_encoding_multiplied_by(vae: AutoencoderKL):
     """Against the VAE's own calls on unscaled latents."""
-    picture = Image.effect_noise((64, 64), 90).convert("RGB")
-    latent = encode_picture(vae, picture, size=64)
-    pixels = torch.tensor(np.asarray(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+    image = Image.effect_noise((64, 64), 90).convert("RGB")
+    latent = encode_image(vae, image, size=64)
+    pixels = torch.tensor(np.asarray(image)).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
         unscaled = vae.encode(pixels).latent_dist.mode()
         decoded = vae.decode(unscaled).sample

@@ -1,4 +1,4 @@
-"""Planning: every picture has a plan of its own, drawn as if it were the prompt."""
+"""Planning: every image has a plan of its own, drawn as if it were the prompt."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ class Answers:
         ]
 
 
-def test_pictures_are_planned_side_by_side_each_from_its_prompt_and_seed():
+def test_images_are_planned_side_by_side_each_from_its_prompt_and_seed():
     answers = Answers()
     assert plan_prompts(answers, ["one", "two"], [7, 1_000_007]) == ["one 7", "two 1000007"]
     assert answers.calls == [2]
@@ -79,26 +79,26 @@ def test_a_model_that_cannot_plan_refuses_to(jf: JanusFlow):
 
 
 def test_what_is_drawn_is_the_plan_and_the_record_has_both(planner: JanusFlow):
-    (picture,) = drawn(planner, PROMPT, seed=3)
-    plan = picture.info["plan"]
-    assert picture.info["prompt"] == PROMPT
+    (image,) = drawn(planner, PROMPT, seed=3)
+    plan = image.info["plan"]
+    assert image.info["prompt"] == PROMPT
     assert plan not in (None, PROMPT)
     (again,) = drawn(planner, plan, seed=3, plan="never")
-    assert again.tobytes() == picture.tobytes()
+    assert again.tobytes() == image.tobytes()
     (otherwise,) = drawn(planner, PROMPT, seed=3, plan="never")
-    assert otherwise.tobytes() != picture.tobytes()
+    assert otherwise.tobytes() != image.tobytes()
     assert otherwise.info["plan"] is None
 
 
-def test_every_picture_of_a_prompt_has_a_plan_of_its_own(planner: JanusFlow):
-    pictures = drawn(planner, [PROMPT, "파란 별"], num_images=2, seed=5)
-    assert [picture.info["prompt"] for picture in pictures] == [PROMPT] * 2 + ["파란 별"] * 2
-    assert len({picture.info["plan"] for picture in pictures}) == len(pictures)
+def test_every_image_of_a_prompt_has_a_plan_of_its_own(planner: JanusFlow):
+    images = drawn(planner, [PROMPT, "파란 별"], num_images=2, seed=5)
+    assert [image.info["prompt"] for image in images] == [PROMPT] * 2 + ["파란 별"] * 2
+    assert len({image.info["plan"] for image in images}) == len(images)
     (alone,) = drawn(planner, "파란 별", seed=8)
-    assert alone.info["plan"] == pictures[-1].info["plan"]
+    assert alone.info["plan"] == images[-1].info["plan"]
 
 
-def test_a_picture_to_start_from_needs_no_plan(planner: JanusFlow):
+def test_a_image_to_start_from_needs_no_plan(planner: JanusFlow):
     size = planner.image_size
     start = Image.new("RGB", (size, size), "white")
     (varied,) = drawn(planner, PROMPT, seed=0, init_image=start, strength=0.5)

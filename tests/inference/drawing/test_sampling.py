@@ -10,11 +10,11 @@ from janusflow.config.errors import ConfigError
 from janusflow.flow import SOLVERS, sample_noise, solve, with_guidance
 from janusflow.inference.drawing.sampling import (
     DrawingSettings,
-    Original,
+    InitImage,
     draw_latents,
-    read_prompts,
+    encode_prompts,
     times_from,
-    velocity_of_pictures,
+    velocity_of_images,
 )
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, left_padded, unconditional
@@ -34,25 +34,23 @@ def draw(
     prompts: list[int] | None = None,
 ) -> Tensor:
     """Draw one latent a seed; `prompts` says which row each one reads."""
-    read = read_prompts(
+    read = encode_prompts(
         model,
         left_padded(rows, pad_token_id=2),
         negative=negative,
         is_guided=settings.is_guided,
     )
-    velocity = velocity_of_pictures(
-        model, read, prompts or list(range(len(rows))), settings=settings
-    )
+    velocity = velocity_of_images(model, read, prompts or list(range(len(rows))), settings=settings)
     return draw_latents(velocity, sample_noise(LATENT, seeds=seeds), settings=settings)
 
 
-def test_every_prompt_is_read_once_however_many_steps_and_pictures(
+def test_every_prompt_is_read_once_however_many_steps_and_images(
     model: JanusFlowForConditionalGeneration, llm_count: Any
 ):
     settings = DrawingSettings(steps=5)
     draw(model, ROWS, seeds=[1, 2, 3], settings=settings, prompts=[0, 1, 1])
     prompts_read = 2 * 2 * 5  # two prompts and their unconditional rows, five tokens each
-    a_step = 2 * 3 * (1 + NUM_IMAGE_TOKENS)  # both branches of three pictures, time token each
+    a_step = 2 * 3 * (1 + NUM_IMAGE_TOKENS)  # both branches of three images, time token each
     assert llm_count.positions == prompts_read + 5 * a_step
     assert llm_count.calls == 1 + 5
 
@@ -109,7 +107,7 @@ def test_settings_that_steer_nothing_leave_every_bit_as_it_was(
 ):
     """Solved by hand with the one scale, against the defaults."""
     settings = DrawingSettings(steps=3, numerics=numerics)
-    read = read_prompts(model, left_padded(ROWS, pad_token_id=2), negative=None, is_guided=True)
+    read = encode_prompts(model, left_padded(ROWS, pad_token_id=2), negative=None, is_guided=True)
     cache = read.select([0, 1])
     with torch.no_grad():
         by_hand = solve(
@@ -129,7 +127,7 @@ def test_settings_that_steer_nothing_leave_every_bit_as_it_was(
         DrawingSettings(steps=8, reuse=0.5),
     ],
 )
-def test_a_picture_does_not_depend_on_its_neighbours(
+def test_a_image_does_not_depend_on_its_neighbours(
     model: JanusFlowForConditionalGeneration, settings: DrawingSettings
 ):
     together = draw(model, ROWS, seeds=[1, 2], settings=settings)
@@ -174,7 +172,7 @@ def test_outside_the_mask_every_solver_ends_on_the_original(solver: str):
         lambda x_t, t: torch.sin(3 * x_t),
         noise,
         settings=DrawingSettings(steps=4, solver=solver),
-        original=Original(latent=data, strength=0.8, mask=mask),
+        original=InitImage(latent=data, strength=0.8, mask=mask),
     )
     torch.testing.assert_close(drawn[..., 4:], data[..., 4:], atol=1e-5, rtol=0)
     assert (drawn[..., :4] - data[..., :4]).abs().mean() > 0.1
@@ -188,7 +186,7 @@ def test_an_original_is_noised_to_its_strength_and_walked_to_the_end(solver: str
         lambda x_t, t: torch.full_like(x_t, 7.0),
         noise,
         settings=DrawingSettings(steps=10, solver=solver),
-        original=Original(latent=data, strength=0.35),
+        original=InitImage(latent=data, strength=0.35),
     )
     torch.testing.assert_close(drawn, 0.65 * data + 0.35 * noise + 0.35 * 7.0)
 
@@ -198,7 +196,7 @@ def test_strength_one_starts_from_noise_alone():
     settings = DrawingSettings(steps=3)
     free = draw_latents(lambda x_t, t: x_t, noise, settings=settings)
     from_original = draw_latents(
-        lambda x_t, t: x_t, noise, settings=settings, original=Original(latent=data, strength=1.0)
+        lambda x_t, t: x_t, noise, settings=settings, original=InitImage(latent=data, strength=1.0)
     )
     torch.testing.assert_close(free, from_original)
 
@@ -255,4 +253,4 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]):
 @pytest.mark.parametrize("strength", [0.0, 1.5, -1.0])
 def test_a_strength_outside_its_range_is_refused(strength: float):
     with pytest.raises(ConfigError, match="strength"):
-        Original(latent=torch.zeros(1, *LATENT), strength=strength)
+        InitImage(latent=torch.zeros(1, *LATENT), strength=strength)

@@ -45,7 +45,7 @@ def layers(model: JanusFlowForConditionalGeneration, start: str) -> set[str]:
 
 
 @pytest.mark.parametrize("layout", ["mini", "single", "sharded-bin", "tied"])
-def test_pictures_answers_and_logits_are_the_same_to_the_bit(
+def test_images_answers_and_logits_are_the_same_to_the_bit(
     stored_folders: dict[str, Path], layout: str
 ):
     found, wanted = load(stored_folders[layout], device="cpu"), read_whole(stored_folders[layout])
@@ -97,15 +97,15 @@ def test_drawing_reads_neither_the_tower_nor_the_output_layer(stored_folders: di
         *layers(jf.model, "llm.lm_head"),
         *layers(jf.model, "llm.model.embed_tokens"),
     }
-    (picture,) = jf.generate("a star", steps=1, seed=0)
-    jf.ask(picture, "What?", max_new_tokens=2)
+    (image,) = jf.generate("a star", steps=1, seed=0)
+    jf.ask(image, "What?", max_new_tokens=2)
     assert unread(jf.model) == layers(jf.model, "llm.model.embed_tokens")
 
 
 def test_seeing_reads_nothing_that_draws(stored_folders: dict[str, Path]):
     jf = load(stored_folders["mini"], device="cpu")
-    (picture,) = read_whole(stored_folders["mini"]).generate("a star", steps=1, seed=0)
-    jf.ask(picture, "What?", max_new_tokens=2)
+    (image,) = read_whole(stored_folders["mini"]).generate("a star", steps=1, seed=0)
+    jf.ask(image, "What?", max_new_tokens=2)
     assert layers(jf.model, "generation_decoder.blocks") <= unread(jf.model)
 
 

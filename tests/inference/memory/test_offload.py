@@ -35,22 +35,22 @@ def folders(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def all_it_does(jf: JanusFlow) -> tuple[list[bytes], str | list[str], Tensor]:
-    """Pictures from words and from a picture, an answer about one of them, and logits."""
+    """Images from words and from an image, an answer about one of them, and logits."""
     drawn = jf.generate(["별", "a red circle"], steps=2, seed=1)
     redrawn = jf.generate("a star", steps=2, seed=1, init_image=drawn[0], strength=0.5)
     answer = jf.ask(drawn[0], "What is it?", max_new_tokens=4)
     logits = jf.model(torch.arange(7, 20)[None]).logits
-    return [picture.tobytes() for picture in drawn + redrawn], answer, logits
+    return [image.tobytes() for image in drawn + redrawn], answer, logits
 
 
 @pytest.mark.parametrize("layout", ["mini", "ours", "release", "tied"])
-def test_pictures_answers_and_logits_are_the_same_to_the_bit(
+def test_images_answers_and_logits_are_the_same_to_the_bit(
     folders: dict[str, str | Path], layout: str
 ):
-    pictures, answer, logits = all_it_does(load(folders[layout], device="cpu"))
+    images, answer, logits = all_it_does(load(folders[layout], device="cpu"))
     for mode in MODES:
         again = all_it_does(load(folders[layout], device="cpu", offload=mode))
-        assert again[:2] == (pictures, answer)
+        assert again[:2] == (images, answer)
         assert torch.equal(again[2], logits)
 
 
@@ -100,9 +100,9 @@ def test_a_drawing_loads_each_block_once_a_step_and_nothing_that_sees(tiny_folde
 
 def test_an_answer_loads_each_block_once_a_token_and_nothing_that_draws(tiny_folder: Path):
     jf = load(tiny_folder, device="cpu", offload="blocks")
-    picture = Image.new("RGB", (64, 64), "red")
+    image = Image.new("RGB", (64, 64), "red")
     settings = {"max_new_tokens": STEPS, "temperature": 1.0, "seed": 0}
-    jf.ask(picture, "What?", **settings)
+    jf.ask(image, "What?", **settings)
     assert loads(jf, "llm.model.layers.") == loads(jf, "llm.lm_head") == {STEPS}
     assert loads(jf, "understanding_encoder.encoder.") == {1}
     assert loads(jf, "generation_") == {0}
@@ -110,10 +110,10 @@ def test_an_answer_loads_each_block_once_a_token_and_nothing_that_draws(tiny_fol
 
 def test_parts_are_loaded_once_however_many_steps_and_tokens(tiny_folder: Path):
     jf = load(tiny_folder, device="cpu", offload="parts")
-    (picture,) = jf.generate("a star", steps=STEPS, seed=0)
+    (image,) = jf.generate("a star", steps=STEPS, seed=0)
     assert loads(jf, "llm.model.") == loads(jf, "generation_") == {1}
     assert loads(jf, "llm.lm_head") == loads(jf, "understanding_") == {0}
-    jf.ask(picture, "What?", max_new_tokens=STEPS)
+    jf.ask(image, "What?", max_new_tokens=STEPS)
     assert loads(jf, "llm.model.layers.") == {2}  # the VAE came between
     assert loads(jf, "llm.lm_head") == loads(jf, "understanding_encoder.encoder.") == {1}
     jf.ask(None, "What?", max_new_tokens=STEPS)
@@ -150,7 +150,7 @@ def sizes(jf: JanusFlow) -> Iterator[tuple[str, int]]:
 
 
 def what_stays(jf: JanusFlow) -> int:
-    """What belongs to no block: a picture's first embedding, and two small convolutions."""
+    """What belongs to no block: an image's first embedding, and two small convolutions."""
     total = sum(weight.numel() for root in (jf.model, jf.vae) for weight in root.parameters())
     return total - sum(size for _, size in sizes(jf))
 

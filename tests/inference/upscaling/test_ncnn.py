@@ -11,7 +11,7 @@ from torch.nn import functional
 from janusflow.config.errors import CheckpointError
 from janusflow.inference.upscaling.ncnn import NcnnNetwork
 
-PICTURE = torch.rand(1, 3, 11, 7, generator=torch.Generator().manual_seed(0))
+IMAGE = torch.rand(1, 3, 11, 7, generator=torch.Generator().manual_seed(0))
 
 
 def network_of(writer: NcnnWriter) -> NcnnNetwork:
@@ -25,12 +25,12 @@ def test_a_compact_network_is_that_of_plain_modules(
     half: bool, shuffle: int, shrink: float, factor: int
 ):
     layers = compact(factor=shuffle)
-    expected = functional.pixel_shuffle(layers(PICTURE), shuffle)
-    expected = expected + PICTURE.repeat_interleave(shuffle, 2).repeat_interleave(shuffle, 3)
+    expected = functional.pixel_shuffle(layers(IMAGE), shuffle)
+    expected = expected + IMAGE.repeat_interleave(shuffle, 2).repeat_interleave(shuffle, 3)
     if shrink != 1.0:
         expected = functional.interpolate(expected, scale_factor=shrink, mode="bicubic")
     network = network_of(write_compact(layers, factor=shuffle, shrink=shrink, half=half))
-    torch.testing.assert_close(network(PICTURE), expected)
+    torch.testing.assert_close(network(IMAGE), expected)
     assert network.factor == factor
 
 
@@ -65,7 +65,7 @@ def test_a_dense_block_is_that_of_plain_modules():
     writer.add("Interp", ["g"], ["h"], "0=2 1=2.0e+00 2=2.0e+00")
     writer.convolution(block.last, "h", "out")
     network = network_of(writer)
-    torch.testing.assert_close(network(PICTURE), block(PICTURE))
+    torch.testing.assert_close(network(IMAGE), block(IMAGE))
     # 1 of the first 3x3, 1 of bilinear neighbours, half a pixel of the 3x3 at twice the size.
     assert (network.factor, network.reach) == (2, 3)
 
@@ -74,11 +74,11 @@ def test_a_dense_block_is_that_of_plain_modules():
 def test_a_pixel_depends_on_none_beyond_the_reach(shrink: float):
     """The gradient of one block of the result, and some way beyond, is nothing."""
     network = network_of(write_compact(compact(factor=4), factor=4, shrink=shrink))
-    picture = torch.rand(1, 3, 31, 31, requires_grad=True)
+    image = torch.rand(1, 3, 31, 31, requires_grad=True)
     corner = slice(15 * network.factor, 16 * network.factor)
-    network(picture)[..., corner, corner].sum().backward()
-    assert picture.grad is not None
-    touched = picture.grad.abs().sum((0, 1)).nonzero()
+    network(image)[..., corner, corner].sum().backward()
+    assert image.grad is not None
+    touched = image.grad.abs().sum((0, 1)).nonzero()
     furthest = int((touched - 15).abs().max())
     assert network.reach - 1 <= furthest <= network.reach
 
@@ -97,7 +97,7 @@ def test_a_blob_is_let_go_when_it_was_read():
     for step in network.steps:
         step.register_forward_hook(note)
     with torch.no_grad():
-        network(PICTURE)
+        network(IMAGE)
     assert most <= 4
 
 

@@ -1,4 +1,4 @@
-"""Detail from the VAE on the picture's own low band."""
+"""Detail from the VAE on the image's own low band."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from janusflow.mini.render import render
 from janusflow.mini.scenes import sample_scene
 
 
-def test_the_low_band_is_the_small_pictures_and_the_detail_the_large_ones():
+def test_the_low_band_is_the_small_images_and_the_detail_the_large_ones():
     small, large = torch.rand(2, 3, 6, 5), torch.rand(2, 3, 12, 10)
     made = with_low_band(large, small)
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(made, 2), small)
@@ -23,7 +23,7 @@ def test_the_low_band_is_the_small_pictures_and_the_detail_the_large_ones():
 
 
 @pytest.mark.parametrize("size", [(20, 12), (7, 9)])
-def test_pictures_of_any_size_keep_their_squares_means(jf: JanusFlow, size: tuple[int, int]):
+def test_images_of_any_size_keep_their_squares_means(jf: JanusFlow, size: tuple[int, int]):
     """Off by what rounding to levels takes away, where nothing is clipped."""
     grey = Image.effect_noise(size, 8).convert("RGB")
     large = refined(grey, jf.vae)

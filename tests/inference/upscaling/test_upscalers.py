@@ -1,4 +1,4 @@
-"""Words to larger pictures: sizes, records, packages made up here, refusals."""
+"""Words to larger images: sizes, records, packages made up here, refusals."""
 
 import zipfile
 from dataclasses import replace
@@ -46,9 +46,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("how", "factor"), [("none", 1), ("lanczos:3", 3), ("realesrgan:4", 4)])
-def test_pictures_come_out_so_many_times_as_large(package: Path, how: str, factor: int):
+def test_images_come_out_so_many_times_as_large(package: Path, how: str, factor: int):
     upscaler = make_upscaler(how, vae=None, device=CPU)
-    sizes = [picture.size for picture in upscaler([NOISE, NOISE.crop((0, 0, 5, 7))])]
+    sizes = [image.size for image in upscaler([NOISE, NOISE.crop((0, 0, 5, 7))])]
     assert sizes == [(20 * factor, 12 * factor), (5 * factor, 7 * factor)]
 
 
