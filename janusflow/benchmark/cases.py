@@ -104,7 +104,7 @@ def _first(side: Side, request: Request, watch: Watch) -> Outputs:
 def _ceilings(_: Side, request: Request, watch: Watch) -> Outputs:
     from janusflow.benchmark.ceilings import measure_ceilings
 
-    return measure_ceilings(request, watch)
+    return measure_ceilings(request.device, request.dtype, watch)
 
 
 FEWER_EVALUATIONS = 6

@@ -5,12 +5,13 @@ and names their colours.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from PIL import Image
 
+from janusflow.evaluation.detection import Detection, ObjectJudge
 from janusflow.evaluation.judges import OFFICIAL, load_judge
 from janusflow.evaluation.reading import Entry, entries_of, identity, read_json_lines
 from janusflow.evaluation.registry import TaskOptions
@@ -24,30 +25,6 @@ THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
 MAX_OBJECTS = 16
 POSITION_THRESHOLD = 0.1
 """Centres closer than this share of both sizes are beside one another in no direction."""
-
-
-class Detection(NamedTuple):
-    """An object that was found."""
-
-    box: tuple[float, float, float, float]
-    """Left, top, right, bottom in pixels."""
-    score: float
-    mask: Bool[np.ndarray, "h w"] | None = None
-
-
-@runtime_checkable
-class ObjectJudge(Protocol):
-    """Finds objects by COCO's names, and says which colours they have."""
-
-    def detect(self, picture: Image.Image) -> Mapping[str, Sequence[Detection]]:
-        """Everything that may be an object, by name, with its score."""
-        ...
-
-    def colours(
-        self, picture: Image.Image, objects: Sequence[Detection], name: str
-    ) -> Sequence[str]:
-        """One colour for each of some objects of a name."""
-        ...
 
 
 def geneval(options: TaskOptions) -> Task:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.evaluation.geneval import Detection
+from janusflow.evaluation.detection import Detection
 from janusflow.evaluation.judges import require_package
 
 DETECTOR = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco"
