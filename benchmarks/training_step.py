@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     options = parser.parse_args()
     jf = janusflow.load("mini", dtype="float32")
-    model, flow = jf.model, jf.model.config.flow
+    model, flow = jf.model, jf.model.config.generation
     train_only(model, list(PARTS))
     objective = JanusFlowObjective(model, ObjectiveConfig())
     compiled = deepcopy(objective)

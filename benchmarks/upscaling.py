@@ -94,7 +94,7 @@ def with_flow(jf: JanusFlow, small: Pictures, *, strength: float) -> Pictures:
 
     latents = encode_images(jf.vae, pixels([resized(each, factor=FACTOR) for each in small]))
     drawn = draw_latents(
-        in_windows(velocity, size=jf.model.config.flow.latent_size),
+        in_windows(velocity, size=jf.model.config.generation.latent_size),
         sample_noise(latents.shape[1:], seeds=range(len(small)), device=latents.device),
         settings=DrawingSettings(steps=STEPS, guidance=1.0),
         original=InitImage(latent=latents, strength=strength),

@@ -34,7 +34,7 @@ class Ours:
     def velocity(self, request: Request, watch: Watch) -> Outputs:
         """One evaluation with the prompt's cache filled."""
         model = self.jf.model
-        flow = model.config.flow
+        flow = model.config.generation
         read = read_texts(model, self.jf.processor, [request.prompt], is_guided=True)
         velocity = guided_velocity(
             model, read.select([0] * request.batch), guidance=request.guidance

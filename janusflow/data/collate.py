@@ -204,7 +204,7 @@ class Collator:
         row = Row()
         row.add([self.config.bos_token_id])
         row.add(self._words(question_text(sample.prompt), num_pictures=0), is_prompt=True)
-        room = 1 + self.config.flow.num_tokens
+        room = 1 + self.config.generation.num_tokens
         row.add([self.config.pad_token_id] * room, is_drawing=True)
         return row
 

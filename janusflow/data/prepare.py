@@ -73,7 +73,7 @@ def preparation(
     factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
     return Preparation(
         image_processor=processor.image_processor,
-        drawing_size=config.flow.latent_size * factor,
+        drawing_size=config.generation.latent_size * factor,
         image_tag=processor.settings.tags.image,
         crops=crops,
     )

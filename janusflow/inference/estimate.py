@@ -172,7 +172,7 @@ class _Passes:
 
     def drawing(self) -> int:
         """Prompts once, the solver's steps, the VAE; returns the bytes of the prompts' cache."""
-        workload, flow = self.workload, self.model.config.flow
+        workload, flow = self.workload, self.model.config.generation
         is_guided = workload.guidance != 1.0
         prompts = self._prompt()
         with self._counted("reading prompts") as meter:

@@ -1,7 +1,7 @@
 """What a model folder holds, told without reading its weights."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ def describe(folder: Path) -> ModelDescription:
         dtype=str(dtype or "unknown").removeprefix("torch."),
         llm={"type": llm.model_type, "vocab_size": llm.vocab_size, **_fields(llm, shape)},
         understanding_encoder=_fields(vision, ("image_size", "patch_size", *shape)),
-        generation={**(config.generation or {}), "num_tokens": config.flow.num_tokens},
-        repa=config.repa,
+        generation={**asdict(config.generation), "num_tokens": config.generation.num_tokens},
+        repa=config.repa and asdict(config.repa),
         token_ids={
             name: getattr(config, f"{name}_token_id")
             for name in ("bos", "eos", "pad", "image", "image_start", "image_end")

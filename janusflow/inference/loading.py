@@ -137,7 +137,7 @@ def mini_folder() -> Path:
 
 def check_latents(model: JanusFlowForConditionalGeneration, vae: AutoencoderKL) -> None:
     """Refuse a VAE whose latents are not the model's."""
-    found, wanted = vae.config["latent_channels"], model.config.flow.latent_channels
+    found, wanted = vae.config["latent_channels"], model.config.generation.latent_channels
     if found != wanted:
         raise CheckpointError(
             f"the VAE has {found} latent channels, the model draws {wanted}: pass the VAE it was "

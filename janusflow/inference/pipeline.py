@@ -79,7 +79,7 @@ class JanusFlow:
     @property
     def image_size(self) -> int:
         """Rows and columns of a drawn image, in pixels."""
-        return self.model.config.flow.latent_size * vae_factor(self.vae)
+        return self.model.config.generation.latent_size * vae_factor(self.vae)
 
     # ---- drawing ------------------------------------------------------------------------------
 

@@ -148,8 +148,8 @@ def rows_of(config: JanusFlowConfig) -> list[Row]:
         None: 1,
         "tower": config.vision_config.num_hidden_layers,
         "llm": config.get_text_config().num_hidden_layers,
-        "encoder": config.flow.num_encoder_blocks,
-        "decoder": config.flow.num_decoder_blocks,
+        "encoder": config.generation.num_encoder_blocks,
+        "decoder": config.generation.num_decoder_blocks,
     }
 
     def filled(row: Row, i: int, p: str) -> Row:

@@ -74,7 +74,7 @@ def release_config(*, repa: RepaConfig | None = None) -> JanusFlowConfig:
     """Our configuration of the release; it has no REPA head, training gives it one."""
     config = config_from_official(SETTINGS, token_ids=TokenIds())
     if repa is not None:
-        config.repa = {"block": repa.block, "hidden_size": repa.hidden_size}
+        config.repa = repa
     return config
 
 

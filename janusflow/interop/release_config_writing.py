@@ -4,6 +4,7 @@ What the file cannot say is refused; see config.py for the way in.
 """
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 from janusflow.config.errors import CheckpointError
@@ -81,7 +82,7 @@ def token_ids_of(config: JanusFlowConfig) -> TokenIds:
 
 
 def _fresh_official(config: JanusFlowConfig) -> dict[str, Any]:
-    llm, vision, flow = config.get_text_config(), config.vision_config, config.flow
+    llm, vision, flow = config.get_text_config(), config.vision_config, config.generation
     tower_name = next(iter(TOWERS))
     num_blocks = TOWERS[tower_name].num_blocks
     dtype = str(config.dtype or "float32").removeprefix("torch.")
@@ -161,9 +162,9 @@ def _network(config: JanusFlowConfig) -> dict[str, Any]:
         **{f"llm_config.{key}": getattr(llm, key, None) for key in llm_keys},
         "llm_config.rope_parameters": getattr(llm, "rope_parameters", None),
         **{f"vision_config.{key}": getattr(vision, key, None) for key in vision_keys},
-        "seeing": config.seeing,
+        "understanding_input": config.understanding_input,
         "image_attention": config.image_attention,
-        **{f"generation.{key}": value for key, value in (config.generation or {}).items()},
+        **{f"generation.{key}": value for key, value in asdict(config.generation).items()},
     }
 
 

@@ -1,6 +1,6 @@
 """`JanusFlowConfig`: one transformers configuration for LLM, tower and generation path."""
 
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any, no_type_check
 
 from huggingface_hub.dataclasses import strict
@@ -10,10 +10,36 @@ from transformers.configuration_utils import SubConfigSpec
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import GenerationPathConfig, RepaConfig
 
-SEEING = ("tower", "shared", "separate")
-"""What images to understand may be read through."""
+UNDERSTANDING_INPUTS = ("tower", "shared", "separate")
+"""What images to understand may be encoded by."""
 IMAGE_ATTENTION = ("causal", "bidirectional")
-"""Which of an image's embeddings may see which."""
+"""How an image's embeddings may attend to one another."""
+RECORDS = {"generation": GenerationPathConfig, "repa": RepaConfig}
+"""Fields that are checked records here and plain dicts in config.json."""
+RELEASE_LLM = {
+    "model_type": "llama",
+    "vocab_size": 102400,
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "max_position_embeddings": 16384,
+    "bos_token_id": 100000,
+    "eos_token_id": 100001,
+}
+"""The LLM of JanusFlow-1.3B."""
+RELEASE_TOWER = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 16,
+    "hidden_act": "gelu",
+}
+"""The SigLIP tower of JanusFlow-1.3B, whose GELU is the exact one."""
 
 
 # transformers hands every key of a file to the constructor; jaxtyping, in tests, would look for
@@ -21,12 +47,16 @@ IMAGE_ATTENTION = ("causal", "bidirectional")
 @no_type_check
 @strict
 class JanusFlowConfig(PreTrainedConfig):
-    """Everything that decides the shapes of a JanusFlow, with the release's values as defaults.
+    """Everything that decides the shapes of a JanusFlow; the defaults are the release's.
 
     `llm_config` is the configuration (or its dict) of any transformers causal LM, `vision_config`
-    that of a SigLIP tower. `generation` and `repa` are plain dicts in the file; read them through
-    `.flow` and `.repa_head`, which check them. The special-token ids belong to the processor's
-    tokenizer; the model needs them to know where images sit.
+    that of a SigLIP tower. `generation` (the generation encoder and decoder) and `repa` (the REPA
+    head, None for a model without one) may be given as dicts, as they stand in config.json, and
+    are `GenerationPathConfig` and `RepaConfig` from then on. The special-token ids belong to the
+    processor's tokenizer; the model needs them to know where images are.
+
+    Raises:
+        ConfigError: a value that has no meaning, or two that contradict each other.
     """
 
     model_type = "janusflow"
@@ -37,14 +67,15 @@ class JanusFlowConfig(PreTrainedConfig):
 
     llm_config: Any = None
     vision_config: Any = None
-    generation: dict | None = None
-    repa: dict | None = None
-    seeing: str = "tower"
-    """What images to understand are read through: the tower, or of their latents the generation
-    encoder (shared) or another like it (separate): rows B and C of the paper's Table 6."""
+    generation: Any = None
+    repa: Any = None
+    understanding_input: str = "tower"
+    """What encodes images to understand: the tower, or of their latents the generation encoder
+    (shared) or another like it (separate): rows B and C of the paper's Table 6."""
     image_attention: str = "causal"
-    """What an image's embeddings (seen or drawn, the first one included) see of one another in the
-    LLM: those before them (causal, paper section 3.1) or all (bidirectional). Text is causal."""
+    """Which embeddings of its own image, the begin or time token included, an image's embedding
+    attends to in the LLM, for understanding and generation: those before it (causal, paper section
+    3.1) or all of them (bidirectional). Text is causal either way."""
     plans: bool = False
     """Whether the LLM has learnt to plan: to the `planning_question` (processing/templates.py) it
     answers with a prompt that says where everything is, which is drawn instead."""
@@ -61,52 +92,61 @@ class JanusFlowConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.llm_config = _as_config(self.llm_config, default={"model_type": "llama"})
-        self.vision_config = _as_config(
-            self.vision_config, default={"model_type": "siglip_vision_model"}
-        )
-        self.generation = asdict(_record(GenerationPathConfig, self.generation or {}))
-        if self.repa is not None:
-            self.repa = asdict(_record(RepaConfig, self.repa))
-        self._check_seeing()
+        self.llm_config = _as_config(self.llm_config, default=RELEASE_LLM)
+        self.vision_config = _as_config(self.vision_config, default=RELEASE_TOWER)
+        self.generation = self.generation or {}
+        # Files written before the field was renamed.
+        self.understanding_input = kwargs.pop("seeing", self.understanding_input)
+        self._check_understanding_input()
         self._check_image_attention()
         self.tie_word_embeddings = bool(getattr(self.llm_config, "tie_word_embeddings", False))
         super().__post_init__(**kwargs)
 
-    @property
-    def flow(self) -> GenerationPathConfig:
-        """The generation path's shapes."""
-        return GenerationPathConfig(**(self.generation or {}))
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Make a record of a dict for `generation` and `repa`; all else as in transformers."""
+        if name in RECORDS and isinstance(value, dict):
+            value = _record(RECORDS[name], value)
+        super().__setattr__(name, value)
 
-    @property
-    def repa_head(self) -> RepaConfig | None:
-        """The REPA head's shape, or None for a model that has none (the release)."""
-        return None if self.repa is None else RepaConfig(**self.repa)
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain dicts.
+
+        The parts' own dtypes are left out: a model's weights have the model's dtype.
+        """
+        settings = super().to_dict()
+        for name in RECORDS:
+            record = settings[name]
+            settings[name] = asdict(record) if is_dataclass(record) else record
+        for name in ("llm_config", "vision_config"):
+            settings[name].pop("dtype", None)
+        return settings
 
     @property
     def uses_latent_input(self) -> bool:
         """Whether images to understand come as latents instead of pixels."""
-        return self.seeing != "tower"
+        return self.understanding_input != "tower"
 
-    def _check_seeing(self) -> None:
-        if self.seeing not in SEEING:
+    def _check_understanding_input(self) -> None:
+        if self.understanding_input not in UNDERSTANDING_INPUTS:
             raise ConfigError(
-                f"seeing={self.seeing} must be one of {', '.join(SEEING)}: change it."
+                f"understanding_input={self.understanding_input} must be one of "
+                f"{', '.join(UNDERSTANDING_INPUTS)}: change it."
             )
         num_patches = (self.vision_config.image_size // self.vision_config.patch_size) ** 2
-        if self.uses_latent_input and num_patches != self.flow.num_tokens:
+        if self.uses_latent_input and num_patches != self.generation.num_tokens:
             raise ConfigError(
-                f"seeing={self.seeing} makes {self.flow.num_tokens} embeddings of an image where "
-                f"the tower makes {num_patches}: choose generation.latent_size so that both agree."
+                f"understanding_input={self.understanding_input} makes "
+                f"{self.generation.num_tokens} embeddings of an image where the tower makes "
+                f"{num_patches}: choose generation.latent_size so that both agree."
             )
 
     @property
     def bidirectional_image_attention(self) -> bool:
-        """Whether an image's embeddings see later ones of the same image."""
+        """Whether an image's embeddings attend to later ones of the same image."""
         return self.image_attention == "bidirectional"
 
     def change_image_attention(self, image_attention: str) -> None:
-        """Let a model that is there already go on with the other kind of attention.
+        """Change the kind of attention of a model that exists already.
 
         Raises:
             ConfigError: there is no such kind.

@@ -59,7 +59,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
 
     def __init__(self, config: JanusFlowConfig) -> None:
         super().__init__(config)
-        flow, hidden_size = config.flow, config.hidden_size
+        flow, hidden_size = config.generation, config.hidden_size
         seen_size = flow.width if config.uses_latent_input else config.vision_config.hidden_size
         self.begin_of_understanding = nn.Parameter(torch.zeros(1, hidden_size))
         self.understanding_encoder = SiglipVisionModel(config.vision_config)
@@ -73,7 +73,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         self.generation_decoder_norm = RMSNorm(hidden_size, eps=flow.norm_eps)
         self.generation_decoder_aligner = nn.Linear(hidden_size, flow.width)
         self.generation_decoder = GenerationDecoder(flow, hidden_size)
-        is_separate = config.seeing == "separate"
+        is_separate = config.understanding_input == "separate"
         self.latent_encoder = GenerationEncoder(flow, hidden_size) if is_separate else None
         self.repa_head = build_repa_head(config)
         self.post_init()
@@ -89,7 +89,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
     def image_features(self, pixel_values: Float[Tensor, "n c y x"]) -> Float[Tensor, "n p w"]:
         """Patch features that the LLM is shown of an image: the tower's.
 
-        A model that sees latents (`config.seeing`) takes them instead of pixels: points of time 1.
+        With `config.uses_latent_input` these are latents instead of pixels, encoded at time 1.
         """
         if not self.config.uses_latent_input:
             return self.understanding_features(pixel_values)
@@ -303,7 +303,7 @@ class JanusFlowForConditionalGeneration(PreTrainedModel):
         return {"attention_mask": mask} | ({"apart": rows.apart(mask)} if is_apart else {})
 
     def _aligned(self, drawn: Callable[[int], Float[Tensor, "p s d"]]) -> Float[Tensor, "p k w"]:
-        head = self.config.repa_head
+        head = self.config.repa
         if self.repa_head is None or head is None:
             raise ConfigError(
                 "this model has no REPA head (repa: null in its config.json): add one with "

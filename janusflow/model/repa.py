@@ -26,7 +26,7 @@ def build_repa_head(config: JanusFlowConfig) -> RepaHead | None:
     Raises:
         ConfigError: it would read a block that the LLM does not have.
     """
-    head = config.repa_head
+    head = config.repa
     if head is None:
         return None
     num_blocks = config.get_text_config().num_hidden_layers

@@ -70,7 +70,7 @@ class JanusFlowObjective(Objective):
             "answers": int((is_learnt & ~batch.is_text).sum()),
             "text": int((is_learnt & batch.is_text).sum()),
         }
-        flow = self.model.config.flow
+        flow = self.model.config.generation
         counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
         if self.config.aligns:
             each = flow.num_tokens if self.config.uses_head else 1

@@ -23,7 +23,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 """Part name -> the model's attributes. Together they are the whole model.
 
-`latent_encoder` is there only in a model that is `seeing: separate` (paper Table 6, row C).
+`latent_encoder` is there only with `understanding_input: separate` (paper Table 6, row C).
 """
 
 

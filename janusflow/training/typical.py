@@ -133,7 +133,7 @@ def without_pixels(sample: Sample) -> Sample:
 def as_cached(sample: Sample, recipe: StageRecipe, config: JanusFlowConfig) -> Sample:
     """The same sample as a recipe's cache gives it, without memory."""
     names = cached(recipe, config) if recipe.data.cache is not None else ()
-    vision, flow = config.vision_config, config.flow
+    vision, flow = config.vision_config, config.generation
     num_patches = (vision.image_size // vision.patch_size) ** 2
     features = torch.empty(num_patches, vision.hidden_size, device="meta")
     latent = torch.empty(flow.latent_channels, flow.latent_size, flow.latent_size, device="meta")
@@ -162,7 +162,7 @@ def _question(sizes: Sizes, lengths: TypicalLengths) -> UnderstandingSample:
 
 def _drawing(sizes: Sizes, lengths: TypicalLengths) -> GenerationSample:
     factor = 2 ** (len(sizes.vae.config["block_out_channels"]) - 1)
-    size = sizes.model.config.flow.latent_size * factor
+    size = sizes.model.config.generation.latent_size * factor
     return GenerationSample(
         prompt=_words(lengths.prompt_tokens),
         pixel_values=torch.empty(3, size, size, device="meta"),

@@ -102,7 +102,7 @@ def test_parts_are_counted_by_name_and_watched_within_the_block_only():
 
 def rows_for(model: JanusFlowForConditionalGeneration, *, length: int) -> Rows:
     """Two rows: words, then an image to draw."""
-    room = 1 + model.config.flow.num_tokens
+    room = 1 + model.config.generation.num_tokens
     positions = torch.arange(length).repeat(2, 1)
     return Rows(
         token_ids=torch.full((2, length), 7),
@@ -115,7 +115,7 @@ def rows_for(model: JanusFlowForConditionalGeneration, *, length: int) -> Rows:
 
 def read(model: JanusFlowForConditionalGeneration, *, length: int, device: str) -> Tensor:
     """Draw and read, and sum up what comes out."""
-    flow = model.config.flow
+    flow = model.config.generation
     rows = rows_for(model, length=length)
     reading = model.read_rows(
         rows,

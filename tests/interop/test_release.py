@@ -30,7 +30,7 @@ def test_every_weight_of_the_release_has_its_shape(reference: Path):
 
 def test_a_repa_head_is_added_on_demand_only():
     assert release_config().repa is None
-    assert release_config(repa=RepaConfig(block=6)).repa == {"block": 6, "hidden_size": 2048}
+    assert release_config(repa=RepaConfig(block=6)).repa == RepaConfig(block=6, hidden_size=2048)
 
 
 def test_the_vae_has_sdxls_number_of_parameters_and_none_in_memory():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,17 +43,17 @@ def test_the_releases_own_file_comes_back_word_for_word(reference: Path):
 
 def test_a_changed_network_writes_what_it_is_now():
     config = read(release_settings())
-    config.generation = {**config.generation, "num_encoder_blocks": 3}
+    config.generation = replace(config.generation, num_encoder_blocks=3)
     written = config_to_official(config)
     assert written["vision_gen_enc_config"]["params"]["layers_in_middle"] == 3
-    assert read(written).flow == config.flow
+    assert read(written).generation == config.generation
 
 
 def test_a_network_made_here_can_be_written_and_read():
     config = read(release_settings())
     config.official = None
     again = read(config_to_official(config))
-    assert again.flow == config.flow
+    assert again.generation == config.generation
     assert again.vision_config.to_dict() == config.vision_config.to_dict()
     for name in ("hidden_size", "intermediate_size", "vocab_size", "rms_norm_eps"):
         assert getattr(again.llm_config, name) == getattr(config.llm_config, name)
@@ -102,7 +103,7 @@ def test_misspelt_and_ignored_keys_change_nothing():
     plain = release_settings()
     del plain["vision_gen_enc_config"]["params"]["elementwize_affine"]
     del plain["vision_gen_enc_config"]["params"]["num_extra_tensors"]
-    assert read(plain).flow == read(release_settings()).flow
+    assert read(plain).generation == read(release_settings()).generation
 
 
 @pytest.mark.parametrize(
@@ -134,10 +135,10 @@ def test_another_network_is_refused_by_its_reason(settings: dict, reason: str):
         lambda config: config.vision_config.__setattr__("hidden_act", "gelu_pytorch_tanh"),
         lambda config: config.vision_config.__setattr__("hidden_size", 512),
         lambda config: config.llm_config.__setattr__("attention_bias", True),
-        lambda config: config.generation.__setitem__("patch_size", 4),
-        lambda config: config.generation.__setitem__("latent_size", 32),
-        lambda config: config.generation.__setitem__("kernel_size", 3),
-        lambda config: config.__setattr__("seeing", "shared"),
+        lambda config: config.__setattr__("generation", replace(config.generation, patch_size=4)),
+        lambda config: config.__setattr__("generation", replace(config.generation, latent_size=32)),
+        lambda config: config.__setattr__("generation", replace(config.generation, kernel_size=3)),
+        lambda config: config.__setattr__("understanding_input", "shared"),
         lambda config: config.__setattr__("image_attention", "bidirectional"),
     ],
 )

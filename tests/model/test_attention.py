@@ -13,7 +13,7 @@ from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
 
 CONFIG = tiny_config()
 BOS, PAD = CONFIG.bos_token_id, CONFIG.pad_token_id
-PATCHES = CONFIG.flow.num_tokens
+PATCHES = CONFIG.generation.num_tokens
 SPAN = [
     CONFIG.image_start_token_id,
     *[CONFIG.image_token_id] * PATCHES,

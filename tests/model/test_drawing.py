@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def test_what_a_step_holds_does_not_grow_with_the_blocks():
 def test_a_prompt_is_read_once_however_many_steps(any_model: JanusFlowForConditionalGeneration):
     """Counted at the LLM: the prompt once, then only the time token and the image's tokens."""
     num_steps, rows = 4, len(ROWS)
-    per_step = rows * (1 + any_model.config.flow.num_tokens)
+    per_step = rows * (1 + any_model.config.generation.num_tokens)
     with counted_positions(any_model) as counts:
         cache = any_model.encode_prompt(prompt())
         for step in range(num_steps):
@@ -169,9 +170,9 @@ def test_a_batch_draws_what_its_rows_draw_alone(any_model: JanusFlowForCondition
 @torch.no_grad()
 def test_any_shape_the_configuration_allows_works(generation: dict[str, int]):
     config = tiny_config()
-    config.generation = {**config.generation, **generation}
+    config.generation = replace(config.generation, **generation)
     model = JanusFlowForConditionalGeneration(config).eval()
-    flow = config.flow
+    flow = config.generation
     x_t = torch.randn(2, flow.latent_channels, flow.latent_size, flow.latent_size)
     with counted_positions(model) as counts:
         assert model.velocity(x_t, times(2), prompt()).shape == x_t.shape
@@ -236,7 +237,7 @@ def test_a_fresh_block_starts_without_modulation():
 def test_a_fresh_skip_enters_the_decoder_as_large_as_the_llms_features(width: int, patch_size: int):
     """Those are normalised to a root mean square of 1; 0.02 for every weight gave 0.09."""
     config = tiny_config()
-    config.generation = {**config.generation, "width": width, "patch_size": patch_size}
+    config.generation = replace(config.generation, width=width, patch_size=patch_size)
     torch.manual_seed(0)
     model = JanusFlowForConditionalGeneration(config)
     with torch.no_grad():

@@ -151,7 +151,7 @@ def test_alignment_is_one_guess_a_image_token():
     reading = drawing(model, 2)
     vision_size = model.config.vision_config.hidden_size
     assert reading.alignment is not None
-    assert reading.alignment.shape == (2, model.config.flow.num_tokens, vision_size)
+    assert reading.alignment.shape == (2, model.config.generation.num_tokens, vision_size)
     assert reading.logits.shape == (0, 272)
     assert drawing(model, align=False).alignment is None
 

@@ -160,26 +160,26 @@ def test_begin_of_understanding_learns():
     assert float(model.begin_of_understanding.grad.abs().max()) > 0
 
 
-def latent_model(seeing: str) -> JanusFlowForConditionalGeneration:
+def latent_model(understanding_input: str) -> JanusFlowForConditionalGeneration:
     config = tiny_config()
     torch.manual_seed(0)
     return JanusFlowForConditionalGeneration(
-        JanusFlowConfig(**{**config.to_dict(), "seeing": seeing})
+        JanusFlowConfig(**{**config.to_dict(), "understanding_input": understanding_input})
     )
 
 
 @pytest.mark.parametrize(
-    ("seeing", "own", "other"),
+    ("understanding_input", "own", "other"),
     [
         ("shared", "generation_encoder", "latent_encoder"),
         ("separate", "latent_encoder", "generation_encoder"),
     ],
 )
 def test_latents_are_seen_as_points_of_time_one_through_the_chosen_encoder(
-    seeing: str, own: str, other: str
+    understanding_input: str, own: str, other: str
 ):
     """The tower has no part in it, and neither has the other encoder."""
-    model = latent_model(seeing)
+    model = latent_model(understanding_input)
     latents = torch.randn(2, 4, 8, 8)
     embeds = model.embed_images(model.image_features(latents))
     features = model.get_submodule(own)(latents, torch.ones(2)).features

@@ -21,7 +21,7 @@ LOSSES = {
     "D": {"answers", "text"},
     "E": {"flow", "repa"},
 }
-SEEING = {"B": "shared", "C": "separate"}
+UNDERSTANDING_INPUT = {"B": "shared", "C": "separate"}
 
 
 def commands() -> dict[str, list[list[str]]]:
@@ -81,6 +81,6 @@ def test_a_row_trains_on_exactly_its_losses(root: Path, tmp_path: Path, row: str
     known = {"answers", "text", "flow", "repa", "contrastive", "score"}
     assert set(last) & known == LOSSES[row]
     jf = janusflow.load(run, device="cpu")
-    assert jf.model.config.seeing == SEEING.get(row, "tower")
+    assert jf.model.config.understanding_input == UNDERSTANDING_INPUT.get(row, "tower")
     (picture,) = jf.generate("a red circle", steps=1, seed=0)
     assert isinstance(jf.ask(picture, "What is it?", max_new_tokens=2), str)

@@ -26,7 +26,7 @@ def stages() -> dict[str, tuple[str, ...]]:
 
 def test_the_parts_are_the_whole_model_and_none_is_named_twice():
     attributes = [name for names in PARTS.values() for name in names]
-    config = JanusFlowConfig(**{**run_model().config.to_dict(), "seeing": "separate"})
+    config = JanusFlowConfig(**{**run_model().config.to_dict(), "understanding_input": "separate"})
     model = JanusFlowForConditionalGeneration(config)
     assert sorted(attributes) == sorted(
         {name.split(".")[0] for name, _ in model.named_parameters()}

@@ -63,11 +63,14 @@ def test_a_run_gives_its_llm_and_the_rest_begins_anew(tower: Path, tmp_path: Pat
     before = run_model(seed=3)
     before.save_pretrained(tmp_path / "run" / "model")
     new = {**MODEL, "tower": str(tower), "llm": str(tmp_path / "run")}
-    new |= {"seeing": "separate", "image_attention": "bidirectional"}
+    new |= {"understanding_input": "separate", "image_attention": "bidirectional"}
     new["llm_config"] = {**LLM, "num_hidden_layers": 1}
     model = start(new=new)
     assert_holds(model.llm, before.llm.state_dict())
-    assert (model.config.seeing, model.config.image_attention) == ("separate", "bidirectional")
+    assert (model.config.understanding_input, model.config.image_attention) == (
+        "separate",
+        "bidirectional",
+    )
     weight = model.generation_encoder.patchify.weight
     assert not torch.equal(weight, before.generation_encoder.patchify.weight)
 

@@ -178,7 +178,7 @@ class BatchSampler:
 
     def noise(self, jobs: Sequence[ImageJob]) -> Float[Tensor, "b c y x"]:
         """The noise that the jobs' seeds stand for."""
-        flow = self.model.config.flow
+        flow = self.model.config.generation
         shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
         return sample_noise(shape, seeds=[job.seed for job in jobs], device=self.model.device)
 

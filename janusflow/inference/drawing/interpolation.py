@@ -50,7 +50,7 @@ def interpolate(
     """
     settings = DrawingSettings() if settings is None else settings
     _check(prompts, seeds, frames, settings)
-    flow, device = jf.model.config.flow, jf.model.device
+    flow, device = jf.model.config.generation, jf.model.device
     shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
     texts = list(dict.fromkeys(_planned(jf, prompts, seeds, settings)))
     read = read_texts(jf.model, jf.processor, texts, is_guided=settings.is_guided)
