@@ -36,7 +36,7 @@ from janusflow.data.mixture import Kind, mixed_batches
 from janusflow.data.sources import Weighted
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
-from janusflow.model.attention import SDPA_PACKED
+from janusflow.model.packed_attention import SDPA_PACKED
 from janusflow.model.rows import PAD_SEGMENT
 from janusflow.training.loop import make_step, start
 from janusflow.training.objective import JanusFlowObjective

@@ -11,6 +11,8 @@ from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.tokenizer import SPECIAL_TOKENS, mini_processor
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.prompt import Prompt
+from janusflow.processing.batches import left_padded
 from janusflow.processing.processor import JanusFlowProcessor
 
 VOCAB_SIZE = 272
@@ -78,6 +80,11 @@ def qwen3_model() -> JanusFlowForConditionalGeneration:
         tie_word_embeddings=True,
     )
     return JanusFlowForConditionalGeneration(config).eval()
+
+
+def padded_prompt(rows: list[list[int]], *, pad_token_id: int) -> Prompt:
+    """Token rows of different lengths as one prompt batch."""
+    return Prompt.of(*left_padded(rows, pad_token_id=pad_token_id))
 
 
 def tiny_vae(seed: int = 0) -> AutoencoderKL:

@@ -20,7 +20,7 @@ class ImageError(JanusFlowError):
     """An image cannot be read or is refused as hostile."""
 
 
-class PromptError(JanusFlowError):
+class PromptError(JanusFlowError, ValueError):
     """A prompt or conversation does not fit the model or its images."""
 
 

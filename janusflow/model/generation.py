@@ -8,9 +8,10 @@ from typing import NamedTuple
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, cat, nn
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from janusflow.config.model import GenerationPathConfig
-from janusflow.model.layers import ConvNextBlock, RMSNorm, TimeEmbedding
+from janusflow.model.layers import ConvNextBlock, TimeEmbedding
 
 
 class EncodedLatent(NamedTuple):
@@ -48,9 +49,9 @@ class GenerationDecoder(nn.Module):
     def __init__(self, config: GenerationPathConfig, hidden_size: int) -> None:
         super().__init__()
         width = 2 * config.width
-        self.input_norm = RMSNorm(config.width, eps=config.norm_eps)
+        self.input_norm = LlamaRMSNorm(config.width, eps=config.norm_eps)
         self.blocks = _blocks(config.num_decoder_blocks, width, config, hidden_size)
-        self.output_norm = RMSNorm(width, eps=config.norm_eps)
+        self.output_norm = LlamaRMSNorm(width, eps=config.norm_eps)
         self.unpatchify = nn.Conv2d(width, config.latent_channels * config.patch_size**2, 1)
         self.pixel_shuffle = nn.PixelShuffle(config.patch_size)
 
@@ -67,7 +68,7 @@ class GenerationDecoder(nn.Module):
         return self.pixel_shuffle(self.unpatchify(_norm_channels(self.output_norm, joined)))
 
 
-def _norm_channels(norm: RMSNorm, x: Float[Tensor, "b w y x"]) -> Float[Tensor, "b w y x"]:
+def _norm_channels(norm: LlamaRMSNorm, x: Float[Tensor, "b w y x"]) -> Float[Tensor, "b w y x"]:
     return rearrange(norm(rearrange(x, "b w y x -> b y x w")), "b y x w -> b w y x")
 
 

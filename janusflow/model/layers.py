@@ -1,4 +1,4 @@
-"""Building blocks of the generation path: time embedding, RMSNorm, response norm, ConvNeXt block.
+"""Building blocks of the generation path: time embedding, response norm, ConvNeXt block.
 
 Numerics follow the release (janus/janusflow/models/uvit.py), which differs from the published
 ConvNeXt V2 in two ways: the norm is an RMSNorm, and time modulates the sum after the residual.
@@ -10,6 +10,8 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 TIME_SCALE = 1000.0
 """The network sees 1000 t; everywhere else time runs from 0 to 1."""
@@ -17,24 +19,6 @@ MAX_PERIOD = 10_000.0
 """Longest period of the sinusoidal time embedding (Vaswani et al. 2017)."""
 EXPANSION = 4
 """Hidden width of a ConvNeXt block over its width."""
-
-
-class RMSNorm(nn.Module):
-    """RMSNorm whose mean square is taken in float32, as LLaMA does.
-
-    The result is cast back to the input's dtype before it meets the weight.
-    """
-
-    def __init__(self, width: int, *, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Float[Tensor, "*shape w"]) -> Float[Tensor, "*shape w"]:
-        """Normalise over the last axis."""
-        full = x.float()
-        full = full * torch.rsqrt(full.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * full.to(x.dtype)
 
 
 class TimeEmbedding(nn.Module):
@@ -80,7 +64,7 @@ class Modulation(nn.Linear):
     """Time embedding to a block's scale and shift; a class of its own because it starts at zero."""
 
 
-class ConvNextBlock(nn.Module):
+class ConvNextBlock(GradientCheckpointingLayer):
     """Depthwise convolution, inverted bottleneck with response norm, residual, time modulation."""
 
     def __init__(self, width: int, hidden_size: int, *, kernel_size: int, norm_eps: float) -> None:
@@ -88,7 +72,7 @@ class ConvNextBlock(nn.Module):
         self.depthwise = nn.Conv2d(
             width, width, kernel_size, padding=kernel_size // 2, groups=width
         )
-        self.norm = RMSNorm(width, eps=norm_eps)
+        self.norm = LlamaRMSNorm(width, eps=norm_eps)
         self.expand = nn.Linear(width, EXPANSION * width)
         self.response_norm = GlobalResponseNorm(EXPANSION * width)
         self.project = nn.Linear(EXPANSION * width, width)

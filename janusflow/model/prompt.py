@@ -27,9 +27,29 @@ class Prompt:
     attention_mask: Int[Tensor, "b t"]
     position_ids: Int[Tensor, "b t"]
 
-    def __len__(self) -> int:
+    @classmethod
+    def of(cls, input_ids: Int[Tensor, "b t"], attention_mask: Int[Tensor, "b t"]) -> "Prompt":
+        """Take left-padded tokens as processing gives them; positions are counted here."""
+        positions = count_positions(attention_mask)
+        return cls(token_ids=input_ids, attention_mask=attention_mask, position_ids=positions)
+
+    @property
+    def length(self) -> int:
         """Tokens per row, padding included."""
         return self.token_ids.shape[1]
+
+    @property
+    def next_position(self) -> Int[Tensor, " b"]:
+        """Position of what follows the prompt."""
+        return self.position_ids[:, -1] + 1
+
+    def to(self, device: torch.device | str) -> "Prompt":
+        """The same on another device."""
+        return Prompt(
+            token_ids=self.token_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            position_ids=self.position_ids.to(device),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +63,8 @@ class PrefixCache:
     attention_mask: Int[Tensor, "b t"]
     next_position: Int[Tensor, " b"]
 
-    def __len__(self) -> int:
+    @property
+    def length(self) -> int:
         """Tokens per row, padding included."""
         return self.attention_mask.shape[1]
 
@@ -72,18 +93,9 @@ class PrefixCache:
         )
 
 
-def left_padded(rows: list[list[int]], *, pad_token_id: int) -> Prompt:
-    """Stack token rows of different lengths into one prompt batch."""
-    length = max(len(row) for row in rows)
-    token_ids = torch.tensor([[pad_token_id] * (length - len(row)) + row for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    offset = length - lengths
-    position_ids = torch.arange(length)[None] - offset[:, None]
-    return Prompt(
-        token_ids=token_ids,
-        attention_mask=(position_ids >= 0).long(),
-        position_ids=position_ids.clamp(min=0),
-    )
+def count_positions(attention_mask: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
+    """Positions counted from every row's first real token; 0 on padding before it."""
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def unconditional(prompt: Prompt) -> Prompt:
@@ -97,12 +109,12 @@ def unconditional(prompt: Prompt) -> Prompt:
 
 def stack(prompts: list[Prompt], *, pad_token_id: int) -> Prompt:
     """Concatenate prompt batches along the batch axis, padding on the left to one length."""
-    length = max(len(prompt) for prompt in prompts)
+    length = max(prompt.length for prompt in prompts)
 
     def joined(name: str, fill: int) -> Int[Tensor, "b t"]:
         return torch.cat(
             [
-                torch.nn.functional.pad(getattr(p, name), (length - len(p), 0), value=fill)
+                torch.nn.functional.pad(getattr(p, name), (length - p.length, 0), value=fill)
                 for p in prompts
             ]
         )
@@ -149,4 +161,4 @@ def join(caches: list[PrefixCache]) -> PrefixCache:
 
 def _needed_columns(cache: PrefixCache) -> int:
     """All but those at the beginning that are padding in every row."""
-    return len(cache) - int(cache.attention_mask.any(0).int().argmax())
+    return cache.length - int(cache.attention_mask.any(0).int().argmax())

@@ -1,27 +1,28 @@
-"""What the LLM reads in training: rows of several samples of any kind, none seeing another."""
+"""Training rows: several samples of any kind laid end to end, each read as if it stood alone."""
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
-from janusflow.model.attention import PackedSamples, additive, is_same_image
+from janusflow.model.attention import MaskFunction, causal_rule
+from janusflow.model.packed_attention import PackedSamples
 
 PREFIX_BRANCH = 0
-"""Branch that every later token of its sample may look at."""
+"""Branch that every later token of its sample attends to."""
 PAD_SEGMENT = -1
-"""Sample of positions that nobody looks at: padding and hidden prompts."""
+"""Segment of positions that nobody attends to: padding and dropped prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Samples laid end to end, each read as if it stood alone.
+    """Packed samples, [b, t]: a segment is a sample, and may end in several branches.
 
-    A token sees the earlier tokens of its own sample that stand on its own branch or on branch 0.
-    Positions restart with every sample and go on from the end of branch 0 in every branch.
-    `is_drawing` marks where an image to draw enters: one time token, then its noisy latent's.
+    A token attends to earlier tokens of its own segment on its own branch or on branch 0, so
+    several questions can follow one image without knowing of each other. Position ids begin at 0
+    in every segment and go on from the end of branch 0 in every branch.
     """
 
     token_ids: Int[Tensor, "b t"]
@@ -29,32 +30,28 @@ class Rows:
     segment_ids: Int[Tensor, "b t"]
     branches: Int[Tensor, "b t"]
     is_drawing: Bool[Tensor, "b t"]
+    """Positions of images to generate: a time token, then the noisy latent's tokens."""
 
-    def attention_mask(
-        self, dtype: torch.dtype, *, images: Int[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b 1 t t"]:
-        """What is added to attention scores: 0 where a position sees another, else the lowest.
+    def rule(self, images: Int[Tensor, "b t"] | None = None) -> MaskFunction:
+        """Which position attends to which; images are numbered where they attend to all of them.
 
         Args:
-            dtype: of the scores.
-            images: numbered, where an image's positions see all of it; None is causal.
+            images: of `number_images`; None is causal.
         """
-        is_own = self.segment_ids[:, :, None] == self.segment_ids[:, None]
-        is_real = (self.segment_ids != PAD_SEGMENT)[:, None]
-        is_open = (self.branches[:, :, None] == self.branches[:, None]) | (
-            self.branches == PREFIX_BRANCH
-        )[:, None]
-        is_visible = is_own & is_real & is_open
-        is_seen = is_visible.tril()
-        if images is not None:
-            length = self.token_ids.shape[1]
-            is_seen = is_seen | (is_visible & is_same_image(images, num_queries=length))
-        return additive(is_seen, dtype)
+        segments, branches, causal = self.segment_ids, self.branches, causal_rule(images)
+
+        def attends(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            segment, branch = segments[row, key], branches[row, key]
+            is_own = (segment == segments[row, query]) & (segment != PAD_SEGMENT)
+            is_open = (branch == branches[row, query]) | (branch == PREFIX_BRANCH)
+            return causal(row, head, query, key) & is_own & is_open
+
+        return attends
 
     def spans(self) -> list[tuple[int, int, int]]:
         """Row, first position and end of every sample.
 
-        A hidden prompt stays with its sample, between the begin token and the image.
+        A dropped prompt lies inside its sample, between the begin token and the image.
         """
         spans = []
         for row, samples in enumerate(self.segment_ids.tolist()):
@@ -62,8 +59,8 @@ class Rows:
             spans += [(row, samples.index(sample), at + 1) for sample, at in last.items()]
         return spans
 
-    def apart(self, mask: Float[Tensor, "b 1 t t"]) -> PackedSamples:
-        """Take the samples of the rows, and their squares of the rows' mask, apart."""
+    def packed_samples(self, mask: Bool[Tensor, "b 1 t t"]) -> PackedSamples:
+        """Where the samples are, each with its square of the rows' mask."""
         spans, length = self.spans(), self.token_ids.shape[1]
         return PackedSamples(
             positions=torch.cat(
@@ -77,7 +74,7 @@ class Rows:
         )
 
     def require_room(self, num_tokens: int) -> None:
-        """Refuse another number of tokens of images to draw than there are positions for them.
+        """Refuse another number of tokens of images to generate than there are positions for them.
 
         Raises:
             PromptError: the numbers differ.

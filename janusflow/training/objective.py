@@ -16,6 +16,7 @@ from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.interop.vae import decode_images, encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.packed_attention import use_packed_attention
 from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.base import Objective
 from janusflow.training.losses import (
@@ -58,6 +59,7 @@ class JanusFlowObjective(Objective):
                 f"alignment={config.alignment} without a {'VAE' if vae is None else 'scorer'}: "
                 "give the objective both."
             )
+        use_packed_attention(model.llm)
         for frozen in (vae, scorer):
             if frozen is not None:
                 frozen.requires_grad_(False)

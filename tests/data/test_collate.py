@@ -18,6 +18,7 @@ from janusflow.data.samples import (
     Turn,
     UnderstandingSample,
 )
+from janusflow.model.attention import llm_mask
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH
 from janusflow.processing.processor import MessageLike
@@ -184,9 +185,11 @@ def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
     assert (is_padding.long().diff(dim=-1) >= 0).all()
     assert (batch.rows.token_ids[is_padding] == collate.config.pad_token_id).all()
     assert (batch.labels[is_padding] == IGNORED).all()
-    is_hidden = batch.rows.attention_mask(torch.float32)[:, 0] < 0
-    for row, padding in zip(is_hidden, is_padding, strict=True):
-        assert row[:, padding].all()
+    config = run_model().llm.config
+    embeds = torch.zeros(*batch.labels.shape, 1)
+    attends = llm_mask(config, embeds, None, rule=batch.rows.rule())[:, 0]
+    for row, padding in zip(attends, is_padding, strict=True):
+        assert not row[~padding][:, padding].any()
 
 
 def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_pictures(
@@ -327,5 +330,5 @@ def test_a_training_row_gets_the_logits_of_inference(
     picture = sources.scenes.picture(0)
     batch = run_processor().conversations([[message], [longer]], [[picture], [picture]])
     embeds = model.embed_conversation(batch.token_ids, batch.pixel_values)
-    read = model.logits(embeds, batch.attention_mask)
+    read = model(inputs_embeds=embeds, attention_mask=batch.attention_mask).logits
     torch.testing.assert_close(trained[0], read[0, -1], atol=2e-5, rtol=0)

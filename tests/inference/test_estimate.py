@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_model import save_tiny, tiny_model, tiny_vae
+from tiny_model import padded_prompt, save_tiny, tiny_model, tiny_vae
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,7 +15,6 @@ from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.inference.drawing.sampling import encode_prompts, guided_velocity
 from janusflow.inference.estimate import InferenceCost, Workload, estimate, meta_model
-from janusflow.model.prompt import left_padded
 
 FLOAT = 4
 
@@ -59,7 +58,7 @@ def test_the_cache_holds_a_key_and_a_value_a_token_a_block_and_a_row(
 def test_a_solver_step_is_what_a_real_one_takes(folder: str):
     """Counted on real weights by torch's counter, which sees attention in its unfused form only."""
     model = tiny_model()
-    prompts = left_padded([[7] * 20] * 2, pad_token_id=2)
+    prompts = padded_prompt([[7] * 20] * 2, pad_token_id=2)
     read = encode_prompts(model, prompts, negative=None, is_guided=True)
     velocity = guided_velocity(model, read.cache, guidance=2.0)
     counter = FlopCounterMode(display=False)

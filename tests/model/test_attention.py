@@ -1,14 +1,18 @@
 """Attention among an image's own positions, causal or both ways: rows, batches, prompt caches."""
 
+from typing import Any
+
 import pytest
 import torch
-from tiny_model import qwen3_model, tiny_config, tiny_model
+from tiny_model import padded_prompt, qwen3_model, tiny_config, tiny_model
 from torch import Tensor
+from transformers import DynamicCache, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen3Config
 
+from janusflow.config.errors import ConfigError
 from janusflow.model.attention import llm_mask, number_images
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import left_padded, stack, unconditional
+from janusflow.model.prompt import stack, unconditional
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
 
 CONFIG = tiny_config()
@@ -23,7 +27,6 @@ ASKED = [BOS, *SPAN, 40, 41]
 PROMPT = [BOS, 42, 43]
 ROW = [*ASKED, *PROMPT, *[PAD] * (1 + PATCHES)]
 """An image that is seen, then one to draw, packed."""
-LOWEST = torch.finfo(torch.float32).min
 
 
 def looking_ahead(config: JanusFlowConfig | None = None) -> JanusFlowConfig:
@@ -59,16 +62,9 @@ def images(num: int, seed: int = 0) -> Tensor:
     return torch.randn(num, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
 
 
-def dense(spans: list[tuple[int, int]], visible: list[list[bool]]) -> Tensor:
-    """The rule as loops: earlier positions, and all of one's own span; [1, 1, t, t]."""
-    length = len(visible)
-    mask = torch.full((length, length), LOWEST)
-    for i in range(length):
-        for j in range(length):
-            together = any(low <= i < high and low <= j < high for low, high in spans)
-            if visible[i][j] and (j <= i or together):
-                mask[i, j] = 0.0
-    return mask[None, None]
+def dense(spans: list[tuple[int, int]], length: int) -> Tensor:
+    """Earlier positions, and all of one's own span; [1, 1, t, t]."""
+    return mask_by_loops([[True] * length] * length, spans)[None, None]
 
 
 # ---- who sees whom ----------------------------------------------------------------------------
@@ -77,29 +73,44 @@ def dense(spans: list[tuple[int, int]], visible: list[list[bool]]) -> Tensor:
 def test_images_are_numbered_and_neighbours_stay_apart():
     start, image, end = SPAN[0], CONFIG.image_token_id, SPAN[-1]
     tokens = torch.tensor([[BOS, start, image, image, start, image, end, 40, PAD, PAD, PAD]])
-    is_drawing = torch.tensor([[False] * 9 + [True] * 2])
-    numbers = number_images(tokens, looking_ahead(), is_drawing)
+    is_generation = torch.tensor([[False] * 9 + [True] * 2])
+    numbers = number_images(tokens, looking_ahead(), is_generation)
     assert numbers is not None
-    assert numbers.tolist() == [[0, 1, 1, 1, 2, 2, 0, 0, 0, 3, 3]]
-
-
-def test_a_causal_model_has_no_masks_of_its_own():
-    """The LLM is handed the very tensor it always was."""
-    tokens, mask = torch.tensor([ASKED]), torch.ones(1, len(ASKED), dtype=torch.long)
+    assert numbers.tolist() == [[-1, 0, 0, 0, 1, 1, -1, -1, -1, 2, 2]]
     assert number_images(tokens, tiny_config()) is None
-    assert llm_mask(mask, None, torch.zeros(1, len(ASKED), 4)) is mask
-    rows = packed_row()
-    plain = rows.attention_mask(torch.float32)
-    assert torch.equal(plain, rows.attention_mask(torch.float32, images=None))
-    blind = torch.zeros_like(rows.token_ids)
-    assert torch.equal(plain, rows.attention_mask(torch.float32, images=blind))
+
+
+def sdpa_config(**settings: Any) -> PreTrainedConfig:
+    config = LlamaConfig(**settings)
+    config._attn_implementation = "sdpa"
+    return config
+
+
+def test_sdpa_is_left_to_its_causal_kernel_where_nothing_is_padded():
+    """That kernel is the fast one: no mask is made for it."""
+    embeds, config = torch.zeros(2, 5, 4), sdpa_config()
+    assert llm_mask(config, embeds, None) is None
+    assert llm_mask(config, embeds, torch.ones(2, 5, dtype=torch.long)) is None
+    padded = torch.tensor([[1] * 5, [0, 0, 1, 1, 1]])
+    assert llm_mask(config, embeds, padded).dtype == torch.bool
+
+
+def mask_by_loops(visible: list[list[bool]], spans: list[tuple[int, int]] = ()) -> Tensor:
+    """The rule as loops: itself, and of what is visible the earlier and its own span; [t, t]."""
+    length = len(visible)
+    mask = torch.zeros(length, length, dtype=torch.bool)
+    for i in range(length):
+        for j in range(length):
+            together = any(low <= i < high and low <= j < high for low, high in spans)
+            mask[i, j] = i == j or (visible[i][j] and (j <= i or together))
+    return mask
 
 
 def test_a_packed_rows_mask_shows_what_the_rule_says():
     """Two samples, a branch, hidden words and padding; the spans are written down by hand."""
     samples = [0, 0, 0, 0, 0, 3, PAD_SEGMENT, 3, 3, 3, 5, PAD_SEGMENT]
     branches = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
-    numbers = [0, 1, 1, 1, 0, 0, 0, 2, 2, 2, 0, 0]
+    numbers = [-1, 0, 0, 0, -1, -1, -1, 1, 1, 1, -1, -1]
     rows = Rows(
         token_ids=torch.zeros(1, 12, dtype=torch.long),
         position_ids=torch.zeros(1, 12, dtype=torch.long),
@@ -114,18 +125,62 @@ def test_a_packed_rows_mask_shows_what_the_rule_says():
         ]
         for i in range(12)
     ]
-    mask = rows.attention_mask(torch.float32, images=torch.tensor([numbers]))
-    assert torch.equal(mask, dense([(1, 4), (7, 10)], visible))
+    for images, spans in ((None, []), (torch.tensor([numbers]), [(1, 4), (7, 10)])):
+        mask = llm_mask(sdpa_config(), torch.zeros(1, 12, 4), None, rule=rows.rule(images))
+        assert torch.equal(mask[0, 0], mask_by_loops(visible, spans))
+
+
+def cache_of(length: int) -> DynamicCache:
+    cache = DynamicCache(config=sdpa_config(num_hidden_layers=1))
+    cache.update(torch.zeros(2, 1, length, 4), torch.zeros(2, 1, length, 4), 0)
+    return cache
 
 
 def test_the_last_positions_masks_are_the_last_lines_of_the_whole():
     """What a cache holds need not be read again."""
-    numbers = torch.tensor([[0, 0, 1, 1, 1, 0], [0, 0, 0, 2, 2, 0]])
+    numbers = torch.tensor([[-1, -1, 0, 0, 0, -1], [-1, -1, -1, 1, 1, 1]])
     real = torch.tensor([[1] * 6, [0, 0, 1, 1, 1, 1]])
-    whole = llm_mask(real, numbers, torch.zeros(2, 6, 4))
-    for num in range(1, 7):
-        assert torch.equal(llm_mask(real, numbers, torch.zeros(2, num, 4)), whole[:, :, -num:])
-    assert not (whole[1, 0, :, :2] == 0).any()
+    config = sdpa_config()
+    whole = llm_mask(config, torch.zeros(2, 6, 4), real, images=numbers)
+    for num in range(1, 6):
+        embeds, cache = torch.zeros(2, num, 4), cache_of(6 - num)
+        last = llm_mask(config, embeds, real, cache=cache, images=numbers)
+        assert torch.equal(last, whole[:, :, -num:])
+    assert not whole[1, 0, 2:, :2].any()
+    assert whole[1, 0, :2, :2].equal(torch.eye(2, dtype=torch.bool))
+
+
+def test_windows_of_an_llm_bound_what_positions_attend_to():
+    """Where all layers slide, and where each kind of layer has its own mask."""
+    numbers = torch.tensor([[0, 0, 0, -1, -1]])
+    window = torch.ones(5, 5, dtype=torch.bool).triu(-1)
+    full = torch.ones(5, 5, dtype=torch.bool).tril()
+    full[:3, :3] = True
+    sliding, mixed = (
+        MistralConfig(sliding_window=2),
+        Qwen3Config(sliding_window=2, use_sliding_window=True),
+    )
+    mixed.layer_types = ["full_attention", "sliding_attention"]
+    for config in (sliding, mixed):
+        config._attn_implementation = "sdpa"
+    embeds = torch.zeros(1, 5, 4)
+    assert torch.equal(llm_mask(sliding, embeds, None, images=numbers)[0, 0], full & window)
+    masks = llm_mask(mixed, embeds, None, images=numbers)
+    assert torch.equal(masks["full_attention"][0, 0], full)
+    assert torch.equal(masks["sliding_attention"][0, 0], full & window)
+
+
+def test_every_implementation_gets_its_own_kind_of_mask():
+    config, embeds = sdpa_config(), torch.zeros(1, 3, 4)
+    padding, numbers = torch.tensor([[0, 1, 1]]), torch.tensor([[-1, 0, 0]])
+    config._attn_implementation = "eager"
+    added = llm_mask(config, embeds, padding, images=numbers)
+    lowest = torch.finfo(torch.float32).min
+    assert added[0, 0].tolist() == [[0.0, lowest, lowest], [lowest, 0.0, 0.0], [lowest, 0.0, 0.0]]
+    config._attn_implementation = "flash_attention_2"
+    assert llm_mask(config, embeds, padding) is padding
+    with pytest.raises(ConfigError, match=r"attn_implementation=flash_attention_2 cannot .* sdpa"):
+        llm_mask(config, embeds, padding, images=numbers)
 
 
 # ---- against a dense mask ---------------------------------------------------------------------
@@ -146,7 +201,7 @@ def test_answers_are_those_of_a_dense_mask(ahead: JanusFlowForConditionalGenerat
     spans = [(1, 2 + PATCHES), (second, second + 1 + PATCHES)]
     expected = ahead.llm(
         inputs_embeds=embeds,
-        attention_mask=dense(spans, [[True] * length] * length),
+        attention_mask=dense(spans, length),
         use_cache=False,
     ).logits
     torch.testing.assert_close(logits[:, 2:], expected, atol=2e-5, rtol=0)
@@ -157,12 +212,12 @@ def dense_velocity(
 ) -> Tensor:
     """One image after one prompt, both in one pass under a mask made by loops."""
     encoded = model.generation_encoder(x_t, t)
-    tokens = model._drawing_tokens(encoded)
+    tokens = model._image_tokens(encoded)
     words = model.llm.get_input_embeddings()(torch.tensor([row]))
     length = len(row) + tokens.shape[1]
     hidden = model.llm.base_model(
         inputs_embeds=torch.cat([words, tokens], dim=1),
-        attention_mask=dense([(len(row), length)], [[True] * length] * length),
+        attention_mask=dense([(len(row), length)], length),
         use_cache=False,
     ).last_hidden_state
     return model._decoded(hidden[:, len(row) :], encoded)
@@ -174,7 +229,7 @@ def test_a_image_is_drawn_as_by_a_dense_mask_with_a_cache_and_without(
 ):
     """Prompts of two lengths side by side, several steps from one cache."""
     rows = [PROMPT, [BOS, *range(44, 50)]]
-    prompts = left_padded(rows, pad_token_id=PAD)
+    prompts = padded_prompt(rows, pad_token_id=PAD)
     cache = ahead.encode_prompt(prompts)
     for step in range(2):
         x_t, t = latents(2, seed=step), torch.tensor([0.2, 0.7])
@@ -190,7 +245,7 @@ def test_a_image_is_drawn_as_by_a_dense_mask_with_a_cache_and_without(
 def test_the_unconditional_branch_goes_through_the_cache_too(
     ahead: JanusFlowForConditionalGeneration,
 ):
-    prompt = left_padded([PROMPT], pad_token_id=PAD)
+    prompt = padded_prompt([PROMPT], pad_token_id=PAD)
     both = stack([prompt, unconditional(prompt)], pad_token_id=PAD)
     x_t, t = latents(1).expand(2, -1, -1, -1), torch.tensor([0.3, 0.3])
     uncached = ahead.velocity(x_t, t, both)
@@ -223,9 +278,8 @@ def test_a_packed_row_gives_what_its_samples_give_alone(ahead: JanusFlowForCondi
 def influences(model: JanusFlowForConditionalGeneration) -> Tensor:
     """By gradients through one block of attention: does position j reach position i? [t, t]."""
     embeds = model.embed_conversation(torch.tensor([ASKED]), images(1)).detach().requires_grad_()
-    mask = torch.ones(1, len(ASKED), dtype=torch.long)
     numbers = number_images(torch.tensor([ASKED]), model.config)
-    logits = model.logits(embeds, mask, images=numbers)[0]
+    logits = model(inputs_embeds=embeds, block_sequence_ids=numbers).logits[0]
     gradients = [
         torch.autograd.grad(line.square().sum(), embeds, retain_graph=True)[0] for line in logits
     ]
@@ -256,7 +310,7 @@ def test_the_last_patch_that_is_drawn_reaches_the_first_only_both_ways(attention
     hook = model.generation_decoder_norm.register_forward_pre_hook(
         lambda module, args: heard.append(args[0])
     )
-    x_t, prompt = latents(1), left_padded([PROMPT], pad_token_id=PAD)
+    x_t, prompt = latents(1), padded_prompt([PROMPT], pad_token_id=PAD)
     changed = x_t.clone()
     changed[..., -2:, -2:] += 1.0
     for given in (x_t, changed):

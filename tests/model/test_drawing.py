@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_model import qwen3_model, tiny_config, tiny_model
+from tiny_model import padded_prompt, qwen3_model, tiny_config, tiny_model
 from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
 from janusflow.costs.meter import counting
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, left_padded, stack, unconditional
+from janusflow.model.prompt import Prompt, stack, unconditional
 
 BOS, PAD = 0, 2
 ROWS = [[BOS, 40, 41, 42, 43], [BOS, 44, 45]]
@@ -27,7 +27,7 @@ def any_model(
 
 
 def prompt(rows: list[list[int]] = ROWS) -> Prompt:
-    return left_padded(rows, pad_token_id=PAD)
+    return padded_prompt(rows, pad_token_id=PAD)
 
 
 def latents(num: int, seed: int = 0, size: tuple[int, int] = (8, 8)) -> Tensor:
@@ -67,7 +67,7 @@ def test_the_cache_stands_for_the_prompt(any_model: JanusFlowForConditionalGener
         uncached = any_model.velocity(x_t, times(4), both)
         cached = any_model.velocity(x_t, times(4), cache)
         torch.testing.assert_close(cached, uncached, atol=1e-5, rtol=1e-5)
-        assert len(cache) == len(both)
+        assert cache.length == both.length
 
 
 @torch.no_grad()

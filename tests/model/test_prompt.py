@@ -2,24 +2,25 @@
 
 import pytest
 import torch
+from tiny_model import padded_prompt
 from transformers import DynamicCache, MistralConfig
 
 from janusflow.config.errors import ConfigError
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PrefixCache, join, left_padded, stack, unconditional
+from janusflow.model.prompt import PrefixCache, join, stack, unconditional
 
 BOS, PAD = 1, 9
 
 
 def test_rows_end_in_the_same_column_and_count_from_their_first_token():
-    prompt = left_padded([[BOS, 5, 6], [BOS]], pad_token_id=PAD)
+    prompt = padded_prompt([[BOS, 5, 6], [BOS]], pad_token_id=PAD)
     assert prompt.token_ids.tolist() == [[BOS, 5, 6], [PAD, PAD, BOS]]
     assert prompt.attention_mask.tolist() == [[1, 1, 1], [0, 0, 1]]
     assert prompt.position_ids.tolist() == [[0, 1, 2], [0, 0, 0]]
 
 
 def test_the_unconditional_branch_sees_the_first_token_only_and_keeps_positions():
-    prompt = left_padded([[BOS, 5, 6], [BOS, 7]], pad_token_id=PAD)
+    prompt = padded_prompt([[BOS, 5, 6], [BOS, 7]], pad_token_id=PAD)
     free = unconditional(prompt)
     assert free.attention_mask.tolist() == [[1, 0, 0], [0, 1, 0]]
     assert torch.equal(free.position_ids, prompt.position_ids)
@@ -27,14 +28,14 @@ def test_the_unconditional_branch_sees_the_first_token_only_and_keeps_positions(
 
 
 def test_stacking_pads_the_shorter_batch():
-    short = left_padded([[BOS, 5]], pad_token_id=PAD)
-    long = left_padded([[BOS, 6, 7, 8]], pad_token_id=PAD)
+    short = padded_prompt([[BOS, 5]], pad_token_id=PAD)
+    long = padded_prompt([[BOS, 6, 7, 8]], pad_token_id=PAD)
     both = stack([short, long], pad_token_id=PAD)
-    alone = left_padded([[BOS, 5], [BOS, 6, 7, 8]], pad_token_id=PAD)
+    alone = padded_prompt([[BOS, 5], [BOS, 6, 7, 8]], pad_token_id=PAD)
     assert torch.equal(both.token_ids, alone.token_ids)
     assert torch.equal(both.attention_mask, alone.attention_mask)
     assert torch.equal(both.position_ids, alone.position_ids)
-    assert len(both) == 4
+    assert both.length == 4
 
 
 @torch.no_grad()
@@ -43,7 +44,7 @@ def test_rows_joined_from_several_caches_stand_for_their_prompts(
 ):
     """Guided and plain rows of different lengths, the joined rows joined with others again."""
     long, short = [[BOS, 40, 41, 42, 43, 44]], [[BOS, 50]]
-    both = left_padded(long + short, pad_token_id=2)
+    both = padded_prompt(long + short, pad_token_id=2)
     read = [model.encode_prompt(p) for p in (both, unconditional(both))]
     alone = [read[0].select([0]), read[0].select([1]), read[1].select([1]), read[1].select([0])]
     joined = join([join([alone[1], alone[2]]), alone[0], alone[3]])
@@ -59,7 +60,7 @@ def test_rows_joined_from_several_caches_stand_for_their_prompts(
 def test_selecting_and_joining_leave_what_they_copy_as_it_was(
     model: JanusFlowForConditionalGeneration,
 ):
-    cache = model.encode_prompt(left_padded([[BOS, 40, 41], [BOS, 50]], pad_token_id=2))
+    cache = model.encode_prompt(padded_prompt([[BOS, 40, 41], [BOS, 50]], pad_token_id=2))
     before = [layer.keys.clone() for layer in cache.cache.layers]
     for copied in (cache.select([1, 1, 0]), join([cache, cache])):
         copied.cache.layers[0].keys.fill_(7.0)
@@ -68,10 +69,10 @@ def test_selecting_and_joining_leave_what_they_copy_as_it_was(
 
 @torch.no_grad()
 def test_joining_leaves_out_columns_that_nobody_needs(model: JanusFlowForConditionalGeneration):
-    cache = model.encode_prompt(left_padded([[BOS, 40, 41, 42], [BOS, 50]], pad_token_id=2))
-    assert len(join([cache])) == 4
+    cache = model.encode_prompt(padded_prompt([[BOS, 40, 41, 42], [BOS, 50]], pad_token_id=2))
+    assert join([cache]).length == 4
     short = join([cache.select([1])])
-    assert (len(short), short.cache.get_seq_length()) == (2, 2)
+    assert (short.length, short.cache.get_seq_length()) == (2, 2)
     assert short.attention_mask.tolist() == [[1, 1]]
 
 

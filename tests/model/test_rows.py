@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_model import qwen3_model, tiny_config, tiny_model
+from tiny_model import padded_prompt, qwen3_model, tiny_config, tiny_model
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
@@ -13,7 +13,7 @@ from torch.nn import functional
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import left_padded
+from janusflow.model.packed_attention import use_packed_attention
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
 
 BOS, PAD = 0, 2
@@ -60,28 +60,6 @@ def latents(num: int) -> Tensor:
     return torch.randn(num, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_mask_shows_what_the_plain_rule_says():
-    """Against the sentence written as loops."""
-    samples = [0, 0, 0, 0, 0, 3, 3, 3, PAD_SEGMENT, 5]
-    branches = [0, 0, 1, 1, 2, 0, 1, 2, 0, 0]
-    rows = Rows(
-        token_ids=torch.zeros(1, 10, dtype=torch.long),
-        position_ids=torch.zeros(1, 10, dtype=torch.long),
-        segment_ids=torch.tensor([samples]),
-        branches=torch.tensor([branches]),
-        is_drawing=torch.zeros(1, 10, dtype=torch.bool),
-    )
-    mask = rows.attention_mask(torch.float32)
-    for i in range(10):
-        for j in range(10):
-            is_seen = (
-                j <= i
-                and samples[j] == samples[i] != PAD_SEGMENT
-                and branches[j] in (branches[i], PREFIX_BRANCH)
-            )
-            assert mask[0, 0, i, j].item() == (0 if is_seen else torch.finfo(torch.float32).min)
-
-
 @pytest.mark.parametrize("make", [tiny_model, qwen3_model], ids=["llama", "qwen3"])
 @torch.no_grad()
 def test_a_packed_row_gives_what_the_models_other_methods_give(
@@ -104,7 +82,7 @@ def test_a_packed_row_gives_what_the_models_other_methods_give(
     seen = model(torch.tensor([asked]), pixel_values=pixels).logits[0]
     expected = torch.stack([plain[0], plain[2], seen[-2]])
     torch.testing.assert_close(reading.logits, expected, atol=2e-5, rtol=0)
-    prompts = left_padded([PROMPT, [BOS, 45]], pad_token_id=PAD)
+    prompts = padded_prompt([PROMPT, [BOS, 45]], pad_token_id=PAD)
     velocity = model.velocity(x_t, t, prompts)
     torch.testing.assert_close(reading.velocity, velocity, atol=2e-5, rtol=0)
     assert reading.alignment is None
@@ -210,6 +188,7 @@ def test_samples_apart_attend_as_whole_rows_do_and_learn_the_same(
         grads = [p.grad for p in model.llm.parameters() if p.grad is not None]
         return [reading.logits, reading.velocity, *grads]
 
+    use_packed_attention(model.llm)
     apart = read()
     model.llm.set_attn_implementation("sdpa")
     whole = read()
@@ -233,6 +212,7 @@ def num_scores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_scores_are_computed_within_samples_alone(num_scores: list[int]):
     model = tiny_model()
+    use_packed_attention(model.llm)
     rows = rows_of([BOS, 40, 41, 42], [BOS, 50], [BOS, 51, 52])
     model.read_rows(rows, is_learnt=learnt(rows, 1))
     layers = model.config.llm_config.num_hidden_layers
@@ -246,6 +226,7 @@ def test_compiled_blocks_attend_within_samples_and_are_compiled_once_for_all_len
     model, compiled = tiny_model(), CompileCounter()
     text, counts = [BOS, 40, 41, 42, 43, 44], []
     alone = model(torch.tensor([text])).logits[0, :1]
+    use_packed_attention(model.llm)
     for block in model.llm.base_model.layers:
         block.compile(backend=compiled)
     for length in (2, 3, 4):

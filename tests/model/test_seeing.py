@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from tiny_model import IMAGE_SIZE, tiny_config, tiny_model
+from tiny_model import IMAGE_SIZE, padded_prompt, tiny_config, tiny_model
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import left_padded
 
 NUM_PATCHES = (IMAGE_SIZE // 16) ** 2
 CONFIG = tiny_config()
@@ -96,7 +95,7 @@ def test_reading_embeddings_is_transformers_own_call_with_its_own_positions(
     tokens = torch.tensor([[PAD, PAD, BOS, *IMAGE_SPAN, 40]])
     mask = (tokens != PAD).long()
     embeds = model.embed_conversation(tokens, images(1))
-    ours = model.logits(embeds, mask)[0, -1]
+    ours = model(inputs_embeds=embeds, attention_mask=mask).logits[0, -1]
     own = model.llm.generate(
         inputs_embeds=embeds,
         attention_mask=mask,
@@ -122,7 +121,7 @@ def test_a_batch_says_what_its_rows_say_alone(model: JanusFlowForConditionalGene
     length = max(len(row) for row in rows)
     tokens = torch.tensor([[PAD] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    together = model.logits(model.embed_conversation(tokens, seen), mask)
+    together = model(tokens, attention_mask=mask, pixel_values=seen).logits
     for row, given, index in zip(rows, (seen[:2], seen[2:], None), range(3), strict=True):
         alone = model(torch.tensor([row]), pixel_values=given).logits[0]
         torch.testing.assert_close(together[index, -len(row) :], alone, atol=1e-5, rtol=1e-5)
@@ -196,7 +195,7 @@ def test_latents_are_seen_as_points_of_time_one_through_the_chosen_encoder(
 def test_drawing_does_not_depend_on_what_is_seen_through():
     """The same weights draw the same: seeing has its aligner to itself."""
     x_t, t = torch.randn(1, 4, 8, 8), torch.tensor([0.3])
-    prompt = left_padded([[BOS, 40, 41]], pad_token_id=PAD)
+    prompt = padded_prompt([[BOS, 40, 41]], pad_token_id=PAD)
     tower, separate = latent_model("tower"), latent_model("separate")
     shared_names = {n: v for n, v in tower.state_dict().items() if "understanding_al" not in n}
     separate.load_state_dict(shared_names, strict=False)

@@ -94,7 +94,7 @@ class FullSize:
         size = model.config.vision_config.image_size
         pixels = JanusFlowImageProcessor(image_size=size).preprocess(image)
         embeds = model.embed_conversation(ids, pixels)
-        logits = model.logits(embeds, torch.ones_like(ids))[0, -1]
+        logits = model(inputs_embeds=embeds).logits[0, -1]
         return {"inputs_embeds": embeds, "logits": logits}
 
     def _expanded(self, num_patches: int) -> list[int]:

@@ -255,5 +255,8 @@ def _answer(
         output_logits=True,
     )
     return Answered(
-        embeds, model.logits(embeds, mask), greedy.sequences, torch.stack(greedy.logits, dim=1)
+        embeds,
+        model(inputs_embeds=embeds, attention_mask=mask).logits,
+        greedy.sequences,
+        torch.stack(greedy.logits, dim=1),
     )

@@ -1,7 +1,6 @@
 """Conversations to text: embed what the processor prepared, choose tokens, decode them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -112,12 +111,13 @@ def log_likelihood(
     own = torch.tensor([[*words, processor.eos_token_id]])
     token_ids = torch.cat([batch.token_ids, own], dim=1)
     attention_mask = torch.cat([batch.attention_mask, torch.ones_like(own)], dim=1)
-    whole = replace(batch, token_ids=token_ids, attention_mask=attention_mask)
-    logits = model.logits(
-        _embed(model, whole),
-        attention_mask.to(model.device),
-        images=number_images(token_ids.to(model.device), model.config),
-    )
+    pixels = batch.pixel_values
+    logits = model(
+        token_ids.to(model.device),
+        attention_mask=attention_mask.to(model.device),
+        pixel_values=None if pixels is None else pixels.to(model.device),
+        use_cache=False,
+    ).logits
     length = own.shape[1]
     # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
     chances = logits[0, -length - 1 : -1].float().log_softmax(-1)

@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
-from janusflow.model.attention import llm_mask
 from janusflow.model.cache import growing_cache
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache
@@ -123,13 +122,14 @@ def _next_logits(
 ) -> Float[Tensor, "b v"]:
     # An answer grows with every token, so a compiled model would be compiled over and over.
     with torch.compiler.set_stance("force_eager"):
-        return model.llm(
+        return model(
             inputs_embeds=embeds,
-            attention_mask=llm_mask(context.attention_mask, images, embeds),
+            attention_mask=context.attention_mask,
             position_ids=positions,
             cache=context.cache,
             use_cache=True,
             logits_to_keep=1,
+            block_sequence_ids=images,
         ).logits[:, -1]
 
 

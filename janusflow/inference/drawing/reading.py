@@ -37,8 +37,4 @@ def read_texts(
 
 def as_prompt(batch: PromptBatch) -> Prompt:
     """The processor's batch as the model's: neither box of the figure knows the other."""
-    return Prompt(
-        token_ids=batch.token_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-    )
+    return Prompt.of(batch.token_ids, batch.attention_mask)

@@ -176,13 +176,8 @@ def encode_prompts(
         # One row each: masked tokens count as positions, so it depends on the prompt's length.
         rows = [prompts, unconditional(prompts)]
         counterparts = list(range(num_prompts, 2 * num_prompts))
-    stacked = stack(rows, pad_token_id=model.config.pad_token_id or 0)
-    on_device = Prompt(
-        token_ids=stacked.token_ids.to(model.device),
-        attention_mask=stacked.attention_mask.to(model.device),
-        position_ids=stacked.position_ids.to(model.device),
-    )
-    return PromptEncoding(cache=model.encode_prompt(on_device), unconditional_rows=counterparts)
+    stacked = stack(rows, pad_token_id=model.config.pad_token_id or 0).to(model.device)
+    return PromptEncoding(cache=model.encode_prompt(stacked), unconditional_rows=counterparts)
 
 
 def guided_velocity(

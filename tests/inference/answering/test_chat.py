@@ -22,9 +22,10 @@ def answer_without_cache(jf: JanusFlow, batch: ConversationBatch) -> str:
     table, answer = jf.model.llm.get_input_embeddings(), []
     for _ in range(NUM_TOKENS):
         mask = torch.ones(embeds.shape[:2], dtype=torch.long)
-        answer.append(int(jf.model.logits(embeds, mask, images=images)[0, -1].argmax()))
+        read = jf.model(inputs_embeds=embeds, attention_mask=mask, block_sequence_ids=images)
+        answer.append(int(read.logits[0, -1].argmax()))
         embeds = torch.cat([embeds, table(torch.tensor([answer[-1:]]))], dim=1)
-        images = torch.nn.functional.pad(images, (0, 1))
+        images = torch.nn.functional.pad(images, (0, 1), value=-1)
     return jf.processor.decode(answer).strip()
 
 

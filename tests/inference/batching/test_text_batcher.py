@@ -103,7 +103,7 @@ def test_a_shared_cache_does_not_grow_over_a_stream_of_questions(endless: JanusF
             scheduler.step()
         context = scheduler._answering._context
         assert context is not None
-        assert len(context) <= length + 6
+        assert context.length <= length + 6
     scheduler.run_until_idle()
     assert scheduler._answering._context is None
 

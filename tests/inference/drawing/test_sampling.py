@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_model import padded_prompt
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
@@ -17,7 +18,7 @@ from janusflow.inference.drawing.sampling import (
     velocity_of_images,
 )
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, left_padded, unconditional
+from janusflow.model.prompt import Prompt, unconditional
 
 LATENT = (4, 8, 8)
 NUM_IMAGE_TOKENS = 16
@@ -36,7 +37,7 @@ def draw(
     """Draw one latent a seed; `prompts` says which row each one reads."""
     read = encode_prompts(
         model,
-        left_padded(rows, pad_token_id=2),
+        padded_prompt(rows, pad_token_id=2),
         negative=negative,
         is_guided=settings.is_guided,
     )
@@ -107,7 +108,7 @@ def test_settings_that_steer_nothing_leave_every_bit_as_it_was(
 ):
     """Solved by hand with the one scale, against the defaults."""
     settings = DrawingSettings(steps=3, numerics=numerics)
-    read = encode_prompts(model, left_padded(ROWS, pad_token_id=2), negative=None, is_guided=True)
+    read = encode_prompts(model, padded_prompt(ROWS, pad_token_id=2), negative=None, is_guided=True)
     cache = read.select([0, 1])
     with torch.no_grad():
         by_hand = solve(
@@ -141,7 +142,7 @@ def test_a_image_does_not_depend_on_its_neighbours(
 def test_cached_drawing_equals_the_formula_without_cache(model: JanusFlowForConditionalGeneration):
     """One Euler step by hand: noise + w v(prompt) - (w - 1) v(nothing), prompts read in full."""
     noise = sample_noise(LATENT, seeds=[4, 5])
-    prompt, t = left_padded(ROWS, pad_token_id=2), torch.zeros(2)
+    prompt, t = padded_prompt(ROWS, pad_token_id=2), torch.zeros(2)
     with torch.no_grad():
         conditional = model.velocity(noise, t, prompt)
         nothing = model.velocity(noise, t, unconditional(prompt))
@@ -153,8 +154,8 @@ def test_the_unconditional_branch_reads_the_negative_prompt(
     model: JanusFlowForConditionalGeneration,
 ):
     """With the prompt itself as negative, both branches agree and guidance changes nothing."""
-    own = left_padded([ROWS[0]], pad_token_id=2)
-    other = left_padded([ROWS[1]], pad_token_id=2)
+    own = padded_prompt([ROWS[0]], pad_token_id=2)
+    other = padded_prompt([ROWS[1]], pad_token_id=2)
     plain = draw(model, ROWS[:1], seeds=[1], settings=DrawingSettings(steps=2, guidance=1.0))
     guided = DrawingSettings(steps=2, guidance=6.0)
     same = draw(model, ROWS[:1], seeds=[1], settings=guided, negative=own)
