@@ -43,8 +43,7 @@ from janusflow.inference.drawing.sampling import (
     guided_velocity,
 )
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.upscaling.plain import resized
-from janusflow.inference.upscaling.refinement import with_low_band
+from janusflow.inference.upscaling.refinement import resized, with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.vae import decode_images, encode_images
 from janusflow.mini.detector import detect

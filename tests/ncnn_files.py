@@ -1,98 +1,68 @@
-"""ncnn's two files, written from weights and layers as its own converters write them."""
+"""Real-ESRGAN's small network in ncnn's two files, as its converters write them."""
 
 import struct
-from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-HALF = 0x01306B47
-
-
-class NcnnWriter:
-    """Adds one layer after another; `half` decides how convolutions are stored."""
-
-    def __init__(self, *, half: bool = True) -> None:
-        self.half = half
-        self.lines: list[str] = []
-        self.weights = b""
-
-    def add(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], said: str = "") -> None:
-        """One line."""
-        counts = f"{len(inputs)} {len(outputs)}"
-        name = f"{kind}_{len(self.lines)}"
-        self.lines.append(f"{kind:<16} {name:<24} {counts} {' '.join([*inputs, *outputs])} {said}")
-
-    def convolution(self, module: nn.Conv2d, source: str, target: str, *, leaky: float = 0) -> None:
-        """A convolution, with a leaky ReLU folded into it where there is a slope."""
-        side, weight = module.kernel_size[0], module.weight
-        said = f"0={module.out_channels} 1={side} 4={side // 2} 5={int(module.bias is not None)} "
-        said += f"6={weight.numel()}" + (f" 9=2 -23310=1,{leaky:e}" if leaky else "")
-        self.add("Convolution", [source], [target], said)
-        self.weights += struct.pack("<I", HALF if self.half else 0)
-        self._write(weight.half() if self.half else weight)
-        if module.bias is not None:
-            self._write(module.bias)
-
-    def prelu(self, module: nn.PReLU, source: str, target: str) -> None:
-        """Slopes, always as float32."""
-        self.add("PReLU", [source], [target], f"0={module.num_parameters}")
-        self._write(module.weight)
-
-    def _write(self, values: Tensor) -> None:
-        content = values.detach().numpy().tobytes()
-        self.weights += content + b"\0" * (-len(content) % 4)
-
-    @property
-    def parameters(self) -> str:
-        """The text file."""
-        return "\n".join(["7767517", f"{len(self.lines)} 99", *self.lines, ""])
+FLOAT16_FLAG = 0x01306B47
 
 
-def seeded(module: nn.Module, seed: int) -> nn.Module:
-    """A module with weights of its own that float16 holds exactly."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        drawn = torch.randn(parameter.shape, generator=generator)
-        scale = (parameter[0].numel() if parameter.ndim > 1 else 4) ** -0.5
-        parameter.data = (drawn * scale).half().float()
-    return module
+class Compact(nn.Module):
+    """SRVGGNetCompact with random weights: convolutions, then a shuffle onto the input enlarged."""
+
+    def __init__(self, *, factor: int, shrink: float = 1.0) -> None:
+        super().__init__()
+        self.factor, self.shrink = factor, shrink
+        widths = [3, 6, 6, 3 * factor**2]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(read, made, 3, padding=1) for read, made in pairwise(widths)
+        )
+        self.prelus = nn.ModuleList(nn.PReLU(width) for width in widths[1:-1])
+        generator = torch.Generator().manual_seed(factor)
+        for parameter in self.parameters():  # values that float16 holds exactly
+            drawn = torch.randn(parameter.shape, generator=generator)
+            scale = (parameter[0].numel() if parameter.ndim > 1 else 4) ** -0.5
+            parameter.data = (drawn * scale).half().float()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """An image "b c y x" to one that is `factor * shrink` times as large."""
+        x = image
+        for convolution, prelu in zip(self.convolutions, self.prelus, strict=False):
+            x = prelu(convolution(x))
+        x = functional.pixel_shuffle(self.convolutions[-1](x), self.factor)
+        x = x + functional.interpolate(image, scale_factor=self.factor, mode="nearest")
+        if self.shrink == 1.0:
+            return x
+        return functional.interpolate(x, scale_factor=self.shrink, mode="bicubic")
 
 
-def write_compact(
-    network: nn.Sequential, *, factor: int, shrink: float = 1.0, half: bool = True
-) -> NcnnWriter:
-    """Convolutions and PReLUs in turn, shuffled to a larger picture, added to the enlarged input.
-
-    Args:
-        network: ends with 3 factor^2 channels.
-        factor: of the shuffle.
-        shrink: bicubic, at the end; 1 leaves it out.
-        half: float16 weights.
-    """
-    writer = NcnnWriter(half=half)
-    writer.add("Input", [], ["data"])
-    writer.add("Split", ["data"], ["base", "0"])
-    for i, module in enumerate(network):
-        if isinstance(module, nn.Conv2d):
-            writer.convolution(module, str(i), str(i + 1))
-        else:
-            assert isinstance(module, nn.PReLU)
-            writer.prelu(module, str(i), str(i + 1))
-    writer.add("PixelShuffle", [str(len(network))], ["detail"], f"0={factor}")
-    writer.add("Interp", ["base"], ["large"], f"0=1 1={factor:e} 2={factor:e}")
-    writer.add("BinaryOp", ["detail", "large"], ["sum"])
-    if shrink != 1.0:
-        writer.add("Interp", ["sum"], ["output"], f"0=3 1={shrink:e} 2={shrink:e}")
-    return writer
+def ncnn_files(network: Compact) -> tuple[str, bytes]:
+    """The texts of `.param` and `.bin`, convolutions in float16."""
+    lines = ["Input data 0 1 data", "Split split 1 2 data base 0"]
+    weights = b""
+    for i, convolution in enumerate(network.convolutions):
+        number = convolution.weight.numel()
+        said = f"0={convolution.out_channels} 1=3 4=1 5=1 6={number}"
+        lines.append(f"Convolution conv{i} 1 1 {2 * i} {2 * i + 1} {said}")
+        weights += struct.pack("<I", FLOAT16_FLAG) + _stored(convolution.weight.half())
+        weights += _stored(convolution.bias)
+        if i < len(network.prelus):
+            slopes = network.prelus[i].weight
+            lines.append(f"PReLU prelu{i} 1 1 {2 * i + 1} {2 * i + 2} 0={len(slopes)}")
+            weights += _stored(slopes)
+    last, factor = 2 * len(network.prelus) + 1, network.factor
+    lines.append(f"PixelShuffle shuffle 1 1 {last} detail 0={factor}")
+    lines.append(f"Interp enlarge 1 1 base large 0=1 1={factor:e} 2={factor:e}")
+    lines.append(f"BinaryOp add 2 1 detail large {'output' if network.shrink == 1.0 else 'sum'}")
+    if network.shrink != 1.0:
+        lines.append(f"Interp shrink 1 1 sum output 0=3 1={network.shrink:e} 2={network.shrink:e}")
+    blobs = {name for line in lines for name in line.split()[4:] if "=" not in name}
+    return "\n".join(["7767517", f"{len(lines)} {len(blobs)}", *lines, ""]), weights
 
 
-def compact(*, factor: int, width: int = 6, depth: int = 2) -> nn.Sequential:
-    """Real-ESRGAN's small network (SRVGGNetCompact), with random weights."""
-    hidden = [
-        m for _ in range(depth) for m in (nn.Conv2d(width, width, 3, padding=1), nn.PReLU(width))
-    ]
-    last = nn.Conv2d(width, 3 * factor**2, 3, padding=1)
-    layers = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.PReLU(width), *hidden, last)
-    seeded(layers, seed=factor)
-    return layers
+def _stored(values: Tensor) -> bytes:
+    content = values.detach().numpy().tobytes()
+    return content + b"\0" * (-len(content) % 4)

@@ -1,10 +1,9 @@
-"""Twice as large with the model's own idea of detail, and nothing else changed.
+"""Lanczos, and twice as large with the model's own idea of detail and nothing else changed.
 
-A Laplacian pyramid of two bands. The low one is the image's; the high one, which it does not
-have, is taken from the image as the VAE draws it anew at twice the size: a decoder makes the
-edges that it has learnt images to have. How much that is depends on what it was trained on.
-Drawing the detail anew with the flow, in windows of the model's size, was tried and left out: it
-was no better (docs/drawing.md).
+Refining makes a Laplacian pyramid of two bands. The low one is the image's; the high one is taken
+from the image as the VAE draws it at twice the size: a decoder makes the edges that it has learnt
+images to have. How much that is depends on what it was trained on. Drawing the detail with the
+flow, in windows of the model's size, was tried and left out: it was no better (docs/drawing.md).
 """
 
 import torch
@@ -15,11 +14,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from janusflow.inference.drawing.latents import vae_factor
-from janusflow.inference.upscaling.plain import resized
 from janusflow.interop.vae import decode_images, encode_images
 from janusflow.processing.images import to_images, to_latent_range
 
 FACTOR = 2
+
+
+def resized(image: Image.Image, *, factor: int) -> Image.Image:
+    """The image so many times as large by Lanczos: no detail is made up, edges stay soft."""
+    size = (factor * image.width, factor * image.height)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 @torch.no_grad()

@@ -11,9 +11,8 @@ from PIL import Image
 
 from janusflow.config.upscaling import Upscaling, read_upscaling
 from janusflow.inference.drawing.metadata import record_of
-from janusflow.inference.upscaling.plain import resized
 from janusflow.inference.upscaling.realesrgan import enlarged, load_realesrgan
-from janusflow.inference.upscaling.refinement import refined
+from janusflow.inference.upscaling.refinement import refined, resized
 
 Upscaler: TypeAlias = Callable[[Sequence[Image.Image]], list[Image.Image]]
 """From RGB images to larger ones."""
@@ -30,12 +29,12 @@ def make_upscaler(
     Args:
         text: method and factor, or `none` (config/upscaling.py).
         vae: only `refine` needs one, on its own device.
-        device: of Real-ESRGAN.
+        device: of Real-ESRGAN: any but the CPU lets ncnn use Vulkan, if it finds it.
         show: bars on stderr.
 
     Raises:
         ConfigError: there is no such method, or it has no such factor.
-        DataError: weights cannot be fetched.
+        DataError: weights cannot be fetched, or ncnn is not installed.
     """
     how = read_upscaling(text)
     if how is None:
@@ -54,7 +53,7 @@ def _enlarger(
             assert vae is not None, "whoever asks for refine has loaded a model"
             return partial(refined, vae=vae)
         case _:
-            return partial(enlarged, network=load_realesrgan(how), device=device, show=show)
+            return partial(enlarged, network=load_realesrgan(how, device), show=show)
 
 
 def _with_record(large: Image.Image, small: Image.Image, how: Upscaling) -> Image.Image:

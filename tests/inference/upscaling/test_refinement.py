@@ -7,8 +7,7 @@ from PIL import Image
 
 import janusflow
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.upscaling.plain import resized
-from janusflow.inference.upscaling.refinement import refined, with_low_band
+from janusflow.inference.upscaling.refinement import refined, resized, with_low_band
 from janusflow.mini.render import render
 from janusflow.mini.scenes import sample_scene
 
