@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     if not options.report.is_file():
-        parser.error(f"no {options.report}: wanted the --json of janusflow eval emoji-drawing.")
+        parser.error(f"no {options.report}: wanted the --output of janusflow eval emoji-drawing.")
     rows = json.loads(options.report.read_text(encoding="utf-8"))["items"]
     pictures = options.report.with_suffix(".pictures")
     english, korean = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from janusflow.benchmark.cases import CASES, Request
-from janusflow.cli.options import Device, Dtype, Quantize
+from janusflow.cli.options import Device, Dtype, Json, Quantize
 
 if TYPE_CHECKING:
     from janusflow.benchmark.report import Report
@@ -54,8 +54,9 @@ def command(
         "runs/bench"
     ),
     output: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers there.")
+        Path | None, typer.Option("--output", "-o", help="Write all numbers to this .json file.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Measure loading, drawing and answering; with --official also the authors' code, in turns.
 
@@ -66,7 +67,7 @@ def command(
 
       janusflow bench --official ../Janus --official-python ../janus-env/bin/python --repeats 5
 
-      janusflow bench --official ../Janus --size full --quantize int8 --steps 6 --json int8.json
+      janusflow bench --official ../Janus --size full --quantize int8 --steps 6 -o int8.json
     """
     from janusflow.benchmark.floors import floors
     from janusflow.benchmark.report import report
@@ -101,10 +102,13 @@ def command(
     plan = replace(plan, request=replace(shared, prompt=facts.prompt))
     measured = run(plan, weight_bytes=facts.weight_bytes, tell=_tell)
     found = report(measured, floors(plan, facts, measured.ceilings))
-    _show(found, is_exact=plan.is_exact)
+    tree = json.dumps({"request": asdict(shared), **asdict(found)}, indent=1)
     if output is not None:
-        tree = {"request": asdict(shared), **asdict(found)}
-        output.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+        output.write_text(f"{tree}\n", encoding="utf-8")
+    if as_json:
+        typer.echo(tree)
+    else:
+        _show(found, is_exact=plan.is_exact)
     if plan.is_exact and not all(each.is_equal for each in found.differences.values()):
         raise typer.Exit(DIFFERS)
 

@@ -1,12 +1,16 @@
 """`janusflow eval`: measure a model on a benchmark's own files, or on scenes of shapes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from janusflow.cli.options import BestOf, Guidance, Model, Plan, Quantize, Solver, Steps
+from janusflow.cli.options import BestOf, Guidance, Json, Model, Plan, Quantize, Solver, Steps
 from janusflow.evaluation.registry import TASKS
+
+if TYPE_CHECKING:
+    from janusflow.evaluation.runner import Report, RunFiles
+    from janusflow.evaluation.sweep import Sweep
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
 
@@ -87,17 +91,20 @@ def command(
     batch_size: Annotated[int, typer.Option(min=1, help="Items side by side.")] = 50,
     out: Annotated[
         Path | None,
-        typer.Option("--json", help="Write scores and every item's verdict to this file."),
+        typer.Option(
+            "--output", "-o", help="Write scores and every item's verdict to this .json file."
+        ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Measure drawing and answering, with 95% intervals.
 
-    Items are kept beside the --json file as they come: the same command goes on after an
+    Items are kept beside the --output file as they come: the same command goes on after an
     interruption. Drawn pictures lie there too, with a page that shows them and their verdicts.
     torchrun shares the items out; the numbers stay the same.
 
     Examples:
-      janusflow eval shapes --model mini --limit 30 --json scores.json
+      janusflow eval shapes --model mini --limit 30 --output scores.json
 
       janusflow eval shapes --categories two,position --languages en --solver heun --steps 10
 
@@ -105,7 +112,7 @@ def command(
 
       janusflow eval fid --drawn FOLDER --pictures REFERENCE --features inception-2015-12-05.pt
 
-      OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m janusflow.cli.main eval shapes --json s.json
+      OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m janusflow.cli.main eval shapes -o s.json
     """
     if sweep != bool(axes):
         got = "--sweep alone" if sweep else f"{' '.join(axes or ())} without --sweep"
@@ -114,10 +121,8 @@ def command(
 
     import janusflow
     from janusflow.evaluation.registry import TaskOptions, open_task
-    from janusflow.evaluation.report import lines, save
     from janusflow.evaluation.runner import Crew, RunFiles, run_task
     from janusflow.evaluation.sweep import read_axes, run_sweep
-    from janusflow.evaluation.sweep_report import save_sweep, table
     from janusflow.inference.drawing.sampling import DrawingSettings
     from janusflow.training.processes import num_processes, process_group, rank, wait_for_all
 
@@ -160,10 +165,26 @@ def command(
             found = run_task(opened, options.model() if opened.needs_model else None, **settings)
         if rank() > 0:
             return
-    keep, tell = (save_sweep, table) if swept else (save, lines)
+    _finish(found, files, as_json=as_json)
+
+
+def _finish(found: "Report | Sweep", files: "RunFiles | None", *, as_json: bool) -> None:
+    """Write the files, if any are wanted, and print the scores."""
+    import json
+
+    from janusflow.evaluation import report, sweep_report
+    from janusflow.evaluation.sweep import Sweep
+
+    if isinstance(found, Sweep):
+        keep, tell, tree = sweep_report.save_sweep, sweep_report.table, sweep_report.as_json
+    else:
+        keep, tell, tree = report.save, report.lines, report.as_json
     if files is not None:
         keep(found, files)
-        if files.for_judge.exists():
-            typer.echo(f"Answers for the judge: {files.for_judge}")
+    if as_json:
+        typer.echo(json.dumps(tree(found), ensure_ascii=False, indent=1))
+        return
+    if files is not None and files.for_judge.exists():
+        typer.echo(f"Answers for the judge: {files.for_judge}")
     if told := tell(found):
         typer.echo(told)

@@ -66,7 +66,7 @@ def _whole_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): name another --json.") from None
+        raise DataError(f"{path} cannot be read ({error}): name another --output.") from None
     return re.findall(".*\n", text)
 
 
@@ -90,6 +90,6 @@ def _require_same(path: Path, *, began: Mapping[str, Any], now: Mapping[str, Any
             ", ".join(f"{name}={said.get(name)}" for name in names) for said in (began, now)
         )
         raise ConfigError(
-            f"{path} was begun with {then}; this run has {here}. Name another --json, or remove "
+            f"{path} was begun with {then}; this run has {here}. Name another --output, or remove "
             "that file to begin anew."
         )

@@ -62,10 +62,10 @@ class RunFiles:
         """Refuse a place where nothing can be written."""
         folder = self.report.parent
         if not folder.is_dir():
-            raise ConfigError(f"--json {self.report}: there is no folder {folder}. Make it first.")
+            raise ConfigError(f"--output {self.report}: no folder {folder}. Make it first.")
         if self.report.suffix != ".json":
             raise ConfigError(
-                f"--json {self.report}: wanted a name that ends in .json, for answers and "
+                f"--output {self.report}: wanted a name that ends in .json, for answers and "
                 "pictures lie beside it under other endings."
             )
 
@@ -165,15 +165,15 @@ def _check(task: Task, files: RunFiles | None, crew: Crew) -> None:
     if files is not None:
         return
     if task.for_judge is not None:
-        raise ConfigError(f"{task.name}: its judge needs a file of answers: name --json OUT.json.")
+        raise ConfigError(f"{task.name}: its judge needs a file of answers: name --output F.json.")
     if task.score_set is not None and any(isinstance(item, ToDraw) for item in task.items):
         raise ConfigError(
-            f"{task.name} got no --json: wanted a file, beside which the pictures are kept that "
+            f"{task.name} got no --output: wanted a file, beside which the pictures are kept that "
             "are measured together."
         )
     if crew.size > 1:
         raise ConfigError(
-            f"got {crew.size} processes and no --json: name one, for they share rows by its files."
+            f"got {crew.size} processes and no --output: name one: they share rows by its files."
         )
 
 

@@ -38,10 +38,10 @@ def test_ours_is_measured_above_its_floor(bench: Bench, tmp_path: Path):
     """The one test with real processes."""
     file = tmp_path / "found.json"
     small = ("--steps", 1, "--tokens", 2, "--images", 1, "--repeats", 1)
-    result = bench("--cases", "load,velocity,ask", *small, "--json", file)
+    result = bench("--cases", "load,velocity,ask", *small, "--output", file)
     assert result.exit_code == 0, result.output
     assert "velocity, batch 1: processor time, s" in result.stdout
-    found = json.loads(file.read_text())
+    found = json.loads(file.read_text(encoding="utf-8"))
     rows = {(row["case"], row["quantity"]): row for row in found["rows"]}
     assert all(row["official"] is None and row["ours"] > 0 for row in rows.values())
     assert rows["velocity, batch 1", "processor time"]["floor"] > 0
@@ -63,6 +63,9 @@ def test_outputs_that_differ_fail_unless_they_are_rounded(
 
     monkeypatch.setattr(running, "run", found)
     assert bench("--cases", "velocity", *options).exit_code == expected
+    told = json.loads(bench("--cases", "velocity", "--json", *options).stdout)
+    assert told["request"]["dtype"] == "float32"
+    assert told["differences"]["velocity, batch 1"]["largest"] == largest
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_quantized_model_is_another_model_in_the_report(
     monkeypatch.setattr(janusflow, "load", load, raising=False)
     out = tmp_path / "scores.json"
     few = ["--limit", "1", "--categories", "single", "--languages", "en"]
-    result = evaluate("shapes", *few, "--quantize", "int8", "--json", str(out))
+    result = evaluate("shapes", *few, "--quantize", "int8", "--output", str(out))
     assert result.exit_code == 0, result.output
     assert loaded == ["int8"]
     assert json.loads(out.read_text(encoding="utf-8"))["model"] == "mini, int8"
@@ -63,7 +63,7 @@ def test_a_quantized_model_is_another_model_in_the_report(
 def test_scores_are_printed_and_every_verdict_is_kept(tmp_path: Path):
     out = tmp_path / "scores.json"
     chosen = ["--limit", "2", "--categories", "position,single", "--solver", "heun"]
-    result = evaluate("shapes", *chosen, "--seed", str(SEED), "--json", str(out))
+    result = evaluate("shapes", *chosen, "--seed", str(SEED), "--output", str(out))
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     names = ["single en", "single ko", "position en", "position ko"]
@@ -88,6 +88,9 @@ def test_a_benchmark_reads_its_own_file_and_names_a_wrong_line_before_the_model_
     data.write_text(json.dumps(entry) + "\n", encoding="utf-8")
     options = ["--data", str(data), "--pictures", str(tmp_path)]
     assert "random accuracy              100.0 %  (1, " in evaluate("pope", *options).stdout
+    out = tmp_path / "pope.json"
+    told = evaluate("pope", *options, "--json", "--output", str(out)).stdout
+    assert json.loads(told) == json.loads(out.read_text(encoding="utf-8"))
     monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("loaded"))
     data.write_text("{}\n", encoding="utf-8")
     result = evaluate("pope", *options)
@@ -102,7 +105,7 @@ def test_answers_for_a_judge_elsewhere_are_written_and_named(tmp_path: Path):
     data = tmp_path / "mm-vet.json"
     data.write_text(json.dumps({"v1_0": question}), encoding="utf-8")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
-    out = ["--pictures", str(tmp_path), "--json", str(tmp_path / "out.json")]
+    out = ["--pictures", str(tmp_path), "--output", str(tmp_path / "out.json")]
     result = evaluate("mmvet", "--data", str(data), *out)
     assert result.stdout == f"Answers for the judge: {tmp_path / 'out.answers.json'}\n"
     answers = json.loads((tmp_path / "out.answers.json").read_text(encoding="utf-8"))
@@ -113,7 +116,7 @@ def test_answers_for_a_judge_elsewhere_are_written_and_named(tmp_path: Path):
 def test_the_same_command_goes_on_and_one_with_other_settings_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    out = ["--seed", str(SEED), "--json", str(tmp_path / "scores.json"), "--categories", "single"]
+    out = ["--seed", str(SEED), "--output", str(tmp_path / "scores.json"), "--categories", "single"]
     assert evaluate("shapes", "--limit", "2", *out).exit_code == 0
     first = (tmp_path / "scores.json").read_text(encoding="utf-8")
     monkeypatch.setattr(Oracle, "generate", lambda *_, **__: pytest.fail("drew again"))
@@ -142,7 +145,7 @@ def test_a_folder_is_scored_without_a_model(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.usefixtures("oracle")
 def test_a_sweep_prints_one_table_and_keeps_every_point(tmp_path: Path):
     out = tmp_path / "sweep.json"
-    options = ["--limit", "2", "--seed", str(SEED), "--json", str(out)]
+    options = ["--limit", "2", "--seed", str(SEED), "--output", str(out)]
     result = evaluate("shapes", *options, "--sweep", "guidance=1,2", "steps=5")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].split() == ["guidance", "1", "2"]
@@ -211,7 +214,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("worked"))
-    result = evaluate("shapes", "--json", str(tmp_path / "nosuch" / "scores.json"))
+    result = evaluate("shapes", "--output", str(tmp_path / "nosuch" / "scores.json"))
     assert result.exit_code == 1
     assert "nosuch" in result.stderr
     assert result.stderr.count("\n") == 1

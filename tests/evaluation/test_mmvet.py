@@ -155,5 +155,5 @@ def test_a_wrong_question_is_named(changed: dict[str, Any], message: str, mmvet:
 
 
 def test_without_a_file_for_the_answers_nothing_is_begun(mmvet: dict[str, Any]):
-    with pytest.raises(ConfigError, match="mmvet: its judge needs a file of answers: name --json"):
+    with pytest.raises(ConfigError, match="its judge needs a file of answers: name --output"):
         run({**mmvet, "files": None})

@@ -112,7 +112,7 @@ def test_the_page_shows_pictures_that_are_neither_right_nor_wrong(
 
 
 def test_pictures_that_are_measured_together_must_be_kept(real: Path, prompts: Path):
-    with pytest.raises(ConfigError, match="fid got no --json"):
+    with pytest.raises(ConfigError, match="fid got no --output"):
         run("fid", painter(), data=prompts, pictures=real, features=MEAN_COLOUR)
 
 

@@ -181,7 +181,7 @@ def test_processes_share_the_items_and_all_end_with_the_whole_report(files: RunF
 
 
 def test_processes_without_a_file_to_share_are_refused():
-    with pytest.raises(ConfigError, match="got 2 processes and no --json"):
+    with pytest.raises(ConfigError, match="got 2 processes and no --output"):
         run(Counting(), None, crew=Crew(size=2))
 
 
