@@ -152,8 +152,8 @@ def llm_mask(
 
 def _sizes(
     num_queries: int, attention_mask: Tensor | None, cache: Cache | None, layer: int
-) -> tuple[int, int, int]:
-    """Position of the first query, number of keys, and position of the first key."""
+) -> tuple[int | Tensor, int, int]:
+    """Position of the first query (a tensor for static caches), number of keys, first key."""
     if cache is None:
         return 0, num_queries if attention_mask is None else attention_mask.shape[1], 0
     length, first = cache.get_mask_sizes(num_queries, layer)

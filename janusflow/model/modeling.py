@@ -107,7 +107,6 @@ class JanusFlowForConditionalGeneration(
             inputs_embeds: instead of `input_ids`; images replace start tags and placeholders.
             pixel_values: images to understand, in reading order.
             labels: the tokens again, -100 where nothing is learnt; nor is what follows padding.
-            use_cache: return the cache.
             logits_to_keep: number of last positions, or their indices; 0 is all.
             block_sequence_ids: of `number_images`, for embeddings that hold images already.
             kwargs: transformers' own, such as output_hidden_states.
@@ -121,33 +120,37 @@ class JanusFlowForConditionalGeneration(
         embeds, images = self.embed_inputs(input_ids, inputs_embeds, pixel_values, past)
         is_made = attention_mask is not None and getattr(attention_mask, "ndim", 4) != 2
         padding = None if is_made else attention_mask
-        if position_ids is None:
-            position_ids = _positions(embeds, padding, past)
+        positions = _positions(embeds, padding, past) if position_ids is None else position_ids
         if not is_made:
             images = images if block_sequence_ids is None else block_sequence_ids
             attention_mask = llm_mask(self.llm.config, embeds, padding, cache=cache, images=images)
         output = self.llm(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
-            position_ids=position_ids,
+            position_ids=positions,
             cache=cache,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
-        loss = None
-        if labels is not None:
-            labels = labels if padding is None else after_real_tokens(labels, padding)
-            loss = self.loss_function(
-                logits=output.logits, labels=labels, vocab_size=output.logits.shape[-1], **kwargs
-            )
         return CausalLMOutputWithPast(
-            loss=loss,
+            loss=None if labels is None else self._loss(output.logits, labels, padding, **kwargs),
             logits=output.logits,
             cache=output.cache,
             hidden_states=output.hidden_states,
             attentions=output.attentions,
         )
+
+    def _loss(
+        self,
+        logits: Float[Tensor, "b t v"],
+        labels: Int[Tensor, "b t"],
+        padding: Int[Tensor, "b s"] | None,
+        **kwargs: Any,
+    ) -> Float[Tensor, ""]:
+        """Mean cross entropy in float32 of what follows real tokens."""
+        labels = labels if padding is None else after_real_tokens(labels, padding)
+        return self.loss_function(logits, labels, vocab_size=logits.shape[-1], **kwargs)
 
     # ---- generation ---------------------------------------------------------------------------
 

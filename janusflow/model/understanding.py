@@ -43,13 +43,13 @@ class Understanding:
         if not self.config.uses_latent_input:
             return self.understanding_features(pixel_values)
         encoder = self.latent_encoder or self.generation_encoder
-        encoded = encoder(pixel_values.to(self.dtype), pixel_values.new_ones(len(pixel_values)))
+        encoded = encoder(pixel_values.to(self.dtype), pixel_values.new_ones(pixel_values.shape[0]))
         return rearrange(encoded.features, "n w y x -> n (y x) w")
 
     def embed_images(self, features: Float[Tensor, "n p w"]) -> Float[Tensor, "n q d"]:
         """Embed image features: `begin_of_understanding`, then one embedding a patch."""
         patches = self.understanding_aligner(features.to(self.dtype))
-        begin = self.begin_of_understanding.expand(len(patches), 1, -1)
+        begin = self.begin_of_understanding.expand(patches.shape[0], 1, -1)
         return torch.cat([begin, patches], dim=1)
 
     def embed_conversation(
