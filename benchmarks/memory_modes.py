@@ -40,8 +40,10 @@ def write_weights(folder: Path) -> None:
     from tokenizers import Tokenizer
 
     from janusflow.inference.loading import mini_folder
-    from janusflow.interop.load import on_meta, read_config, shapes_of
+    from janusflow.interop.conversion import shapes_of
+    from janusflow.interop.load import on_meta
     from janusflow.interop.release import VAE, release_config
+    from janusflow.interop.release_config import read_config
     from janusflow.mini.tokenizer import mini_processor
 
     folder.mkdir(parents=True)

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 
-from janusflow.interop.load import on_meta, shapes_of
-from janusflow.interop.names import official_shapes, rows_of
+from janusflow.interop.conversion import official_shapes, shapes_of
+from janusflow.interop.load import on_meta
 from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
 
@@ -140,7 +140,7 @@ def write_release_folder(
     # Two spaces and a last newline, like the release's file.
     (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
     model = on_meta(config_from_official(settings, token_ids=TOKEN_IDS))
-    shapes = official_shapes(rows_of(model.config), shapes_of(model))
+    shapes = official_shapes(shapes_of(model))
     weights = {name: make_weight(name, shape).to(dtype) for name, shape in shapes.items()}
     _write_weights(folder, weights, files)
     _write_tokenizer(folder)

@@ -18,11 +18,11 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from janusflow.inference.loading import mini_folder
-from janusflow.interop.load import fill_from_official, on_meta, shapes_of
-from janusflow.interop.names import Shape, official_shapes, rows_of
+from janusflow.interop.conversion import Shape, official_shapes, shapes_of
+from janusflow.interop.load import StoredWeights, fill, on_meta
 from janusflow.interop.release import LLM_WIDTH, PATH_WIDTH, SETTINGS, VAE
 from janusflow.interop.release_config import TOWERS, config_from_official
-from janusflow.interop.save import save_official
+from janusflow.interop.saving import save_official
 from janusflow.interop.tokens import read_token_ids
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.model.configuration import JanusFlowConfig
@@ -149,8 +149,8 @@ def write_folder(folder: Path, size: Size) -> Facts:
 
 def _write_weights(folder: Path, config: JanusFlowConfig) -> int:
     model = on_meta(config)
-    shapes = official_shapes(rows_of(config), shapes_of(model))
-    fill_from_official(model, SyntheticWeights(shapes), dtype=torch.bfloat16)
+    weights = StoredWeights(SyntheticWeights(official_shapes(shapes_of(model))))
+    fill(model, weights.read(weights.names), dtype=torch.bfloat16)
     save_official(model, folder)
     return sum(parameter.nbytes for parameter in model.parameters())
 

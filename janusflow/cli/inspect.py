@@ -51,8 +51,8 @@ def _image(path: str) -> dict[str, Any]:
 
 
 def _model(name: str) -> dict[str, Any]:
-    from janusflow.inference.inspection import describe
     from janusflow.inference.loading import find_model
+    from janusflow.interop.inspection import describe
 
     return asdict(describe(find_model(name)))
 

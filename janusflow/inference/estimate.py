@@ -23,8 +23,9 @@ from janusflow.costs.meter import Meter, counting
 from janusflow.inference.drawing.sampling import encode_prompts, guided_velocity
 from janusflow.inference.loading import DTYPES, MINI, RUN_MODEL, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand
-from janusflow.interop.load import on_meta, read_config
+from janusflow.interop.load import on_meta
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
+from janusflow.interop.release_config import read_config
 from janusflow.model.cache import growing_cache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration

@@ -4,31 +4,32 @@ A name is `mini`, a folder (ours, the release's, or a training run's), or a hub 
 downloaded but a hub id's own files, and those only if they are not cached.
 """
 
+import json
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 import janusflow.mini
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.inference.memory.first_use import mapped_model
-from janusflow.inference.memory.heap import keep_freed_memory
 from janusflow.inference.memory.offload import (
     Offloading,
     check_offload,
     offload_vae,
     offloaded_model,
 )
-from janusflow.inference.memory.quantization import check_quantization, quantize_llm
+from janusflow.inference.memory.quantization import check_quantization, quantized_model
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.interop.hub import CONFIG, find_folder
 from janusflow.interop.load import load_model
-from janusflow.interop.vae import load_vae
+from janusflow.interop.vae import find_vae, load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 
 MINI = "mini"
+ADAPTER_CONFIG = "adapter_config.json"
 RUN_MODEL = "model"
 """Where in its folder a training run leaves its model."""
 DTYPES = {
@@ -36,31 +37,38 @@ DTYPES = {
     "fp32": torch.float32,
     "bfloat16": torch.bfloat16,
     "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
 }
 
 
-def load(
+def load(  # noqa: PLR0913 (what people set, each by its name)
     name: str | Path = MINI,
     *,
-    device: str = "auto",
-    dtype: str = "auto",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
     quantize: str | None = None,
     compile: bool = False,
     offload: str | None = None,
     vae: str | Path | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
 ) -> JanusFlow:
-    """Load a model to draw and answer with; on a CPU its layers are read when they first run.
+    """Load a model to draw and answer with, every weight in one dtype.
 
     Args:
         name: "mini", a folder, or a hub id such as "deepseek-ai/JanusFlow-1.3B".
         device: "auto" is CUDA, else Apple's MPS, else the CPU; or any torch device.
-        dtype: "auto" is bfloat16 on CUDA devices that have it, else float32.
+        dtype: "auto" is bfloat16 on CUDA devices that have it, else float32; or float32, bfloat16
+            or float16, a name or torch's. The VAE overflows in float16, so there it is float32.
         quantize: "int8" for an 8-bit language model on the CPU: half the time, about 2% error
             a layer; the weights cannot be saved again.
         compile: draw with torch.compile on the language model; the first image takes long.
         offload: "parts" keeps in memory what runs together (the tower; the LLM, with words or with
             the drawing parts; the VAE), "blocks" one block of one of them: least, and slowest.
         vae: folder or hub id of the VAE; by default what the model's config names.
+        revision: branch, tag or commit of a hub id.
+        token: for a hub id that is not public.
 
     Raises:
         CheckpointError: there is no such model, or its files are missing or do not fit.
@@ -70,47 +78,38 @@ def load(
     kind = choose_dtype(dtype, target)
     if quantize is not None:
         check_quantization(quantize, target)
-    offloading = None
     if offload is not None:
         check_offload(offload, quantize=quantize, compile=compile)
-        offloading = Offloading(offload, device=target, dtype=kind)
-    folder = find_model(name)
+    folder = find_model(name, revision=revision, token=token)
+    offloading = None if offload is None else Offloading(offload, device=target)
     if offloading is not None:
-        model = offloaded_model(folder, offloading)
-    elif compile or target.type != "cpu":
-        model = whole_model(folder, kind, target, quantize=quantize, compile=compile)
+        model = offloaded_model(folder, offloading, kind)
+    elif quantize is not None:
+        model = quantized_model(folder, kind)
     else:
-        model = mapped_model(folder, kind, quantize=quantize)
-    read_vae = partial(load_vae, vae or model.config.vae, beside=folder, dtype=kind)
+        model = load_model(folder, dtype=kind, device=target)
+    if compile:
+        model.llm.base_model.compile()
+    # Where it is, so that a config saved somewhere else still means something.
+    model.config.vae = str(find_vae(vae or model.config.vae, beside=folder).resolve())
+    vae_dtype = torch.float32 if kind == torch.float16 else kind
+    read_vae = partial(load_vae, model.config.vae, dtype=vae_dtype)
     autoencoder = read_vae(device=target)
     check_latents(model, autoencoder)
     if offloading is not None:
         offload_vae(autoencoder, offloading, again=read_vae)
-    elif target.type == "cpu":
-        keep_freed_memory()
     return JanusFlow(
         model=model,
         processor=JanusFlowProcessor.from_pretrained(folder),
         vae=autoencoder,
         name=str(name),
-        is_quantized=quantize is not None,
         offloading=offloading,
     )
 
 
-def whole_model(
-    folder: Path, dtype: torch.dtype, device: torch.device, *, quantize: str | None, compile: bool
-) -> JanusFlowForConditionalGeneration:
-    """The model of a folder with every weight in its place."""
-    model = load_model(folder, dtype=dtype, device=device)
-    if quantize is not None:
-        quantize_llm(model.llm)
-    if compile:
-        model.llm.base_model.compile()
-    return model
-
-
-def find_model(name: str | Path) -> Path:
+def find_model(
+    name: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> Path:
     """The folder a model's name stands for; a hub id's files are fetched unless cached."""
     if name == MINI:
         folder = mini_folder()
@@ -120,10 +119,17 @@ def find_model(name: str | Path) -> Path:
                 "folder."
             )
         return folder
-    folder = find_folder(name)
+    folder = find_folder(name, revision=revision, token=token)
     for candidate in (folder, folder / RUN_MODEL):
         if (candidate / CONFIG).is_file():
             return candidate
+    adapter = folder / ADAPTER_CONFIG
+    if adapter.is_file():
+        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        raise CheckpointError(
+            f"{name}: an adapter, not a model (its base: {base}): load the base, then give it the "
+            "adapter (jf.model.load_adapter(folder), or peft.PeftModel.from_pretrained)."
+        )
     raise CheckpointError(
         f"{name}: neither {CONFIG} nor {RUN_MODEL}/{CONFIG} in this folder: name a model folder, "
         "or a training run that has finished."
@@ -145,7 +151,7 @@ def check_latents(model: JanusFlowForConditionalGeneration, vae: AutoencoderKL) 
         )
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """The device a name stands for, checked to be there."""
     if name == "auto":
         best = "mps" if torch.backends.mps.is_available() else "cpu"
@@ -162,14 +168,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype a name stands for on a device."""
+def choose_dtype(name: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype a name stands for on a device; torch's own stand for themselves."""
+    if name in DTYPES.values():
+        return cast(torch.dtype, name)
     if name == "auto":
         # Processors without fast bfloat16 (AVX2) are 7 times slower in it than in float32.
         is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if is_fast else torch.float32
-    if name not in DTYPES:
-        raise ConfigError(
-            f"dtype={name!r}: use auto, float32 or bfloat16 (in float16 the VAE overflows)."
-        )
+    if not isinstance(name, str) or name not in DTYPES:
+        raise ConfigError(f"dtype={name!r}: use auto, float32, bfloat16 or float16.")
     return DTYPES[name]

@@ -44,8 +44,8 @@ from janusflow.inference.drawing.reading import as_prompt, read_texts
 from janusflow.inference.drawing.sampling import DrawingSettings, InitImage, SamplerControl
 from janusflow.inference.drawing.seeds import chosen
 from janusflow.inference.memory.offload import Offloading
-from janusflow.inference.saving import check_whole, write_folder
 from janusflow.inference.upscaling.upscalers import make_upscaler
+from janusflow.interop.saving import write_folder
 from janusflow.interop.vae import encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import unconditional
@@ -64,14 +64,12 @@ class JanusFlow:
         processor: JanusFlowProcessor,
         vae: AutoencoderKL,
         name: str,
-        is_quantized: bool = False,
         offloading: Offloading | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.vae = vae
         self.name = name
-        self.is_quantized = is_quantized
         self.offloading = offloading
         self.scorer = own_judgement(self)
         """Says which of `best_of` drawings is kept; put your own here."""
@@ -346,5 +344,4 @@ class JanusFlow:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write everything `janusflow.load` needs, the VAE included, in our layout."""
-        check_whole(self.name, folder, is_quantized=self.is_quantized, offloading=self.offloading)
         write_folder(Path(folder), model=self.model, processor=self.processor, vae=self.vae)

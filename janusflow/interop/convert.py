@@ -1,10 +1,6 @@
-"""`convert`: a model folder in the other layout. Weights keep their stored dtype, bit for bit.
-
-The new folder appears whole or not at all: it is written beside its place and renamed.
-"""
+"""`convert`: a model folder in the other layout. Weights keep their stored dtype, bit for bit."""
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +8,7 @@ from typing import Literal
 from janusflow.config.errors import CheckpointError
 from janusflow.interop.hub import find_folder
 from janusflow.interop.load import load_model
-from janusflow.interop.save import save_official
-from janusflow.interop.saving import write_model
+from janusflow.interop.saving import save_official, whole_or_nothing, write_model
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.processing.processor_files import PROCESSOR_FILE
@@ -45,18 +40,8 @@ def convert(src: str | Path, dst: str | Path, *, to: Layout = "janusflow") -> Co
     source, target = find_folder(src), Path(dst).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(f"{target}: exists and is not empty: name a new folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A sibling, so that the last step is a rename within one file system.
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with whole_or_nothing(target) as unfinished:
         num_parameters, copied, left_out = _write(source, unfinished, to)
-        if target.exists():
-            target.rmdir()
-        unfinished.chmod(0o755)  # mkdtemp's folders are private
-        unfinished.rename(target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return Conversion(
         folder=target,
         layout=to,

@@ -15,8 +15,20 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "vae/*")
 VAE_FILES = (CONFIG, "diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.json")
 
 
-def find_folder(where: str | Path, *, files: tuple[str, ...] = MODEL_FILES) -> Path:
+def find_folder(
+    where: str | Path,
+    *,
+    files: tuple[str, ...] = MODEL_FILES,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Path:
     """The folder that is meant: itself, or the local copy of a hub id, downloaded if missing.
+
+    Args:
+        where: folder or hub id.
+        files: of the hub id's those that are downloaded.
+        revision: branch, tag or commit of a hub id.
+        token: for a hub id that is not public.
 
     Raises:
         CheckpointError: it is neither, or cannot be downloaded from here.
@@ -30,7 +42,9 @@ def find_folder(where: str | Path, *, files: tuple[str, ...] = MODEL_FILES) -> P
             f"{name}: no such folder: pass a model folder or a hub id (owner/name)."
         )
     try:
-        return Path(snapshot_download(name, allow_patterns=list(files)))
+        return Path(
+            snapshot_download(name, allow_patterns=list(files), revision=revision, token=token)
+        )
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The release's config.json -> `JanusFlowConfig` (the way back is config_writing.py).
+"""config.json -> `JanusFlowConfig`, of the release's layout too (back: release_config_writing.py).
 
 What the release's file says is kept word for word in `JanusFlowConfig.official`, so that reading
 and writing it back changes nothing, including its misspelt and ignored keys. Its meaning is
@@ -7,13 +7,20 @@ docs/parity-quirks.md.
 """
 
 import copy
+import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import LlamaConfig, SiglipVisionConfig
 
-from janusflow.config.errors import CheckpointError
-from janusflow.interop.tokens import TokenIds
+# Whoever reads the release's configuration may go on to read its weights (`from_pretrained`).
+import janusflow.interop.conversion  # noqa: F401 (registers the mapping of names)
+from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.model import GenerationPathConfig, RepaConfig
+from janusflow.interop.hub import CONFIG, folder_at_hand
+from janusflow.interop.tokens import TokenIds, read_token_ids
 from janusflow.model.configuration import JanusFlowConfig
 
 OFFICIAL_MODEL_TYPE = "multi_modality"
@@ -22,6 +29,8 @@ VAE_FACTOR = 8
 PATCH_SIZE = 2
 """Latent cells per token: the release's decoder has one pixel shuffle by two, and no other way."""
 
+SIBLING_SECTION = "gen_vision_config"
+"""What Janus and Janus-Pro, of the same model_type, have in their config.json."""
 PLANS = "plans"
 """The one key that the release does not know: JanusFlowConfig.plans."""
 
@@ -44,6 +53,76 @@ TOWERS = {
 }
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The folder's config.json."""
+    path = folder / CONFIG
+    if not path.is_file():
+        what = "no config.json in this folder" if folder.is_dir() else "no such folder"
+        raise CheckpointError(
+            f"{folder}: {what}: pass a model folder (config.json, weights, tokenizer)."
+        )
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: not JSON ({error}): download it again.") from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path}: holds a {type(settings).__name__}, not an object.")
+    return settings
+
+
+def read_config(folder: Path) -> JanusFlowConfig:
+    """The configuration of the model in a folder, the release's layout or ours."""
+    return model_config(read_settings(folder), folder)
+
+
+def model_config(settings: dict[str, Any], folder: Path) -> JanusFlowConfig:
+    """The configuration that a folder's config.json describes.
+
+    Raises:
+        CheckpointError: naming the file and the key that is wrong.
+    """
+    try:
+        if is_official(settings):
+            return config_from_official(settings, token_ids=read_token_ids(folder))
+        _check_sections(settings)
+        return JanusFlowConfig.from_dict(settings)
+    except (ConfigError, StrictDataclassError, TypeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder / CONFIG}: {reason}") from error
+
+
+def _check_sections(settings: dict[str, Any]) -> None:
+    """Refuse what transformers does not check: that sections are such, and ours their values."""
+    records = {"generation": GenerationPathConfig, "repa": RepaConfig}
+    for name in ("llm_config", "vision_config", *records):
+        section = settings.get(name) or {}
+        if not isinstance(section, dict):
+            raise ConfigError(f"{name}={section!r}: wanted an object with the part's settings.")
+        if name in records:
+            for key, wanted in get_type_hints(records[name]).items():
+                _require_type(section.get(key, 1), wanted, f"{name}.{key}")
+
+
+def _require_type(value: object, wanted: type, key: str) -> None:
+    # A whole number is as good as a float; true and false are numbers to Python alone.
+    is_right = isinstance(value, (int, float) if wanted is float else wanted)
+    if not is_right or isinstance(value, bool) != (wanted is bool):
+        raise ConfigError(f"{key}={value!r}: wanted a value of type {wanted.__name__}.")
+
+
+def settings_in_our_layout(
+    settings: dict[str, Any], where: str | Path | None = None
+) -> dict[str, Any]:
+    """What our config.json would say, for `JanusFlowConfig.from_pretrained` and `AutoConfig`.
+
+    Token ids are those of the tokenizer in the folder `where`, else the release's.
+    """
+    folder = folder_at_hand(where) if where is not None else None
+    has_tokenizer = folder is not None and (folder / "tokenizer.json").is_file()
+    ids = read_token_ids(folder) if folder is not None and has_tokenizer else TokenIds()
+    return config_from_official(settings, token_ids=ids).to_dict()
+
+
 def is_official(settings: dict[str, Any]) -> bool:
     """Whether a config.json is the release's."""
     return settings.get("model_type") == OFFICIAL_MODEL_TYPE
@@ -57,6 +136,11 @@ def config_from_official(
         raise CheckpointError(
             f"config.json: model_type={settings.get('model_type')!r} is not the release's "
             f"{OFFICIAL_MODEL_TYPE!r}: pass a folder with the release's layout."
+        )
+    if SIBLING_SECTION in settings:
+        raise CheckpointError(
+            f"config.json: {SIBLING_SECTION!r} says that this is Janus or Janus-Pro, which draws "
+            "another way (discrete tokens): pass a JanusFlow, such as deepseek-ai/JanusFlow-1.3B."
         )
     llm = _llm_config(_section(settings, "language_config"), token_ids)
     return JanusFlowConfig(
@@ -194,18 +278,20 @@ def _parameters(settings: dict[str, Any], name: str) -> dict[str, Any]:
         raise CheckpointError(
             f"config.json: {name}.params lacks {', '.join(missing)}: use the release's file."
         )
+    for key, wanted in _REQUIRED[name].items():
+        _require_type(params[key], wanted, f"{name}.params.{key}")
     return params
 
 
-_REQUIRED = {
-    "vision_und_enc_config": ("image_size", "model_name", "select_layer"),
-    "vision_gen_enc_config": (
-        "block_out_channels",
-        "input_channels",
-        "layers_in_middle",
-        "norm_eps",
-    ),
-    "vision_gen_dec_config": ("layers_in_middle",),
+_REQUIRED: dict[str, dict[str, type]] = {
+    "vision_und_enc_config": {"image_size": int, "model_name": str, "select_layer": int},
+    "vision_gen_enc_config": {
+        "block_out_channels": list,
+        "input_channels": int,
+        "layers_in_middle": int,
+        "norm_eps": float,
+    },
+    "vision_gen_dec_config": {"layers_in_middle": int},
 }
 
 

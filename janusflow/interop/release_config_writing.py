@@ -1,6 +1,6 @@
 """`JanusFlowConfig` -> the release's config.json: the file it came with, or a new one.
 
-What the file cannot say is refused; see config.py for the way in.
+What the file cannot say is refused; see release_config.py for the way in.
 """
 
 import copy
@@ -43,7 +43,7 @@ def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
     Raises:
         CheckpointError: the release's layout has no way to say what this network is.
     """
-    ids = token_ids_of(config)
+    ids = TokenIds.of(config)
     if config.official is not None:
         original = config_from_official(config.official, token_ids=ids)
         if _network(original) == _network(config):
@@ -66,19 +66,6 @@ def _with_plans(settings: dict[str, Any], config: JanusFlowConfig) -> dict[str, 
     """Say that the model has learnt to plan, a key of ours that the release's code passes over."""
     is_said = settings.get(PLANS, False)
     return settings if is_said == config.plans else {**settings, PLANS: config.plans}
-
-
-def token_ids_of(config: JanusFlowConfig) -> TokenIds:
-    """The ids a configuration carries."""
-    eos = config.eos_token_id
-    return TokenIds(
-        bos=config.bos_token_id or 0,
-        eos=eos[0] if isinstance(eos, list) else eos or 0,
-        pad=config.pad_token_id or 0,
-        image=config.image_token_id,
-        image_start=config.image_start_token_id,
-        image_end=config.image_end_token_id,
-    )
 
 
 def _fresh_official(config: JanusFlowConfig) -> dict[str, Any]:

@@ -5,20 +5,34 @@ from pathlib import Path
 from typing import cast
 
 from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.processing.processor_files import read_settings
 from janusflow.processing.tokenizer import completed, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenIds:
-    """Defaults are the release's ids, of which those of the image tags are assumed (see docs)."""
+    """Defaults are the release's ids (`JanusFlowConfig`), of the image tags assumed."""
 
-    bos: int = 100000
-    eos: int = 100001
-    pad: int = 100001
-    image: int = 100015
-    image_start: int = 100017
-    image_end: int = 100018
+    bos: int = JanusFlowConfig.bos_token_id
+    eos: int = cast(int, JanusFlowConfig.eos_token_id)
+    pad: int = JanusFlowConfig.pad_token_id
+    image: int = JanusFlowConfig.image_token_id
+    image_start: int = JanusFlowConfig.image_start_token_id
+    image_end: int = JanusFlowConfig.image_end_token_id
+
+    @classmethod
+    def of(cls, config: JanusFlowConfig) -> "TokenIds":
+        """The ids that a configuration carries."""
+        eos = config.eos_token_id
+        return cls(
+            bos=config.bos_token_id or 0,
+            eos=eos[0] if isinstance(eos, list) else eos or 0,
+            pad=config.pad_token_id or 0,
+            image=config.image_token_id,
+            image_start=config.image_start_token_id,
+            image_end=config.image_end_token_id,
+        )
 
 
 def read_token_ids(folder: Path) -> TokenIds:

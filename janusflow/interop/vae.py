@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.utils import logging
 from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.interop.conversion import refuse_differences
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, VAE_FILES, find_folder
 
 SUBFOLDER = "vae"
@@ -38,10 +40,17 @@ def load_vae(
             f"got dtype={dtype} for the VAE: its activations overflow float16 (black images). "
             "Use bfloat16 or float32."
         )
-    folder = _folder(where, beside)
+    folder = find_vae(where, beside=beside)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would warn of is refused below
     try:
-        vae = AutoencoderKL.from_pretrained(
-            folder, torch_dtype=dtype, local_files_only=True, low_cpu_mem_usage=False
+        vae, info = AutoencoderKL.from_pretrained(
+            folder,
+            torch_dtype=dtype,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -49,6 +58,17 @@ def load_vae(
             f"{folder}: not a readable AutoencoderKL ({reason}): pass a folder in diffusers' "
             "layout (config.json, diffusion_pytorch_model.safetensors)."
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    refuse_differences(
+        missing=info["missing_keys"],
+        unused=info["unexpected_keys"],
+        mis_shaped=[
+            f"{name} {list(found)} instead of {list(wanted)}"
+            for name, found, wanted in info["mismatched_keys"]
+        ],
+        where=str(folder),
+    )
     placed: Any = vae  # diffusers decorates `to` in a way its own types do not allow
     return placed.to(device).eval()
 
@@ -73,9 +93,9 @@ def decode_images(
 
 
 def psnr(found: Float[Tensor, "n c y x"], wanted: Float[Tensor, "n c y x"]) -> float:
-    """Peak signal-to-noise ratio of images in [-1, 1], in dB; values beyond are clipped."""
-    error = (found.clamp(-1, 1) - wanted).square().mean()
-    return 10 * math.log10(2**2 / float(error))
+    """Peak signal-to-noise ratio in dB of images in [-1, 1], clipped; of equal images inf."""
+    error = float((found.clamp(-1, 1) - wanted).square().mean())
+    return 10 * math.log10(2**2 / error) if error else math.inf
 
 
 def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
@@ -83,11 +103,17 @@ def _scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
     return float(vae.config["scaling_factor"]), float(vae.config.get("shift_factor") or 0.0)
 
 
-def _folder(where: str | Path | None, beside: Path | None) -> Path:
+def find_vae(where: str | Path | None, *, beside: Path | None = None) -> Path:
+    """The VAE's folder; the arguments are those of `load_vae`."""
     if beside is not None:
         for folder in (beside / where if where else None, beside / SUBFOLDER):
             if folder is not None and (folder / CONFIG).is_file():
                 return folder
+        if where == SUBFOLDER:
+            raise CheckpointError(
+                f"{beside}: no VAE in its {SUBFOLDER}/, where the config.json says it is: copy it "
+                "there, or name a folder or hub id (vae=)."
+            )
     folder = find_folder(where or OFFICIAL_VAE, files=VAE_FILES)
     inside = folder / SUBFOLDER
     return inside if (inside / CONFIG).is_file() else folder

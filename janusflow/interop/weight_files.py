@@ -7,6 +7,7 @@ process for as long as the mapping lives: a plain read of a whole file would cos
 
 import json
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, is_out_of_memory
-from janusflow.interop.names import Shape
+from janusflow.interop.conversion import Shape
 
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 INDEX_SUFFIX = ".index.json"
+LFS_POINTER = b"version https://git-lfs"
 REMAP_AFTER = 16 * 2**20
 """Bytes read through one mapping before the file is mapped anew."""
 
@@ -33,16 +35,9 @@ class _OpenFile(Protocol):
 
 
 class WeightFiles:
-    """Names and shapes of a folder's weights, and each weight on demand.
+    """Names and shapes of a folder's weights, and each weight on demand."""
 
-    Args:
-        folder: of the model.
-        remap: map files anew as they are read. Views that stay would keep every such mapping:
-            who keeps them says False, and sees to the pages himself.
-    """
-
-    def __init__(self, folder: Path, *, remap: bool = True) -> None:
-        self.folder, self.remap = folder, remap
+    def __init__(self, folder: Path) -> None:
         self._open_files: dict[Path, _OpenFile] = {}
         self._bytes_read = 0
         self._file_of: dict[str, Path] = {}
@@ -59,7 +54,7 @@ class WeightFiles:
     def read(self, name: str) -> Tensor:
         """One weight as stored; it may be a view of the file, so copy what is to stay."""
         path = self._file_of[name]
-        if self.remap and self._bytes_read > REMAP_AFTER:
+        if self._bytes_read > REMAP_AFTER:
             self._open_files, self._bytes_read = {}, 0
         with _explained(path):
             tensor = self._file(path).read(name)
@@ -89,9 +84,10 @@ class _SafetensorsFile:
 
 class _BinFile:
     def __init__(self, path: Path) -> None:
-        # weights_only: a pickle may otherwise run any code on load.
+        # weights_only: a pickle may otherwise run any code on load. Files of torch before 1.6 are
+        # no zip archives, and cannot be mapped.
         self._tensors: Mapping[str, Tensor] = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=True
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
         if not isinstance(self._tensors, dict) or not all(
             isinstance(value, Tensor) for value in self._tensors.values()
@@ -146,9 +142,18 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except (SafetensorError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if _is_lfs_pointer(path):
+            raise CheckpointError(
+                f"{path}: a git-lfs pointer, not the weights: run `git lfs pull` in its folder."
+            ) from error
         if is_out_of_memory(error):
             raise MemoryError(f"{path}: {reason}") from error
         raise CheckpointError(
             f"{path}: cannot be read ({reason}): the file is truncated or damaged. "
             "Download it again."
         ) from error
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(LFS_POINTER)) == LFS_POINTER

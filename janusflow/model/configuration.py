@@ -1,6 +1,7 @@
 """`JanusFlowConfig`: one transformers configuration for LLM, tower and generation path."""
 
 from dataclasses import asdict, is_dataclass
+from importlib import import_module
 from typing import Any, no_type_check
 
 from huggingface_hub.dataclasses import strict
@@ -12,6 +13,8 @@ from janusflow.config.model import GenerationPathConfig, RepaConfig
 
 UNDERSTANDING_INPUTS = ("tower", "shared", "separate")
 """What images to understand may be encoded by."""
+OTHER_LAYOUTS = {"multi_modality": "janusflow.interop.release_config"}
+"""The model_type of another layout's config.json, and where that is read (`interop`, above us)."""
 IMAGE_ATTENTION = ("causal", "bidirectional")
 """How an image's embeddings may attend to one another."""
 RECORDS = {"generation": GenerationPathConfig, "repa": RepaConfig}
@@ -108,6 +111,18 @@ class JanusFlowConfig(PreTrainedConfig):
             value = _record(RECORDS[name], value)
         super().__setattr__(name, value)
 
+    @classmethod
+    def get_config_dict(cls, where: Any, **kwargs: Any) -> tuple[dict, dict]:
+        """What `from_pretrained` reads; the release's config.json is translated."""
+        settings, others = super().get_config_dict(where, **kwargs)
+        return _in_our_layout(settings, where), others
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs: Any) -> Any:
+        """What `AutoConfig` calls with the file's content, whichever layout that is of."""
+        settings = _in_our_layout(config_dict, kwargs.get("name_or_path"))
+        return super().from_dict(settings, **kwargs)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain dicts.
 
@@ -169,6 +184,19 @@ class JanusFlowConfig(PreTrainedConfig):
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> Any:  # noqa: ARG002 (transformers' signature)
         """The LLM's configuration, under the name transformers asks for it."""
         return self.llm_config
+
+
+def _in_our_layout(settings: dict, where: Any) -> dict:
+    """Settings of our own layout; of another model there is no JanusFlow to make."""
+    kind = settings.get("model_type", JanusFlowConfig.model_type)
+    if kind in OTHER_LAYOUTS:
+        return import_module(OTHER_LAYOUTS[kind]).settings_in_our_layout(settings, where)
+    if kind != JanusFlowConfig.model_type:
+        raise ConfigError(
+            f"model_type={kind!r} is neither {JanusFlowConfig.model_type!r} nor the release's "
+            f"{', '.join(OTHER_LAYOUTS)}: pass a JanusFlow."
+        )
+    return settings
 
 
 def _as_config(value: dict | PreTrainedConfig | None, *, default: dict) -> PreTrainedConfig:

@@ -11,10 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
-    AutoModel,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
     Cache,
     DynamicCache,
     GenerationMixin,
@@ -56,6 +53,9 @@ class JanusFlowForConditionalGeneration(
     _supports_flex_attn = True
     _no_split_modules = ["ConvNextBlock", "SiglipEncoderLayer"]  # noqa: RUF012 (transformers asks for a list)
     input_modalities = ["text", "image"]  # noqa: RUF012
+    # Saved under our names, whatever a model was read from (interop/conversion.py): what
+    # transformers notes here to write the names that it has read is not kept.
+    _weight_conversions = property(lambda _: [], lambda *_: None)
 
     def __init__(self, config: JanusFlowConfig) -> None:
         super().__init__(config)
@@ -261,11 +261,3 @@ def _positions(
     if padding is None:
         return torch.arange(length, device=embeds.device)[None] + past
     return count_positions(padding)[:, -length:]
-
-
-# Whoever imports the model can load it through transformers' own names.
-AutoConfig.register(JanusFlowConfig.model_type, JanusFlowConfig, exist_ok=True)
-AutoModel.register(JanusFlowConfig, JanusFlowForConditionalGeneration, exist_ok=True)
-AutoModelForImageTextToText.register(
-    JanusFlowConfig, JanusFlowForConditionalGeneration, exist_ok=True
-)

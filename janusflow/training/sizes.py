@@ -13,8 +13,9 @@ from janusflow.config.errors import CheckpointError
 from janusflow.config.model import RepaConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.interop.hub import CONFIG, OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand
-from janusflow.interop.load import on_meta, read_config
+from janusflow.interop.load import on_meta
 from janusflow.interop.release import release_config, vae_at_hand, vae_on_meta
+from janusflow.interop.release_config import read_config
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor

@@ -11,7 +11,7 @@ from torch import nn
 
 from janusflow.inference.loading import find_model
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.saving import write_folder
+from janusflow.interop.saving import write_folder
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

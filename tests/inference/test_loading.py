@@ -1,6 +1,7 @@
 """Names to models: folders, runs, mini, devices, dtypes; what was saved loads as it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,17 +59,6 @@ def test_the_package_itself_gives_the_names_people_type(tiny_folder: Path):
         janusflow.lode  # noqa: B018 (the look-up is the test)
 
 
-def test_transformers_auto_classes_load_the_folder(tiny_folder: Path):
-    from transformers import AutoConfig, AutoModel, AutoProcessor
-
-    janusflow.register_auto_classes()
-    assert isinstance(AutoConfig.from_pretrained(tiny_folder), janusflow.JanusFlowConfig)
-    model = AutoModel.from_pretrained(tiny_folder)
-    assert isinstance(model, janusflow.JanusFlowForConditionalGeneration)
-    processor = AutoProcessor.from_pretrained(tiny_folder)
-    assert isinstance(processor, janusflow.JanusFlowProcessor)
-
-
 def test_the_vae_lies_beside_the_saved_weights(tiny_folder: Path):
     assert json.loads((tiny_folder / "config.json").read_text())["vae"] == "vae"
     assert (tiny_folder / "vae" / "config.json").is_file()
@@ -102,9 +92,68 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path):
         find_model(tmp_path)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_every_weight_has_the_dtype_that_the_model_says(dtype: str, quantize: str | None):
+    jf = load("mini", device="cpu", dtype=dtype, quantize=quantize)
+    wanted = getattr(torch, dtype)
+    assert {weight.dtype for weight in jf.model.parameters()} == {wanted}
+    configs = (jf.model.config, jf.model.config.llm_config, jf.model.config.vision_config)
+    assert {config.dtype for config in configs} == {jf.model.dtype} == {wanted}
+    assert jf.vae.dtype == (torch.float32 if dtype == "float16" else wanted)
+
+
+def test_a_model_in_float16_draws_and_answers():
+    jf = load("mini", device="cpu", dtype=torch.float16)
+    (image,) = jf.generate("a red circle", steps=4, seed=1)
+    assert jf.ask(image, "Describe the picture.") == "a red circle"
+
+
+def test_no_tensor_of_the_user_is_changed_when_the_model_runs():
+    """Adapters in float32 on a bfloat16 model, a snapshot, and a layer cast by hand."""
+    model = load("mini", device="cpu", dtype="bfloat16").model
+    layer = model.llm.base_model.layers[0]
+    layer.register_parameter("adapter", torch.nn.Parameter(torch.ones(3)))
+    layer.mlp.float()
+    layer.mlp.register_forward_pre_hook(lambda _, inputs: tuple(x.float() for x in inputs))
+    layer.mlp.register_forward_hook(lambda *args: args[-1].bfloat16())
+    snapshot = model.state_dict()
+    copies = {name: value.clone() for name, value in snapshot.items()}
+    model(torch.arange(7, 20)[None])
+    for name, value in model.state_dict().items():
+        assert value.data_ptr() == snapshot[name].data_ptr(), name
+        assert value.dtype == copies[name].dtype, name
+        assert torch.equal(value, copies[name]), name
+
+
+def test_a_config_saved_elsewhere_still_finds_its_vae(tiny_folder: Path, tmp_path: Path):
+    """What `model.save_pretrained` and `processor.save_pretrained` write is loaded again."""
+    jf = load(tiny_folder, device="cpu")
+    jf.model.save_pretrained(tmp_path)
+    jf.processor.save_pretrained(tmp_path)
+    again = load(tmp_path, device="cpu")
+    assert again.vae.config["scaling_factor"] == jf.vae.config["scaling_factor"]
+
+
+def test_a_folder_without_its_vae_says_so_and_how_to_name_one(tiny_folder: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    shutil.rmtree(copy / "vae")
+    with pytest.raises(CheckpointError, match=r"vae=") as refusal:
+        load(copy, device="cpu")
+    assert str(copy) in str(refusal.value)
+    assert load(copy, vae=tiny_folder, device="cpu").vae.config["latent_channels"] == 4
+
+
+def test_an_adapters_folder_is_called_what_it_is(tmp_path: Path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    with pytest.raises(CheckpointError, match=r"an adapter, not a model .*some/base"):
+        find_model(tmp_path)
+
+
 def test_auto_means_float32_on_a_cpu():
     assert choose_dtype("auto", CPU) == torch.float32
     assert choose_dtype("bf16", CPU) == torch.bfloat16
+    assert choose_dtype(torch.float16, CPU) == choose_dtype("fp16", CPU) == torch.float16
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -116,7 +165,7 @@ def test_auto_means_the_cpu_where_there_is_nothing_better():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"device": "toaster"}, {"dtype": "float16"}, {"quantize": "int3"}],
+    [{"device": "toaster"}, {"dtype": "float8"}, {"quantize": "int3"}],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_read(wrong: dict[str, str]):
     with pytest.raises(ConfigError, match=next(iter(wrong.values()))):

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 from same_images import difference
 from tiny_model import tiny_janusflow
 
-from janusflow.config.errors import CheckpointError, ConfigError, JanusFlowError, PromptError
+from janusflow.config.errors import ConfigError, JanusFlowError, PromptError
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.drawing.batches import DrawingStep
 from janusflow.inference.drawing.metadata import record_of
@@ -319,12 +319,3 @@ def test_paths_in_messages_can_be_refused(jf: JanusFlow, tmp_path: Path):
     assert list(jf.stream(messages, max_new_tokens=1)) is not None
     with pytest.raises(PromptError, match="path"):
         jf.stream(messages, allow_paths=False)
-
-
-def test_a_quantized_model_is_not_saved(jf: JanusFlow, tmp_path: Path):
-    quantized = JanusFlow(
-        model=jf.model, processor=jf.processor, vae=jf.vae, name="tiny", is_quantized=True
-    )
-    with pytest.raises(CheckpointError, match="quantize"):
-        quantized.save_pretrained(tmp_path / "new")
-    assert not list(tmp_path.iterdir())

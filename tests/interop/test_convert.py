@@ -13,7 +13,7 @@ from torch import Tensor
 from janusflow.config.errors import CheckpointError
 from janusflow.interop.convert import convert
 from janusflow.interop.load import load_model
-from janusflow.interop.save import save_official
+from janusflow.interop.saving import save_official
 from janusflow.processing.processor import JanusFlowProcessor
 
 

@@ -13,15 +13,14 @@ from torch import Tensor
 from transformers import AutoModel, LlamaConfig, SiglipVisionModel
 
 from janusflow.config.errors import CheckpointError
-from janusflow.interop.load import load_model, load_official
-from janusflow.interop.names import row_to_official, rows_of
+from janusflow.interop.conversion import to_official
+from janusflow.interop.load import load_model
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 
 def official_weights(model: JanusFlowForConditionalGeneration) -> dict[str, Tensor]:
-    state = model.state_dict()
-    return dict(pair for row in rows_of(model.config) for pair in row_to_official(row, state))
+    return to_official(model.state_dict())
 
 
 def equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -121,6 +120,15 @@ def test_the_tower_computes_what_the_fused_projections_say(
     assert isinstance(model.understanding_encoder, SiglipVisionModel)
 
 
+def test_transformers_own_loader_reads_the_releases_folder_to_the_same_bits(
+    release: Path, release_weights: dict[str, Tensor], tmp_path: Path
+):
+    model = AutoModel.from_pretrained(release)
+    assert equal(official_weights(model), release_weights)
+    model.save_pretrained(tmp_path)  # under our names, which is what its config.json says
+    assert equal(dict(load_model(tmp_path).state_dict()), dict(model.state_dict()))
+
+
 # ---- refusals -------------------------------------------------------------------------------
 
 
@@ -190,6 +198,33 @@ def test_a_file_that_memory_is_too_small_for_is_not_called_damaged(
         load_model(copied)
 
 
+@pytest.mark.parametrize("files", ["single", "bin"])
+def test_a_git_lfs_pointer_is_called_what_it_is(tmp_path: Path, files: str):
+    write_release_folder(tmp_path, files=files)
+    path = next(p for p in tmp_path.iterdir() if p.suffix in (".safetensors", ".bin"))
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4092\n")
+    assert "git lfs pull" in refusal(tmp_path)
+
+
+def test_files_of_torch_before_1_6_are_read(copied: Path, release_weights: dict[str, Tensor]):
+    (copied / "model.safetensors").unlink()
+    path = copied / "pytorch_model.bin"
+    torch.save(release_weights, path, _use_new_zipfile_serialization=False)
+    assert equal(official_weights(load_model(copied)), release_weights)
+
+
+def test_of_several_stored_dtypes_the_one_that_holds_all_is_every_weights(
+    copied: Path, release_weights: dict[str, Tensor]
+):
+    name = "vision_gen_dec_aligner_norm.weight"
+    mixed = release_weights | {name: release_weights[name].float() + 1e-6}
+    save_file(mixed, copied / "model.safetensors")
+    model = load_model(copied)
+    assert {p.dtype for p in model.parameters()} == {model.config.dtype} == {torch.float32}
+    expected = {name: weight.float() for name, weight in mixed.items()}
+    assert equal(official_weights(model), expected)
+
+
 def test_a_missing_shard_is_named(tmp_path: Path):
     write_release_folder(tmp_path, files="sharded")
     (tmp_path / "model-00002-of-00003.safetensors").unlink()
@@ -218,6 +253,16 @@ def test_every_wrong_weight_is_listed(copied: Path):
     assert "vision_gen_dec_aligner_norm.weight [7] instead of [64]" in message
 
 
+def test_an_error_names_the_first_few_weights_and_how_many_there_are(copied: Path):
+    path = copied / "model.safetensors"
+    weights = load_file(path)
+    save_file({f"module.{name}": weight for name, weight in weights.items()}, path)
+    message = refusal(copied)
+    assert f"{len(weights)} missing (" in message
+    assert f"and {len(weights) - 5} more" in message
+    assert len(message) < 1000
+
+
 def test_a_pickle_that_runs_code_is_refused(copied: Path, tmp_path: Path):
     (copied / "model.safetensors").unlink()
     witness = tmp_path / "ran"
@@ -231,9 +276,47 @@ def test_a_pickle_that_runs_code_is_refused(copied: Path, tmp_path: Path):
     assert not witness.exists()
 
 
-def test_given_token_ids_need_no_tokenizer(copied: Path):
-    (copied / "tokenizer.json").unlink()
-    assert load_official(copied, token_ids=TOKEN_IDS).config.image_token_id == TOKEN_IDS.image
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("llm_config", "num_hidden_layers", "4"),
+        ("vision_config", "hidden_size", "24"),
+        ("generation", "width", "16"),
+        ("generation", "width", None),
+        (None, "image_token_id", "3"),
+        (None, "generation", [1]),
+        (None, "llm_config", "llama"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_its_file(
+    tmp_path: Path, section: str | None, key: str, value: object
+):
+    tiny_model().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (settings if section is None else settings[section])[key] = value
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    message = refusal(tmp_path)
+    assert str(tmp_path / "config.json") in message
+    assert key in message
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("language_config", "num_hidden_layers", "4"),
+        ("vision_und_enc_config", "select_layer", "1"),
+        ("vision_und_enc_config", "image_size", "64"),
+        ("vision_gen_enc_config", "layers_in_middle", "2"),
+        ("vision_gen_dec_config", "layers_in_middle", None),
+    ],
+)
+def test_in_the_releases_file_too(copied: Path, section: str, key: str, value: object):
+    settings = release_settings()
+    settings[section].get("params", settings[section])[key] = value
+    (copied / "config.json").write_text(json.dumps(settings))
+    message = refusal(copied)
+    assert "config.json" in message
+    assert key in message
 
 
 def test_a_setting_we_do_not_know_is_refused_in_our_own_layout(tmp_path: Path):

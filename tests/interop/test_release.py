@@ -5,8 +5,8 @@ from math import prod
 from pathlib import Path
 
 from janusflow.config.model import RepaConfig
-from janusflow.interop.load import on_meta, shapes_of
-from janusflow.interop.names import official_shapes, rows_of
+from janusflow.interop.conversion import official_shapes, shapes_of
+from janusflow.interop.load import on_meta
 from janusflow.interop.release import release_config, vae_on_meta
 from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
@@ -23,7 +23,7 @@ def test_the_built_in_sizes_are_those_of_the_releases_config(reference: Path):
 def test_every_weight_of_the_release_has_its_shape(reference: Path):
     listed = json.loads((reference / "official_state_dict.json").read_text(encoding="utf-8"))
     config = release_config()
-    found = official_shapes(rows_of(config), shapes_of(on_meta(config)))
+    found = official_shapes(shapes_of(on_meta(config)))
     assert found == {name: tuple(shape) for name, (shape, _) in listed.items()}
     assert sum(map(prod, found.values())) == 2_046_367_504
 

@@ -1,15 +1,17 @@
 """Claims about finding and loading the VAE. Nothing here asks the network."""
 
+import math
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_model import tiny_vae
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.interop.hub import find_folder
-from janusflow.interop.vae import load_vae
+from janusflow.interop.vae import load_vae, psnr
 
 
 @pytest.fixture
@@ -44,6 +46,37 @@ def test_the_vae_beside_the_weights_is_found(vae_folder: Path):
     beside = vae_folder.parent
     assert load_vae(None, beside=beside).config.latent_channels == 4
     assert load_vae("vae", beside=beside).config.latent_channels == 4
+
+
+@pytest.mark.parametrize("wrong", ["prefixed", "missing", "extra", "mis-shaped"])
+def test_weights_that_do_not_fit_are_refused_by_name(
+    vae_folder: Path, wrong: str, capfd: pytest.CaptureFixture[str]
+):
+    path = vae_folder / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    name = "decoder.conv_in.weight"
+    if wrong == "prefixed":
+        weights = {f"first_stage_model.{each}": value for each, value in weights.items()}
+    elif wrong == "missing":
+        del weights[name]
+    elif wrong == "mis-shaped":
+        weights[name] = weights[name][:1].clone()
+    else:
+        weights["stray.weight"] = torch.zeros(2)
+    save_file(weights, path)
+    with pytest.raises(CheckpointError) as error:
+        load_vae(vae_folder)
+    message = str(error.value)
+    assert {"prefixed": "first_stage_model.", "extra": "stray.weight"}.get(wrong, name) in message
+    assert "\n" not in message
+    assert len(message) < 1000
+    assert capfd.readouterr().err == ""
+
+
+def test_equal_images_have_no_noise():
+    image = torch.rand(1, 3, 4, 4)
+    assert psnr(image, image) == math.inf
+    assert psnr(image, image + 1) == pytest.approx(10 * math.log10(4))
 
 
 def test_float16_is_refused_with_the_reason(vae_folder: Path):

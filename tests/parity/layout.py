@@ -4,10 +4,9 @@ import json
 
 import torch
 from check import EXACT, Check, Measure, error, mismatch
-from reference import Reference, official_state
+from reference import Reference
 
-from janusflow.interop.load import shapes_of
-from janusflow.interop.names import official_shapes, row_to_ours, rows_of
+from janusflow.interop.conversion import official_shapes, shapes_of, to_official, to_ours
 from janusflow.interop.release_config_writing import config_to_official
 from janusflow.interop.tokens import TokenIds
 from janusflow.model.configuration import JanusFlowConfig
@@ -28,13 +27,13 @@ def layout_checks(reference: Reference) -> list[Check]:
 
 def _full_names(reference: Reference) -> float:
     model = reference.without_weights(reference.json("official_config.json"), TokenIds())
-    found = official_shapes(rows_of(model.config), shapes_of(model))
+    found = official_shapes(shapes_of(model))
     return mismatch(found, _shapes(reference.json("official_state_dict.json")))
 
 
 def _small_names(reference: Reference) -> float:
     model = reference.small
-    found = official_shapes(rows_of(model.config), shapes_of(model))
+    found = official_shapes(shapes_of(model))
     return mismatch(found, _shapes(reference.json("small_state_dict.json")))
 
 
@@ -56,10 +55,10 @@ def _full_settings(reference: Reference) -> float:
 def _round_trip(reference: Reference) -> float:
     """Release -> ours -> release -> ours, equal at both ends to the last bit."""
     model = reference.small
-    official = official_state(model)
+    official = to_official(model.state_dict())
     wanted = {name: reference.weight(name, tuple(t.shape)) for name, t in official.items()}
     ours = model.state_dict()
-    again = dict(pair for row in rows_of(model.config) for pair in row_to_ours(row, official))
+    again = to_ours(official)
     return mismatch(
         [name for name in wanted if not torch.equal(official[name], wanted[name])]
         + [name for name in ours if not torch.equal(again[name], ours[name])],
@@ -69,7 +68,7 @@ def _round_trip(reference: Reference) -> float:
 
 def _weight_checks(reference: Reference) -> float:
     """The first values and the sum of a few weights, as recorded when the set was made."""
-    official = official_state(reference.small)
+    official = to_official(reference.small.state_dict())
     return max(
         error(
             torch.tensor([*official[name].flatten()[: len(first)].tolist(), _sum(official[name])]),

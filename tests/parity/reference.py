@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from janusflow.interop.load import fill_from_official, on_meta, shapes_of
-from janusflow.interop.names import official_shapes, row_to_official, rows_of
+from janusflow.interop.conversion import official_shapes, shapes_of
+from janusflow.interop.load import StoredWeights, fill, on_meta
 from janusflow.interop.release_config import config_from_official
 from janusflow.interop.tokens import TokenIds
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -91,9 +91,10 @@ class Reference:
     def model(
         self, settings: dict[str, Any], token_ids: TokenIds
     ) -> JanusFlowForConditionalGeneration:
-        """A model whose weights went through the name table from the release's names."""
+        """A model whose weights went through the conversion from the release's names."""
         model = self.without_weights(settings, token_ids)
-        fill_from_official(model, RecipeWeights(self, model))
+        weights = StoredWeights(RecipeWeights(self, model))
+        fill(model, weights.read(weights.names))
         return model
 
     @cached_property
@@ -106,17 +107,7 @@ class RecipeWeights:
 
     def __init__(self, reference: Reference, model: JanusFlowForConditionalGeneration) -> None:
         self.reference = reference
-        self.shapes = official_shapes(rows_of(model.config), shapes_of(model))
+        self.shapes = official_shapes(shapes_of(model))
 
     def read(self, name: str) -> Tensor:
         return self.reference.weight(name, self.shapes[name])
-
-
-def official_state(model: JanusFlowForConditionalGeneration) -> dict[str, Tensor]:
-    """The model's weights under the release's names."""
-    state = model.state_dict()
-    return {
-        name: tensor
-        for row in rows_of(model.config)
-        for name, tensor in row_to_official(row, state)
-    }

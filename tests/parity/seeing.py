@@ -11,8 +11,7 @@ from reference import Reference
 from torch import Tensor
 from transformers import SiglipVisionModel
 
-from janusflow.interop.load import shapes_of
-from janusflow.interop.names import official_shapes, row_to_ours, rows_of
+from janusflow.interop.conversion import official_shapes, shapes_of, to_ours
 from janusflow.interop.release_config import config_from_official
 from janusflow.processing.images import JanusFlowImageProcessor
 
@@ -80,11 +79,10 @@ def _tower(reference: Reference, **parameters: Any) -> SiglipVisionModel:
     )
     tower = SiglipVisionModel(config.vision_config).eval()
     shapes = {TOWER + name: shape for name, shape in shapes_of(tower).items()}
-    rows = [row for row in rows_of(config) if row.ours[0].startswith(TOWER)]
     official = {
-        name: reference.weight(name, shape) for name, shape in official_shapes(rows, shapes).items()
+        name: reference.weight(name, shape) for name, shape in official_shapes(shapes).items()
     }
-    ours = dict(pair for row in rows for pair in row_to_ours(row, official))
+    ours = to_ours(official)
     tower.load_state_dict({name.removeprefix(TOWER): value for name, value in ours.items()})
     return tower
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -75,11 +76,10 @@ class Offloading:
         mode: parts keeps all that shares a phase (seeing, words, drawing, images); blocks keeps
             one unit only.
         device: where they run.
-        dtype: in which they are loaded.
     """
 
-    def __init__(self, mode: str, *, device: torch.device, dtype: torch.dtype) -> None:
-        self.mode, self.device, self.dtype = mode, device, dtype
+    def __init__(self, mode: str, *, device: torch.device) -> None:
+        self.mode, self.device = mode, device
         self.loads: Counter[str] = Counter()
         """How often each unit was loaded, by its name."""
         self._present: list[Unit] = []
@@ -94,6 +94,7 @@ class Offloading:
         tied: Mapping[str, str] | None = None,
     ) -> None:
         """Take the weights out of these modules of a model, and bring them when one runs."""
+        dtype = next(root.parameters()).dtype
         for name, module in modules.items():
             unit = Unit(
                 name=name,
@@ -104,16 +105,16 @@ class Offloading:
                 tied=tied or {},
             )
             unit.drop()
-            module.register_forward_pre_hook(lambda *_, unit=unit: self._bring(unit))
+            module.register_forward_pre_hook(lambda *_, unit=unit: self._bring(unit, dtype))
 
-    def _bring(self, unit: Unit) -> None:
+    def _bring(self, unit: Unit, dtype: torch.dtype) -> None:
         if unit in self._present:
             return
         for other in self._present:
             if not other.phases & unit.phases:
                 other.drop()
         self._present = [other for other in self._present if other.phases & unit.phases]
-        unit.load(self.device, self.dtype)
+        unit.load(self.device, dtype)
         self._present.append(unit)
         self.loads[unit.name] += 1
 
@@ -134,10 +135,12 @@ def check_offload(mode: str, *, quantize: str | None, compile: bool) -> None:
         )
 
 
-def offloaded_model(folder: Path, offloading: Offloading) -> JanusFlowForConditionalGeneration:
+def offloaded_model(
+    folder: Path, offloading: Offloading, dtype: torch.dtype
+) -> JanusFlowForConditionalGeneration:
     """The model of a folder, its weights brought as they are needed."""
     model, weights = open_model(folder)
-    device, dtype = offloading.device, offloading.dtype
+    device = offloading.device
     read = weights.read if device.type != "cuda" else pinned(weights.read(weights.names), dtype)
     modules = dict(blocks_of(model))
     for name, weight in list(model.named_parameters()):
@@ -168,11 +171,11 @@ def offload_vae(
         weights = again().state_dict()
         return ((name, weights[name]) for name in names)
 
-    root: nn.Module = vae
+    root: Any = vae
     halves = {name: root.get_submodule(name) for name in ("encoder", "decoder")}
     read = read_again
     if offloading.device.type == "cuda":
-        read = pinned(root.state_dict().items(), offloading.dtype)
+        read = pinned(root.state_dict().items(), root.dtype)
     offloading.watch(root, halves, read, phases=lambda *_: ("images",))
 
 

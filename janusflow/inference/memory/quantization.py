@@ -1,19 +1,21 @@
 """Linear layers in 8 bits on the CPU, their activations scaled as they come."""
 
 import warnings
+from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from janusflow.config.errors import ConfigError
-from janusflow.inference.memory.heap import forget_pages, return_freed_memory
+from janusflow.interop.load import complete, open_model, place
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 KINDS = ("int8",)
 
 
 def check_quantization(name: str, device: torch.device) -> None:
-    """Refuse what `quantize_layers` cannot do."""
+    """Refuse what `quantized_model` cannot do."""
     if name not in KINDS:
         raise ConfigError(f"quantize={name!r}: use int8, or None for the full weights.")
     if device.type != "cpu":
@@ -21,6 +23,30 @@ def check_quantization(name: str, device: torch.device) -> None:
             f"quantize={name!r} on {device.type}: its kernels are for the CPU: use device=cpu, or "
             "dtype=bfloat16 to halve the memory."
         )
+
+
+def quantized_model(folder: Path, dtype: torch.dtype) -> JanusFlowForConditionalGeneration:
+    """The model of a folder with its LLM in 8 bits, read a layer at a time.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    model, weights = open_model(folder)
+    late = set[str]()
+    for path, layer in model.llm.named_modules():
+        if isinstance(layer, nn.ModuleList):
+            for number, block in layer.named_children():
+                prefix = f"llm.{path}.{number}"
+                names = [f"{prefix}.{name}" for name, _ in block.named_parameters()]
+                for name, stored in weights.read(names):
+                    place(model, name, stored.to(dtype, copy=True))
+                quantize_layers(block)
+                late.update(names)
+    for name, stored in weights.read([name for name in weights.names if name not in late]):
+        place(model, name, stored.to(dtype, copy=True))
+    complete(model, "cpu")
+    quantize_head(model.llm)
+    return model
 
 
 def quantize_layers(
@@ -49,18 +75,10 @@ def quantize_layers(
             module, {only or nn.Linear}, dtype=torch.qint8, inplace=True
         )
     shared = set() if beside is None else {id(weight) for weight in beside.parameters()}
-    # torch.ao leaves cycles behind, which would keep the weights until they are collected; and
-    # what is freed of the 8-bit weights before they were packed stays in the process's heap.
+    # torch.ao leaves cycles behind, which would keep the weights until they are collected.
     for child in linear:
         if id(child.weight) not in shared:
-            forget_pages(child.weight.data)
             child.weight.data = child.weight.new_empty(0)
-    return_freed_memory()
-
-
-def quantize_llm(llm: PreTrainedModel) -> None:
-    """Replace all of a language model's linear layers."""
-    quantize_layers(llm, beside=llm.get_input_embeddings())
 
 
 def quantize_head(llm: PreTrainedModel) -> None:

@@ -1,19 +1,20 @@
-"""The LLM in 8 bits: layer by layer, from the files, as if all had been quantized at once."""
+"""The LLM in 8 bits: read and quantized layer by layer, as if all had been at once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from janusflow.config.errors import ConfigError
-from janusflow.inference.loading import load, whole_model
-from janusflow.inference.memory import first_use
+from janusflow.inference.loading import load
+from janusflow.inference.memory import quantization
 from janusflow.inference.memory.quantization import check_quantization
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.interop.load import load_model, open_model
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
-CPU = torch.device("cpu")
 TOKENS = torch.arange(7, 20)[None]
 
 
@@ -30,56 +31,41 @@ def test_the_model_goes_on_working_and_stays_close(jf: JanusFlow, tiny_folder: P
 
 
 @pytest.mark.parametrize("layout", ["mini", "single", "sharded-bin", "tied"])
-def test_layers_quantized_as_they_run_are_those_quantized_at_once(
+def test_layers_quantized_one_by_one_are_those_quantized_at_once(
     stored_folders: dict[str, Path], layout: str
 ):
-    folder = stored_folders[layout]
-    at_once = whole_model(folder, torch.float32, CPU, quantize="int8", compile=False)
-    assert linear_weights(at_once) == []
-    found = load(folder, device="cpu", quantize="int8").model
+    at_once = load_model(stored_folders[layout], dtype=torch.float32)
+    quantization.quantize_layers(at_once.llm, beside=at_once.llm.get_input_embeddings())
+    found = load(stored_folders[layout], device="cpu", quantize="int8").model
+    assert linear_weights(found) == linear_weights(at_once) == []
     for _ in range(2):
         assert torch.equal(found(TOKENS).logits, at_once(TOKENS).logits)
-    assert linear_weights(found) == []
+    weights = dict(found.named_parameters())
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert all(torch.equal(weights[name], w) for name, w in at_once.named_parameters())
 
 
-def test_files_in_float32_are_not_copied_to_be_quantized(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    copies: list[torch.Tensor] = []
-
-    def counted(stored: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        copies.append(converted(stored, dtype))
-        return copies[-1]
-
-    converted = first_use._converted
-    monkeypatch.setattr(first_use, "_converted", counted)
-    found = load(tiny_folder, device="cpu", quantize="int8").model
-    assert len(linear_weights(found)) == 2 * 7
-    copied = {each.data_ptr() for each in copies}
-    assert copied
-    assert not copied & {each.data_ptr() for each in linear_weights(found)}
-    found(TOKENS)
-    assert linear_weights(found) == []
-
-
-def test_no_linear_layer_of_the_llm_is_ever_in_float32(
+def test_one_layer_of_the_llm_at_most_is_ever_in_float32(
     stored_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ):
     in_float32: list[int] = []
-    replaced: list[nn.Linear] = []
-    model = load(stored_folders["single"], device="cpu", quantize="int8").model
+    models: list[JanusFlowForConditionalGeneration] = []
 
-    def counted(layer: nn.Module) -> None:
-        in_float32.append(sum(each.dtype == torch.float32 for each in linear_weights(model)))
-        replaced.extend(each for each in layer.modules() if isinstance(each, nn.Linear))
-        quantize_layers(layer)
+    def opened(folder: Path) -> Any:
+        model, weights = open_model(folder)
+        models.append(model)
+        return model, weights
 
-    quantize_layers = first_use.quantize_layers
-    monkeypatch.setattr(first_use, "quantize_layers", counted)
-    model(TOKENS)
-    assert in_float32 == [0, 0]
-    assert len(replaced) == 2 * 7
-    assert {each.weight.numel() for each in replaced} == {0}
+    def counted(layer: nn.Module, **settings: Any) -> None:
+        there = [each for each in linear_weights(models[0]) if not each.is_meta]
+        in_float32.append(len(there))
+        quantize_layers(layer, **settings)
+
+    quantize_layers = quantization.quantize_layers
+    monkeypatch.setattr(quantization, "open_model", opened)
+    monkeypatch.setattr(quantization, "quantize_layers", counted)
+    load(stored_folders["single"], device="cpu", quantize="int8")
+    assert in_float32 == [7, 7, 1]  # two layers and the output layer
 
 
 @pytest.mark.parametrize(("name", "device"), [("int8", "cuda"), ("int3", "cpu")])

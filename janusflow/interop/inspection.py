@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from janusflow.interop.load import on_meta, read_config, read_settings
-from janusflow.interop.release_config import is_official
+from janusflow.interop.load import on_meta
+from janusflow.interop.release_config import is_official, model_config, read_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class ModelDescription:
 def describe(folder: Path) -> ModelDescription:
     """Read a folder's config, and count what the model built from it would have."""
     settings = read_settings(folder)
-    config = read_config(folder)
+    config = model_config(settings, folder)
     model = on_meta(config)
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
