@@ -90,21 +90,33 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
         model = load_model(folder, dtype=kind, device=target)
     if compile:
         model.llm.base_model.compile()
-    # Where it is, so that a config saved somewhere else still means something.
-    model.config.vae = str(find_vae(vae or model.config.vae, beside=folder).resolve())
-    vae_dtype = torch.float32 if kind == torch.float16 else kind
-    read_vae = partial(load_vae, model.config.vae, dtype=vae_dtype)
-    autoencoder = read_vae(device=target)
-    check_latents(model, autoencoder)
-    if offloading is not None:
-        offload_vae(autoencoder, offloading, again=read_vae)
     return JanusFlow(
         model=model,
         processor=JanusFlowProcessor.from_pretrained(folder),
-        vae=autoencoder,
+        vae=_load_vae_of(model, folder, vae, kind, target, offloading),
         name=str(name),
         offloading=offloading,
     )
+
+
+def _load_vae_of(
+    model: JanusFlowForConditionalGeneration,
+    folder: Path,
+    named: str | Path | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    offloading: Offloading | None,
+) -> AutoencoderKL:
+    """The VAE that goes with a model; the model's config then says where it lies."""
+    # So that a config that is saved somewhere else still means something.
+    model.config.vae = str(find_vae(named or model.config.vae, beside=folder).resolve())
+    vae_dtype = torch.float32 if dtype == torch.float16 else dtype
+    read = partial(load_vae, model.config.vae, dtype=vae_dtype)
+    vae = read(device=device)
+    check_latents(model, vae)
+    if offloading is not None:
+        offload_vae(vae, offloading, again=read)
+    return vae
 
 
 def find_model(

@@ -28,6 +28,7 @@ EXCEPTIONS: dict[str, str] = {
     "janusflow/model/text_generation.py: get_input_embeddings": "transformers' name",
     "janusflow/model/text_generation.py: get_output_embeddings": "transformers' name",
     "janusflow/model/text_generation.py: get_decoder": "transformers' name",
+    "janusflow/model/configuration.py: get_config_dict": "transformers calls it by this name",
 }
 
 
