@@ -5,13 +5,13 @@ import torch
 
 from janusflow.benchmark import inputs
 from janusflow.benchmark.cases import Outputs, Request, Watch
+from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
 from janusflow.inference.answering.chat import question_message
-from janusflow.inference.answering.decoding import AnsweringSettings, answer_tokens
+from janusflow.inference.answering.decoding import AnsweringSettings
 from janusflow.inference.drawing.reading import read_texts
 from janusflow.inference.drawing.sampling import guided_velocity
 from janusflow.inference.loading import load
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.model.attention import number_images
 
 
 class Ours:
@@ -67,23 +67,18 @@ class Ours:
     @torch.no_grad()
     def ask(self, request: Request, watch: Watch) -> Outputs:
         """What `jf.ask` does, with a lap at every token."""
-        model, shown = self.jf.model, inputs.pictures(request.images, seed=request.seed)
-        tokens: list[int | None] = []
+        shown = inputs.pictures(request.images, seed=request.seed)
+        question = QuestionRequest(
+            messages=[question_message(shown, request.question)],
+            settings=AnsweringSettings(max_new_tokens=request.new_tokens),
+            seed=0,
+        )
+        batch = AnswerBatch(self.jf.model, self.jf.processor)
         with watch:
-            batch = self.jf.read([[question_message(shown, request.question)]], allow_paths=False)
-            pixels = batch.pixel_values
-            token_ids = batch.token_ids.to(model.device)
-            embeds = model.embed_conversation(
-                token_ids, None if pixels is None else pixels.to(model.device)
-            )
-            for (token,) in answer_tokens(
-                model,
-                embeds,
-                batch.attention_mask.to(model.device),
-                settings=AnsweringSettings(max_new_tokens=request.new_tokens),
-                seeds=[0],
-                images=number_images(token_ids, model.config),
-            ):
-                tokens.append(token)
+            prepared = self.jf.prepare_inputs([question.messages], allow_paths=False)
+            (answer,) = batch.add(prepared, [question])
+            watch.lap()
+            while batch.answers:
+                batch.step()
                 watch.lap()
-        return {"token_ids": np.array(tokens)}
+        return {"token_ids": np.array(answer.token_ids)}

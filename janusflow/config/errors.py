@@ -32,6 +32,14 @@ class BusyError(JanusFlowError):
     """More was asked for at once than may wait; later there will be room."""
 
 
+class ClosedError(JanusFlowError):
+    """What was to take a request has ended: nobody would serve it."""
+
+
+class NotFiniteError(JanusFlowError, FloatingPointError):
+    """What the model computed is not a finite number, and so no image, answer or score."""
+
+
 class DataError(JanusFlowError):
     """A data file or sample is not what the recipe asked for."""
 

@@ -13,18 +13,22 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
+from janusflow.inference.answering.answers import QuestionRequest
 from janusflow.inference.answering.chat import (
     Images,
     ImagesPerQuestion,
     Message,
     answer_texts,
-    as_images,
     log_likelihood,
-    pair,
+    pair_questions,
     question_message,
     stream_text,
 )
-from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.answering.decoding import (
+    AnsweringSettings,
+    refuse_arguments,
+    require_context,
+)
 from janusflow.inference.drawing.batches import (
     BatchSampler,
     GenerationRequest,
@@ -240,6 +244,7 @@ class JanusFlow:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
+        **unknown: object,
     ) -> str | list[str]:
         """Answer a question about an image, several images or none.
 
@@ -249,21 +254,22 @@ class JanusFlow:
         Args:
             images: paths, bytes or PIL images, shown before the question.
             question: one or several.
-            max_new_tokens: an answer is cut here.
+            max_new_tokens: an answer is cut here, or where the model's context ends.
             temperature: 0 gives the likeliest answer, the same every time.
             top_p: draw from the likeliest tokens of this much probability.
             seed: of the draws, question i has seed + i; None is random.
+            **unknown: refused, with the name that an argument of transformers has here.
         """
-        is_single = isinstance(question, str)
-        asked = [(as_images(images), question)] if is_single else pair(images, question)
+        asked = pair_questions(images, question)
         answers = self.answer(
             [[question_message(images, text)] for images, text in asked],
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            **unknown,
         )
-        return answers[0] if is_single else answers
+        return answers[0] if isinstance(question, str) else answers
 
     def answer(
         self,
@@ -274,8 +280,10 @@ class JanusFlow:
         top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
+        **unknown: object,
     ) -> list[str]:
         """Answer several conversations side by side; the arguments are those of `stream`."""
+        refuse_arguments(unknown)
         settings = AnsweringSettings(
             max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
         )
@@ -291,8 +299,12 @@ class JanusFlow:
         *,
         allow_paths: bool = False,
     ) -> list[str]:
-        batch = self.read(conversations, allow_paths=allow_paths)
-        return answer_texts(self.model, self.processor, batch, settings=settings, seeds=seeds)
+        inputs = self.prepare_inputs(conversations, allow_paths=allow_paths)
+        requests = [
+            QuestionRequest(messages=messages, settings=settings, seed=seed)
+            for messages, seed in zip(conversations, seeds, strict=True)
+        ]
+        return answer_texts(self.model, self.processor, inputs, requests)
 
     def stream(
         self,
@@ -303,39 +315,44 @@ class JanusFlow:
         top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
+        **unknown: object,
     ) -> Iterator[str]:
         """Answer a conversation, giving the text in pieces as it comes: whole characters only.
 
         Args:
             messages: any number of turns and images, the last one the user's.
-            max_new_tokens: the answer is cut here.
+            max_new_tokens: the answer is cut here, or where the model's context ends.
             temperature: 0 gives the likeliest answer, the same every time.
             top_p: draw from the likeliest tokens of this much probability.
             seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
+            **unknown: refused, with the name that an argument of transformers has here.
         """
+        refuse_arguments(unknown)
         settings = AnsweringSettings(
             max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
         )
-        return stream_text(
-            self.model,
-            self.processor,
-            self.read([messages], allow_paths=allow_paths),
-            settings=settings,
-            seed=chosen(seed),
-        )
+        request = QuestionRequest(messages=messages, settings=settings, seed=chosen(seed))
+        inputs = self.prepare_inputs([messages], allow_paths=allow_paths)
+        return stream_text(self.model, self.processor, inputs, request)
 
     def log_likelihood(self, images: Images, question: str, answer: str) -> float:
         """Natural logarithm of the probability that just this is answered, its end included."""
-        asked = self.read([[question_message(as_images(images), question)]], allow_paths=True)
-        return log_likelihood(self.model, self.processor, asked, answer)
+        (asked,) = pair_questions(images, question)
+        inputs = self.prepare_inputs([[question_message(*asked)]], allow_paths=True)
+        return log_likelihood(self.model, self.processor, inputs, answer)
 
     @torch.no_grad()
-    def read(
+    def prepare_inputs(
         self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
     ) -> ConversationBatch:
-        """Tokens, and images as the model sees them: pixels, or their latents."""
+        """Tokens, and images as the model sees them: pixels, or their latents.
+
+        Raises:
+            PromptError: a conversation leaves no room for an answer in the model's context.
+        """
         batch = self.processor.conversations(conversations, allow_paths=allow_paths)
+        require_context(int(batch.attention_mask.sum(-1).max()), self.model.config)
         if batch.pixel_values is None or not self.model.config.uses_latent_input:
             return batch
         return replace(batch, pixel_values=encode_images(self.vae, batch.pixel_values))

@@ -288,19 +288,6 @@ def test_pieces_of_a_stream_join_to_the_answer(jf: JanusFlow):
     assert "".join(pieces).strip() == jf.answer([messages], max_new_tokens=24)[0]
 
 
-def test_korean_streams_in_whole_syllables(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch):
-    """The tiny tokenizer's tokens are bytes: a syllable takes three of them."""
-    text = " 빨간 원 위에 별이 있어요."
-    token_ids = jf.processor.tokenizer.encode(text, add_special_tokens=False)
-    assert len(token_ids) == len(text.encode())
-    spoken = ([token] for token in token_ids)
-    monkeypatch.setattr(
-        "janusflow.inference.answering.chat.answer_tokens", lambda *args, **kwargs: spoken
-    )
-    pieces = list(jf.stream([{"role": "user", "content": "무엇이 있나요?"}]))
-    assert pieces == list(text.lstrip())
-
-
 def test_a_seed_makes_drawn_answers_reproducible(jf: JanusFlow):
     chosen: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.5}
     first = jf.ask(RED, "What?", seed=1, **chosen)

@@ -1,24 +1,35 @@
-"""Answer: embedded conversations to tokens, one at a time, and tokens to text as they come.
+"""Conversations to tokens: read them, choose the next token, read that.
 
-Knows the model and its key-value cache, neither the tokenizer's files nor images: embeddings
-come in, token ids go out. An answer depends on its conversation and its seed only, never on those
-answered beside it.
+Knows the model and its key-value cache, neither text nor files. `answers.py` has the loop.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from sys import maxsize
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.cache import growing_cache
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache
+from janusflow.processing.batches import ConversationBatch
 
-REPLACEMENT = "�"
-"""What decoding gives for bytes that are no whole character yet."""
+NOT_FINITE = -1
+"""In place of a token whose logits are not finite numbers."""
+
+NAMES_HERE = {
+    "max_tokens": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "max_length": "max_new_tokens (of the answer alone)",
+    "do_sample": "temperature (0 is greedy, more draws)",
+    "generator": "seed",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +37,21 @@ class AnsweringSettings:
     """How tokens are chosen."""
 
     max_new_tokens: int = 512
-    """An answer ends here at the latest, whether it is finished or not."""
+    """An answer is cut here, and where it would not fit in the model's context any more."""
     temperature: float = 0.0
-    """0 takes the likeliest token; above, tokens are drawn, the higher the wilder."""
+    """0 takes the likeliest token; above, tokens are drawn, the higher the more varied."""
     top_p: float = 1.0
     """Draw from the likeliest tokens that make up this much probability; 1 is all of them."""
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens={self.max_new_tokens}: at least 1 is needed.")
+        for name in ("max_new_tokens", "temperature", "top_p"):
+            value: Any = getattr(self, name)
+            if isinstance(value, bool | str) or value is None or not isfinite(value):
+                raise ConfigError(f"{name}={value!r} is not a number that can be used: give one.")
+        if self.max_new_tokens < 1 or self.max_new_tokens != int(self.max_new_tokens):
+            raise ConfigError(
+                f"max_new_tokens={self.max_new_tokens}: a whole number, at least 1, is needed."
+            )
         if self.temperature < 0:
             raise ConfigError(
                 f"temperature={self.temperature} is negative. Use 0 for the likeliest answer, up "
@@ -44,117 +61,137 @@ class AnsweringSettings:
             raise ConfigError(f"top_p={self.top_p} is outside (0, 1]. Use 1 for all tokens.")
 
 
-@torch.no_grad()
-def answer_tokens(
-    model: JanusFlowForConditionalGeneration,
-    embeds: Float[Tensor, "b t d"],
-    attention_mask: Int[Tensor, "b t"],
-    *,
-    settings: AnsweringSettings,
-    seeds: Sequence[int],
-    images: Int[Tensor, "b t"] | None = None,
-) -> Iterator[list[int | None]]:
-    """Yield one token for every conversation, None once it has ended, until all have.
+def refuse_arguments(unknown: Mapping[str, object]) -> None:
+    """Refuse arguments of other libraries, each with its name here if it has one.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for name, value in unknown.items():
+        here = NAMES_HERE.get(name)
+        known = ", ".join(field.name for field in fields(AnsweringSettings))
+        raise ConfigError(
+            f"{name}={value!r:.40}: it is {here} here."
+            if here
+            else f"{name}={value!r:.40} is unknown here: use {known} or seed; jf.model.generate "
+            "has all of transformers' arguments."
+        )
+
+
+def require_context(length: int, config: JanusFlowConfig, *, more: int = 1) -> None:
+    """Refuse a conversation that leaves no room in the model's context.
 
     Args:
-        model: reads every position once; earlier ones come from its key-value cache.
-        embeds: left-padded conversations, images already in place.
-        attention_mask: 0 on padding.
-        settings: how tokens are chosen.
-        seeds: one a conversation; only temperatures above 0 make use of it.
-        images: `number_images` the tokens, whose positions see ahead.
+        length: tokens of the conversation, those of its images included.
+        config: `max_position_embeddings` of its LLM is the context; None is unlimited.
+        more: tokens that are to follow.
+
+    Raises:
+        PromptError: conversation and following tokens are longer than the context.
     """
-    ends = end_ids(model.config.eos_token_id)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    logits, context = read_embeds(model, embeds, attention_mask, images=images)
-    has_ended, tokens = [False] * len(embeds), []
-    for number in range(settings.max_new_tokens):
-        if number:
-            logits, context = read_tokens(model, tokens, context)
-        tokens = choose_tokens(logits, settings, generators)
-        has_ended = [ended or token in ends for ended, token in zip(has_ended, tokens, strict=True)]
-        if all(has_ended):
-            return
-        yield [None if ended else token for ended, token in zip(has_ended, tokens, strict=True)]
+    if length + more > context_length(config):
+        raise PromptError(
+            f"the conversation has {length} tokens, those of its images included, and the model "
+            f"reads {context_length(config)} with its answer: shorten it or show fewer images."
+        )
+
+
+def context_length(config: JanusFlowConfig) -> int:
+    """Positions that the LLM was made for."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or maxsize
 
 
 @torch.no_grad()
-def read_embeds(
-    model: JanusFlowForConditionalGeneration,
-    embeds: Float[Tensor, "b t d"],
-    attention_mask: Int[Tensor, "b t"],
-    *,
-    images: Int[Tensor, "b t"] | None = None,
+def prefill(
+    model: JanusFlowForConditionalGeneration, inputs: ConversationBatch
 ) -> tuple[Float[Tensor, "b v"], PrefixCache]:
-    """Read conversations: the logits of their next tokens, and the cache to go on from."""
-    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    context = PrefixCache(
+    """Read conversations once: the logits of their next tokens, and the cache to go on from."""
+    mask = inputs.attention_mask.to(model.device)
+    cache = PrefixCache(
         cache=growing_cache(model.config.llm_config),
-        attention_mask=attention_mask,
-        next_position=positions[:, -1] + 1,
+        attention_mask=mask,
+        next_position=mask.sum(-1),
     )
-    return _next_logits(model, embeds, context, positions, images), context
+    pixels = None if inputs.pixel_values is None else inputs.pixel_values.to(model.device)
+    return _read(model, inputs.token_ids, cache, pixel_values=pixels, logits_to_keep=1)[
+        :, -1
+    ], cache
 
 
 @torch.no_grad()
 def read_tokens(
-    model: JanusFlowForConditionalGeneration, tokens: list[int], context: PrefixCache
-) -> tuple[Float[Tensor, "b v"], PrefixCache]:
-    """Read one more token of every conversation; the context's own cache grows by it."""
-    token_ids = torch.tensor(tokens, device=context.attention_mask.device)[:, None]
-    embeds = model.llm.get_input_embeddings()(token_ids)
-    own = context.attention_mask.new_ones(len(tokens), 1)
+    model: JanusFlowForConditionalGeneration, token_ids: Int[Tensor, "b q"], cache: PrefixCache
+) -> tuple[Float[Tensor, "b q v"], PrefixCache]:
+    """Read the next tokens of every row: logits after each, and the cache, grown in place."""
+    mask = cache.attention_mask
     grown = PrefixCache(
-        cache=context.cache,
-        attention_mask=torch.cat([context.attention_mask, own], dim=1),
-        next_position=context.next_position + 1,
+        cache=cache.cache,
+        attention_mask=torch.cat([mask, mask.new_ones(token_ids.shape)], dim=1),
+        next_position=cache.next_position + token_ids.shape[1],
     )
-    # No images: they are read, and answers are causal.
-    return _next_logits(model, embeds, grown, context.next_position[:, None], None), grown
+    return _read(model, token_ids, grown), grown
 
 
-def _next_logits(
+def _read(
     model: JanusFlowForConditionalGeneration,
-    embeds: Float[Tensor, "b q d"],
+    token_ids: Int[Tensor, "b q"],
     context: PrefixCache,
-    positions: Int[Tensor, "b q"],
-    images: Int[Tensor, "b t"] | None,
-) -> Float[Tensor, "b v"]:
+    **inputs: Any,
+) -> Float[Tensor, "b k v"]:
     # An answer grows with every token, so a compiled model would be compiled over and over.
     with torch.compiler.set_stance("force_eager"):
         return model(
-            inputs_embeds=embeds,
+            token_ids.to(model.device),
             attention_mask=context.attention_mask,
-            position_ids=positions,
             cache=context.cache,
             use_cache=True,
-            logits_to_keep=1,
-            block_sequence_ids=images,
-        ).logits[:, -1]
+            **inputs,
+        ).logits
 
 
 def choose_tokens(
-    logits: Float[Tensor, "b v"], settings: AnsweringSettings, generators: list[torch.Generator]
+    logits: Float[Tensor, "b v"],
+    settings: Sequence[AnsweringSettings],
+    generators: Sequence[torch.Generator],
 ) -> list[int]:
-    """Choose every row's next token; draws happen on the CPU, so that a seed means the same."""
-    if settings.temperature == 0:
-        return logits.argmax(-1).tolist()
+    """Choose every row's next token by its own settings; NOT_FINITE where its logits are none.
+
+    The device is waited for once. Draws are made on the CPU, so that a seed means the same
+    everywhere.
+    """
+    highest, likeliest = logits.max(-1)
+    likeliest = likeliest.where(highest.isfinite(), NOT_FINITE)
+    if not any(each.temperature for each in settings):
+        return likeliest.tolist()
+
+    def column(values: list[float]) -> Float[Tensor, "b 1"]:
+        return torch.tensor(values, device=logits.device)[:, None]
+
     # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
-    scaled = logits.float().cpu() / settings.temperature
-    probabilities = nucleus(scaled.softmax(-1), top_p=settings.top_p)
+    scaled = logits.float() / column([each.temperature or 1.0 for each in settings])
+    top_p = [each.top_p for each in settings]
+    probabilities = scaled.softmax(-1)
+    if min(top_p) < 1.0:
+        probabilities = nucleus(probabilities, top_p=column(top_p))
+    # One transfer for both: float32 holds every token id.
+    rows = torch.cat([likeliest[:, None], probabilities], dim=1).cpu()
     return [
-        int(torch.multinomial(row, 1, generator=generator))
-        for row, generator in zip(probabilities, generators, strict=True)
+        int(torch.multinomial(row[1:], 1, generator=generator))
+        if each.temperature and row[0] != NOT_FINITE
+        else int(row[0])
+        for row, each, generator in zip(rows, settings, generators, strict=True)
     ]
 
 
-def nucleus(probabilities: Float[Tensor, "b v"], *, top_p: float) -> Float[Tensor, "b v"]:
+def nucleus(
+    probabilities: Float[Tensor, "b v"], *, top_p: Float[Tensor, "b 1"]
+) -> Float[Tensor, "b v"]:
     """Set to 0 all but the likeliest tokens that together reach `top_p`; at least one stays."""
-    if top_p == 1.0:
-        return probabilities
     ordered, order = probabilities.sort(descending=True, dim=-1)
     before = ordered.cumsum(-1) - ordered
-    return torch.zeros_like(probabilities).scatter(-1, order, ordered.where(before < top_p, 0.0))
+    # Sums may round above 1, and 1 means all tokens.
+    kept = ordered.where((before < top_p) | (top_p >= 1.0), 0.0)
+    return torch.zeros_like(probabilities).scatter(-1, order, kept)
 
 
 def end_ids(eos_token_id: int | list[int] | None) -> set[int]:
@@ -162,37 +199,3 @@ def end_ids(eos_token_id: int | list[int] | None) -> set[int]:
     if eos_token_id is None:
         return set()
     return {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id)
-
-
-class TextPieces:
-    """Text out of tokens as they come: whole characters only, and nothing twice.
-
-    A token may hold part of a character (a Korean syllable is three bytes) and its text may depend
-    on the token before it, so what is new is the difference between two decodings of a window.
-    """
-
-    def __init__(self, decode: Callable[[list[int]], str]) -> None:
-        self.decode = decode
-        self.token_ids: list[int] = []
-        self.window_start = 0
-        self.emitted_end = 0
-
-    def add(self, token_id: int) -> str:
-        """Take one token; give the text that is certain now, which may be nothing."""
-        self.token_ids.append(token_id)
-        before, now = self._window_texts()
-        if len(now) <= len(before) or now.endswith(REPLACEMENT):
-            return ""
-        self.window_start, self.emitted_end = self.emitted_end, len(self.token_ids)
-        return now[len(before) :]
-
-    def finish(self) -> str:
-        """Give what was held back, broken characters included."""
-        before, now = self._window_texts()
-        self.window_start = self.emitted_end = len(self.token_ids)
-        return now[len(before) :]
-
-    def _window_texts(self) -> tuple[str, str]:
-        window = self.token_ids[self.window_start :]
-        num_emitted = self.emitted_end - self.window_start
-        return self.decode(window[:num_emitted]), self.decode(window)

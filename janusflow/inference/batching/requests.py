@@ -1,5 +1,6 @@
-"""What somebody who asked holds in hand: a result to come, progress, and the way to call it off."""
+"""What somebody who asked holds in hand: a result to come, progress, and the way to cancel."""
 
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
@@ -9,13 +10,13 @@ Result = TypeVar("Result")
 
 
 class Handle(Generic[Result]):
-    """One request to a scheduler; safe to use from any thread."""
+    """One request; safe to use from any thread."""
 
     def __init__(self) -> None:
         self.future: Future[Result] = Future()
         """For `asyncio.wrap_future` and callbacks. It counts as pending until it is done."""
         self.progress = 0.0
-        """From 0 to 1: how far the images are on their paths, or an answer to its longest."""
+        """From 0 to 1: the mean time of the images, or an answer's share of its longest."""
 
     @property
     def is_done(self) -> bool:
@@ -28,12 +29,12 @@ class Handle(Generic[Result]):
         Raises:
             CancelledError: (of concurrent.futures) the request was cancelled.
             TimeoutError: it is not done yet.
-            JanusFlowError: what was wrong with the request.
+            Exception: whatever went wrong with the request.
         """
         return self.future.result(timeout)
 
     def cancel(self) -> bool:
-        """Call it off: no further step works on it. False if it is done already."""
+        """Cancel it: no further step works on it. False if it is done already."""
         return self.future.cancel()
 
     def finish(self, result: Result) -> None:
@@ -43,7 +44,7 @@ class Handle(Generic[Result]):
         with suppress(InvalidStateError):
             self.future.set_result(result)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Deliver an error, unless the request is done."""
         with suppress(InvalidStateError):
             self.future.set_exception(error)
@@ -55,5 +56,7 @@ def failing(*handles: Handle[Any]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 (result() raises it, for whoever asked)
+        # The handle may be kept for long, and the error would keep what was computed on the way.
+        traceback.clear_frames(error.__traceback__)
         for handle in handles:
             handle.fail(error)

@@ -5,8 +5,7 @@ import torch
 from PIL import Image
 from tiny_model import tiny_janusflow
 
-from janusflow.inference.answering.chat import answer_texts, question_message
-from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.answering.chat import question_message
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.attention import number_images
 from janusflow.processing.batches import ConversationBatch
@@ -41,20 +40,13 @@ def test_answers_look_ahead_in_images_alone_and_do_not_depend_on_the_batch():
         [question_message([first, second], "What has changed from the one to the other?")],
         [question_message([third], "What?")],
     ]
-    settings = AnsweringSettings(max_new_tokens=NUM_TOKENS)
-
-    def answers(batch: ConversationBatch) -> list[str]:
-        seeds = range(len(batch.token_ids))
-        return answer_texts(jf.model, jf.processor, batch, settings=settings, seeds=seeds)
-
-    batch = jf.processor.conversations(asked)
-    assert batch.attention_mask.min() == 0
+    assert jf.processor.conversations(asked).attention_mask.min() == 0
     jf.model.config.eos_token_id = -1  # no answer ends early
-    causal = answers(batch)
+    causal = jf.answer(asked, max_new_tokens=NUM_TOKENS)
     jf.model.config.image_attention = "bidirectional"
-    both_ways = answers(batch)
+    both_ways = jf.answer(asked, max_new_tokens=NUM_TOKENS)
     for row, each in enumerate(asked):
         alone = jf.processor.conversations([each])
         assert both_ways[row] == answer_without_cache(jf, alone)
-        assert answers(alone) == [both_ways[row]]
+        assert jf.answer([each], max_new_tokens=NUM_TOKENS) == [both_ways[row]]
     assert all(new != old for new, old in zip(both_ways, causal, strict=True))

@@ -11,9 +11,10 @@ from PIL import Image
 from same_images import difference
 
 from janusflow.config.errors import BusyError, ConfigError, PromptError
+from janusflow.inference.answering import answers
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.answering.decoding import AnsweringSettings
-from janusflow.inference.batching import image_batcher, text_batcher
+from janusflow.inference.batching import image_batcher
 from janusflow.inference.batching.image_batcher import PLAN_TOKENS_PER_STEP
 from janusflow.inference.batching.scheduler import StepScheduler
 from janusflow.inference.drawing.sampling import DrawingSettings
@@ -25,7 +26,7 @@ ENDLESS = DrawingSettings(steps=3_000)
 
 def test_threads_submit_and_wait_while_another_one_steps(jf: JanusFlow):
     images: dict[int, Image.Image] = {}
-    answers: dict[int, str] = {}
+    told: dict[int, str] = {}
     question = [question_message([], "What?")]
     scheduler = StepScheduler(jf, max_images=3)
 
@@ -33,7 +34,7 @@ def test_threads_submit_and_wait_while_another_one_steps(jf: JanusFlow):
         drawing = scheduler.submit_drawing("a star", seed=seed, settings=QUICK)
         answer = scheduler.submit_question(question, settings=AnsweringSettings(max_new_tokens=4))
         (images[seed],) = drawing.result(60.0)
-        answers[seed] = answer.result(60.0)
+        told[seed] = answer.result(60.0)
 
     threads = [threading.Thread(target=ask_both, args=[seed]) for seed in range(6)]
     with scheduler.running():
@@ -44,7 +45,7 @@ def test_threads_submit_and_wait_while_another_one_steps(jf: JanusFlow):
     for seed in range(6):
         (alone,) = jf.generate("a star", seed=seed, steps=3, guidance=1.0)
         assert difference(images[seed], alone) <= 1
-    assert set(answers.values()) == {jf.ask(None, "What?", max_new_tokens=4)}
+    assert set(told.values()) == {jf.ask(None, "What?", max_new_tokens=4)}
 
 
 def test_a_result_can_be_awaited(jf: JanusFlow):
@@ -134,13 +135,13 @@ def token_reads(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of every read of one more token; the tiny model has learnt to plan, it is said."""
     monkeypatch.setattr(jf.model.config, "plans", True)
     reads: list[int] = []
-    read_tokens = text_batcher.read_tokens
+    read_tokens = answers.read_tokens
 
     def counted(model: Any, tokens: list[int], context: Any) -> Any:
         reads.append(len(tokens))
         return read_tokens(model, tokens, context)
 
-    monkeypatch.setattr(text_batcher, "read_tokens", counted)
+    monkeypatch.setattr(answers, "read_tokens", counted)
     return reads
 
 

@@ -107,13 +107,13 @@ def test_the_model_itself_is_asked_three_times_about_each_where_shapes_are_named
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
 ):
     asked: list[str] = []
-    read = jf.read
+    read = jf.prepare_inputs
 
     def count(conversations: Any, **chosen: Any) -> Any:
         asked.append(conversations[0][-1]["content"][-1]["text"])
         return read(conversations, **chosen)
 
-    monkeypatch.setattr(jf, "read", count)
+    monkeypatch.setattr(jf, "prepare_inputs", count)
     jf.generate(PROMPT, steps=1, seed=0, best_of=2)
     yes_or_no = "Does the picture show a red circle?"
     assert asked == ["Describe the picture.", yes_or_no, yes_or_no] * 2
