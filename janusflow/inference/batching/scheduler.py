@@ -7,23 +7,26 @@ A request is taken at the next step, not when others are done, and gets what it 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from PIL import Image
 
-from janusflow.config.errors import BusyError, ConfigError
+from janusflow.config.errors import BusyError, ClosedError, ConfigError
 from janusflow.config.upscaling import NONE
+from janusflow.inference.answering.answers import QuestionRequest
 from janusflow.inference.answering.chat import Message
 from janusflow.inference.answering.decoding import AnsweringSettings
 from janusflow.inference.batching.image_batcher import DrawingRequest, ImageBatcher
-from janusflow.inference.batching.requests import Handle
-from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
+from janusflow.inference.batching.requests import Handle, failing
+from janusflow.inference.batching.text_batcher import TextBatcher
 from janusflow.inference.drawing.batches import DEFAULT_BATCH_SIZE, GenerationRequest, OnStep
 from janusflow.inference.drawing.sampling import DrawingSettings, InitImage
 from janusflow.inference.pipeline import JanusFlow, chosen
 
 IDLE_SECONDS = 0.1
 """How often a thread without work looks whether it is to stop."""
+AGAIN = "make another StepScheduler."
 
 
 class StepScheduler:
@@ -63,6 +66,12 @@ class StepScheduler:
         self._lock = threading.Lock()
         self._arrived: list[DrawingRequest | QuestionRequest] = []
         self._has_arrived = threading.Event()
+        self._open: set[Handle[Any]] = set()
+        """Of all requests that are not done, wherever they are."""
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+        self._error: BaseException | None = None
+        """What ended the thread that made steps."""
 
     @property
     def num_waiting(self) -> int:
@@ -93,6 +102,7 @@ class StepScheduler:
 
         Raises:
             BusyError: `max_waiting` requests wait already.
+            ClosedError: the scheduler has ended.
             ConfigError: images are to be made larger.
         """
         settings = settings or DrawingSettings()
@@ -133,6 +143,7 @@ class StepScheduler:
 
         Raises:
             BusyError: `max_waiting` requests wait already.
+            ClosedError: the scheduler has ended.
         """
         request = QuestionRequest(
             messages=messages,
@@ -146,7 +157,7 @@ class StepScheduler:
 
     @torch.no_grad()
     def step(self) -> bool:
-        """Evaluate all images in flight once and go on with all answers; False when idle.
+        """Evaluate all running images once and go on with all answers; False when idle.
 
         What goes wrong is raised by the `result` of the requests it concerns, never here.
         """
@@ -158,9 +169,11 @@ class StepScheduler:
                 else:
                     self._answering.waiting.append(request)
             self._has_arrived.clear()
-        self._drawing.step()
-        self._answering.step()
-        return bool(self._arrived or self._drawing.handles or self._answering.handles)
+        for batcher in (self._drawing, self._answering):
+            # They know which request an error concerns; what they overlook concerns all of theirs.
+            with failing(*batcher.handles):
+                batcher.step()
+        return bool(self._open)
 
     def run_until_idle(self) -> None:
         """Step until nothing is left to do."""
@@ -169,35 +182,53 @@ class StepScheduler:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Step in a thread of its own inside the block; what is left at its end is cancelled."""
-        stop = threading.Event()
+        """Step in a thread of its own inside the block, with whose end the scheduler ends.
 
-        def run() -> None:
-            while not stop.is_set():
-                if not self.step():
-                    self._has_arrived.wait(IDLE_SECONDS)
+        What is left then is cancelled, and what is submitted later is refused with a ClosedError.
 
-        thread = threading.Thread(target=run, name="steps", daemon=True)
-        thread.start()
+        Raises:
+            ClosedError: it was called before.
+        """
+        if self._thread is not None:
+            raise ClosedError(f"running() was called before (thread {self._thread.name}): {AGAIN}")
+        self._thread = threading.Thread(target=self._run, name="janusflow steps", daemon=True)
+        self._thread.start()
         try:
             yield
         finally:
-            stop.set()
-            thread.join()
-            self._cancel_all()
+            self._close()
+            self._thread.join()
+            for handle in list(self._open):
+                handle.cancel()
+            self.step()  # lets go of what was cancelled
 
-    def _cancel_all(self) -> None:
-        arrived = [request.handle for request in self._arrived]
-        for handle in [*arrived, *self._drawing.handles, *self._answering.handles]:
-            handle.cancel()
-        self.step()
+    def _run(self) -> None:
+        try:
+            while not self._is_closed:
+                if not self.step():
+                    self._has_arrived.wait(IDLE_SECONDS)
+        except BaseException as error:  # noqa: BLE001 (in this thread nobody else would hear of it)
+            self._close(error)
+            for handle in list(self._open):
+                handle.fail(error)
+
+    def _close(self, error: BaseException | None = None) -> None:
+        """Take no more requests."""
+        with self._lock:
+            self._is_closed, self._error = True, self._error or error
+            self._has_arrived.set()
 
     def _take(self, request: DrawingRequest | QuestionRequest) -> None:
         with self._lock:
+            if self._is_closed:
+                reason = "" if self._error is None else f" after {self._error!r:.200}"
+                raise ClosedError(f"the scheduler has ended{reason}: {AGAIN}")
             if self.max_waiting is not None and self.num_waiting >= self.max_waiting:
                 raise BusyError(
                     f"{self.num_waiting} requests wait, max_waiting={self.max_waiting}: try again "
                     "later."
                 )
             self._arrived.append(request)
+            self._open.add(request.handle)
+            request.handle.future.add_done_callback(lambda _: self._open.discard(request.handle))
             self._has_arrived.set()
