@@ -1,6 +1,8 @@
 """`janusflow ask`: a question about images, answered."""
 
 import json
+import mimetypes
+import os
 import time
 from typing import Annotated, Any
 
@@ -54,6 +56,8 @@ def command(
     if stream and as_json:
         raise typer.BadParameter("leave out one of --stream and --json.")
     *images, question = inputs
+    if _is_media(question):
+        raise typer.BadParameter(f"a question is missing after {question}.")
     # Unreadable images are refused before seconds go into loading a model.
     shown = [frame for image in images for frame in _open(image, frames)]
     jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload)
@@ -83,6 +87,13 @@ def command(
         typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
     else:
         typer.echo(answer)
+
+
+def _is_media(text: str) -> bool:
+    """Whether this is an image or film rather than a question."""
+    kind, _ = mimetypes.guess_type(text)
+    is_named_so = kind is not None and kind.startswith(("image/", "video/"))
+    return os.path.isfile(text) or (is_named_so and " " not in text)
 
 
 def _open(path: str, frames: int) -> list[Any]:

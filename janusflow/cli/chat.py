@@ -18,7 +18,7 @@ from janusflow.cli.options import (
     Temperature,
     TopP,
 )
-from janusflow.config.errors import JanusFlowError
+from janusflow.config.errors import JanusFlowError, PromptError
 
 if TYPE_CHECKING:
     from janusflow.inference.pipeline import JanusFlow
@@ -60,11 +60,7 @@ def command(
         load(model, device=device, dtype=dtype, quantize=quantize, offload=offload),
         output=output,
         drawing={"steps": steps, "guidance": guidance, "progress": is_terminal},
-        answering={
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-        },
+        answering={"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p},
         seed=seed,
     )
     if is_terminal:
@@ -77,9 +73,11 @@ def command(
             break
         try:
             session.take(line.strip())
-        except JanusFlowError as error:
-            # A mistake must not end a conversation.
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        except KeyboardInterrupt:
+            typer.echo("\n(stopped)", err=True)
+        except Exception as error:  # noqa: BLE001 (nothing that goes wrong ends a conversation)
+            kind = "" if isinstance(error, JanusFlowError) else f"{type(error).__name__}: "
+            typer.echo(f"error: {kind}{' '.join(str(error).split())}", err=True)
 
 
 class Session:
@@ -116,12 +114,14 @@ class Session:
             case "/reset":
                 self.messages, self.images = [], []
                 typer.echo("(forgotten)")
+            case "/image" | "/draw" if not rest.strip():
+                raise PromptError(f"{line} needs more: /image PATH or /draw PROMPT.")
             case "/image":
                 self._show(rest.strip().strip("'\""))
             case "/draw":
                 self._draw(rest.strip())
             case _ if word.startswith("/"):
-                typer.echo(f"error: {word} is no command here.\n{HELP}", err=True)
+                raise PromptError(f"{word} is no command here: /help lists them.")
             case _:
                 self._answer(line)
 

@@ -18,6 +18,7 @@ from janusflow.inference.answering.chat import (
     Images,
     ImagesPerQuestion,
     Message,
+    Questions,
     answer_texts,
     log_likelihood,
     pair_questions,
@@ -238,7 +239,7 @@ class JanusFlow:
     def ask(
         self,
         images: ImagesPerQuestion,
-        question: str | Sequence[str],
+        question: Questions,
         *,
         max_new_tokens: int = 512,
         temperature: float = 0.0,
@@ -336,7 +337,7 @@ class JanusFlow:
         inputs = self.prepare_inputs([messages], allow_paths=allow_paths)
         return stream_text(self.model, self.processor, inputs, request)
 
-    def log_likelihood(self, images: Images, question: str, answer: str) -> float:
+    def log_likelihood(self, images: Images, question: Questions, answer: str) -> float:
         """Natural logarithm of the probability that just this is answered, its end included."""
         (asked,) = pair_questions(images, question)
         inputs = self.prepare_inputs([[question_message(*asked)]], allow_paths=True)

@@ -31,7 +31,8 @@ def test_plain_json_and_streamed_answers_are_the_same(
 
 
 def test_a_question_needs_no_image(run: Run, tiny_folder: Path):
-    assert run("ask", "Who are you?", "-m", tiny_folder, *SHORT).exit_code == 0
+    for question in ("Who are you?", "What would you see in red.png"):
+        assert run("ask", question, "-m", tiny_folder, *SHORT).exit_code == 0
 
 
 def test_the_image_reaches_the_answer(run: Run, tiny_folder: Path, images: list[str]):
@@ -43,6 +44,9 @@ def test_the_image_reaches_the_answer(run: Run, tiny_folder: Path, images: list[
     ("arguments", "code", "reason"),
     [
         ((), 2, "QUESTION"),
+        (("red.png",), 2, "a question is missing after red.png"),
+        (("red.png", "blue.png"), 2, "a question is missing after blue.png"),
+        (("nowhere.jpg",), 2, "a question is missing"),
         (("nowhere.png", "What?"), 1, "does not exist"),
         (("broken.png", "What?"), 1, "not an image"),
         (("http://example.com/a.png", "What?"), 1, "not fetched"),

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from click.testing import Result
 from PIL import Image
 
 from janusflow.inference.drawing.metadata import read_record
+from janusflow.inference.pipeline import JanusFlow
 
 Run = Callable[..., Result]
 SHORT = ("--max-new-tokens", "6", "--steps", "1")
@@ -37,12 +40,43 @@ def test_earlier_turns_and_images_are_remembered_until_reset(run: Run, tiny_fold
 
 
 def test_a_mistake_does_not_end_the_conversation(run: Run, tiny_folder: Path):
-    said = "/image nowhere.png\n/dance\n\nWhat?\n"
-    result = run("chat", "-m", tiny_folder, *SHORT, says=said)
+    Path("notes.txt").write_text("no image")
+    said = "/image nowhere.png\n/image notes.txt\n/image\n/draw\n/dance\n\n" + "a" * 1100
+    result = run("chat", "-m", tiny_folder, *SHORT, says=f"{said}\nWhat?\n")
     assert result.exit_code == 0
-    assert "nowhere.png" in result.stderr
-    assert "/dance is no command" in result.stderr
+    reasons = ["nowhere.png", "notes.txt", "/image needs more", "/draw needs more", "/dance is no"]
+    lines = result.stderr.splitlines()
+    for line, reason in zip(lines, [*reasons, "reads 1024"], strict=True):
+        assert line.startswith("error: ")
+        assert reason in line
     assert len(result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), OSError("disk full")])
+def test_what_fails_while_drawing_or_answering_does_not_end_the_conversation(
+    run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(JanusFlow, "generate", fail)
+    result = run("chat", "-m", tiny_folder, *SHORT, says="/draw a star\nWhat?\n")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [f"error: {type(error).__name__}: {error}"]
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_a_stopped_answer_leaves_the_conversation_open(
+    run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(JanusFlow, "stream", stop)
+    result = run("chat", "-m", tiny_folder, *SHORT, says="What?\n/reset\n")
+    assert result.exit_code == 0
+    assert "(stopped)" in result.stderr
+    assert "(forgotten)" in result.stdout
 
 
 def test_no_drawing_is_overwritten(run: Run, tiny_folder: Path):

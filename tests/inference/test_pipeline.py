@@ -300,6 +300,13 @@ def test_too_few_images_for_the_questions_are_refused(jf: JanusFlow):
         jf.ask([RED, BLUE], ["a", "b", "c"])
 
 
+@pytest.mark.parametrize("swapped", [RED, [RED, BLUE], b"bytes", None])
+def test_an_image_in_the_questions_place_is_refused_in_one_line(jf: JanusFlow, swapped: Any):
+    for call in (lambda: jf.ask("What?", swapped), lambda: jf.log_likelihood("a", swapped, "b")):
+        with pytest.raises(PromptError, match="the image comes first"):
+            call()
+
+
 def test_paths_in_messages_can_be_refused(jf: JanusFlow, tmp_path: Path):
     RED.save(tmp_path / "red.png")
     messages = [question_message([str(tmp_path / "red.png")], "What?")]

@@ -22,6 +22,8 @@ Message: TypeAlias = MessageLike
 """{"role": "user", "content": text or parts}, in OpenAI's shape or the release's."""
 Images: TypeAlias = ImageInput | Sequence[ImageInput] | None
 ImagesPerQuestion: TypeAlias = Images | Sequence[Images]
+Questions: TypeAlias = str | Sequence[str] | Any
+"""One or several. Any: `pair_questions` says what is wrong with an image in their place."""
 
 
 def answer_texts(
@@ -102,7 +104,7 @@ def as_images(images: ImagesPerQuestion) -> list[Any]:
 
 
 def pair_questions(
-    images: ImagesPerQuestion, question: str | Sequence[str]
+    images: ImagesPerQuestion, question: Questions
 ) -> list[tuple[list[ImageInput], str]]:
     """Every question with the images that are shown with it.
 
