@@ -5,8 +5,6 @@ or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `tower`
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +14,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.distributed as dist
+from forked import in_processes
 from tiny_run import (
     VISION,
     VOCAB_SIZE,
@@ -148,35 +147,30 @@ def batches_of(sources: TinySources, step: int, num_parts: int) -> Iterator[list
     )
 
 
-def in_processes(num: int, out: Path, sources: TinySources, *arguments: str) -> dict[str, Tensor]:
+def split(num: int, out: Path, sources: TinySources, *arguments: str) -> dict[str, Tensor]:
     """Run this program in so many processes; returns what the first one left."""
     out.unlink(missing_ok=True)
-    command = [sys.executable, str(Path(__file__)), str(sources.folder), str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen([*command, str(rank), str(num), *arguments], env=environment)
-        for rank in range(num)
-    ]
-    assert [each.wait(timeout=240) for each in running] == [0] * num
+    common = (sources.folder, out)
+    ended = in_processes(take_part, [(*common, rank, num, *arguments) for rank in range(num)])
+    assert [each.code for each in ended] == [0] * num, "".join(each.stderr for each in ended)
     return torch.load(out)
 
 
-def main() -> None:
-    """Take part as one of several processes."""
-    scenes, out = Path(sys.argv[1]), Path(sys.argv[2])
-    rank, num_processes, num_parts = int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[6])
-    scale = ScaleConfig(**json.loads(sys.argv[7]))
-    meeting = f"file://{out}.meeting"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num_processes)
-    sources = TinySources(scenes)
-    if sys.argv[5] == "gradients":
-        alignment = cast(Alignment, sys.argv[8])
-        result = step_of(sources, num_parts=num_parts, scale=scale, alignment=alignment)
-    elif sys.argv[5] == "tower":
-        result = tower_step_of(sources, num_parts=num_parts, scale=scale)
+def take_part(
+    scenes: Path, out: Path, rank: int, num: int, what: str, num_parts: str, scale: str, *more: str
+) -> None:
+    """Be one of several processes; the first leaves the result in `out`."""
+    meeting, settings = f"file://{out}.meeting", ScaleConfig(**json.loads(scale))
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num)
+    sources, parts = TinySources(scenes), int(num_parts)
+    if what == "gradients":
+        alignment = cast(Alignment, more[0])
+        result = step_of(sources, num_parts=parts, scale=settings, alignment=alignment)
+    elif what == "tower":
+        result = tower_step_of(sources, num_parts=parts, scale=settings)
     else:
-        run, steps, muon = out.parent / "run", int(sys.argv[5]), "muon" in sys.argv[8:]
-        result = run_of(sources, run, steps=steps, num_parts=num_parts, scale=scale, muon=muon)
+        run, muon = out.parent / "run", "muon" in more
+        result = run_of(sources, run, steps=int(what), num_parts=parts, scale=settings, muon=muon)
     if rank == 0:
         torch.save(result, out)
     dist.barrier()
@@ -185,4 +179,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    scenes, out, rank, num, *arguments = sys.argv[1:]
+    take_part(Path(scenes), Path(out), int(rank), int(num), *arguments)

@@ -1,4 +1,4 @@
-"""A run of the training loop that takes milliseconds; as a program, killed or one of two.
+"""A run of the training loop that takes milliseconds, also killed or as one of two processes.
 
 The objective has a frozen parameter and two losses, and every step another random batch, so
 whatever a resume forgets shows in the weights.
@@ -93,7 +93,7 @@ def last_average(run: Path) -> dict[str, Tensor]:
     return {n.removeprefix("ema."): value for n, value in saved.items() if n.startswith("ema.")}
 
 
-def killed_while_saving(run: Path, *, save_number: int) -> None:
+def killed_while_saving(run: Path, save_number: int) -> None:
     """Train, and be killed by the system half-way through writing a checkpoint."""
     sync, saves = os.fsync, 0
 
@@ -110,26 +110,19 @@ def killed_while_saving(run: Path, *, save_number: int) -> None:
     toy_train(run)
 
 
-def one_of_two(folder: Path, *, rank: int, action: str) -> None:
-    """Train as one of two processes; the second's batch of step 5 is no number."""
+def one_of_two(folder: Path, rank: int, action: str) -> None:
+    """Train as one of two processes and end as the command line does; a batch is no number.
+
+    It is the second's batch of step 5.
+    """
     config = replace(CONFIG, guard=GuardConfig(not_finite=action), scale=ScaleConfig(shard=0))
-    torch.set_num_threads(1)
     meeting = f"file://{folder / 'meeting'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     objective = ToyObjective(breaks_at=5 if rank else None)
     try:
         train(objective, toy_batches, config, run=folder / "run")
         dist.barrier()
+    except JanusFlowError as error:
+        sys.exit(f"error: {error}")
     finally:
         leave_group()
-
-
-if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["killed", run, save_number]:
-            killed_while_saving(Path(run), save_number=int(save_number))
-        case ["pair", folder, rank, action]:
-            try:
-                one_of_two(Path(folder), rank=int(rank), action=action)
-            except JanusFlowError as error:  # as the command line ends
-                sys.exit(f"error: {error}")

@@ -1,9 +1,6 @@
 """A cache of latents and features: training from it is training without it, minus the computing."""
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ import pytest
 import torch
 import yaml
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from forked import torchrun
 from PIL import Image
 from safetensors import safe_open
 from tiny_recipes import tiny_recipes
@@ -161,16 +159,10 @@ def test_an_interrupted_filling_goes_on_where_it_was(
 
 
 def test_two_processes_share_the_pictures(root: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "janusflow.cli.main", "data", "cache", str(root / "stage.yaml")]
-    done = subprocess.run(
-        [*command, f"data.cache={tmp_path}"],
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert done.stdout.count("5 pictures added") == len(done.stdout.splitlines()) == 3
+    first, second = torchrun(2, "data", "cache", root / "stage.yaml", f"data.cache={tmp_path}")
+    assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
+    assert first.stdout.count("5 pictures added") == len(first.stdout.splitlines()) == 3
+    assert second.stdout == ""
     assert len(list(tmp_path.glob("latents-*/*.safetensors"))) == 2
     assert set(filled(root, tmp_path).values()) == {0}
 

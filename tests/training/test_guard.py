@@ -2,15 +2,14 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from toy_run import CONFIG, ToyObjective, last_checkpoint, toy_batches
+from forked import in_processes
+from toy_run import CONFIG, ToyObjective, last_checkpoint, one_of_two, toy_batches
 
 from janusflow.config.errors import TrainingError
 from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig
@@ -18,7 +17,6 @@ from janusflow.training.checkpoint import checkpoints
 from janusflow.training.guard import BAD_STEPS, Guard
 from janusflow.training.loop import StepReport, TrainState, start, train
 
-TOY_RUN = Path(__file__).parents[1] / "toy_run.py"
 LONG = LoopConfig(
     steps=16,
     log_every=4,
@@ -182,16 +180,8 @@ def test_a_run_goes_on_with_another_window(tmp_path: Path):
 
 def run_pair(folder: Path, action: str) -> list[tuple[int, str]]:
     """Exit codes and what was told by two processes, one of which meets a bad batch at step 5."""
-    pair = [
-        subprocess.Popen(
-            [sys.executable, str(TOY_RUN), "pair", str(folder), str(rank), action],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=120)[1] for process in pair]
-    return [(process.returncode, words) for process, words in zip(pair, told, strict=True)]
+    pair = in_processes(one_of_two, [(folder, rank, action) for rank in range(2)])
+    return [(each.code, each.stderr) for each in pair]
 
 
 def test_all_processes_stop_at_the_same_step_though_one_alone_had_the_bad_batch(tmp_path: Path):

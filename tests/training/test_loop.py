@@ -2,19 +2,19 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked import in_processes
 from tiny_run import TinySources
 from torch import Tensor
 from toy_run import (
     CONFIG,
     ToyObjective,
+    killed_while_saving,
     last_checkpoint,
     log_values,
     toy_batches,
@@ -35,8 +35,6 @@ from janusflow.training.hooks import LogHook
 from janusflow.training.loop import StepReport, TrainState, train
 from janusflow.training.objective import JanusFlowObjective
 from janusflow.training.parts import PARTS, train_only
-
-TOY_RUN = Path(__file__).parents[1] / "toy_run.py"
 
 
 class Interrupt:
@@ -90,12 +88,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
 def test_a_run_killed_while_it_saves_ends_like_an_uninterrupted_one(
     uninterrupted: Path, tmp_path: Path
 ):
-    done = subprocess.run(
-        [sys.executable, str(TOY_RUN), "killed", str(tmp_path), "2"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    (ended,) = in_processes(killed_while_saving, [(tmp_path, 2)])
+    assert ended.code == -signal.SIGKILL, ended.stderr
     assert [path.name for path in checkpoints(tmp_path)] == ["00000004"]
     assert [path.name for path in (tmp_path / "checkpoints/00000008").iterdir()] == ["__0_0.distcp"]
     toy_train(tmp_path)

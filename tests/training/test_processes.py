@@ -1,13 +1,12 @@
 """Several processes share a step's samples without overlap."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked import in_processes
 
 from janusflow.config.errors import ConfigError
 from janusflow.training import processes
@@ -21,13 +20,12 @@ from janusflow.training.processes import (
 )
 
 PROGRAM = """
-import json, sys, torch
+import json, torch
 import torch.distributed as dist
 from janusflow.training.processes import (
     gathered, is_first, num_processes, own_parts, rank, summed
 )
 
-number, meeting = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=number, world_size=2)
 print(json.dumps({
     "sum": summed(torch.tensor([1.0, 2.0]) * (number + 1)).tolist(),
@@ -42,14 +40,10 @@ dist.destroy_process_group()
 
 
 def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
-    command = [sys.executable, "-c", PROGRAM]
-    running = [
-        subprocess.Popen(
-            [*command, str(number), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True
-        )
-        for number in (0, 1)
-    ]
-    first, second = (json.loads(each.communicate(timeout=240)[0]) for each in running)
+    meeting = str(tmp_path / "meeting")
+    names = [{"number": number, "meeting": meeting} for number in (0, 1)]
+    ended = in_processes(exec, [(PROGRAM, own) for own in names])
+    first, second = (json.loads(each.stdout) for each in ended)
     assert first["sum"] == second["sum"] == [3.0, 6.0]
     assert (first["share"], second["share"]) == ([[0, 4], [1]], [[2], [3]])
     assert (first["is_first"], second["is_first"]) == (True, False)

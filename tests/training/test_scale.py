@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 import split_run
 import torch
-from split_run import in_processes, run_of
+from split_run import run_of, split
 from tiny_run import LLM, TinySources, run_model, run_vae
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -56,14 +56,14 @@ def test_several_processes_have_the_curves_of_one(
     sources: TinySources, alone: dict[str, Tensor], tmp_path: Path, num: int
 ):
     out = tmp_path / "out.pt"
-    assert_same_run(in_processes(num, out, sources, str(STEPS), "1", SHARDED), alone)
+    assert_same_run(split(num, out, sources, str(STEPS), "1", SHARDED), alone)
 
 
 def test_two_processes_that_share_muons_work_have_the_curves_of_one(
     sources: TinySources, tmp_path: Path
 ):
     alone = run_of(sources, tmp_path / "alone", steps=STEPS, muon=True)
-    found = in_processes(2, tmp_path / "out.pt", sources, str(STEPS), "1", "{}", "muon")
+    found = split(2, tmp_path / "out.pt", sources, str(STEPS), "1", "{}", "muon")
     assert_same_run(found, alone)
 
 
@@ -75,8 +75,8 @@ def test_a_run_goes_on_in_another_number_of_processes(
     sources: TinySources, alone: dict[str, Tensor], tmp_path: Path, first: int, then: int
 ):
     out = tmp_path / "out.pt"
-    in_processes(first, out, sources, "2", "1", SHARDED)
-    rest = in_processes(then, out, sources, str(STEPS), "1", SHARDED)
+    split(first, out, sources, "2", "1", SHARDED)
+    rest = split(then, out, sources, str(STEPS), "1", SHARDED)
     assert not any(f"{name} 2" in rest for name in LOSSES)
     assert_same_run(rest, alone, since=3)
 

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from split_run import in_processes, step_of, tower_step_of
+from split_run import split, step_of, tower_step_of
 from tiny_run import TinySources
 from torch import Tensor
 
@@ -56,7 +56,7 @@ def test_a_step_in_several_processes_is_the_step_in_one(
 ):
     """With one sample a batch, processes use different parts of the model at the same time."""
     arguments = ("gradients", str(num_parts), json.dumps(scale), "repa")
-    assert_same_step(in_processes(num_processes, tmp_path / "out.pt", sources, *arguments), whole)
+    assert_same_step(split(num_processes, tmp_path / "out.pt", sources, *arguments), whole)
 
 
 @pytest.mark.parametrize("alignment", ["contrastive", "score", "none"])
@@ -68,7 +68,7 @@ def test_so_it_is_whatever_helps_drawing(
     assert whole.keys() & {*get_args(Alignment)} == {alignment} - {"none"}
     assert_same_step(step_of(sources, alignment=alignment, num_parts=5), whole)
     arguments = ("gradients", "2", json.dumps({"shard": 0}), alignment)
-    assert_same_step(in_processes(2, tmp_path / "out.pt", sources, *arguments), whole)
+    assert_same_step(split(2, tmp_path / "out.pt", sources, *arguments), whole)
 
 
 @pytest.mark.parametrize("scale", [{}, {"shard": 0}], ids=["copies", "sharded"])
@@ -79,8 +79,8 @@ def test_a_step_of_the_tower_is_the_same_however_it_is_split(
     whole = tower_step_of(sources)
     for num_parts in (3, 12):
         assert_same_step(tower_step_of(sources, num_parts=num_parts), whole)
-    split = in_processes(2, tmp_path / "out.pt", sources, "tower", "2", json.dumps(scale))
-    assert_same_step(split, whole)
+    found = split(2, tmp_path / "out.pt", sources, "tower", "2", json.dumps(scale))
+    assert_same_step(found, whole)
 
 
 def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, Tensor]):
@@ -94,15 +94,15 @@ def test_bf16_differs_by_its_rounding_alone_and_is_added_up_in_float32(
 ):
     """Eight bits of mantissa: each gradient within some hundredths of the float32 one's norm."""
     scale = json.dumps({"precision": "bf16", "shard": shard})
-    split = in_processes(2, tmp_path / "out.pt", sources, "gradients", "1", scale, "repa")
-    assert list(split) == list(whole)
-    assert not torch.equal(split["flow"], whole["flow"])
+    found = split(2, tmp_path / "out.pt", sources, "gradients", "1", scale, "repa")
+    assert list(found) == list(whole)
+    assert not torch.equal(found["flow"], whole["flow"])
     for name in ("answers", "text", "flow", "repa"):
-        torch.testing.assert_close(split[name], whole[name], atol=0, rtol=0.02)
+        torch.testing.assert_close(found[name], whole[name], atol=0, rtol=0.02)
     gradients = [name for name in whole if name.startswith("model.")]
     total = torch.stack([whole[name].norm() for name in gradients]).norm()
-    off = torch.stack([(split[name] - whole[name]).norm() for name in gradients]).norm()
+    off = torch.stack([(found[name] - whole[name]).norm() for name in gradients]).norm()
     assert 1e-5 * total < off < 0.05 * total
     # A sum of two halves that were added up in float32 is mostly no half itself.
-    is_half = torch.cat([(split[n] == split[n].bfloat16()).flatten() for n in gradients])
+    is_half = torch.cat([(found[n] == found[n].bfloat16()).flatten() for n in gradients])
     assert float(is_half.float().mean()) < 0.8
