@@ -11,8 +11,9 @@ SHELL := /bin/bash
 # torch on Linux usually comes with several GB of CUDA packages. On a machine without a GPU, name the
 # index of PyTorch's CPU builds (see pytorch.org, "Get started") to avoid them: make TORCH_INDEX=URL ...
 TORCH_INDEX ?=
+TEST_WORKERS ?= logical
 
-.PHONY: help demo test test-slow test-lmms lint format parity ablations clean
+.PHONY: help demo test test-slow test-lmms gpu-check lint format parity ablations clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,14 +21,18 @@ help:  ## List the targets
 demo: $(VENV)/.package  ## Draw pictures and answer questions with mini; results in demo/index.html
 	$(BIN)/python -m janusflow.cli.main demo --output demo
 
-test: $(VENV)/.dev  ## Run the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: $(VENV)/.dev  ## Run the tests, without the slow ones, in TEST_WORKERS processes (one a core)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" \
+	    --numprocesses $(TEST_WORKERS) --dist worksteal --max-worker-restart 0
 
-test-slow: $(VENV)/.dev  ## Run the slow tests
+test-slow: $(VENV)/.dev  ## Run the slow tests, one after another
 	$(BIN)/python -m pytest -m slow
 
 test-lmms: $(LMMS_VENV)/.lmms  ## Test the plug-in for lmms-eval, in an environment of its own (2.4 GB)
 	$(LMMS_VENV)/bin/python -m pytest tests/evaluation/test_lmms.py
+
+gpu-check: $(VENV)/.dev  ## Try everything on the GPU in eight minutes; OFFICIAL=DIR names the authors' code
+	$(BIN)/python benchmarks/gpu_check.py $(if $(OFFICIAL),--official $(OFFICIAL))
 
 lint: $(VENV)/.dev  ## Check style, types and the direction of imports
 	$(BIN)/ruff check
