@@ -4,14 +4,13 @@ Which positions are images decides shapes, so masks and token ids must have valu
 computed from weights needs none. PyTorch's own FakeTensorMode refuses such indices.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 aten = torch.ops.aten
@@ -22,53 +21,45 @@ LARGEST_INDEX = 2**20
 """Real tensors that would grow beyond this many values (attention masks) keep their shape alone."""
 
 
-class MetaMode(TorchDispatchMode):
-    """Lets tensors without memory meet real ones; the result has none.
+def run_operator(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run one operator, on shapes alone where an argument has no memory; so is its result.
 
     Indices that are moved to the model's device stay real.
     """
+    tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+    num_meta = sum(each.is_meta for each in tensors)
+    if func is aten._to_copy.default and _is_index_to_meta(args[0], kwargs):
+        return func(*args, **(kwargs | {"device": args[0].device}))
+    if num_meta == len(tensors) or (num_meta == 0 and not _is_large(func, tensors)):
+        return func(*args, **kwargs)
+    if func in INDEXING:
+        source, indices, *rest = args
+        return func(_shape_of(source), indices, *map(_shape_of, rest), **kwargs)
+    if func is aten.masked_select.default:
+        source, mask = args
+        return source.new_empty(int(mask.expand(source.shape).sum()), device="meta")
+    return func(*tree_map(_shape_of, args), **tree_map(_shape_of, kwargs))
 
-    def __torch_dispatch__(
+
+class FusedAttention(TorchFunctionMode):
+    """Attention without memory is one operator that stores no scores, as on any processor.
+
+    PyTorch takes the unfused way for tensors without memory. Modes of this kind are off during
+    backward: a block that is run again there needs one of its own.
+    """
+
+    def __torch_function__(
         self,
         func: Callable[..., Any],
         types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run one operator, on shapes alone where an argument has no memory."""
+        """Run one function."""
         kwargs = kwargs or {}
-        tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
-        num_meta = sum(each.is_meta for each in tensors)
-        if func is aten._to_copy.default and _is_index_to_meta(args[0], kwargs):
-            return func(*args, **(kwargs | {"device": args[0].device}))
-        if num_meta == len(tensors) or (num_meta == 0 and not _is_large(func, tensors)):
-            return func(*args, **kwargs)
-        if func in INDEXING:
-            source, indices, *rest = args
-            return func(_shape_of(source), indices, *map(_shape_of, rest), **kwargs)
-        if func is aten.masked_select.default:
-            source, mask = args
-            return source.new_empty(int(mask.expand(source.shape).sum()), device="meta")
-        return func(*tree_map(_shape_of, args), **tree_map(_shape_of, kwargs))
-
-
-@contextmanager
-def fused_attention() -> Iterator[None]:
-    """Within the block, attention without memory is one operator that stores no scores.
-
-    PyTorch takes the unfused way for tensors without memory, which no processor would. A
-    TorchFunctionMode would be tidier, but it is off during backward, where blocks are run again.
-    """
-    original = functional.scaled_dot_product_attention
-
-    def attention(query: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return (_fused if query.is_meta else original)(query, *args, **kwargs)
-
-    setattr(functional, original.__name__, attention)
-    try:
-        yield
-    finally:
-        setattr(functional, original.__name__, original)
+        if func is functional.scaled_dot_product_attention and args[0].is_meta:
+            return _fused(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
 def _fused(

@@ -1,7 +1,7 @@
 """What running a module costs: floating point operations and live memory, counted as it runs.
 
 The counts are those of the operators that really run, by PyTorch's own formulas. Nothing is
-timed, so a model without memory (shapes.py) gives the same counts as a real one.
+timed, so a model without memory (meta.py) gives the same counts as a real one.
 """
 
 import weakref
@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop, shape_wrapper
 
-from janusflow.costs.meta import MetaMode, fused_attention
+from janusflow.costs.meta import FusedAttention, run_operator
 
 aten = torch.ops.aten
 
@@ -83,7 +83,7 @@ class Meter(TorchDispatchMode):
         kwargs = kwargs or {}
         before = {_key(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
         self.touched |= before
-        result = func(*args, **kwargs)
+        result = run_operator(func, args, kwargs)
         formula = FORMULAS.get(getattr(func, "overloadpacket", None))
         if formula is not None:
             self.flops += int(formula(*args, **kwargs, out_val=result))
@@ -156,5 +156,5 @@ def counting(
 ) -> Iterator[Meter]:
     """Count what runs in the block, on real tensors or without memory."""
     meter = Meter(gradient_share=gradient_share)
-    with fused_attention(), MetaMode(), meter, meter.watching(parts or {}, trained):
+    with FusedAttention(), meter, meter.watching(parts or {}, trained):
         yield meter

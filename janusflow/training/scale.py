@@ -7,20 +7,26 @@ and its gradients are added up in float32.
 """
 
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ScaleConfig
 from janusflow.training.base import Objective
 from janusflow.training.processes import device, num_processes, require_group, summed
+
+Contexts: TypeAlias = Callable[
+    [], tuple[AbstractContextManager[Any, Any], AbstractContextManager[Any, Any]]
+]
 
 
 def distribute(objective: Objective, config: ScaleConfig) -> None:
@@ -66,9 +72,14 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
-def recompute(block: nn.Module) -> None:
-    """Let a block keep its inputs alone, and run again for its gradients."""
-    again = {"use_reentrant": False, "preserve_rng_state": False}
+def recompute(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None:
+    """Let a block keep its inputs alone, and run again for its gradients.
+
+    Args:
+        block: its forward is replaced.
+        contexts: what it runs in at first, and again.
+    """
+    again = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": contexts}
     block.forward = partial(checkpoint, block.forward, **again)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
+from janusflow.costs.meta import FusedAttention
 from janusflow.costs.meter import counting
 from janusflow.data.collate import IGNORED, TrainBatch
 from janusflow.data.mixture import KINDS, Planned, plan
@@ -190,7 +192,7 @@ class Simulation:
         """Learn one batch and count."""
         again = self.objective.blocks() if recomputes else ()
         for block in again:
-            recompute(block)
+            recompute(block, contexts=lambda: (nullcontext(), FusedAttention()))
         parts: dict[str, nn.Module] = {
             "llm": self.model.llm,
             "understanding_encoder": self.model.understanding_encoder,
