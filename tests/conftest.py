@@ -4,7 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+DEVICES = os.environ.get("JANUSFLOW_TEST_DEVICES", "").split(",")
+"""Where tests that are marked `gpu` run; everywhere, if nothing is said."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -22,3 +25,16 @@ def reference() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+def devices() -> list[str]:
+    """The kinds of processor that torch can use here."""
+    accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = ["cpu", *(name for name, is_here in accelerators.items() if is_here)]
+    return [name for name in found if name in DEVICES or DEVICES == [""]]
+
+
+@pytest.fixture(scope="session", params=devices())
+def device(request: pytest.FixtureRequest) -> str:
+    """Each kind of processor in turn."""
+    return request.param
