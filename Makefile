@@ -13,7 +13,7 @@ SHELL := /bin/bash
 TORCH_INDEX ?=
 TEST_WORKERS ?= logical
 
-.PHONY: help demo test test-slow test-lmms gpu-check lint format parity ablations clean
+.PHONY: help demo test test-slow test-lmms test-peers gpu-check lint format parity ablations clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-lmms: $(LMMS_VENV)/.lmms  ## Test the plug-in for lmms-eval, in an environm
 gpu-check: $(VENV)/.dev  ## Try everything on the GPU in eight minutes; OFFICIAL=DIR names the authors' code
 	$(BIN)/python benchmarks/gpu_check.py $(if $(OFFICIAL),--official $(OFFICIAL))
 
+test-peers: $(VENV)/.dev  ## Run transformers' own tests over ours; downloads its source once (11 MB)
+	$(BIN)/python tests/peers/transformers_suite/run.py
+
 lint: $(VENV)/.dev  ## Check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -51,7 +54,7 @@ ablations: $(VENV)/.dev  ## Run the paper's ablations at mini's scale (hours); s
 	$(BIN)/python recipes/mini/ablations/run.py --page docs/ablations.md
 
 clean:  ## Remove the environment and what the tools left
-	rm -rf $(VENV) $(LMMS_VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LMMS_VENV) .peers .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The environment
 
