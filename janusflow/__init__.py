@@ -15,6 +15,7 @@ from janusflow.interop.auto_classes import RELEASE_NAMES
 from janusflow.interop.auto_classes import register as register_auto_classes
 
 if TYPE_CHECKING:
+    from janusflow.inference.diffusers_pipeline import JanusFlowPipeline
     from janusflow.inference.loading import load
     from janusflow.inference.pipeline import JanusFlow
     from janusflow.model.configuration import JanusFlowConfig
@@ -29,6 +30,7 @@ __all__ = [
     "JanusFlowConfig",
     "JanusFlowForConditionalGeneration",
     "JanusFlowImageProcessor",
+    "JanusFlowPipeline",
     "JanusFlowProcessor",
     "__version__",
     "load",
@@ -39,6 +41,7 @@ _HOMES = {
     "JanusFlowConfig": "janusflow.model.configuration",
     "JanusFlowForConditionalGeneration": "janusflow.model.modeling",
     "JanusFlowImageProcessor": "janusflow.processing.images",
+    "JanusFlowPipeline": "janusflow.inference.diffusers_pipeline",
     "JanusFlowProcessor": "janusflow.processing.processor",
     "load": "janusflow.inference.loading",
 }
