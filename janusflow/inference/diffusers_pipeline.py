@@ -192,7 +192,7 @@ class JanusFlowPipeline(DiffusionPipeline):
     @property
     def image_size(self) -> int:
         """Rows and columns of a drawn image, in pixels."""
-        return self.model.config.flow.latent_size * vae_factor(self.vae)
+        return self.model.config.generation.latent_size * vae_factor(self.vae)
 
     def _steps(
         self,
@@ -256,7 +256,7 @@ class JanusFlowPipeline(DiffusionPipeline):
         generator: Generators | None,
         latents: Float[Tensor, "b c y x"] | None,
     ) -> Float[Tensor, "b c y x"]:
-        flow, device = self.model.config.flow, self._execution_device
+        flow, device = self.model.config.generation, self._execution_device
         shape = (num_images, flow.latent_channels, flow.latent_size, flow.latent_size)
         if latents is not None and latents.shape != shape:
             raise ConfigError(f"latents are {tuple(latents.shape)}: wanted {shape}.")

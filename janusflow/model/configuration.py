@@ -133,7 +133,7 @@ class JanusFlowConfig(PreTrainedConfig):
             record = settings[name]
             settings[name] = asdict(record) if is_dataclass(record) else record
         for name in ("llm_config", "vision_config"):
-            settings[name].pop("dtype", None)
+            settings[name]["dtype"] = None
         return settings
 
     @property

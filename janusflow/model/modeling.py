@@ -4,7 +4,7 @@ Understanding is `forward` (and transformers' `generate`), generation is `veloci
 at one time. The model knows neither the ODE, nor guidance, nor the VAE.
 """
 
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from einops import rearrange
@@ -21,7 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.utils.deprecation import deprecate_kwarg
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
 from janusflow.model.attention import NO_IMAGE, llm_mask
 from janusflow.model.configuration import JanusFlowConfig
@@ -95,7 +95,7 @@ class JanusFlowForConditionalGeneration(
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         block_sequence_ids: Int[Tensor, "b i"] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         """Next-token logits, and with labels the mean cross entropy, in float32.
 

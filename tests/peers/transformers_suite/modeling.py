@@ -16,7 +16,8 @@ TEXT_LENGTH = 7
 class JanusFlowModelTester:
     """What the mixin asks for; see transformers' LlavaNextModelTester and its like."""
 
-    batch_size = 3
+    batch_size = 7
+    """As many as the comparisons of attention want: they fill up with random tokens otherwise."""
     is_training = True
 
     def __init__(self, parent: unittest.TestCase) -> None:
