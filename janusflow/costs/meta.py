@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 aten = torch.ops.aten
+ATTENTION = functional.scaled_dot_product_attention
 
 INDEXING = (aten.index.Tensor, aten.index_put.default, aten._index_put_impl_.default)
 """Operators whose second argument is a list of indices."""
@@ -57,7 +58,7 @@ class FusedAttention(TorchFunctionMode):
     ) -> Any:
         """Run one function."""
         kwargs = kwargs or {}
-        if func is functional.scaled_dot_product_attention and args[0].is_meta:
+        if func is ATTENTION and args[0].is_meta:
             return _fused(*args, **kwargs)
         return func(*args, **kwargs)
 

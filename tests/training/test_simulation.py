@@ -74,9 +74,9 @@ def test_a_counted_batch_is_a_real_one(root: Path, has_latents: bool, recomputes
     (alike,) = simulation._batches(plan(recipe.mixture, 0))
     counted = simulation.run(alike.batch, recomputes=recomputes)
     model = run_model()
-    model.llm.set_attn_implementation("sdpa")  # whole rows, as on the GPU that is simulated
     train_only(model, recipe.trainable)
     objective = JanusFlowObjective(model, recipe.objective, vae=AutoencoderKL(**VAE))
+    model.llm.set_attn_implementation("sdpa")  # whole rows, as on the GPU that is simulated
     distribute(objective, ScaleConfig(recompute=recomputes))
     batch = materialised(alike.batch)
     with counting(trained=objective) as meter:
