@@ -21,8 +21,8 @@ from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.costs.meter import Meter, counting
 from janusflow.inference.drawing.sampling import encode_prompts, guided_velocity
-from janusflow.inference.loading import DTYPES, MINI, RUN_MODEL, mini_folder
-from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand
+from janusflow.inference.loading import DTYPES, MINI, mini_folder
+from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand, model_in
 from janusflow.interop.load import on_meta
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
@@ -133,9 +133,8 @@ def _config(name: str) -> tuple[JanusFlowConfig, Path | None, list[str]]:
     if name == RELEASE:
         return release_config(), None, [f"{name}: the sizes of the release, without its files."]
     folder = mini_folder() if name == MINI else folder_at_hand(name)
-    for candidate in (folder, folder / RUN_MODEL) if folder is not None else ():
-        if (candidate / CONFIG).is_file():
-            return read_config(candidate), candidate, []
+    if found := model_in(folder):
+        return read_config(found), found, []
     raise CheckpointError(
         f"{name}: no {CONFIG} at hand: name {MINI}, a model folder, or {RELEASE} for the "
         "release's sizes."

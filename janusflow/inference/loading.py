@@ -22,7 +22,7 @@ from janusflow.inference.memory.offload import (
 )
 from janusflow.inference.memory.quantization import check_quantization, quantized_model
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.interop.hub import CONFIG, find_folder
+from janusflow.interop.hub import CONFIG, RUN_MODEL, find_folder, model_in
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import find_vae, load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -30,8 +30,6 @@ from janusflow.processing.processor import JanusFlowProcessor
 
 MINI = "mini"
 ADAPTER_CONFIG = "adapter_config.json"
-RUN_MODEL = "model"
-"""Where in its folder a training run leaves its model."""
 DTYPES = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -132,9 +130,8 @@ def find_model(
             )
         return folder
     folder = find_folder(name, revision=revision, token=token)
-    for candidate in (folder, folder / RUN_MODEL):
-        if (candidate / CONFIG).is_file():
-            return candidate
+    if found := model_in(folder):
+        return found
     adapter = folder / ADAPTER_CONFIG
     if adapter.is_file():
         base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")

@@ -11,6 +11,8 @@ OFFICIAL_MODEL = "deepseek-ai/JanusFlow-1.3B"
 OFFICIAL_VAE = "stabilityai/sdxl-vae"
 
 CONFIG = "config.json"
+RUN_MODEL = "model"
+"""Where in its folder a training run leaves its model."""
 MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "vae/*")
 VAE_FILES = (CONFIG, "diffusion_pytorch_model*.safetensors", "diffusion_pytorch_model*.json")
 
@@ -64,3 +66,9 @@ def folder_at_hand(where: str | Path) -> Path | None:
         return Path(snapshot_download(str(where), local_files_only=True))
     except (HfHubHTTPError, HFValidationError, OSError):
         return None
+
+
+def model_in(folder: Path | None) -> Path | None:
+    """The folder that holds a model's configuration: this one, or a training run's model in it."""
+    candidates = () if folder is None else (folder, folder / RUN_MODEL)
+    return next((each for each in candidates if (each / CONFIG).is_file()), None)

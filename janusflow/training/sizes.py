@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
 from janusflow.config.errors import CheckpointError
 from janusflow.config.model import RepaConfig
 from janusflow.config.recipes import StageRecipe
-from janusflow.interop.hub import CONFIG, OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand
+from janusflow.interop.hub import CONFIG, OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand, model_in
 from janusflow.interop.load import on_meta
 from janusflow.interop.release import release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
@@ -53,12 +53,11 @@ def sizes_of(recipe: StageRecipe) -> Sizes:
 def _started(recipe: StageRecipe, notes: list[str]) -> JanusFlowConfig:
     start, added = str(recipe.start), (recipe.new or {}).get("repa")
     folder = folder_at_hand(start)
-    for candidate in (folder / MODEL, folder) if folder is not None else ():
-        if (candidate / CONFIG).is_file():
-            config = read_config(candidate)
-            if added is not None and config.repa is None:
-                config.repa = added
-            return config
+    if found := model_in(folder):
+        config = read_config(found)
+        if added is not None and config.repa is None:
+            config.repa = added
+        return config
     _require_release(recipe, start)
     notes.append(f"start={start} is not at hand: sizes of {OFFICIAL_MODEL} are assumed.")
     is_bare = start == OFFICIAL_MODEL and added is None
