@@ -1,19 +1,15 @@
-"""The `jf` object: one loaded model that draws images and answers questions about them.
-
-It joins the parts (processor, model, VAE) and owns none of their mathematics: drawing.py solves
-the ODE, batches.py splits the work, answering.py chooses tokens, conversing.py makes text of them.
-"""
+"""The `jf` object: a model, its processor and VAE joined; it draws, and answers questions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
-from janusflow.inference.answering.answers import QuestionRequest
+from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
 from janusflow.inference.answering.chat import (
     Images,
     ImagesPerQuestion,
@@ -25,11 +21,7 @@ from janusflow.inference.answering.chat import (
     question_message,
     stream_text,
 )
-from janusflow.inference.answering.decoding import (
-    AnsweringSettings,
-    refuse_arguments,
-    require_context,
-)
+from janusflow.inference.answering.decoding import AnsweringSettings, require_context, settings_of
 from janusflow.inference.drawing.batches import (
     BatchSampler,
     GenerationRequest,
@@ -245,7 +237,7 @@ class JanusFlow:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
-        **unknown: object,
+        **unknown: Any,
     ) -> str | list[str]:
         """Answer a question about an image, several images or none.
 
@@ -281,13 +273,10 @@ class JanusFlow:
         top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
-        **unknown: object,
+        **unknown: Any,
     ) -> list[str]:
-        """Answer several conversations side by side; the arguments are those of `stream`."""
-        refuse_arguments(unknown)
-        settings = AnsweringSettings(
-            max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
-        )
+        """Answer several conversations side by side; `stream` has the arguments."""
+        settings = settings_of(max_new_tokens, temperature, top_p, unknown)
         first = chosen(seed)
         seeds = range(first, first + len(conversations))
         return self._answer(conversations, settings, seeds, allow_paths=allow_paths)
@@ -305,7 +294,7 @@ class JanusFlow:
             QuestionRequest(messages=messages, settings=settings, seed=seed)
             for messages, seed in zip(conversations, seeds, strict=True)
         ]
-        return answer_texts(self.model, self.processor, inputs, requests)
+        return answer_texts(AnswerBatch(self.model, self.processor), inputs, requests)
 
     def stream(
         self,
@@ -316,26 +305,19 @@ class JanusFlow:
         top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
-        **unknown: object,
+        **unknown: Any,
     ) -> Iterator[str]:
         """Answer a conversation, giving the text in pieces as it comes: whole characters only.
 
         Args:
             messages: any number of turns and images, the last one the user's.
-            max_new_tokens: the answer is cut here, or where the model's context ends.
-            temperature: 0 gives the likeliest answer, the same every time.
-            top_p: draw from the likeliest tokens of this much probability.
-            seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
-            **unknown: refused, with the name that an argument of transformers has here.
+            max_new_tokens, temperature, top_p, seed, **unknown: see `ask`.
         """
-        refuse_arguments(unknown)
-        settings = AnsweringSettings(
-            max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
-        )
+        settings = settings_of(max_new_tokens, temperature, top_p, unknown)
         request = QuestionRequest(messages=messages, settings=settings, seed=chosen(seed))
         inputs = self.prepare_inputs([messages], allow_paths=allow_paths)
-        return stream_text(self.model, self.processor, inputs, request)
+        return stream_text(AnswerBatch(self.model, self.processor), inputs, request)
 
     def log_likelihood(self, images: Images, question: Questions, answer: str) -> float:
         """Natural logarithm of the probability that just this is answered, its end included."""
@@ -347,10 +329,9 @@ class JanusFlow:
     def prepare_inputs(
         self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
     ) -> ConversationBatch:
-        """Tokens, and images as the model sees them: pixels, or their latents.
+        """Tokens, and images as the model reads them: pixels, or their latents.
 
-        Raises:
-            PromptError: a conversation leaves no room for an answer in the model's context.
+        Raises PromptError where a conversation leaves no room for an answer in the context.
         """
         batch = self.processor.conversations(conversations, allow_paths=allow_paths)
         require_context(int(batch.attention_mask.sum(-1).max()), self.model.config)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from janusflow.config.errors import NotFiniteError, PromptError
 from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
-from janusflow.inference.answering.decoding import prefill, read_tokens, require_context
+from janusflow.inference.answering.decoding import require_context
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.images import ImageInput
@@ -27,13 +27,9 @@ Questions: TypeAlias = str | Sequence[str] | Any
 
 
 def answer_texts(
-    model: JanusFlowForConditionalGeneration,
-    processor: JanusFlowProcessor,
-    inputs: ConversationBatch,
-    requests: Sequence[QuestionRequest],
+    batch: AnswerBatch, inputs: ConversationBatch, requests: Sequence[QuestionRequest]
 ) -> list[str]:
-    """Answer conversations that were prepared, one a request, side by side."""
-    batch = AnswerBatch(model, processor)
+    """Answer prepared conversations, one a request, side by side."""
     batch.add(inputs, requests)
     while batch.answers:
         batch.step()
@@ -41,14 +37,10 @@ def answer_texts(
 
 
 def stream_text(
-    model: JanusFlowForConditionalGeneration,
-    processor: JanusFlowProcessor,
-    inputs: ConversationBatch,
-    request: QuestionRequest,
+    batch: AnswerBatch, inputs: ConversationBatch, request: QuestionRequest
 ) -> Iterator[str]:
     """Answer one conversation piece by piece; joined and stripped, they are its answer."""
     pieces: deque[str] = deque()
-    batch = AnswerBatch(model, processor)
     batch.add(inputs, [replace(request, on_piece=pieces.append)])
     while pieces or batch.answers:
         while pieces:
@@ -72,16 +64,19 @@ def log_likelihood(
     """
     words = processor.tokenizer.encode(f" {answer}", add_special_tokens=False)
     tokens = torch.tensor([[*words, processor.eos_token_id]])
-    length = inputs.token_ids.shape[1]
-    require_context(length, model.config, more=tokens.shape[1])
-    first, cache = prefill(model, inputs)
-    logits = first[:, None]
-    if words:
-        later, _ = read_tokens(model, tokens[:, :-1], cache)
-        logits = torch.cat([logits, later], dim=1)
+    length = tokens.shape[1]
+    require_context(inputs.token_ids.shape[1], model.config, more=length)
+    pixels, mask = inputs.pixel_values, inputs.attention_mask
+    logits = model(
+        torch.cat([inputs.token_ids, tokens], dim=1).to(model.device),
+        attention_mask=torch.cat([mask, torch.ones_like(tokens)], dim=1).to(model.device),
+        pixel_values=None if pixels is None else pixels.to(model.device),
+        use_cache=False,
+        logits_to_keep=length + 1,
+    ).logits[:, :-1]
     # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
     chances = logits.float().log_softmax(-1)
-    total = float(chances.gather(-1, tokens[..., None].to(chances.device)).sum())
+    total = float(chances.gather(-1, tokens[..., None].to(model.device)).sum())
     if not isfinite(total):
         raise NotFiniteError(
             f"log-likelihood {total} of the answer {answer!r:.40}: weights are damaged, or too "

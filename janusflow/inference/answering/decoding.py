@@ -4,7 +4,7 @@ Knows the model and its key-value cache, neither text nor files. `answers.py` ha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 from sys import maxsize
 from typing import Any
@@ -44,14 +44,11 @@ class AnsweringSettings:
     """Draw from the likeliest tokens that make up this much probability; 1 is all of them."""
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "temperature", "top_p"):
-            value: Any = getattr(self, name)
-            if isinstance(value, bool | str) or value is None or not isfinite(value):
-                raise ConfigError(f"{name}={value!r} is not a number that can be used: give one.")
-        if self.max_new_tokens < 1 or self.max_new_tokens != int(self.max_new_tokens):
-            raise ConfigError(
-                f"max_new_tokens={self.max_new_tokens}: a whole number, at least 1, is needed."
-            )
+        for name in ("temperature", "top_p"):
+            if not isfinite(getattr(self, name)):
+                raise ConfigError(f"{name}={getattr(self, name)} is not a finite number.")
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens={self.max_new_tokens}: at least 1 is needed.")
         if self.temperature < 0:
             raise ConfigError(
                 f"temperature={self.temperature} is negative. Use 0 for the likeliest answer, up "
@@ -61,21 +58,23 @@ class AnsweringSettings:
             raise ConfigError(f"top_p={self.top_p} is outside (0, 1]. Use 1 for all tokens.")
 
 
-def refuse_arguments(unknown: Mapping[str, object]) -> None:
-    """Refuse arguments of other libraries, each with its name here if it has one.
+def settings_of(
+    max_new_tokens: int, temperature: float, top_p: float, unknown: Mapping[str, object]
+) -> AnsweringSettings:
+    """Settings as a call gives them; other libraries' arguments are refused with the names here.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: an argument is unknown, or a value is out of range.
     """
     for name, value in unknown.items():
         here = NAMES_HERE.get(name)
-        known = ", ".join(field.name for field in fields(AnsweringSettings))
         raise ConfigError(
             f"{name}={value!r:.40}: it is {here} here."
             if here
-            else f"{name}={value!r:.40} is unknown here: use {known} or seed; jf.model.generate "
-            "has all of transformers' arguments."
+            else f"{name}={value!r:.40} is unknown here: use max_new_tokens, temperature, top_p or "
+            "seed; jf.model.generate has all of transformers' arguments."
         )
+    return AnsweringSettings(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
 
 
 def require_context(length: int, config: JanusFlowConfig, *, more: int = 1) -> None:

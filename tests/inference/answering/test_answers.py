@@ -48,17 +48,23 @@ def length(jf: JanusFlow, asked: list[Message]) -> int:
     return int(jf.processor.conversations([asked]).attention_mask.sum())
 
 
-def test_greedy_answers_are_those_of_transformers_generate(endless: JanusFlow):
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_greedy_answers_are_those_of_transformers_generate(
+    endless: JanusFlow, monkeypatch: pytest.MonkeyPatch, attention: str
+):
+    monkeypatch.setattr(endless.model.config, "image_attention", attention)
     inputs = endless.processor.conversations(ASKED)
-    expected = endless.model.llm.generate(
-        inputs_embeds=endless.model.embed_conversation(inputs.token_ids, inputs.pixel_values),
+    expected = endless.model.generate(
+        input_ids=inputs.token_ids,
         attention_mask=inputs.attention_mask,
+        pixel_values=inputs.pixel_values,
         max_new_tokens=12,
         do_sample=False,
         eos_token_id=None,
         pad_token_id=2,
     )
-    assert tokens(endless, ASKED, max_new_tokens=12) == expected.tolist()
+    answers = expected[:, inputs.token_ids.shape[1] :]
+    assert tokens(endless, ASKED, max_new_tokens=12) == answers.tolist()
 
 
 @pytest.mark.parametrize("chosen", [{}, {"temperature": 1.0}, {"temperature": 2.0, "top_p": 0.8}])
