@@ -1,6 +1,6 @@
 """`JanusFlowConfig`: one transformers configuration for LLM, tower and generation path."""
 
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any, no_type_check
 
@@ -131,7 +131,7 @@ class JanusFlowConfig(PreTrainedConfig):
         settings = super().to_dict()
         for name in RECORDS:
             record = settings[name]
-            settings[name] = asdict(record) if is_dataclass(record) else record
+            settings[name] = None if record is None else asdict(record)
         for name in ("llm_config", "vision_config"):
             settings[name]["dtype"] = None
         return settings

@@ -95,7 +95,7 @@ class JanusFlowForConditionalGeneration(
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         block_sequence_ids: Int[Tensor, "b i"] | None = None,
-        **kwargs: Unpack[TransformersKwargs],
+        **kwargs: Unpack[TransformersKwargs],  # pyright: ignore[reportGeneralTypeIssues]
     ) -> CausalLMOutputWithPast:
         """Next-token logits, and with labels the mean cross entropy, in float32.
 
@@ -131,7 +131,7 @@ class JanusFlowForConditionalGeneration(
             cache=cache,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
-            **kwargs,
+            **kwargs,  # pyright: ignore[reportCallIssue]
         )
         return CausalLMOutputWithPast(
             loss=None if labels is None else self._loss(output.logits, labels, padding, **kwargs),

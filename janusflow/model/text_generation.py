@@ -1,5 +1,6 @@
 """What transformers' `generate` and its tools ask of a model besides `forward`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class TextGeneration(GenerationMixin):
                 images = torch.cat(rows)
             else:  # embeddings were given: an image a row
                 images = images.repeat_interleave(expand_size, dim=0)
-        expanded = super()._expand_inputs_for_generation(
+        expanded = super()._expand_inputs_for_generation(  # pyright: ignore[reportAttributeAccessIssue]
             expand_size, is_encoder_decoder, input_ids, **model_kwargs
         )
         if images is not None:
@@ -92,7 +93,7 @@ def after_real_tokens(
     return labels.masked_fill(~nn.functional.pad(is_real, (1, 0))[:, :-1], IGNORE_INDEX)
 
 
-def refuse_unknown_keywords(keywords: dict[str, Any]) -> None:
+def refuse_unknown_keywords(keywords: Mapping[str, object]) -> None:
     """Refuse keywords of `forward` that transformers' models would swallow.
 
     Raises:

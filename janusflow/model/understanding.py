@@ -71,8 +71,7 @@ class Understanding:
         Raises:
             PromptError: another number of image embeddings than positions for them.
         """
-        if embeds is None:
-            embeds = self.llm.get_input_embeddings()(token_ids)
+        words: Tensor = self.llm.get_input_embeddings()(token_ids) if embeds is None else embeds
         is_image = self.is_image(token_ids)
         if pixel_values is not None:
             features = self.image_features(pixel_values)
@@ -85,8 +84,8 @@ class Understanding:
                     "image for every image placeholder, and no image tags inside the text."
                 )
         if images is None:
-            return embeds
-        return embeds.masked_scatter(is_image[..., None], images.to(embeds.dtype))
+            return words
+        return words.masked_scatter(is_image[..., None], images.to(words.device, words.dtype))
 
     def is_image(self, token_ids: Int[Tensor, "b t"]) -> Tensor:
         """Positions of an image's embeddings: the start tag and every placeholder."""
@@ -122,14 +121,16 @@ class Understanding:
             if pixel_values is None:
                 return cast(Tensor, embeds), None
             token_ids = self._image_token_ids(cast(Tensor, embeds))
+        if pixel_values is not None and not is_tracing(pixel_values):
+            past = int(past)
         if pixel_values is not None or (isinstance(past, int) and past == 0):
-            embeds = self.embed_conversation(token_ids, pixel_values, embeds=embeds)
+            found = self.embed_conversation(token_ids, pixel_values, embeds=embeds)
         else:  # placeholders that the LLM itself writes are tokens like any other
-            embeds = self.llm.get_input_embeddings()(token_ids)
-        numbers = number_images(token_ids, self.config) if isinstance(past, int) else None
-        if numbers is not None:
-            numbers = nn.functional.pad(numbers, (past, 0), value=NO_IMAGE)
-        return embeds, numbers
+            found = self.llm.get_input_embeddings()(token_ids)
+        numbers = number_images(token_ids, self.config)
+        if numbers is None or not isinstance(past, int):
+            return found, None
+        return found, nn.functional.pad(numbers, (past, 0), value=NO_IMAGE)
 
     def _image_token_ids(self, embeds: Float[Tensor, "b t d"]) -> Int[Tensor, "b t"]:
         """Start tags and placeholders, recognised by their embeddings; -1 elsewhere."""

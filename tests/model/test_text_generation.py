@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_model import qwen3_model, tiny_config, tiny_model
 from torch import Tensor
+from transformers import DynamicCache, StaticCache
 
 from janusflow.config.errors import PromptError
 from janusflow.inference.loading import load
@@ -135,6 +136,22 @@ def test_embeddings_that_hold_images_are_numbered_by_hand(
     expected = trimmed(new_tokens(model, **inputs))
     given = {"inputs_embeds": embeds, "block_sequence_ids": blocks}
     assert trimmed(new_tokens(model, **given)) == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("is_static", [False, True])
+def test_an_image_after_a_cache_is_read_as_in_the_whole(
+    model: JanusFlowForConditionalGeneration, is_static: bool
+):
+    ids, images = alone(0)["input_ids"], alone(0)["pixel_values"]
+    config, first = model.config.llm_config, len(SPAN) + 2
+    cache = DynamicCache(config=config)
+    if is_static:
+        cache = StaticCache(config=config, max_cache_len=64)
+    model(ids[:, :first], cache=cache, pixel_values=images[:1])
+    found = model(ids[:, first:], cache=cache, pixel_values=images[1:]).logits
+    expected = model(ids, pixel_values=images).logits[:, first:]
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
 
 
 @torch.no_grad()
