@@ -16,6 +16,8 @@ from janusflow.processing.processor_files import PROCESSOR_FILE
 Layout = Literal["official", "janusflow"]
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".index.json", ".pt", ".pth", ".ckpt")
+_GENERATION_CONFIG = "generation_config.json"
+"""Written with the model in our layout; the release has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ def _copy_others(source: Path, folder: Path) -> tuple[str, ...]:
             not path.is_file()
             or path.name.startswith(".")
             or path.name.endswith(_WEIGHT_SUFFIXES)
+            or path.name == _GENERATION_CONFIG
             or (folder / path.name).exists()
         ):
             continue
