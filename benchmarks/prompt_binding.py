@@ -22,7 +22,7 @@ from torch import Tensor
 import janusflow
 from janusflow.evaluation.shapes import kinds
 from janusflow.flow import point_on_path
-from janusflow.inference.drawing.reading import read_texts
+from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.captions import planned_caption
 from janusflow.mini.detector import detect
@@ -68,8 +68,8 @@ def losses(jf: JanusFlow, words: list[str], latents: Tensor, t: float) -> Float[
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     times = torch.full((len(latents),), t)
     point = point_on_path(data=latents, noise=noise, t=times)
-    read = read_texts(jf.model, jf.processor, words, is_guided=False)
-    velocity = jf.model.velocity(point.x_t, times, read.select(list(range(len(words)))))
+    read = encode_texts(jf.model, jf.processor, words, is_guided=False)
+    velocity = jf.model.velocity(point.x_t, times, read.select([[text] for text in words]))
     return (velocity - point.velocity).square().mean((1, 2, 3))
 
 

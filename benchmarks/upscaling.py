@@ -22,7 +22,7 @@ seconds     a picture, on this machine in this run
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -33,15 +33,15 @@ from torch import Tensor
 
 import janusflow
 from janusflow.evaluation.scores import mean
-from janusflow.flow import VelocityFn, sample_noise
-from janusflow.inference.drawing.reading import as_prompt
-from janusflow.inference.drawing.sampling import (
-    DrawingSettings,
-    InitImage,
-    draw_latents,
-    encode_prompts,
-    guided_velocity,
+from janusflow.flow import Velocity, VelocityQuery, run_sampler, sample_noise
+from janusflow.inference.drawing.init_image import InitImage
+from janusflow.inference.drawing.prompts import (
+    PromptEncoding,
+    PromptVelocity,
+    encode,
+    prompt_of,
 )
+from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.upscaling.refinement import resized, with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler
@@ -58,19 +58,21 @@ FACTOR, SEED, STEPS, BATCH = 2, 2024, 40, 10
 Pictures = list[Image.Image]
 
 
-def in_windows(velocity: Callable[[int], VelocityFn], *, size: int) -> VelocityFn:
+def in_windows(velocity: PromptVelocity, *, size: int) -> Velocity:
     """Of a larger canvas: every window's velocity, averaged where windows overlap.
 
     Args:
-        velocity: for so many rows.
+        velocity: of one image, whose rows are repeated.
         size: rows and columns of a window, in latent cells; windows are half of that apart.
     """
 
-    def of_canvas(x_t: Tensor, t: Tensor) -> Tensor:
+    def of_canvas(query: VelocityQuery) -> Tensor:
+        x_t = query.x_t
         starts = range(0, x_t.shape[-1] - size + 1, size // 2)
         places = [(..., slice(y, y + size), slice(x, x + size)) for y, x in product(starts, starts)]
         cut = torch.cat([x_t[place] for place in places])
-        found = velocity(len(cut))(cut, t.repeat(len(places))).chunk(len(places))
+        rows = (0,) * len(cut)
+        found = velocity(query._replace(x_t=cut, rows=rows)).chunk(len(places))
         total, weight = torch.zeros_like(x_t), torch.zeros_like(x_t)
         ramp = torch.hann_window(size + 2, periodic=False)[1:-1]
         share = ramp[:, None] * ramp
@@ -85,19 +87,17 @@ def in_windows(velocity: Callable[[int], VelocityFn], *, size: int) -> VelocityF
 @torch.no_grad()
 def with_flow(jf: JanusFlow, small: Pictures, *, strength: float) -> Pictures:
     """Refine, with the flow between the VAE's two halves."""
-    nothing = unconditional(as_prompt(jf.processor.prompts([""])))
-    read = encode_prompts(jf.model, nothing, negative=None, is_guided=False)
-
-    def velocity(rows: int) -> VelocityFn:
-        return guided_velocity(jf.model, read.select([0] * rows), guidance=1.0)
-
+    nothing = encode(jf.model, unconditional(prompt_of(jf.model, jf.processor, [""])))
+    prompts = PromptEncoding(texts=[""], cache=nothing, unconditional_rows=[])
+    velocity = PromptVelocity(jf.model, prompts, [[""]])
     latents = encode_images(jf.vae, pixels([resized(each, factor=FACTOR) for each in small]))
-    drawn = draw_latents(
-        in_windows(velocity, size=jf.model.config.generation.latent_size),
-        sample_noise(latents.shape[1:], seeds=range(len(small)), device=latents.device),
-        settings=DrawingSettings(steps=STEPS, guidance=1.0),
-        original=InitImage(latent=latents, strength=strength),
+    noise = sample_noise(latents.shape[1:], seeds=[*range(len(small))], device=latents.device)
+    sampler = image_sampler(
+        noise,
+        DrawingSettings(steps=STEPS, guidance=1.0),
+        init_image=InitImage(latent=latents, strength=strength),
     )
+    drawn = run_sampler(sampler, in_windows(velocity, size=jf.model.config.generation.latent_size))
     return to_images(with_low_band(decode_images(jf.vae, drawn), pixels(small)))
 
 

@@ -5,11 +5,11 @@ import torch
 
 from janusflow.benchmark import inputs
 from janusflow.benchmark.cases import Outputs, Request, Watch
+from janusflow.flow import CONDITIONAL, UNCONDITIONAL, VelocityQuery, combine
 from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.answering.decoding import AnsweringSettings
-from janusflow.inference.drawing.reading import read_texts
-from janusflow.inference.drawing.sampling import guided_velocity
+from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts
 from janusflow.inference.loading import load
 from janusflow.inference.pipeline import JanusFlow
 
@@ -35,15 +35,14 @@ class Ours:
         """One evaluation with the prompt's cache filled."""
         model = self.jf.model
         flow = model.config.generation
-        read = read_texts(model, self.jf.processor, [request.prompt], is_guided=True)
-        velocity = guided_velocity(
-            model, read.select([0] * request.batch), guidance=request.guidance
-        )
+        prompts = encode_texts(model, self.jf.processor, [request.prompt], is_guided=True)
+        velocity = PromptVelocity(model, prompts, [[request.prompt]] * request.batch)
         shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
         x_t = inputs.noise(shape, batch=request.batch, seed=request.seed).to(model.device)
-        t = torch.full((request.batch,), inputs.TIME, device=model.device)
+        query = VelocityQuery(x_t, inputs.TIME, (CONDITIONAL, UNCONDITIONAL))
+        velocity.prefix(query)  # selected once a drawing, not at every step
         with watch:
-            found = velocity(x_t, t)
+            found = combine(velocity(query), scale=request.guidance)
         return {"velocity": found.float().cpu().numpy()}
 
     def picture(self, request: Request, watch: Watch) -> Outputs:

@@ -148,7 +148,8 @@ def command(
         typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return
     for entry in written:
-        typer.echo(f"{entry['path']}  (seed {entry['seed']})")
+        plan = f", planned: {entry['plan']}" if entry["plan"] else ""
+        typer.echo(f"{entry['path']}  (seed {entry['seed']}{plan})")
 
 
 def numbered(output: Path, count: int) -> list[Path]:

@@ -10,44 +10,29 @@
 Weight 1 is no guidance: the unconditional branch is then not evaluated.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
+from typing import NamedTuple
 
 from janusflow.config.errors import ConfigError
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 PIECE = re.compile(rf"{NUMBER}(?:\.\.{NUMBER})?(?:@{NUMBER}-{NUMBER})?")
 UNGUIDED = 1.0
+LARGEST_WEIGHT = 1000.0
 ROUNDING = 1e-6
 """Times so close to a bound are on it: a solver's times are float32, bounds are decimals."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GuidancePiece:
+class GuidancePiece(NamedTuple):
     """Weights for times in [start, end), which change in a straight line."""
 
     first: float
     last: float
     start: float = 0.0
     end: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.start < self.end <= 1.0:
-            raise ConfigError(
-                f"guidance from t={self.start:g} to t={self.end:g}: wanted 0 <= start < end <= 1. "
-                "Write e.g. 3@0.1-0.6; 0 is noise, 1 the image."
-            )
-
-    def holds(self, t: float) -> bool:
-        """Whether the piece decides the weight at `t`; the end of the path belongs to the last."""
-        return self.start <= t + ROUNDING and (t + ROUNDING < self.end or self.end == 1.0)
-
-    def weight(self, t: float) -> float:
-        """The weight at a time inside."""
-        share = (t - self.start) / (self.end - self.start)
-        return self.first + share * (self.last - self.first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +42,18 @@ class GuidanceSchedule:
     pieces: tuple[GuidancePiece, ...]
 
     def __post_init__(self) -> None:
+        for piece in self.pieces:
+            if not max(abs(piece.first), abs(piece.last)) <= LARGEST_WEIGHT:
+                raise ConfigError(
+                    f"guidance from {piece.first:g} to {piece.last:g} is not within "
+                    f"{LARGEST_WEIGHT:g}, beyond which velocities overflow. Use 1 for none, 2 as "
+                    "the paper."
+                )
+            if not 0.0 <= piece.start < piece.end <= 1.0:
+                raise ConfigError(
+                    f"guidance from t={piece.start:g} to t={piece.end:g}: wanted 0 <= start < end "
+                    "<= 1. Write e.g. 3@0.1-0.6; 0 is noise, 1 the image."
+                )
         for piece, after in pairwise(self.pieces):
             if after.start < piece.end:
                 raise ConfigError(
@@ -81,8 +78,13 @@ class GuidanceSchedule:
         return any((piece.first, piece.last) != (UNGUIDED, UNGUIDED) for piece in self.pieces)
 
     def weight(self, t: float) -> float:
-        """The weight at a time in [0, 1]."""
-        return next((piece.weight(t) for piece in self.pieces if piece.holds(t)), UNGUIDED)
+        """The weight at a time in [0, 1]; the end of the path belongs to the last piece."""
+        for piece in self.pieces:
+            ends_later = t + ROUNDING < piece.end or piece.end == 1.0
+            if piece.start <= t + ROUNDING and ends_later:
+                share = (t - piece.start) / (piece.end - piece.start)
+                return piece.first + share * (piece.last - piece.first)
+        return UNGUIDED
 
 
 def schedule_of(guidance: float | str) -> GuidanceSchedule:
@@ -93,9 +95,10 @@ def schedule_of(guidance: float | str) -> GuidanceSchedule:
     """
     if isinstance(guidance, str):
         return GuidanceSchedule(pieces=tuple(map(_piece, guidance.split("+"))))
-    if not math.isfinite(guidance):
-        raise ConfigError(f"guidance={guidance} is no weight. Use 1 for none, 2 as the paper.")
-    return GuidanceSchedule(pieces=(GuidancePiece(first=guidance, last=guidance),))
+    if not isinstance(guidance, Real):
+        raise ConfigError(f"guidance={guidance!r} is no weight. Use 1 for none, 2 as the paper.")
+    weight = float(guidance)
+    return GuidanceSchedule(pieces=(GuidancePiece(first=weight, last=weight),))
 
 
 def read_guidance(said: float | str) -> float | str:

@@ -36,10 +36,10 @@ def read_upscaling(text: str) -> Upscaling | None:
     Raises:
         ConfigError: there is no such method, or it has no such factor.
     """
+    if text == NONE:
+        return None
     for known in KNOWN:
         if known.text == text:
             return known
-    if text == NONE:
-        return None
     ways = ", ".join(f"{method}:{'|'.join(map(str, by))}" for method, by in FACTORS.items())
     raise ConfigError(f"upscale={text!r} is unknown. Use {NONE} or one of: {ways}.")

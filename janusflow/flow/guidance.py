@@ -1,4 +1,4 @@
-"""Classifier-free guidance: wrap a velocity function, leave the solver alone."""
+"""Classifier-free guidance: ask for both branches, and go past the conditional one."""
 
 from collections.abc import Callable
 
@@ -6,64 +6,40 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from janusflow.flow.path import VelocityFn, per_example
+from janusflow.flow.path import per_example
+from janusflow.flow.sampler import UNCONDITIONAL, Result, Sampler, VelocityQuery, wrap
 
 
-def with_guidance(
-    velocity: VelocityFn, *, scale: float | Float[Tensor, " b"], rescale: float = 0.0
-) -> VelocityFn:
-    """Guide a velocity function whose batch is [conditional, unconditional].
-
-    `velocity` sees a batch of 2b: the caller's x_t twice. scale=1 is no guidance, scale=0 the
-    unconditional velocity; a tensor gives every example its own scale. `rescale` is that of
-    `rescaled`.
-    """
-
-    def velocity_guided(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
-        both = velocity(torch.cat([x_t, x_t]), torch.cat([t, t]))
-        return guided(both, scale=scale, rescale=rescale)
-
-    return velocity_guided
-
-
-def with_guidance_schedule(
-    velocity: VelocityFn,
-    conditional: VelocityFn,
-    *,
-    weight: Callable[[float], float],
-    rescale: float = 0.0,
-) -> VelocityFn:
-    """Guide by a weight that depends on time; where it is 1, `conditional` alone is evaluated.
+def guide(
+    sampler: Sampler[Result], weight: Callable[[float], float], *, rescale: float = 0.0
+) -> Sampler[Result]:
+    """Guide every velocity by the weight of its time; where that is 1, one branch is evaluated.
 
     Args:
-        velocity: of a batch of 2b, as for `with_guidance`.
-        conditional: of the caller's batch of b.
-        weight: the scale at a time in [0, 1].
+        sampler: asks for the velocities.
+        weight: from a time in [0, 1] to the scale w in v = w v_cond - (w - 1) v_uncond.
         rescale: as for `rescaled`.
     """
 
-    def velocity_guided(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
-        weights = [weight(float(time)) for time in t]
-        if all(each == 1.0 for each in weights):
-            return conditional(x_t, t)
-        scale = weights[0] if len(set(weights)) == 1 else t.new_tensor(weights)
-        return with_guidance(velocity, scale=scale, rescale=rescale)(x_t, t)
+    def answer(query: VelocityQuery) -> Sampler[Tensor]:
+        scale = weight(query.t)
+        if scale == 1.0:
+            return (yield query)
+        others = [branch + UNCONDITIONAL for branch in query.branches]
+        both = yield query._replace(branches=(*query.branches, *others))
+        return combine(both, scale=scale, rescale=rescale)
 
-    return velocity_guided
+    return wrap(sampler, answer)
 
 
-def guided(
-    both: Float[Tensor, " two_b *shape"],
-    *,
-    scale: float | Float[Tensor, " b"],
-    rescale: float = 0.0,
+def combine(
+    both: Float[Tensor, " two_b *shape"], *, scale: float, rescale: float = 0.0
 ) -> Float[Tensor, " b *shape"]:
     """Combine velocities that were evaluated together, [conditional, unconditional]."""
     conditional, unconditional = both.chunk(2)
-    weight = per_example(scale.to(both), conditional) if isinstance(scale, Tensor) else scale
     # Not u + w (c - u): this form is exact at scale 0 and 1, and it is the release's, whose
     # rounding `parity` repeats in bfloat16.
-    combined = weight * conditional - (weight - 1.0) * unconditional
+    combined = scale * conditional - (scale - 1.0) * unconditional
     return combined if rescale == 0.0 else rescaled(combined, conditional, share=rescale)
 
 

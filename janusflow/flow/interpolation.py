@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from janusflow.flow.path import VelocityFn, per_example
+from janusflow.flow.path import per_example
+from janusflow.flow.sampler import BRANCHES_PER_PROMPT, Result, Sampler, VelocityQuery, wrap
 
 
 def spherical(
@@ -25,14 +26,13 @@ def spherical(
     return torch.lerp(lengths[0], lengths[1], share) * direction
 
 
-def with_mixture(velocity: VelocityFn, *, share: Float[Tensor, " b"]) -> VelocityFn:
-    """Mix a velocity function whose batch is [first, last]: share 0 is the first, 1 the last.
+def mix(sampler: Sampler[Result], *, share: Float[Tensor, " b"]) -> Sampler[Result]:
+    """Mix the velocities under the images' two prompts: share 0 is the first, 1 the second."""
 
-    `velocity` sees a batch of 2b: the caller's x_t twice.
-    """
+    def answer(query: VelocityQuery) -> Sampler[Tensor]:
+        others = tuple(branch + BRANCHES_PER_PROMPT for branch in query.branches)
+        first, last = (yield query._replace(branches=query.branches + others)).chunk(2)
+        shares = share.to(first).repeat(len(query.branches))
+        return torch.lerp(first, last, per_example(shares, first))
 
-    def mixed(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
-        first, last = velocity(torch.cat([x_t, x_t]), torch.cat([t, t])).chunk(2)
-        return torch.lerp(first, last, per_example(share.to(first), first))
-
-    return mixed
+    return wrap(sampler, answer)

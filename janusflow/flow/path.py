@@ -1,14 +1,12 @@
 """The straight path from noise (t=0) to data (t=1), and the velocity the model learns on it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-VelocityFn: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""(x_t " b *shape", t " b" float32) -> velocity " b *shape"."""
+from janusflow.flow.sampler import Result, Sampler, VelocityQuery, wrap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +32,18 @@ def point_on_path(
     """Interpolate linearly; the velocity of a straight line does not depend on t."""
     scale = per_example(t, data)
     return PathPoint(x_t=scale * data + (1.0 - scale) * noise, t=t, velocity=data - noise)
+
+
+def keep(
+    sampler: Sampler[Result], *, mask: Bool[Tensor, "m 1 y x"], path: PathPoint
+) -> Sampler[Result]:
+    """Change only what is inside the mask; outside, every step stays on the given path.
+
+    That path is straight, so there its velocity is exact for every solver and every step size.
+    """
+
+    def answer(query: VelocityQuery) -> Sampler[Tensor]:
+        velocity = yield query
+        return torch.where(mask, velocity, path.velocity.to(velocity.dtype))
+
+    return wrap(sampler, answer)

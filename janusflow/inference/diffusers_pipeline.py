@@ -28,11 +28,11 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError, PromptError
-from janusflow.flow import Sampler, run_sampler
-from janusflow.flow.solvers import VelocityQuery
+from janusflow.config.guidance import schedule_of
+from janusflow.flow import Sampler, VelocityQuery, guide, run_sampler
 from janusflow.inference.drawing.latents import check_size, decode_latents, vae_factor
-from janusflow.inference.drawing.reading import read_texts
-from janusflow.inference.drawing.sampling import DrawingSettings, velocity_of_images
+from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.loading import MINI, check_latents, find_model
 from janusflow.interop.hub import find_folder
 from janusflow.interop.load import load_model
@@ -171,20 +171,18 @@ class JanusFlowPipeline(DiffusionPipeline):
             )
         self._onload(self.model)
         noise = self._noise(num_images, generator, latents)
-        velocity = velocity_of_images(
+        encoding = encode_texts(
             self.model,
-            read_texts(
-                self.model,
-                self.processor,
-                prompts,
-                is_guided=settings.is_guided,
-                negative_prompt=negative_prompt,
-            ),
-            [index for index in range(len(prompts)) for _ in range(num_images_per_prompt)],
-            settings=settings,
+            self.processor,
+            prompts,
+            is_guided=settings.is_guided,
+            negative_prompt=negative_prompt,
         )
+        images_of = [[text] for text in prompts for _ in range(num_images_per_prompt)]
+        velocity = PromptVelocity(self.model, encoding, images_of)
         on_step = (callback_on_step_end, callback_on_step_end_tensor_inputs)
-        drawn = run_sampler(velocity, self._steps(noise, num_inference_steps, sigmas, on_step))
+        sampler = self._steps(noise, num_inference_steps, sigmas, on_step)
+        drawn = run_sampler(guide(sampler, schedule_of(guidance_scale).weight), velocity)
         images = self._decoded(drawn, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)  # pyright: ignore[reportArgumentType]
@@ -211,7 +209,7 @@ class JanusFlowPipeline(DiffusionPipeline):
             ):
                 if self._interrupt:
                     break
-                velocity = yield VelocityQuery(latents, latents.new_full((len(latents),), time))
+                velocity = yield VelocityQuery(latents, time)
                 latents = self.scheduler.step(
                     -velocity.to(latents.dtype), timestep, latents, return_dict=False
                 )[0]

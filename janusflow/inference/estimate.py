@@ -20,7 +20,8 @@ from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.costs.meter import Meter, counting
-from janusflow.inference.drawing.sampling import encode_prompts, guided_velocity
+from janusflow.flow import combine
+from janusflow.inference.drawing.prompts import encode
 from janusflow.inference.loading import DTYPES, MINI, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand, model_in
 from janusflow.interop.load import on_meta
@@ -29,7 +30,7 @@ from janusflow.interop.release_config import read_config
 from janusflow.model.cache import growing_cache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt
+from janusflow.model.prompt import Prompt, stack, unconditional
 
 TASKS = ("generate", "ask")
 
@@ -176,14 +177,18 @@ class _Passes:
         is_guided = workload.guidance != 1.0
         prompts = self._prompt()
         with self._counted("reading prompts") as meter:
-            read = encode_prompts(self.model, prompts, negative=None, is_guided=is_guided)
-        cached = cache_bytes(read.cache.cache)
+            rows = [prompts, unconditional(prompts)] if is_guided else [prompts]
+            read = encode(self.model, stack(rows, pad_token_id=0))
+        cached = cache_bytes(read.cache)
         self._hold(meter.peak_bytes - cached)
-        velocity = guided_velocity(self.model, read.cache, guidance=workload.guidance)
         shape = (workload.batch, flow.latent_channels, flow.latent_size, flow.latent_size)
-        noise, t = torch.zeros(shape, device="meta"), torch.zeros(workload.batch, device="meta")
+        noise = torch.zeros(shape, device="meta")
+        x_t = torch.cat([noise] * len(rows))
+        t = torch.zeros(len(x_t), device="meta")
         with self._counted("solver step", times=workload.steps, cached=cached) as meter:
-            velocity(noise, t)
+            velocities = self.model.velocity(x_t, t, read)
+            if is_guided:
+                combine(velocities, scale=workload.guidance)
         self._hold(meter.peak_bytes)
         with self._counted("decoding images") as meter:
             latents: Any = noise.to(self.vae.dtype)  # diffusers types it a FloatTensor

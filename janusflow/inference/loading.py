@@ -25,6 +25,7 @@ from janusflow.inference.pipeline import JanusFlow
 from janusflow.interop.hub import CONFIG, RUN_MODEL, find_folder, model_in
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import find_vae, load_vae
+from janusflow.mini import knowledge
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 
@@ -94,6 +95,7 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
         vae=_load_vae_of(model, folder, vae, kind, target, offloading),
         name=str(name),
         offloading=offloading,
+        knowledge=knowledge if name == MINI else None,
     )
 
 

@@ -1,9 +1,9 @@
 """The `jf` object: a model, its processor and VAE joined; it draws, and answers questions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -22,33 +22,25 @@ from janusflow.inference.answering.chat import (
     stream_text,
 )
 from janusflow.inference.answering.decoding import AnsweringSettings, require_context, settings_of
-from janusflow.inference.drawing.batches import (
-    BatchSampler,
-    GenerationRequest,
-    ImageJob,
-    OnImage,
-    OnStep,
-    batch_size_for,
-    collected,
-    step_bar,
-)
-from janusflow.inference.drawing.best_of import best, own_judgement
-from janusflow.inference.drawing.init_image import InitImageInput, prepare_original
-from janusflow.inference.drawing.inversion import inverted
+from janusflow.inference.drawing.batches import GenerationRequest, OnImage, OnStep
+from janusflow.inference.drawing.best_of import Knowledge, Scorer
+from janusflow.inference.drawing.generation import generate_images
+from janusflow.inference.drawing.init_image import prepare_init_image
 from janusflow.inference.drawing.latents import vae_factor
-from janusflow.inference.drawing.planning import plan_prompts, plans_first
-from janusflow.inference.drawing.reading import as_prompt, read_texts
-from janusflow.inference.drawing.sampling import DrawingSettings, InitImage, SamplerControl
+from janusflow.inference.drawing.metadata import DrawingRecord
+from janusflow.inference.drawing.planning import with_plans
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.drawing.seeds import chosen
+from janusflow.inference.keywords import GENERATE_NAMES, refuse_unknown
 from janusflow.inference.memory.offload import Offloading
-from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.saving import write_folder
 from janusflow.interop.vae import encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import unconditional
 from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.images import ImageInput
 from janusflow.processing.processor import JanusFlowProcessor
+
+CONTROLS = {each.name for each in fields(DrawingSettings)}
 
 
 class JanusFlow:
@@ -62,14 +54,17 @@ class JanusFlow:
         vae: AutoencoderKL,
         name: str,
         offloading: Offloading | None = None,
+        knowledge: Knowledge | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.vae = vae
         self.name = name
         self.offloading = offloading
-        self.scorer = own_judgement(self)
-        """Says which of `best_of` drawings is kept; put your own here."""
+        self.knowledge = knowledge
+        """Of a model that knows only a few words: which."""
+        self.scorer: Scorer | None = None
+        """Says which of `best_of` drawings is kept; None is the model itself."""
 
     @property
     def image_size(self) -> int:
@@ -78,6 +73,7 @@ class JanusFlow:
 
     # ---- drawing ------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def generate(  # noqa: PLR0913 (what people set, each by its name)
         self,
         prompt: str | Sequence[str],
@@ -87,7 +83,7 @@ class JanusFlow:
         steps: int = 30,
         guidance: float | str = 2.0,
         solver: str = "euler",
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         init_image: ImageInput | None = None,
         strength: float | None = None,
         mask: ImageInput | None = None,
@@ -96,11 +92,12 @@ class JanusFlow:
         on_image: OnImage | None = None,
         progress: bool = False,
         batch_size: int | None = None,
-        **control: Unpack[SamplerControl],
+        **control: Any,
     ) -> list[Image.Image]:
         """Draw `num_images` images of every prompt, prompt by prompt.
 
-        An image depends on its prompt, seed and settings alone; `image.info` holds all of them.
+        An image depends on its prompt, seed and settings alone. `image.info` holds all of them,
+        and `image.save("out.png")` writes them. `info["plan"]`, if any, was drawn for the prompt.
 
         Args:
             prompt: one or several.
@@ -109,7 +106,7 @@ class JanusFlow:
             steps: of the ODE solver; dopri5 chooses its own.
             guidance: classifier-free guidance weight; 1 is none, half the work. Or as "3@0.1-0.6".
             solver: euler, midpoint, heun, rk4 or dopri5.
-            seed: image i of the call is drawn from noise seed + i; None is random.
+            seed: image i has the noise of seed + i, or of the i-th in a list; None is random.
             init_image: start from this image, noised, instead of from noise alone.
             strength: share of the path that is walked from there: small stays close.
             mask: white is drawn anew, black keeps the pixels of `init_image`.
@@ -118,113 +115,24 @@ class JanusFlow:
             on_image: called with each image's place and the image once its batch is finished.
             progress: show a bar on stderr.
             batch_size: images drawn side by side; more is faster and takes more memory.
-            **control: shift, numerics, grid, guidance_rescale, reuse, plan, best_of, upscale: see
-                DrawingSettings (drawing.py).
+            **control: the other fields of DrawingSettings (drawing/sampling.py).
         """
-        given = InitImageInput(init_image, strength, mask, invert)
-        settings = DrawingSettings(steps=steps, guidance=guidance, solver=solver, **control)
-        order = GenerationRequest(
+        refuse_unknown("jf.generate", control, known=CONTROLS, names=GENERATE_NAMES)
+        request = GenerationRequest(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
             negative_prompt=negative_prompt,
             num_images=num_images,
-            first_seed=chosen(seed),
-            settings=settings,
-            original=self._original(given, settings),
+            seed=seed,
+            settings=DrawingSettings(steps=steps, guidance=guidance, solver=solver, **control),
+            init_image=prepare_init_image(self, init_image, strength, mask, invert),
         )
-        drawn = self._draw(order, given, on_step=on_step, show=progress, batch_size=batch_size)
-        return collected(drawn, on_image)
-
-    def _draw(
-        self,
-        order: GenerationRequest,
-        given: InitImageInput,
-        *,
-        on_step: OnStep | None,
-        show: bool,
-        batch_size: int | None,
-    ) -> Iterator[Image.Image]:
-        """Plan, draw and put back what a mask keeps; of each image's candidates the best."""
-        # Before drawing: upscalers' weights may have to be fetched, and prompts may be refused.
-        upscale, device = order.settings.upscale, self.model.device
-        upscaler = make_upscaler(upscale, vae=self.vae, device=device, show=show)
-        self.processor.prompts(order.prompts)
-        size = batch_size_for(order.settings, batch_size)
-        jobs, candidates, drawer = list[ImageJob](), list[Image.Image](), None
-        with step_bar(order, batch_size=size, on_step=on_step, show=show) as advance:
-            for first in range(0, len(order.jobs), size):
-                batch = self._planned(order, order.jobs[first : first + size])
-                if drawer is None or not drawer.has_read(batch):
-                    drawer = self.drawer(order, batch, on_step=advance)
-                candidates += given.keep(drawer.draw(batch, first_image=first))
-                jobs += batch
-                # The last image's candidates may go on in the next batch.
-                end = len(jobs) - len(jobs) % order.settings.best_of
-                yield from upscaler(self.finished(order, jobs[:end], candidates[:end]))
-                del jobs[:end], candidates[:end]
-
-    def _original(self, given: InitImageInput, settings: DrawingSettings) -> InitImage | None:
-        size, device = self.image_size, self.model.device
-        original = prepare_original(given, vae=self.vae, size=size, device=device)
-        if original is None or given.invert is None:
-            return original
-        shown = as_prompt(self.processor.prompts([given.invert]))
-        source = shown if given.invert else unconditional(shown)
-        return inverted(original, self.model, source, settings=settings)
-
-    def plan(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
-        """What is drawn instead of prompts that are planned, each with its image's seed."""
-        return plan_prompts(self._answer, prompts, seeds)
-
-    def _planned(self, order: GenerationRequest, jobs: list[ImageJob]) -> list[ImageJob]:
-        """The jobs with plans, where the order wants them."""
-        if not self.wants_plans(order):
-            return jobs
-        plans = self.plan([job.prompt for job in jobs], [job.seed for job in jobs])
-        return [replace(job, plan=plan) for job, plan in zip(jobs, plans, strict=True)]
-
-    def wants_plans(self, order: GenerationRequest) -> bool:
-        """Whether the order's prompts are planned first."""
-        learnt, original = self.model.config.plans, order.original
-        return plans_first(order.settings, has_learnt=learnt, has_original=original is not None)
-
-    def drawer(
-        self, order: GenerationRequest, jobs: Sequence[ImageJob], *, on_step: OnStep | None
-    ) -> BatchSampler:
-        """Read what the jobs draw, every text once."""
-        texts = list(dict.fromkeys(job.read for job in jobs))
-        prompts = read_texts(
-            self.model,
-            self.processor,
-            texts,
-            is_guided=order.settings.is_guided,
-            negative_prompt=order.negative_prompt,
-        )
-        return BatchSampler(
-            model=self.model,
-            vae=self.vae,
-            texts=texts,
-            prompts=prompts,
-            settings=order.settings,
-            original=order.original,
-            on_step=on_step,
+        return generate_images(
+            self, request, batch_size, on_step=on_step, on_image=on_image, progress=progress
         )
 
-    def finished(
-        self, order: GenerationRequest, jobs: Sequence[ImageJob], candidates: Sequence[Image.Image]
-    ) -> list[Image.Image]:
-        """Put on candidates how they were drawn, and keep each image's best.
-
-        There is one a job; the jobs are some of the order's, all of their images.
-        """
-        recorded = [
-            order.record(job, model=self.name).attach(image)
-            for job, image in zip(jobs, candidates, strict=True)
-        ]
-        number = order.settings.best_of
-        return [
-            best(recorded[first : first + number], jobs[first].prompt, self.scorer)
-            for first in range(0, len(jobs), number)
-        ]
+    def plan(self, records: Sequence[DrawingRecord]) -> list[DrawingRecord]:
+        """The records with what is drawn instead of their prompts."""
+        return with_plans(self._answer, records)
 
     # ---- seeing -------------------------------------------------------------------------------
 

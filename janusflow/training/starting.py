@@ -14,6 +14,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
+from janusflow.config.data import DataConfig
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.records import refuse_unknown
@@ -25,6 +26,8 @@ from janusflow.processing.processor import JanusFlowProcessor
 
 READ_BESIDES = ("model_type", "rope_theta", "rope_scaling")
 """What transformers' configurations read though it is no field of theirs."""
+PLANS = "scene-plans"
+"""The format of samples that teach to plan; with others, say new.plans=true."""
 MODEL = "model"
 """Folder inside a run that holds its model."""
 
@@ -53,13 +56,21 @@ def start_model(
     model = load_model(folder, dtype=torch.float32)
     if image_attention is not None:
         model.config.change_image_attention(image_attention)
-    if plans is not None:
-        if not isinstance(plans, bool):
-            raise ConfigError(f"{recipe.run}: new.plans={plans}: wanted true or false.")
-        model.config.plans = plans
+    if plans is None:
+        # What a model learnt to plan before says nothing of what it draws after this stage.
+        plans = teaches_plans(recipe.data)
+    if not isinstance(plans, bool):
+        raise ConfigError(f"{recipe.run}: new.plans={plans}: wanted true or false.")
+    model.config.plans = plans
     if repa is not None and model.repa_head is None:
         model.add_repa_head(repa)
     return model
+
+
+def teaches_plans(data: DataConfig) -> bool:
+    """Whether a stage's data has plans to write, or images that are drawn from plans."""
+    written = any(source.format == PLANS for source in data.understanding)
+    return written or any(source.options.get("planned") for source in data.generation)
 
 
 def model_folder(start: str) -> Path:

@@ -10,8 +10,9 @@ from click.testing import Result
 from PIL import Image
 
 from janusflow.cli.generate import numbered
-from janusflow.inference.drawing.batches import BatchSampler, ImageJob
-from janusflow.inference.drawing.metadata import read_record
+from janusflow.inference.drawing import generation
+from janusflow.inference.drawing.metadata import DrawingRecord, read_record
+from janusflow.inference.pipeline import JanusFlow
 
 Run = Callable[..., Result]
 
@@ -45,14 +46,14 @@ def test_several_images_are_numbered_and_described_as_json(run: Run, tiny_folder
 def test_a_broken_off_call_leaves_the_images_drawn_so_far(
     run: Run, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    draw = BatchSampler.draw
+    decode = generation.decode_records
 
-    def stop(drawer: BatchSampler, jobs: Sequence[ImageJob], *, first_image: int) -> Any:
-        if first_image == 2:
+    def stop(jf: JanusFlow, records: Sequence[DrawingRecord], latents: Any) -> Any:
+        if records[0].seed == 5:  # the third
             raise KeyboardInterrupt
-        return draw(drawer, jobs, first_image=first_image)
+        return decode(jf, records, latents)
 
-    monkeypatch.setattr(BatchSampler, "draw", stop)
+    monkeypatch.setattr(generation, "decode_records", stop)
     given = ("-m", tiny_folder, "-n", 4, "--steps", 1, "--seed", 3, "--batch-size", 1)
     assert run("generate", "one", *given).exit_code != 0
     assert sorted(path.name for path in Path().glob("out*")) == ["out-1.png", "out-2.png"]

@@ -6,8 +6,16 @@ from itertools import pairwise
 import pytest
 import torch
 
-from janusflow.flow import sample_noise
-from janusflow.flow.interpolation import spherical, with_mixture
+from janusflow.flow import (
+    VelocityQuery,
+    guide,
+    mix,
+    run_sampler,
+    sample_noise,
+    solve,
+    spherical,
+    time_grid,
+)
 
 FIRST, LAST = sample_noise((4, 16, 16), seeds=[1, 2])
 
@@ -41,16 +49,31 @@ def test_a_noise_and_itself_have_only_itself_between_them():
     torch.testing.assert_close(spherical(FIRST, FIRST, 0.3), FIRST)
 
 
-def test_velocities_are_mixed_by_each_examples_share_and_evaluated_together():
-    sizes: list[int] = []
+def test_velocities_are_mixed_by_each_images_share_and_evaluated_together():
+    asked: list[tuple[int, ...]] = []
 
-    def velocity(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(x_t))
-        return x_t + torch.arange(len(x_t)).to(x_t)[:, None] // 3 * 10  # 0 first, 10 last
+    def velocity(query: VelocityQuery) -> torch.Tensor:
+        asked.append(query.branches)
+        # The first prompt leads nowhere, the second by 10 a unit of time.
+        return torch.cat([torch.full_like(query.x_t, 5.0 * branch) for branch in query.branches])
 
     x_t = torch.randn(3, 5)
-    mixed = with_mixture(velocity, share=torch.tensor([0.0, 0.25, 1.0]))
-    torch.testing.assert_close(
-        mixed(x_t, torch.zeros(3)), x_t + torch.tensor([0.0, 2.5, 10.0])[:, None]
-    )
-    assert sizes == [6]
+    sampler = mix(solve(x_t, times=time_grid(1)), share=torch.tensor([0.0, 0.25, 1.0]))
+    end = run_sampler(sampler, velocity)
+    torch.testing.assert_close(end, x_t + torch.tensor([0.0, 2.5, 10.0])[:, None])
+    assert asked == [(0, 2)]
+
+
+def test_each_prompt_of_a_mixture_is_guided_by_its_own_branch():
+    asked: list[tuple[int, ...]] = []
+
+    def velocity(query: VelocityQuery) -> torch.Tensor:
+        asked.append(query.branches)
+        worth = {0: 1.0, 2: 10.0, 1: 0.5, 3: 4.0}
+        return torch.cat([torch.full_like(query.x_t, worth[branch]) for branch in query.branches])
+
+    mixed = mix(solve(torch.zeros(1, 2), times=time_grid(1)), share=torch.tensor([0.5]))
+    end = run_sampler(guide(mixed, lambda t: 3.0), velocity)
+    wanted = (3.0 * 1.0 - 2.0 * 0.5 + 3.0 * 10.0 - 2.0 * 4.0) / 2
+    torch.testing.assert_close(end, torch.full((1, 2), wanted))
+    assert asked == [(0, 2, 1, 3)]

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
-from janusflow.inference.drawing.sampling import encode_prompts, guided_velocity
 from janusflow.inference.estimate import InferenceCost, Workload, estimate, meta_model
+from janusflow.model.prompt import stack, unconditional
 
 FLOAT = 4
 
@@ -59,11 +59,10 @@ def test_a_solver_step_is_what_a_real_one_takes(folder: str):
     """Counted on real weights by torch's counter, which sees attention in its unfused form only."""
     model = tiny_model()
     prompts = padded_prompt([[7] * 20] * 2, pad_token_id=2)
-    read = encode_prompts(model, prompts, negative=None, is_guided=True)
-    velocity = guided_velocity(model, read.cache, guidance=2.0)
+    read = model.encode_prompt(stack([prompts, unconditional(prompts)], pad_token_id=2))
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter, torch.no_grad():
-        velocity(torch.zeros(2, 4, 8, 8), torch.zeros(2))
+        model.velocity(torch.zeros(4, 4, 8, 8), torch.zeros(4), read)
     work = cost(folder, batch=2, prompt_tokens=20, steps=7).work["solver step"]
     assert (work.flops, work.times) == (counter.get_total_flops(), 7)
 

@@ -12,7 +12,7 @@ from drawing import TIME_SCALE
 from reference import Reference
 from torch import Tensor, nn
 
-from janusflow.flow import solve, time_grid, with_guidance
+from janusflow.flow import VelocityQuery, combine, guide, run_sampler, solve, time_grid
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache, Prompt, stack, unconditional
 
@@ -63,14 +63,20 @@ class Drawing:
         prompt = self.prompt(len(noise))
         read: Prompt | PrefixCache = model.encode_prompt(prompt) if is_cached else prompt
         starts: list[Tensor] = []
-        end = solve(
-            with_guidance(lambda x_t, t: model.velocity(x_t, t, read), scale=scale),
+        sampler = solve(
             noise,
             times=time_grid(num_steps),
             state_dtype=torch.bfloat16 if in_bfloat16 else torch.float32,
             on_step=lambda step: starts.append(step.x_t),
         )
-        return [*starts[1:], end]
+
+        def velocity(query: VelocityQuery) -> Tensor:
+            # Both branches always: the reference has paths of weight 1 too.
+            x_t = torch.cat([query.x_t, query.x_t])
+            both = model.velocity(x_t, torch.full((len(x_t),), query.t), read)
+            return both[: len(query.x_t)] if len(query.branches) == 1 else both
+
+        return [*starts[1:], run_sampler(guide(sampler, lambda t: scale), velocity)]
 
 
 def time_named(name: str) -> float:
@@ -88,7 +94,7 @@ def velocity_checks(reference: Reference) -> list[Check]:
 
     def guided(name: str, scale: float, is_cached: bool) -> Tensor:
         both = velocity(name, is_cached)
-        return with_guidance(lambda x_t, t: both, scale=scale)(both, torch.zeros(len(both)))
+        return combine(both, scale=scale)
 
     checks = []
     for key in sorted(wanted):

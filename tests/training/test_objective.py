@@ -16,9 +16,8 @@ from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
-from janusflow.inference.drawing.reading import read_texts
-from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.row_reading import Reading
+from janusflow.inference.drawing.prompts import encode_texts
+from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
 from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.loop import backward
 from janusflow.training.objective import JanusFlowObjective, drop_prompts
@@ -220,7 +219,7 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
     samples = draw(sources, "generation", "generation")
     batch = make_collator(model)(samples)
     prompts = [s.prompt for s in samples if isinstance(s, GenerationSample)]
-    read = read_texts(model, run_processor(), prompts, is_guided=True)
+    read = encode_texts(model, run_processor(), prompts, is_guided=True)
     x_t, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.6])
 
     def trained(*is_dropped: bool) -> Tensor:
@@ -230,7 +229,11 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
         return velocity
 
     with torch.no_grad():
-        drawn = model.velocity(torch.cat([x_t, x_t]), torch.cat([t, t]), read.select([0, 1]))
+        drawn = model.velocity(
+            torch.cat([x_t, x_t]),
+            torch.cat([t, t]),
+            read.select([[prompt] for prompt in prompts], branches=(0, 1)),
+        )
         conditional, unconditional = drawn.chunk(2)
         assert (conditional - unconditional).abs().max() > 1e-4
         expected = torch.stack([unconditional[0], conditional[1]])

@@ -10,7 +10,7 @@ from tiny_run import LLM, MODEL, VISION, run_model, run_processor
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, SiglipVisionConfig, SiglipVisionModel
 
-from janusflow.config.data import DataConfig
+from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.interop.load import load_model
@@ -18,9 +18,9 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.starting import start_model
 
 
-def start(**settings: Any) -> JanusFlowForConditionalGeneration:
+def start(*, data: DataConfig | None = None, **settings: Any) -> JanusFlowForConditionalGeneration:
     recipe = StageRecipe(
-        task="stage", run=Path("run"), processor="p", vae="v", data=DataConfig(), **settings
+        task="stage", run=Path("run"), processor="p", vae="v", data=data or DataConfig(), **settings
     )
     return start_model(recipe, run_processor())
 
@@ -138,6 +138,27 @@ def test_a_model_that_is_there_can_be_told_that_it_learns_to_plan(tmp_path: Path
     assert_holds(started, model.state_dict())
     with pytest.raises(ConfigError, match=r"new\.plans=no: wanted true or false"):
         start(start=str(tmp_path), new={"plans": "no"})
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "plans"),
+    [
+        ("scene-plans", {}, True),
+        ("scenes", {"planned": 0.5}, True),
+        ("scenes", {}, False),
+        ("jsonl", {}, False),
+    ],
+)
+def test_a_model_plans_after_a_stage_only_if_the_stage_teaches_it(
+    tmp_path: Path, format: str, options: dict[str, Any], plans: bool
+):
+    """Or the next image would be drawn from a plan of what was learnt before."""
+    model = run_model()
+    model.config.plans = True
+    model.save_pretrained(tmp_path)
+    source = SourceConfig(format=format, path="x", options=options)
+    data = DataConfig(understanding=(source,), generation=(source,))
+    assert start(start=str(tmp_path), data=data).config.plans == plans
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,32 @@ Knows nothing of threads: one thread admits requests and makes steps.
 """
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from janusflow.config.guidance import UNGUIDED, schedule_of
-from janusflow.flow import StepInfo, VelocityExtrapolation, VelocityQuery, guided
+from janusflow.config.errors import NotFiniteError
+from janusflow.flow import StepInfo
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
-from janusflow.inference.drawing.batches import BatchSampler, GenerationRequest, ImageJob, OnStep
-from janusflow.inference.drawing.latents import decode_latents
-from janusflow.inference.drawing.planning import HOW, conversation, usable
-from janusflow.inference.drawing.sampling import drawing
+from janusflow.inference.drawing.batches import DrawingStep, GenerationRequest, OnStep
+from janusflow.inference.drawing.generation import (
+    check_request,
+    choose,
+    decode_records,
+    encode_records,
+    is_planned,
+    noise_of,
+    records_of,
+)
+from janusflow.inference.drawing.metadata import DrawingRecord
+from janusflow.inference.drawing.planning import HOW, conversation, planned_record
+from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity
+from janusflow.inference.drawing.sampling import image_sampler, num_steps
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache, join
@@ -29,125 +40,104 @@ PLAN_TOKENS_PER_STEP = 8
 
 @dataclass(kw_only=True)
 class DrawingRequest:
-    """An order, and how much of it is done."""
+    """A request, and how much of it is done."""
 
-    order: GenerationRequest
+    request: GenerationRequest
     on_step: OnStep | None = None
     handle: Handle[list[Image.Image]] = field(default_factory=Handle)
+    records: list[DrawingRecord] = field(default_factory=list)
+    """Of every image, once the request is admitted; with plans, once they are made."""
     plans: list[Handle[str]] | None = None
-    """For every job, once they are asked for; none if prompts are drawn as they are."""
-    drawer: BatchSampler | None = None
-    """There once the prompts are read."""
+    """For every record, once they are asked for; none if prompts are drawn as they are."""
+    prompts: PromptEncoding | None = None
+    """There once they are read."""
     num_started: int = 0
     images: dict[int, Image.Image] = field(default_factory=dict)
-    """Finished ones, by their place in the order."""
+    """Finished ones, by their place in the request."""
 
-    def __post_init__(self) -> None:
-        self.jobs: list[ImageJob] = self.order.jobs
-        """With plans, once they are made."""
-
-    def plan_questions(self, jf: JanusFlow) -> list[QuestionRequest]:
-        """Questions whose answers are drawn instead of the prompts, with each image's seed."""
-        if not jf.wants_plans(self.order):
+    def questions(self, jf: JanusFlow) -> list[QuestionRequest]:
+        """Prepare the request; the questions whose answers are drawn instead of the prompts."""
+        self.request = check_request(jf, self.request)
+        self.records = records_of(jf, self.request)
+        if not is_planned(jf, self.request):
             return []
         return [
-            QuestionRequest(messages=conversation(job.prompt), settings=HOW, seed=job.seed)
-            for job in self.jobs
+            QuestionRequest(messages=conversation(each.prompt), settings=HOW, seed=each.seed)
+            for each in self.records
         ]
 
-    def read_plans(self) -> None:
-        """Draw what the questions' answers say; raises what went wrong with one of them."""
-        if self.plans:
-            self.jobs = [
-                replace(job, plan=usable(plan.result(0.0), job.prompt))
-                for job, plan in zip(self.jobs, self.plans, strict=True)
-            ]
+    def encode(self, jf: JanusFlow) -> PromptEncoding:
+        """Read what is drawn, the plans if there are; raises what went wrong with one of them."""
+        if self.prompts is None:
+            if self.plans:
+                self.records = [
+                    planned_record(record, plan.result(0.0))
+                    for record, plan in zip(self.records, self.plans, strict=True)
+                ]
+            self.prompts = encode_records(jf, self.request, self.records)
+        return self.prompts
 
 
 class RunningImage:
-    """One image between noise and data: a solver that waits for a velocity."""
+    """One image between noise and data: a sampler that waits for a velocity."""
 
-    def __init__(self, request: DrawingRequest, drawer: BatchSampler, *, index: int) -> None:
-        job = request.jobs[index]
-        self.request = request
-        self.index = index
-        self.settings = drawer.settings
-        self._schedule = schedule_of(drawer.settings.guidance)
-        self._all = drawer.prompts.select([drawer.row(job)])
-        is_for_all = self._schedule.constant is not None
-        self._conditional = self._all if is_for_all else self._all.select([0])
+    def __init__(self, jf: JanusFlow, owner: DrawingRequest) -> None:
+        self.owner = owner
+        self.index = owner.num_started
         self.t = 0.0
         """Where its last step started."""
         self.latent: Tensor | None = None
         """There once it has landed."""
-        self._tell = drawer.teller(index)
-        self._solver = drawing(
-            drawer.noise([job]),
-            settings=drawer.settings,
-            original=drawer.original,
+        self._jf = jf
+        prompts = owner.encode(jf)  # first: it puts the plans into the records
+        record = [owner.records[self.index]]
+        self._velocity = PromptVelocity(jf.model, prompts, [[record[0].text]])
+        self._sampler = image_sampler(
+            noise_of(jf, record),
+            owner.request.settings,
+            init_image=owner.request.init_image,
             on_step=self._made_step,
         )
-        reuse = drawer.settings.reuse
-        self._extrapolation = VelocityExtrapolation(threshold=reuse) if reuse > 0.0 else None
-        self._want(next(self._solver))
+        self.query = next(self._sampler)
 
     @property
-    def num_rows(self) -> int:
-        """Rows of the evaluation that is wanted."""
-        return len(self.prompt.attention_mask)
-
-    def _want(self, evaluation: VelocityQuery) -> None:
-        """Keep what is wanted next, its guidance, and what its rows read: two where guided."""
-        self.evaluation = evaluation
-        weight = self._schedule.constant
-        # Reading the time waits for the device: once, and only where the weight depends on it.
-        self.weight = self._schedule.weight(float(evaluation.t[0])) if weight is None else weight
-        self.prompt = self._conditional if self.weight == UNGUIDED else self._all
+    def prefix(self) -> PrefixCache:
+        """What the rows of its query continue: two where it is guided."""
+        return self._velocity.prefix(self.query)
 
     def advance(self, velocities: Float[Tensor, "rows c y x"]) -> None:
-        """Take the velocities of its rows, and go on to the next that is wanted."""
-        velocity = velocities.to(self.evaluation.x_t.dtype)
-        if self.num_rows > 1:
-            rescale = self.settings.guidance_rescale
-            velocity = guided(velocity, scale=self.weight, rescale=rescale)
-        if self._extrapolation is not None:
-            self._extrapolation.learn(float(self.evaluation.t[0]), velocity)
+        """Take the velocities of its rows, and go on to the next query."""
         try:
-            self._want(self._walk_on(velocity))
+            self.query = self._sampler.send(velocities.to(self.query.x_t.dtype))
         except StopIteration as end:
             self.latent = end.value
 
-    def _walk_on(self, velocity: Float[Tensor, "1 c y x"]) -> VelocityQuery:
-        """Make steps until a velocity is wanted that is not foretold."""
-        evaluation = self._solver.send(velocity)
-        if self._extrapolation is None:
-            return evaluation
-        extrapolated = self._extrapolation.skip(float(evaluation.t[0]))
-        return evaluation if extrapolated is None else self._walk_on(extrapolated)
-
     def _made_step(self, info: StepInfo) -> None:
         self.t = info.t
-        if self._tell is not None:
-            self._tell(info)
+        if self.owner.on_step is not None:
+            request, vae = self.owner.request, self._jf.vae
+            steps = num_steps(request.settings, request.init_image)
+            self.owner.on_step(DrawingStep(info=info, steps=steps, first_image=self.index, vae=vae))
 
 
 class BatchedVelocity:
-    """Evaluates the velocities of many flights at once, each at its own time."""
+    """Answers the queries of many images at once, each at its own time."""
 
     def __init__(self, model: JanusFlowForConditionalGeneration) -> None:
         self.model = model
         self._read: list[PrefixCache] = []
         self._prompts: PrefixCache | None = None
 
-    def velocities(self, flights: list[RunningImage]) -> list[Float[Tensor, "rows c y x"]]:
-        """One entry a flight. Prompts are joined anew only where others are read than before."""
-        read = [flight.prompt for flight in flights]
+    def velocities(self, images: Sequence[RunningImage]) -> list[Float[Tensor, "rows c y x"]]:
+        """One entry an image. Prefixes are joined anew only where others are read than before."""
+        read = [image.prefix for image in images]
         if self._prompts is None or [*map(id, read)] != [*map(id, self._read)]:
             self._read, self._prompts = read, join(read)
-        rows = [flight.num_rows for flight in flights]
-        wanted = [flight.evaluation for flight in flights for _ in range(flight.num_rows)]
-        x_t = torch.cat([evaluation.x_t for evaluation in wanted])
-        t = torch.cat([evaluation.t for evaluation in wanted])
+        queries = [image.query for image in images]
+        rows = [len(query.branches) for query in queries]
+        x_t = torch.cat([query.x_t for query in queries for _ in query.branches])
+        times = [query.t for query in queries for _ in query.branches]
+        t = torch.tensor(times, dtype=torch.float32).to(x_t.device, non_blocking=True)
         return list(self.model.velocity(x_t, t, self._prompts).split(rows))
 
     def forget(self) -> None:
@@ -156,14 +146,14 @@ class BatchedVelocity:
 
 
 class ImageBatcher:
-    """Drawing requests, first come, first served: waiting ones and images in flight."""
+    """Drawing requests, first come, first served: waiting ones and images under way."""
 
     def __init__(self, jf: JanusFlow, *, max_images: int) -> None:
         self.jf = jf
         self.max_images = max_images
         self.waiting: deque[DrawingRequest] = deque()
-        """Requests that have images not yet in flight."""
-        self.flights: list[RunningImage] = []
+        """Requests that have images not yet under way."""
+        self.running: list[RunningImage] = []
         self._planning = TextBatcher(
             jf, max_questions=max_images, tokens_per_step=PLAN_TOKENS_PER_STEP
         )
@@ -171,25 +161,28 @@ class ImageBatcher:
 
     @property
     def handles(self) -> list[Handle[list[Image.Image]]]:
-        """Of all requests, repeated for those with several images in flight."""
-        return [r.handle for r in self.waiting] + [f.request.handle for f in self.flights]
+        """Of all requests, repeated for those with several images under way."""
+        return [r.handle for r in self.waiting] + [image.owner.handle for image in self.running]
 
     def step(self) -> None:
         """Let go of what was called off, take what there is room for, evaluate once, land."""
         self._plan()
-        self.flights = [f for f in self.flights if not f.request.handle.is_done]
+        self._drop_done()
         self._admit()
-        if not self.flights:
+        if not self.running:
             self._forward.forget()
             return
-        with failing(*(flight.request.handle for flight in self.flights)):
-            velocities = self._forward.velocities(self.flights)
-            for flight, own in zip(self.flights, velocities, strict=True):
-                with failing(flight.request.handle):
-                    flight.advance(own)
-        self.flights = [f for f in self.flights if not f.request.handle.is_done]
-        self._land([flight for flight in self.flights if flight.latent is not None])
+        with failing(*(image.owner.handle for image in self.running)):
+            velocities = self._forward.velocities(self.running)
+            for image, own in zip(self.running, velocities, strict=True):
+                with failing(image.owner.handle):
+                    image.advance(own)
+        self._drop_done()
+        self._land()
         self._tell_progress()
+
+    def _drop_done(self) -> None:
+        self.running = [image for image in self.running if not image.owner.handle.is_done]
 
     def _plan(self) -> None:
         """Ask for the plans of requests that have come, and write on at all that are asked for."""
@@ -199,49 +192,60 @@ class ImageBatcher:
                     plan.cancel()
             elif request.plans is None:
                 with failing(request.handle):
-                    questions = request.plan_questions(self.jf)
+                    questions = request.questions(self.jf)
                     self._planning.waiting.extend(questions)
                     request.plans = [question.handle for question in questions]
         self.waiting = deque(r for r in self.waiting if not r.handle.is_done)
-        self._planning.step()
+        with failing(*(plan for request in self.waiting for plan in request.plans or ())):
+            self._planning.step()
 
     def _admit(self) -> None:
-        while self.waiting and len(self.flights) < self.max_images:
+        while self.waiting and len(self.running) < self.max_images:
             request = self.waiting[0]
             if not all(plan.is_done for plan in request.plans or ()):
                 return  # Nobody overtakes.
             with failing(request.handle):
-                if request.drawer is None:
-                    request.read_plans()
-                    request.drawer = self.jf.drawer(
-                        request.order, request.jobs, on_step=request.on_step
-                    )
-                self.flights.append(
-                    RunningImage(request, request.drawer, index=request.num_started)
-                )
+                self.running.append(RunningImage(self.jf, request))
                 request.num_started += 1
-            if request.handle.is_done or request.num_started == len(request.jobs):
+            if request.handle.is_done or request.num_started == len(request.records):
                 self.waiting.popleft()
 
-    def _land(self, landed: list[RunningImage]) -> None:
-        """Decode the images that are done, all in one go, and deliver whole orders."""
+    def _land(self) -> None:
+        """Decode the images that are done, all in one go, and deliver whole requests."""
+        landed = [image for image in self.running if image.latent is not None]
+        self.running = [image for image in self.running if image.latent is None]
+        with failing(*(image.owner.handle for image in landed)):
+            try:
+                self._decode(landed)
+            except NotFiniteError:  # of one of them: the others are well
+                for image in landed:
+                    with failing(image.owner.handle):
+                        self._decode([image])
+        for owner in {id(image.owner): image.owner for image in landed}.values():
+            with failing(owner.handle):
+                self._deliver(owner)
+
+    def _decode(self, landed: Sequence[RunningImage]) -> None:
         if not landed:
             return
-        self.flights = [flight for flight in self.flights if flight.latent is None]
-        with failing(*(flight.request.handle for flight in landed)):
-            latents = torch.cat([flight.latent for flight in landed if flight.latent is not None])
-            images = decode_latents(self.jf.vae, latents.to(self.jf.vae.device))
-            for flight, image in zip(landed, images, strict=True):
-                flight.request.images[flight.index] = image
-                self._deliver(flight.request)
+        records = [image.owner.records[image.index] for image in landed]
+        latents = torch.cat([image.latent for image in landed if image.latent is not None])
+        drawn = decode_records(self.jf, records, latents)
+        for image, finished in zip(landed, drawn, strict=True):
+            init_image = image.owner.request.init_image
+            image.owner.images[image.index] = (
+                finished if init_image is None else init_image.restore(finished)
+            )
 
-    def _deliver(self, request: DrawingRequest) -> None:
-        if len(request.images) == len(request.jobs):
-            images = [request.images[index] for index in range(len(request.jobs))]
-            request.handle.finish(self.jf.finished(request.order, request.jobs, images))
+    def _deliver(self, owner: DrawingRequest) -> None:
+        if len(owner.images) == len(owner.records):
+            images = [owner.images[index] for index in range(len(owner.records))]
+            number = owner.request.settings.best_of
+            groups = [images[first : first + number] for first in range(0, len(images), number)]
+            owner.handle.finish([choose(self.jf, group) for group in groups])
 
     def _tell_progress(self) -> None:
         """The mean time of a request's images: 1 for finished ones, 0 for waiting ones."""
-        for request in {id(f.request): f.request for f in self.flights}.values():
-            times = [flight.t for flight in self.flights if flight.request is request]
-            request.handle.progress = (len(request.images) + sum(times)) / len(request.jobs)
+        for owner in {id(image.owner): image.owner for image in self.running}.values():
+            times = [image.t for image in self.running if image.owner is owner]
+            owner.handle.progress = (len(owner.images) + sum(times)) / len(owner.records)

@@ -22,7 +22,8 @@ from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.batching.text_batcher import TextBatcher
 from janusflow.inference.drawing.batches import DEFAULT_BATCH_SIZE, GenerationRequest, OnStep
 from janusflow.inference.drawing.sampling import DrawingSettings, InitImage
-from janusflow.inference.pipeline import JanusFlow, chosen
+from janusflow.inference.drawing.seeds import chosen
+from janusflow.inference.pipeline import JanusFlow
 
 IDLE_SECONDS = 0.1
 """How often a thread without work looks whether it is to stop."""
@@ -84,9 +85,9 @@ class StepScheduler:
         *,
         negative_prompt: str | None = None,
         num_images: int = 1,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         settings: DrawingSettings | None = None,
-        original: InitImage | None = None,
+        init_image: InitImage | None = None,
         on_step: OnStep | None = None,
     ) -> Handle[list[Image.Image]]:
         """Ask for images; the arguments are those of `JanusFlow.generate`.
@@ -95,9 +96,9 @@ class StepScheduler:
             prompt: one or several.
             negative_prompt: what the unconditional branch reads, instead of nothing.
             num_images: per prompt.
-            seed: image i is drawn from noise seed + i; None is random.
+            seed: image i is drawn from noise seed + i, or from the i-th; None is random.
             settings: steps, guidance, solver and so on; None is the paper's.
-            original: from `prepare_original`.
+            init_image: from `prepare_init_image`.
             on_step: called by the stepping thread after every step of every image; be quick.
 
         Raises:
@@ -111,15 +112,15 @@ class StepScheduler:
                 f"upscale={settings.upscale}: a scheduler would let all others wait for it. Use "
                 f"upscale={NONE} and make the image larger afterwards, or JanusFlow.generate."
             )
-        order = GenerationRequest(
+        asked = GenerationRequest(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
             negative_prompt=negative_prompt,
             num_images=num_images,
-            first_seed=chosen(seed),
+            seed=seed,
             settings=settings,
-            original=original,
+            init_image=init_image,
         )
-        request = DrawingRequest(order=order, on_step=on_step)
+        request = DrawingRequest(request=asked, on_step=on_step)
         self._take(request)
         return request.handle
 

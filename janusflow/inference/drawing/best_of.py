@@ -6,13 +6,10 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from PIL import Image
 
-from janusflow.mini.naming import named_objects
-from janusflow.mini.wordings import WORDINGS
-from janusflow.mini.words import LANGUAGES
-
 Scorer: TypeAlias = Callable[[Image.Image, str], float]
 """From an image and its prompt to how well it shows the prompt: more is better."""
-MAX_DESCRIPTION_TOKENS = 96
+Ask: TypeAlias = Callable[..., str | list[str]]
+"""`JanusFlow.ask`."""
 
 
 @runtime_checkable
@@ -28,16 +25,31 @@ class Answerer(Protocol):
         ...
 
 
-def own_judgement(jf: Answerer) -> Scorer:
+@runtime_checkable
+class Knowledge(Protocol):
+    """What a model that knows only a few words brings along (janusflow/mini/knowledge.py)."""
+
+    def limits(self, prompt: str) -> str | None:
+        """One line that says what the model knows, if the prompt asks for something else."""
+        ...
+
+    def shows_objects(self, ask: Ask, image: Image.Image, prompt: str) -> bool:
+        """Whether a description of the image names the prompt's objects and no others."""
+        ...
+
+
+def own_judgement(jf: Answerer, knowledge: Knowledge | None = None) -> Scorer:
     """Score by what the model says of an image: the chance of a yes, and 1 for the right objects.
 
-    The objects count where a prompt names coloured shapes: `mini` describes its images more
-    reliably than it says yes or no (docs/drawing.md has numbers). Scores of different prompts
-    cannot be compared.
+    The objects count for models with `knowledge`: `mini` describes its images more reliably than
+    it says yes or no (docs/drawing.md has numbers). Scores of different prompts cannot be compared.
     """
-    return lambda image, prompt: (
-        names_the_same(jf, image, prompt) + chance_of_yes(jf, image, prompt)
-    )
+
+    def score(image: Image.Image, prompt: str) -> float:
+        objects = knowledge is not None and knowledge.shows_objects(jf.ask, image, prompt)
+        return objects + chance_of_yes(jf, image, prompt)
+
+    return score
 
 
 def chance_of_yes(jf: Answerer, image: Image.Image, prompt: str) -> float:
@@ -47,25 +59,9 @@ def chance_of_yes(jf: Answerer, image: Image.Image, prompt: str) -> float:
     return 1 / (1 + math.exp(min(no - yes, 700)))  # exp of more overflows
 
 
-def names_the_same(jf: Answerer, image: Image.Image, prompt: str) -> bool:
-    """Whether a description of the image names the coloured shapes of the prompt and no others.
-
-    False, and nothing is asked, if the prompt names none.
-    """
-    for language in LANGUAGES:
-        wanted = named_objects(prompt, language=language)
-        if wanted:
-            question = WORDINGS[language]["description"][0]
-            told = jf.ask(image, question, max_new_tokens=MAX_DESCRIPTION_TOKENS)
-            return named_objects(str(told), language=language) == wanted
-    return False
-
-
 def best(candidates: Sequence[Image.Image], prompt: str, scorer: Scorer) -> Image.Image:
     """Of one image's candidates the best, the first of those that score alike.
 
-    The scorer is asked once about every candidate, and not at all about a lone one.
+    The scorer is asked once about every candidate.
     """
-    if len(candidates) == 1:
-        return candidates[0]
     return max(candidates, key=lambda candidate: scorer(candidate, prompt))

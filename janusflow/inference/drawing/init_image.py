@@ -1,20 +1,24 @@
 """An image to start from and a mask, as people give them, made ready for drawing."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from PIL import Image
+from jaxtyping import Bool, Float
+from PIL import Image, ImageChops
+from torch import Tensor
 
 from janusflow.config.errors import ConfigError
+from janusflow.flow import PathPoint, point_on_path
 from janusflow.inference.drawing.latents import (
     encode_image,
     mask_on_latents,
     prepare_mask,
     vae_factor,
 )
-from janusflow.inference.drawing.sampling import InitImage
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.images import ImageInput, crop_for_generation, open_image
 
 VARIATION_STRENGTH = 0.6
@@ -23,48 +27,101 @@ FREE_STRENGTH = 1.0
 """Strength with a mask or inversion, unless given: all that is drawn is drawn freely."""
 
 
-class InitImageInput(NamedTuple):
-    """What a person says about an image to start from; all None without one."""
+@dataclass(frozen=True, kw_only=True)
+class InitImage:
+    """An image to start from (SDEdit, Meng et al. 2021), and what of it may change."""
 
-    init_image: ImageInput | None
-    strength: float | None
-    mask: ImageInput | None
-    invert: str | None
-    """What it shows, to start from its own noise; "" says nothing."""
+    latent: Float[Tensor, "n c y x"]
+    """One for all images of the batch, or one each."""
+    strength: float
+    """How much of the path is walked: it starts at t = 1 - strength."""
+    mask: Bool[Tensor, "m 1 y x"] | None = None
+    """True is drawn anew, False is kept; None draws all of it anew."""
+    inverted_noise: Float[Tensor, "n c y x"] | None = None
+    """Where the drawing starts, if not between a seed's noise and the image (inversion.py)."""
+    invert: str | None = None
+    """What the image is said to show, if it is inverted."""
+    pixels: Image.Image | None = None
+    """The image at the size that is drawn; its pixels outside `inside` come back at the end."""
+    inside: Image.Image | None = None
+    """The mask at that size, white where it is drawn anew."""
+    image_sha256: str | None = None
+    mask_sha256: str | None = None
+    """For the record: of the RGB pixels as they were given, row by row."""
 
-    def keep(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+    def __post_init__(self) -> None:
+        if not 0.0 < self.strength <= 1.0:
+            raise ConfigError(
+                f"strength={self.strength} is outside (0, 1]: 1 draws freely, small values stay "
+                "close to the image. Use 0.6 to begin with."
+            )
+
+    def start(self, noise: Float[Tensor, "b c y x"]) -> PathPoint:
+        """Where on the straight path from this noise to this image the drawing starts."""
+        t = torch.full((len(noise),), 1.0 - self.strength, device=noise.device)
+        if self.inverted_noise is not None:
+            velocity = (self.latent - self.inverted_noise) / self.strength
+            return PathPoint(x_t=self.inverted_noise.expand_as(noise), t=t, velocity=velocity)
+        return point_on_path(data=self.latent.expand_as(noise), noise=noise, t=t)
+
+    def restore(self, drawn: Image.Image) -> Image.Image:
         """Put its own pixels outside the mask: the VAE alone would change them a little."""
-        if self.init_image is None or self.mask is None:
-            return list(images)
-        size = images[0].width
-        kept = crop_for_generation(open_image(self.init_image), size=size)
-        inside = prepare_mask(open_image(self.mask), size=size)
-        return [Image.composite(drawn, kept, inside) for drawn in images]
+        if self.pixels is not None and self.inside is not None:
+            drawn.paste(self.pixels, mask=ImageChops.invert(self.inside))
+        return drawn
 
 
-def prepare_original(
-    given: InitImageInput, *, vae: AutoencoderKL, size: int, device: torch.device
+@runtime_checkable
+class Encoder(Protocol):
+    """The part of `janusflow.JanusFlow` that images to start from are made ready for."""
+
+    model: JanusFlowForConditionalGeneration
+    vae: AutoencoderKL
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of a drawn image, in pixels."""
+        ...
+
+
+def prepare_init_image(
+    jf: Encoder,
+    image: ImageInput | None,
+    strength: float | None = None,
+    mask: ImageInput | None = None,
+    invert: str | None = None,
 ) -> InitImage | None:
     """Encode the image's central square and bring the mask on its grid; None without one.
+
+    The other arguments are those of `JanusFlow.generate`. Inversion waits for the settings.
 
     Raises:
         ConfigError: strength, mask or inversion without an image, or a strength outside (0, 1].
     """
-    init_image, strength, mask, invert = given
-    if init_image is None:
-        if given != InitImageInput(None, None, None, None):
+    if image is None:
+        if strength is not None or mask is not None or invert is not None:
             raise ConfigError(
                 f"strength={strength}, invert={invert} and {'a' if mask is not None else 'no'} "
                 "mask without init_image: pass the image to start from."
             )
         return None
-    cells = None
-    if mask is not None:
-        black_and_white = prepare_mask(open_image(mask), size=size)
-        cells = mask_on_latents(black_and_white, factor=vae_factor(vae)).to(device)
+    size, device = jf.image_size, jf.model.device
+    opened = open_image(image)
+    opened_mask = None if mask is None else open_image(mask)
+    inside = None if opened_mask is None else prepare_mask(opened_mask, size=size)
+    cells = None if inside is None else mask_on_latents(inside, factor=vae_factor(jf.vae))
     default = VARIATION_STRENGTH if mask is None and invert is None else FREE_STRENGTH
     return InitImage(
-        latent=encode_image(vae, open_image(init_image), size=size).to(device),
+        latent=encode_image(jf.vae, opened, size=size).to(device),
         strength=default if strength is None else strength,
-        mask=cells,
+        mask=None if cells is None else cells.to(device),
+        invert=invert,
+        pixels=crop_for_generation(opened, size=size),
+        inside=inside,
+        image_sha256=_sha256(opened),
+        mask_sha256=None if opened_mask is None else _sha256(opened_mask),
     )
+
+
+def _sha256(image: Image.Image) -> str:
+    return hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()

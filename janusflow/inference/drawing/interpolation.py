@@ -10,23 +10,24 @@ from PIL import Image
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.upscaling import NONE
-from janusflow.flow import sample_noise
-from janusflow.flow.interpolation import spherical, with_mixture
-from janusflow.inference.drawing.batches import batch_size_for
-from janusflow.inference.drawing.latents import decode_latents
-from janusflow.inference.drawing.planning import plans_first
-from janusflow.inference.drawing.reading import read_texts
-from janusflow.inference.drawing.sampling import (
-    DrawingSettings,
-    draw_latents,
-    guided_velocity,
+from janusflow.flow import run_sampler, spherical
+from janusflow.inference.drawing.batches import GenerationRequest, batch_size_for
+from janusflow.inference.drawing.generation import (
+    Pipeline,
+    check_request,
+    encode_records,
+    is_planned,
+    noise_of,
+    records_of,
 )
-from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.drawing.latents import decode_latents
+from janusflow.inference.drawing.prompts import PromptVelocity
+from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 
 
 @torch.no_grad()
 def interpolate(
-    jf: JanusFlow,
+    jf: Pipeline,
     prompts: tuple[str, str],
     seeds: tuple[int, int],
     *,
@@ -47,37 +48,25 @@ def interpolate(
 
     Raises:
         ConfigError: both ends are the same, fewer than two frames, or settings of several drawings.
+        PromptError: a prompt is longer than the model's context.
     """
     settings = DrawingSettings() if settings is None else settings
     _check(prompts, seeds, frames, settings)
-    flow, device = jf.model.config.generation, jf.model.device
-    shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
-    texts = list(dict.fromkeys(_planned(jf, prompts, seeds, settings)))
-    read = read_texts(jf.model, jf.processor, texts, is_guided=settings.is_guided)
-    ends = sample_noise(shape, seeds=list(seeds), device=device)
+    request = GenerationRequest(prompts=prompts, seed=seeds, settings=settings)
+    request = check_request(jf, request)
+    ends = records_of(jf, request)
+    ends = jf.plan(ends) if is_planned(jf, request) else ends
+    first, last = noise_of(jf, ends)
+    texts = list(dict.fromkeys(record.text for record in ends))
+    encoding = encode_records(jf, request, ends)
     images: list[Image.Image] = []
     for shares in torch.linspace(0, 1, frames).split(batch_size_for(settings, batch_size)):
-        rows = [row for row in range(len(texts)) for _ in shares]
-        velocity = guided_velocity(
-            jf.model,
-            read.select(rows),
-            guidance=settings.guidance,
-            rescale=settings.guidance_rescale,
-        )
-        if len(texts) > 1:
-            velocity = with_mixture(velocity, share=shares)
-        noise = torch.stack([spherical(ends[0], ends[1], share) for share in shares.tolist()])
-        latents = draw_latents(velocity, noise, settings=settings)
-        images += decode_latents(jf.vae, latents.to(jf.vae.device))
+        noise = torch.stack([spherical(first, last, share) for share in shares.tolist()])
+        share = shares if len(texts) > 1 else None
+        sampler = image_sampler(noise, settings, share=share)
+        velocity = PromptVelocity(jf.model, encoding, [texts] * len(shares))
+        images += decode_latents(jf.vae, run_sampler(sampler, velocity).float())
     return images
-
-
-def _planned(
-    jf: JanusFlow, prompts: tuple[str, str], seeds: tuple[int, int], settings: DrawingSettings
-) -> list[str]:
-    if not plans_first(settings, has_learnt=jf.model.config.plans, has_original=False):
-        return list(prompts)
-    return jf.plan(prompts, seeds)
 
 
 def _check(

@@ -11,33 +11,29 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
-from janusflow.flow import VelocityFn, solve, solve_adaptive
-from janusflow.flow.reversal import reverse_times, reverse_velocity
-from janusflow.inference.drawing.sampling import (
-    ADAPTIVE,
-    DrawingSettings,
-    InitImage,
-    encode_prompts,
-    guided_velocity,
-    times_from,
-)
+from janusflow.flow import Velocity, reverse, reverse_times, run_sampler, solve, solve_adaptive
+from janusflow.inference.drawing.init_image import InitImage
+from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity, encode, prompt_of
+from janusflow.inference.drawing.sampling import ADAPTIVE, DrawingSettings, times_from
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt
+from janusflow.model.prompt import unconditional
+from janusflow.processing.processor import JanusFlowProcessor
 
 
 def inverted(
-    original: InitImage,
+    init_image: InitImage,
     model: JanusFlowForConditionalGeneration,
-    prompt: Prompt,
+    processor: JanusFlowProcessor,
     *,
     settings: DrawingSettings,
 ) -> InitImage:
-    """The original, to be drawn from its own noise instead of from a seed's.
+    """The image, to be drawn from its own noise instead of from a seed's.
 
     Args:
-        original: of strength 1 all the way to noise, else as far as it will be walked again.
+        init_image: of strength 1 all the way to noise, else as far as it will be walked again;
+            its `invert` is what it shows, "" says nothing.
         model: says where the flow goes.
-        prompt: one row, what the image shows.
+        processor: puts these words into the template.
         settings: solver and times; the guidance is not used.
 
     Raises:
@@ -48,23 +44,31 @@ def inverted(
             f"invert with numerics={settings.numerics}: its rounding finds no way back. Use "
             "numerics=accurate."
         )
-    read = encode_prompts(model, prompt, negative=None, is_guided=False)
-    velocity = guided_velocity(model, read.cache, guidance=1.0)
-    start = 1.0 - original.strength
-    return replace(original, own=invert(velocity, original.latent, start=start, settings=settings))
+    text = init_image.invert or ""
+    shown = prompt_of(model, processor, [text])
+    cache = encode(model, shown if text else unconditional(shown))
+    prompts = PromptEncoding(texts=[text], cache=cache, unconditional_rows=[])
+    noise = invert(
+        PromptVelocity(model, prompts, [[text]] * len(init_image.latent)),
+        init_image.latent,
+        start=1.0 - init_image.strength,
+        settings=settings,
+    )
+    return replace(init_image, inverted_noise=noise)
 
 
 @torch.no_grad()
 def invert(
-    velocity: VelocityFn,
+    velocity: Velocity,
     latent: Float[Tensor, "n c y x"],
     *,
     start: float,
     settings: DrawingSettings,
 ) -> Float[Tensor, "n c y x"]:
     """Follow the velocity from data back to time `start`, in the steps that lead forwards."""
-    back = reverse_velocity(velocity, start=start)
     if settings.solver == ADAPTIVE:
-        return solve_adaptive(back, latent, start=start).data
-    times = reverse_times(times_from(start, settings), start=start)
-    return solve(back, latent, times=times, solver=settings.solver)
+        sampler = solve_adaptive(latent, start=start)
+    else:
+        times = reverse_times(times_from(start, settings), start=start)
+        sampler = solve(latent, times=times, solver=settings.solver)
+    return run_sampler(reverse(sampler, start=start), velocity)

@@ -4,6 +4,8 @@ Latents are scaled and shifted as the VAE's configuration says, so that the flow
 unit variance.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -12,11 +14,16 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.errors import ConfigError, NotFiniteError
 from janusflow.interop.vae import decode_images, encode_images
 from janusflow.processing.images import crop_for_generation, to_images, to_latent_range
 
 WHITE = 255
+MADE = {
+    "latent": "check the model's weights, or use a smaller guidance.",
+    "decoding": "check the VAE's weights, or use dtype=float32.",
+}
+"""What must be finite, and what to do where it is not."""
 
 
 def vae_factor(vae: AutoencoderKL) -> int:
@@ -44,9 +51,31 @@ def check_size(wanted: str, *, trained: int) -> None:
 
 
 @torch.no_grad()
-def decode_latents(vae: AutoencoderKL, latents: Float[Tensor, "b c y x"]) -> list[Image.Image]:
-    """Decode latents to RGB images."""
-    return to_images(decode_images(vae, latents))
+def decode_latents(
+    vae: AutoencoderKL,
+    latents: Float[Tensor, "b c y x"],
+    *,
+    names: Sequence[str] | None = None,
+) -> list[Image.Image]:
+    """Decode latents to RGB images.
+
+    Args:
+        vae: decodes on its own device.
+        latents: on any device.
+        names: what to call each image in an error.
+
+    Raises:
+        NotFiniteError: a latent or what it is decoded to is not finite, so that it is no image.
+    """
+    pixels = decode_images(vae, latents.to(vae.device))
+    # Looked at together, so that the device is waited for once.
+    found = [made.isfinite().flatten(1).all(1).to(vae.device) for made in (latents, pixels)]
+    for (what, advice), are_finite in zip(MADE.items(), torch.stack(found).tolist(), strict=True):
+        if not all(are_finite):
+            index = are_finite.index(False)
+            name = f"image {index + 1} of {len(latents)}" if names is None else names[index]
+            raise NotFiniteError(f"the {what} of {name} is not finite, so it is no image: {advice}")
+    return to_images(pixels)
 
 
 @torch.no_grad()

@@ -1,5 +1,9 @@
-"""How an image was drawn, kept inside its PNG file as text chunks that any program can read."""
+"""How an image was drawn, kept inside its PNG file as text chunks that any program can read.
 
+One chunk a field; beside them `parameters`, the text that other programs for drawing look for.
+"""
+
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from io import BytesIO
@@ -27,6 +31,8 @@ READERS: dict[str, Callable[[str], int | float | str]] = {
     "reuse": float,
 }
 """The fields that are no plain text."""
+PARAMETERS = "parameters"
+"""The chunk of AUTOMATIC1111's web UI, which many programs read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +59,62 @@ class DrawingRecord:
     reuse: float = 0.0
     upscale: str | None = None
     """How it was made larger afterwards, several times in order."""
+    init_image: str | None = None
+    """SHA-256 of the RGB pixels of the image that it was started from; they are not in here."""
+    mask: str | None = None
+    """Likewise of the mask."""
+    invert: str | None = None
+    """What the image that it was started from was said to show, if that was inverted."""
+    device: str | None = None
+    dtype: str | None = None
+    """Where and in what precision the model ran: other rounding gives slightly other pixels."""
 
-    def attach(self, image: Image.Image) -> Image.Image:
-        """Put the record on the image, where `save_image` and `image.info` find it."""
-        image.info.update(asdict(self))
-        return image
+    @property
+    def text(self) -> str:
+        """What the model read: the plan, if there was one."""
+        return self.plan or self.prompt
+
+    def attach(self, image: Image.Image) -> "DrawnImage":
+        """The image with the record, where `save`, `save_image` and `image.info` find it."""
+        drawn = DrawnImage()
+        drawn.__dict__.update(image.__dict__)
+        drawn.info = {**image.info, **asdict(self)}
+        return drawn
+
+    def parameters(self, size: tuple[int, int]) -> str:
+        """The record as other programs write theirs: prompts, then settings by their names."""
+        settings = {
+            "Steps": self.steps,
+            "Sampler": self.solver.capitalize(),
+            "CFG scale": self.guidance,
+            "Seed": self.seed,
+            "Size": f"{size[0]}x{size[1]}",
+            "Model": self.model,
+            "Denoising strength": self.strength,
+            "Version": f"janusflow {self.version}",
+        }
+        lines = [self.prompt]
+        if self.negative_prompt is not None:
+            lines.append(f"Negative prompt: {self.negative_prompt}")
+        words = (f"{name}: {_quoted(v)}" for name, v in settings.items() if v is not None)
+        return "\n".join([*lines, ", ".join(words)])
+
+
+class DrawnImage(Image.Image):
+    """An image that knows how it was drawn, and says so in every PNG file it is saved as."""
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """Write the image as Pillow does; a PNG file gets the record unless `pnginfo` is given."""
+        params.setdefault("pnginfo", _chunks(self))  # other formats take no notice of it
+        super().save(fp, format, **params)
+
+    def copy(self) -> "DrawnImage":
+        """A copy that can be changed, with the record."""
+        copy = DrawnImage()
+        copy.__dict__.update(super().copy().__dict__)
+        return copy
+
+    __copy__ = copy
 
 
 def record_of(image: Image.Image) -> DrawingRecord | None:
@@ -125,11 +182,20 @@ def _write(image: Image.Image, path: Path, **options: Any) -> None:
 def _chunks(image: Image.Image) -> PngInfo:
     chunks = PngInfo()
     record = record_of(image)
-    for name, value in (asdict(record) if record else {}).items():
+    if record is None:
+        return chunks
+    chunks.add_text(PARAMETERS, record.parameters(image.size))
+    for name, value in asdict(record).items():
         if value is not None:
             # The international kind of chunk: the plain one knows Latin-1 only.
             chunks.add_itxt(name, str(value))
     return chunks
+
+
+def _quoted(value: object) -> str:
+    """Quoted where it would end early for a reader that splits at commas."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if set(text) & set(',:\n"') else text
 
 
 def check_image_path(path: Path) -> None:

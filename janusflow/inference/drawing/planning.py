@@ -7,10 +7,12 @@ other, it is settled before the first step. Works with models that have learnt t
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from janusflow.config.errors import ConfigError
 from janusflow.inference.answering.chat import Message, question_message
 from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.processing.templates import planning_question
 
@@ -21,7 +23,7 @@ Answer = Callable[[list[list[Message]], AnsweringSettings, Sequence[int]], list[
 """From conversations, settings and a seed for each to the answers."""
 
 
-def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_original: bool) -> bool:
+def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_init_image: bool) -> bool:
     """Tell whether prompts are planned: what is there already needs no layout.
 
     Raises:
@@ -33,19 +35,24 @@ def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_original: bo
             "config.json). Use plan=auto, or train it (docs/training.md)."
         )
     return settings.plan == "always" or (
-        settings.plan == "auto" and has_learnt and not has_original
+        settings.plan == "auto" and has_learnt and not has_init_image
     )
 
 
-def plan_prompts(answer: Answer, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+def with_plans(answer: Answer, records: Sequence[DrawingRecord]) -> list[DrawingRecord]:
     """Plan images side by side; a plan depends on its prompt and on the image's seed only."""
-    answers = answer([conversation(prompt) for prompt in prompts], HOW, seeds)
-    return [usable(plan, prompt) for plan, prompt in zip(answers, prompts, strict=True)]
+    conversations, seeds, planned = list[list[Message]](), list[int](), list[DrawingRecord]()
+    for record in records:
+        conversations.append(conversation(record.prompt))
+        seeds.append(record.seed)
+    for record, plan in zip(records, answer(conversations, HOW, seeds), strict=True):
+        planned.append(planned_record(record, plan))
+    return planned
 
 
-def usable(plan: str, prompt: str) -> str:
-    """What is drawn: the plan, unless it is empty and would draw anything at all."""
-    return plan.strip() or prompt
+def planned_record(record: DrawingRecord, plan: str) -> DrawingRecord:
+    """The record with its plan, or with the prompt if that is empty and would draw anything."""
+    return replace(record, plan=plan.strip() or record.prompt)
 
 
 def conversation(prompt: str) -> list[Message]:

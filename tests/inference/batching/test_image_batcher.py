@@ -16,7 +16,7 @@ from janusflow.inference.batching import image_batcher
 from janusflow.inference.batching.requests import Handle
 from janusflow.inference.batching.scheduler import StepScheduler
 from janusflow.inference.drawing.batches import DrawingStep
-from janusflow.inference.drawing.init_image import InitImageInput, prepare_original
+from janusflow.inference.drawing.init_image import prepare_init_image
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 
@@ -142,13 +142,12 @@ def test_solvers_that_magnify_rounding_stay_within_a_few_levels(
 def test_a_image_may_start_from_another_one(jf: JanusFlow):
     start, mask = Image.new("RGB", (64, 64), "red"), Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64))
-    given = InitImageInput(start, 0.7, mask, None)
-    original = prepare_original(given, vae=jf.vae, size=64, device=jf.model.device)
+    init_image = prepare_init_image(jf, start, 0.7, mask)
     scheduler = StepScheduler(jf)
     other = scheduler.submit_drawing(LONG, seed=1, settings=settings())
-    handle = scheduler.submit_drawing(SHORT, seed=2, settings=settings(), original=original)
+    handle = scheduler.submit_drawing(SHORT, seed=2, settings=settings(), init_image=init_image)
     scheduler.run_until_idle()
-    (drawn,) = given.keep(handle.result(0.0))
+    (drawn,) = handle.result(0.0)
     assert is_as_alone(jf, drawn, seed=2, init_image=start, strength=0.7, mask=mask)
     assert is_as_alone(jf, other.result(0.0)[0], prompt=LONG, seed=1)
 

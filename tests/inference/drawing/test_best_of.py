@@ -16,6 +16,7 @@ from janusflow.inference.answering.chat import question_message
 from janusflow.inference.drawing.best_of import own_judgement
 from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.mini import knowledge
 from janusflow.mini.captions import description
 from janusflow.mini.render import render
 from janusflow.mini.scenes import sample_scene
@@ -114,6 +115,7 @@ def test_the_model_itself_is_asked_three_times_about_each_where_shapes_are_named
         return read(conversations, **chosen)
 
     monkeypatch.setattr(jf, "prepare_inputs", count)
+    monkeypatch.setattr(jf, "knowledge", knowledge)
     jf.generate(PROMPT, steps=1, seed=0, best_of=2)
     yes_or_no = "Does the picture show a red circle?"
     assert asked == ["Describe the picture.", yes_or_no, yes_or_no] * 2
@@ -134,16 +136,18 @@ def test_the_model_itself_is_asked_three_times_about_each_where_shapes_are_named
     ],
 )
 def test_the_right_objects_count_more_than_any_yes(prompt: str, told: str, agrees: bool):
-    assert own_judgement(Says(told, yes=0.25))(RED, prompt) == pytest.approx(0.25 + agrees)
+    assert own_judgement(Says(told, yes=0.25), knowledge)(RED, prompt) == pytest.approx(
+        0.25 + agrees
+    )
 
 
 def test_a_no_that_is_sure_is_zero_and_no_overflow():
-    assert own_judgement(Says("", yes=1e-320))(RED, "a corgi") == pytest.approx(0.0)
+    assert own_judgement(Says("", yes=1e-320), knowledge)(RED, "a corgi") == pytest.approx(0.0)
 
 
 def test_images_are_asked_about_in_the_words_of_their_prompt():
     model = Says("빨간 원", yes=0.5)
-    own_judgement(model)(RED, "빨간 원")
+    own_judgement(model, knowledge)(RED, "빨간 원")
     assert model.asked[0] == "그림을 설명해 줘."
 
 
@@ -166,7 +170,7 @@ def test_a_likelihood_is_the_product_of_the_tokens_chances(jf: JanusFlow):
 
 def test_mini_prefers_true_images_to_others_in_both_languages():
     """Of true renders, which it describes rightly nearly always."""
-    score = own_judgement(janusflow.load("mini"))
+    score = own_judgement(janusflow.load("mini"), knowledge)
     scenes = [
         sample_scene(np.random.default_rng(i), num_objects=2, split="heldout") for i in range(4)
     ]

@@ -10,10 +10,11 @@ from torch import Tensor
 
 import janusflow
 from janusflow.config.errors import ConfigError
-from janusflow.flow import SOLVERS
+from janusflow.flow import SOLVERS, VelocityQuery, run_sampler
+from janusflow.inference.drawing.init_image import InitImage
 from janusflow.inference.drawing.inversion import invert
 from janusflow.inference.drawing.latents import decode_latents, encode_image
-from janusflow.inference.drawing.sampling import DrawingSettings, InitImage, draw_latents
+from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.render import render
 from janusflow.mini.scenes import sample_scene
@@ -33,8 +34,8 @@ def off(a: Image.Image, b: Image.Image) -> float:
     return float(np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean())
 
 
-def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-    return torch.sin(3 * x_t) + t[:, None, None, None]
+def velocity(query: VelocityQuery) -> Tensor:
+    return torch.sin(3 * query.x_t) + query.t
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -42,14 +43,11 @@ def velocity(x_t: Tensor, t: Tensor) -> Tensor:
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_the_same_velocity_leads_back_to_the_latent(solver: str, strength: float, shift: float):
     latent = torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(0))
-    settings = DrawingSettings(steps=60, solver=solver, shift=shift)
+    settings = DrawingSettings(steps=60, solver=solver, shift=shift, guidance=1.0)
     own = invert(velocity, latent, start=1 - strength, settings=settings)
-    drawn = draw_latents(
-        velocity,
-        torch.randn(1, *LATENT),
-        settings=settings,
-        original=InitImage(latent=latent, strength=strength, own=own),
-    )
+    init_image = InitImage(latent=latent, strength=strength, inverted_noise=own)
+    sampler = image_sampler(torch.randn(1, *LATENT), settings, init_image=init_image)
+    drawn = run_sampler(sampler, velocity)
     tolerance = {"euler": 0.2, "dopri5": 0.1}.get(solver, 1e-3)
     torch.testing.assert_close(drawn, latent, atol=tolerance, rtol=0)
     assert (own - latent).abs().mean() > 0.1

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.inference.drawing.planning import plan_prompts, plans_first
+from janusflow.inference.drawing.batches import GenerationRequest
+from janusflow.inference.drawing.metadata import DrawingRecord
+from janusflow.inference.drawing.planning import plans_first, with_plans
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 
@@ -26,6 +28,11 @@ def drawn(jf: JanusFlow, prompt: str | Sequence[str], **settings: Any) -> list[I
     return jf.generate(prompt, steps=2, **settings)
 
 
+def records(prompts: list[str], seeds: list[int]) -> list[DrawingRecord]:
+    request = GenerationRequest(prompts=tuple(prompts), seed=seeds, settings=DrawingSettings())
+    return request.records(model="tiny")
+
+
 class Answers:
     """Answers each conversation by its question's last word and its seed, and keeps the calls."""
 
@@ -42,7 +49,8 @@ class Answers:
 
 def test_images_are_planned_side_by_side_each_from_its_prompt_and_seed():
     answers = Answers()
-    assert plan_prompts(answers, ["one", "two"], [7, 1_000_007]) == ["one 7", "two 1000007"]
+    planned = with_plans(answers, records(["one", "two"], [7, 1_000_007]))
+    assert [record.text for record in planned] == ["one 7", "two 1000007"]
     assert answers.calls == [2]
 
 
@@ -50,11 +58,11 @@ def test_an_empty_plan_leaves_the_prompt():
     def silent(conversations: Sequence[Any], *_: Any) -> list[str]:
         return [" "] * len(conversations)
 
-    assert plan_prompts(silent, [PROMPT], [0]) == [PROMPT]
+    assert [each.text for each in with_plans(silent, records([PROMPT], [0]))] == [PROMPT]
 
 
 @pytest.mark.parametrize(
-    ("plan", "has_learnt", "has_original", "is_planned"),
+    ("plan", "has_learnt", "has_init_image", "is_planned"),
     [
         ("auto", True, False, True),
         ("auto", True, True, False),
@@ -64,10 +72,10 @@ def test_an_empty_plan_leaves_the_prompt():
     ],
 )
 def test_auto_plans_where_the_model_has_learnt_to_and_nothing_is_there_yet(
-    plan: str, has_learnt: bool, has_original: bool, is_planned: bool
+    plan: str, has_learnt: bool, has_init_image: bool, is_planned: bool
 ):
     settings = DrawingSettings(plan=plan)
-    found = plans_first(settings, has_learnt=has_learnt, has_original=has_original)
+    found = plans_first(settings, has_learnt=has_learnt, has_init_image=has_init_image)
     assert found == is_planned
 
 

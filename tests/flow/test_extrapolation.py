@@ -1,59 +1,58 @@
-"""Foretold velocities: exact on straight lines, and for each example by itself."""
+"""Extrapolated velocities: exact on straight lines, and for each example by itself."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
 
-from janusflow.flow.path import VelocityFn
-from janusflow.flow.reuse import with_extrapolation
-from janusflow.flow.solvers import solve
-from janusflow.flow.times import time_grid
+from janusflow.flow import Sampler, VelocityQuery, extrapolate, run_sampler, solve, time_grid
+
+VelocityFn = Callable[[torch.Tensor, float], torch.Tensor]
 
 NOISE = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 ALL_OF_30 = [*range(30)]
 EVERY_OTHER_OF_30 = [0, 1, *range(2, 30, 2)]
-"""Two to foretell from, one to compare; from then on each second."""
+"""Two to extrapolate from, one to compare; from then on each second."""
 
 
-def straight(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+def straight(x_t: torch.Tensor, t: float) -> torch.Tensor:
     return torch.full_like(x_t, 2.0)
 
 
-def linear(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    return 1.0 + 3.0 * t[:, None].expand_as(x_t)
+def linear(x_t: torch.Tensor, t: float) -> torch.Tensor:
+    return torch.full_like(x_t, 1.0 + 3.0 * t)
 
 
-def swinging(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    return torch.sin(40.0 * t)[:, None].expand_as(x_t)
+def swinging(x_t: torch.Tensor, t: float) -> torch.Tensor:
+    return torch.full_like(x_t, math.sin(40.0 * t))
 
 
 class Evaluations:
-    """Velocity functions of rows, one an example; remembers which step evaluated which."""
+    """Velocities of state and time, one an example; remembers which step evaluated which."""
 
     def __init__(self, *velocities: VelocityFn, steps: int = 30) -> None:
         self.velocities, self.steps = velocities, steps
         self.of_row: list[list[int]] = [[] for _ in velocities]
 
-    def __call__(self, rows: list[int]) -> VelocityFn:
-        def velocity(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            for row, time in zip(rows, t.tolist(), strict=True):
-                self.of_row[row].append(round(time * self.steps))
-            return torch.cat(
-                [self.velocities[row](x_t[i : i + 1], t[i : i + 1]) for i, row in enumerate(rows)]
-            )
+    def __call__(self, query: VelocityQuery) -> torch.Tensor:
+        rows = range(len(self.velocities)) if query.rows is None else query.rows
+        for row in rows:
+            self.of_row[row].append(round(query.t * self.steps))
+        return torch.cat(
+            [self.velocities[row](query.x_t[i : i + 1], query.t) for i, row in enumerate(rows)]
+        )
 
-        return velocity
+    def sampler(self, times: torch.Tensor | None = None) -> Sampler[torch.Tensor]:
+        noise = NOISE[: len(self.velocities)]
+        return solve(noise, times=time_grid(self.steps) if times is None else times)
 
     def solve(self, *, threshold: float) -> torch.Tensor:
-        times = time_grid(self.steps)
-        noise = NOISE[: len(self.velocities)]
-        return solve(with_extrapolation(self, threshold=threshold), noise, times=times)
+        return run_sampler(extrapolate(self.sampler(), threshold=threshold), self)
 
     def solve_in_full(self) -> torch.Tensor:
-        rows = [*range(len(self.velocities))]
-        return solve(self(rows), NOISE[: len(rows)], times=time_grid(self.steps))
+        return run_sampler(self.sampler(), self)
 
 
 @pytest.mark.parametrize("velocity", [straight, linear])
@@ -72,7 +71,7 @@ def test_a_velocity_that_turns_is_evaluated_at_every_step():
 
 
 def test_no_two_steps_in_a_row_are_left_out():
-    counted = Evaluations(lambda x_t, t: torch.sin(6.0 * t)[:, None].expand_as(x_t))
+    counted = Evaluations(lambda x_t, t: torch.full_like(x_t, math.sin(6.0 * t)))
     counted.solve(threshold=0.05)
     (evaluated,) = counted.of_row
     gaps = [after - before for before, after in pairwise(evaluated)]
@@ -81,9 +80,9 @@ def test_no_two_steps_in_a_row_are_left_out():
 
 def test_a_larger_threshold_saves_more_and_errs_more():
     errors, counts = [], []
-    exact = Evaluations(lambda x_t, t: torch.exp(2.0 * t)[:, None] + x_t).solve_in_full()
+    exact = Evaluations(lambda x_t, t: math.exp(2.0 * t) + x_t).solve_in_full()
     for threshold in (0.0, 0.003, 0.01, 0.1):
-        counted = Evaluations(lambda x_t, t: torch.exp(2.0 * t)[:, None] + x_t)
+        counted = Evaluations(lambda x_t, t: math.exp(2.0 * t) + x_t)
         errors.append((counted.solve(threshold=threshold) - exact).abs().max().item())
         counts.append(len(counted.of_row[0]))
     assert counts == sorted(counts, reverse=True)
@@ -107,11 +106,11 @@ def test_two_paths_have_nothing_in_common():
     assert first.of_row == second.of_row
 
 
-def test_a_foretold_velocity_is_that_of_the_line_through_the_last_two():
+def test_an_extrapolated_velocity_is_that_of_the_line_through_the_last_two():
     """Unequal steps: the line is over time, not over the number of the step."""
     counted = Evaluations(linear, steps=1)
     times = torch.tensor([0.0, 0.1, 0.4, 0.5, 1.0])
-    found = solve(with_extrapolation(counted, threshold=1e-3), NOISE[:1], times=times)
+    found = run_sampler(extrapolate(counted.sampler(times), threshold=1e-3), counted)
     assert len(counted.of_row[0]) == 3
     velocities = [1.0 + 3.0 * t for t in (0.0, 0.1, 0.4, 0.5)]
     walked = math.fsum(h * v for h, v in zip((0.1, 0.3, 0.1, 0.5), velocities, strict=True))

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from janusflow.flow.path import VelocityFn
+from janusflow.flow.sampler import Result, Sampler, VelocityQuery, wrap
 
 
 def reverse_times(times: Float[Tensor, " s"], *, start: float) -> Float[Tensor, " s"]:
@@ -11,14 +11,15 @@ def reverse_times(times: Float[Tensor, " s"], *, start: float) -> Float[Tensor, 
     return (1.0 + start - times.flip(0)).clamp(start, 1.0)
 
 
-def reverse_velocity(velocity: VelocityFn, *, start: float = 0.0) -> VelocityFn:
-    """Make the velocity of the way back, as any solver follows it from `start` to 1.
+def reverse(sampler: Sampler[Result], *, start: float = 0.0) -> Sampler[Result]:
+    """Make a sampler go backwards while its own time rises from `start` to 1.
 
     It is at data where its own time is `start`, and ends at time 1 where the flow is at `start`:
     at noise, if that is 0.
     """
 
-    def back(x_t: Float[Tensor, " b *shape"], t: Float[Tensor, " b"]) -> Tensor:
-        return -velocity(x_t, (1.0 + start - t).clamp(start, 1.0))
+    def answer(query: VelocityQuery) -> Sampler[Tensor]:
+        t = min(max(1.0 + start - query.t, start), 1.0)
+        return -(yield query._replace(t=t))
 
-    return back
+    return wrap(sampler, answer)

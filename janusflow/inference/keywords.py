@@ -1,0 +1,60 @@
+"""Arguments of other libraries: refused by name, with the name they have here."""
+
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+
+from janusflow.config.errors import ConfigError
+
+ONE_SIZE = "a model draws the one size that it was trained for: scale or crop the image"
+GENERATE_NAMES: Mapping[str, str] = {
+    "num_inference_steps": "it is steps here",
+    "num_steps": "it is steps here",
+    "guidance_scale": "it is guidance here",
+    "cfg_scale": "it is guidance here",
+    "cfg": "it is guidance here",
+    "num_images_per_prompt": "it is num_images here",
+    "n": "it is num_images here",
+    "generator": "it is seed here, a number",
+    "manual_seed": "it is seed here",
+    "callback": "it is on_step here",
+    "callback_on_step_end": "it is on_step here",
+    "callback_on_step_end_tensor_inputs": "on_step is told of every tensor",
+    "image": "it is init_image here",
+    "mask_image": "it is mask here",
+    "denoising_strength": "it is strength here",
+    "scheduler": "it is solver here",
+    "sampler": "it is solver here",
+    "timesteps": "use steps, grid and shift",
+    "sigmas": "use steps, grid and shift",
+    "latents": "noise comes from seed, and init_image gives another start",
+    "output_type": "images are PIL images: numpy.asarray(image) gives their pixels",
+    "return_dict": "a list of images is returned",
+    "height": ONE_SIZE,
+    "width": ONE_SIZE,
+    "size": ONE_SIZE,
+    "prompt_embeds": "prompts are words",
+    "negative_prompt_embeds": "prompts are words",
+}
+"""Names of diffusers and others, and what `JanusFlow.generate` has for them."""
+
+
+def refuse_unknown(
+    call: str, given: Iterable[str], *, known: Collection[str], names: Mapping[str, str]
+) -> None:
+    """Refuse the first argument that `call` does not know.
+
+    Args:
+        call: such as jf.generate.
+        given: names of arguments.
+        known: those that the call has.
+        names: for those of other libraries what to use.
+
+    Raises:
+        ConfigError: there is such an argument.
+    """
+    for name in given:
+        if name in known:
+            continue
+        close = get_close_matches(name, known, n=1)
+        guess = f"use {close[0]} if you meant that" if close else "leave it out"
+        raise ConfigError(f"{call} has no argument {name}: {names.get(name, guess)}.")
