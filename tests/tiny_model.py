@@ -12,7 +12,6 @@ from janusflow.mini.tokenizer import SPECIAL_TOKENS, mini_processor
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt
-from janusflow.processing.batches import left_padded
 from janusflow.processing.processor import JanusFlowProcessor
 
 VOCAB_SIZE = 272
@@ -84,7 +83,10 @@ def qwen3_model() -> JanusFlowForConditionalGeneration:
 
 def padded_prompt(rows: list[list[int]], *, pad_token_id: int) -> Prompt:
     """Token rows of different lengths as one prompt batch."""
-    return Prompt.of(*left_padded(rows, pad_token_id=pad_token_id))
+    length = max(map(len, rows))
+    token_ids = torch.tensor([[pad_token_id] * (length - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
+    return Prompt.of(token_ids, mask)
 
 
 def tiny_vae(seed: int = 0) -> AutoencoderKL:

@@ -139,8 +139,8 @@ def write_folder(folder: Path, size: Size) -> Facts:
     asked = processor.conversations([[{"role": "user", "content": QUESTION}]])
     facts = Facts(
         prompt=prompt,
-        prompt_tokens=len(processor.prompts([prompt]).token_ids[0]),
-        question_tokens=asked.token_ids.shape[1],
+        prompt_tokens=len(processor.prompts([prompt]).input_ids[0]),
+        question_tokens=asked.input_ids.shape[1],
         weight_bytes=weight_bytes,
     )
     (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
@@ -164,7 +164,6 @@ def _processor(size: Size) -> JanusFlowProcessor:
             image_size=size.picture_size, image_mean=[0.5] * 3, image_std=[0.5] * 3
         ),
         mini.tokenizer,
-        tags=mini.settings.tags,
         num_image_tokens=(size.picture_size // tower.patch_size) ** 2,
     )
 
@@ -172,6 +171,6 @@ def _processor(size: Size) -> JanusFlowProcessor:
 def prompt_of(processor: JanusFlowProcessor, tokens: int) -> str:
     """A prompt that is read as so many tokens, or a few less where none fits."""
     prompt = "a red circle"
-    while len(processor.prompts([f"{prompt} red"]).token_ids[0]) <= tokens:
+    while len(processor.prompts([f"{prompt} red"]).input_ids[0]) <= tokens:
         prompt += " red"
     return prompt

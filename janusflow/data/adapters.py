@@ -104,7 +104,7 @@ def read_chat(row: Row, given: Given) -> Chat:
     """
     tag = given.image_tag
     messages = [_message(said, tag) for said in value(row, "conversations", "messages")]
-    chat = read_conversation(messages, image_tag=tag, ask_for_answer=False)
+    chat = read_conversation(messages, image_tag=tag)
     texts = [message["content"].strip() for message in chat.messages]
     if chat.messages[-1]["role"] == USER:
         raise DataError(f"{len(texts)} messages, the last one a question: wanted its answer.")

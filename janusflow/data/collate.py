@@ -10,19 +10,13 @@ from jaxtyping import Bool, Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, PromptError
 from janusflow.data.packing import pack
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
-from janusflow.processing.batches import expanded
-from janusflow.processing.templates import (
-    ASSISTANT,
-    RELEASE_TEMPLATE,
-    USER,
-    Message,
-    format_conversation,
-)
+from janusflow.processing.templates import question_text
+from janusflow.processing.tokenizer import encode_text
 
 IGNORED = -100
 """Label of a position that is not learnt, as PyTorch's cross entropy has it."""
@@ -252,14 +246,18 @@ class Collator:
         Raises:
             DataError: the text holds tags that would be taken for pictures.
         """
-        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        config = self.config
-        if config.image_start_token_id in ids or ids.count(config.image_token_id) != num_pictures:
+        image_id = self.config.image_token_id
+        try:
+            ids = encode_text(self.tokenizer, text, allowed=(self.image_tag,))
+        except PromptError as error:
+            raise DataError(str(error)) from None
+        if ids.count(image_id) != num_pictures:
             raise DataError(
                 f"{text!r:.80} holds a tag that belongs to the model: only {self.image_tag} may "
                 "stand in questions, once for each picture."
             )
-        return expanded(ids, placeholder=config.image_token_id, span=self.image_ids)
+        spans = (self.image_ids if each == image_id else [each] for each in ids)
+        return [each for span in spans for each in span]
 
 
 def _token(tokenizer: Tokenizer, token_id: int) -> str:
@@ -275,15 +273,6 @@ def _token(tokenizer: Tokenizer, token_id: int) -> str:
 def any_placed(turns: Sequence[Turn], image_tag: str) -> bool:
     """Tell whether a picture stands in one of these questions."""
     return any(image_tag in turn.question for turn in turns)
-
-
-def question_text(question: str) -> str:
-    """One turn of the release's chat format, up to where the answer starts."""
-    messages: list[Message] = [
-        {"role": USER, "content": question},
-        {"role": ASSISTANT, "content": ""},
-    ]
-    return format_conversation(messages, system_prompt="", template=RELEASE_TEMPLATE)
 
 
 def _tally(samples: Sequence[Sample]) -> dict[str, int]:

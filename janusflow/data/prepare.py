@@ -74,6 +74,6 @@ def preparation(
     return Preparation(
         image_processor=processor.image_processor,
         drawing_size=config.generation.latent_size * factor,
-        image_tag=processor.settings.tags.image,
+        image_tag=processor.image_tag,
         crops=crops,
     )

@@ -45,9 +45,9 @@ class Tower:
     @torch.no_grad()
     def features(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "n w"]:
         """The mean patch feature of every picture, float32."""
-        preprocess = self._processor.image_processor.preprocess
+        preprocess = self._processor.image_processor
         means = [
-            self._network(pixel_values=preprocess(pictures[start : start + BATCH_SIZE]))
+            self._network(**preprocess(pictures[start : start + BATCH_SIZE]))
             .last_hidden_state.mean(1)
             .numpy()
             for start in range(0, len(pictures), BATCH_SIZE)

@@ -1,13 +1,14 @@
 """The `jf` object: a model, its processor and VAE joined; it draws, and answers questions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
+from transformers import BatchFeature
 
 from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
 from janusflow.inference.answering.chat import (
@@ -36,7 +37,6 @@ from janusflow.inference.memory.offload import Offloading
 from janusflow.interop.saving import write_folder
 from janusflow.interop.vae import encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.images import ImageInput
 from janusflow.processing.processor import JanusFlowProcessor
 
@@ -236,16 +236,18 @@ class JanusFlow:
     @torch.no_grad()
     def prepare_inputs(
         self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
-    ) -> ConversationBatch:
+    ) -> BatchFeature:
         """Tokens, and images as the model reads them: pixels, or their latents.
 
         Raises PromptError where a conversation leaves no room for an answer in the context.
         """
-        batch = self.processor.conversations(conversations, allow_paths=allow_paths)
-        require_context(int(batch.attention_mask.sum(-1).max()), self.model.config)
-        if batch.pixel_values is None or not self.model.config.uses_latent_input:
-            return batch
-        return replace(batch, pixel_values=encode_images(self.vae, batch.pixel_values))
+        batch = self.processor.conversations(
+            conversations, allow_paths=allow_paths, continue_final_message=True
+        )
+        require_context(int(batch["attention_mask"].sum(-1).max()), self.model.config)
+        if "pixel_values" in batch and self.model.config.uses_latent_input:
+            batch["pixel_values"] = encode_images(self.vae, batch["pixel_values"])
+        return batch
 
     # ---- files --------------------------------------------------------------------------------
 

@@ -11,13 +11,13 @@ from janusflow.interop.load import load_model
 from janusflow.interop.saving import save_official, whole_or_nothing, write_model
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.processing.processor_files import PROCESSOR_FILE
+from janusflow.processing.processor_files import PREPROCESSOR_FILE, PROCESSOR_FILE
 
 Layout = Literal["official", "janusflow"]
 
+_OF_ONE_LAYOUT = (PREPROCESSOR_FILE, "chat_template.jinja", "generation_config.json")
+"""Files that our layout or the release's has, and the other has not."""
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".index.json", ".pt", ".pth", ".ckpt")
-_GENERATION_CONFIG = "generation_config.json"
-"""Written with the model in our layout; the release has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def _copy_others(source: Path, folder: Path) -> tuple[str, ...]:
             not path.is_file()
             or path.name.startswith(".")
             or path.name.endswith(_WEIGHT_SUFFIXES)
-            or path.name == _GENERATION_CONFIG
+            or path.name in _OF_ONE_LAYOUT
             or (folder / path.name).exists()
         ):
             continue

@@ -6,7 +6,7 @@ from typing import cast
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.processing.processor_files import read_settings
+from janusflow.processing.processor_files import read_processor_config
 from janusflow.processing.tokenizer import completed, load_tokenizer
 
 
@@ -44,7 +44,7 @@ def read_token_ids(folder: Path) -> TokenIds:
     Raises:
         CheckpointError: a file is missing, or the vocabulary has no begin or end of sentence.
     """
-    tags = read_settings(folder).tags
+    tags = read_processor_config(folder)
     try:
         tokenizer = completed(load_tokenizer(folder), tags)
     except ConfigError as error:
@@ -57,7 +57,7 @@ def read_token_ids(folder: Path) -> TokenIds:
         bos=id_of(tokenizer.bos_token),
         eos=id_of(tokenizer.eos_token),
         pad=id_of(tokenizer.pad_token),
-        image=id_of(tags.image),
-        image_start=id_of(tags.start),
-        image_end=id_of(tags.end),
+        image=id_of(tags["image_tag"]),
+        image_start=id_of(tags["image_start_tag"]),
+        image_end=id_of(tags["image_end_tag"]),
     )

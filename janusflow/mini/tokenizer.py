@@ -3,20 +3,29 @@
 from collections.abc import Iterator
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
-from janusflow.data.collate import question_text
 from janusflow.mini.captions import caption
 from janusflow.mini.questions import ask_all
 from janusflow.mini.scenes import sample_scene
 from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.processing.templates import END_OF_SENTENCE
-from janusflow.processing.tokenizer import BEGIN_OF_SENTENCE, PAD_TAG, ImageTags
+from janusflow.processing.templates import END_OF_SENTENCE, question_text
+from janusflow.processing.tokenizer import BEGIN_OF_SENTENCE, IMAGE_TAGS, PAD_TAG
 
-SPECIAL_TOKENS = (BEGIN_OF_SENTENCE, END_OF_SENTENCE, PAD_TAG, *ImageTags().in_order)
+SPECIAL_TOKENS = (BEGIN_OF_SENTENCE, END_OF_SENTENCE, PAD_TAG, *IMAGE_TAGS.values())
 """The release's tags under the release's names; ids 0 to 6 here."""
+CONTEXT_LENGTH = 1024
+"""Tokens that mini reads at most: its LLM's max_position_embeddings."""
 
 
 def mini_processor(
@@ -27,7 +36,9 @@ def mini_processor(
         JanusFlowImageProcessor(
             image_size=image_size, min_size=1, image_mean=[0.5] * 3, image_std=[0.5] * 3
         ),
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer),
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, padding_side="left", model_max_length=CONTEXT_LENGTH
+        ),
         num_image_tokens=num_image_tokens,
         system_prompt="",
     )
@@ -36,6 +47,8 @@ def mini_processor(
 def train_tokenizer(*, vocab_size: int, num_texts: int, seed: int) -> Tokenizer:
     """Train on captions and questions of training scenes, half English and half Korean."""
     tokenizer = Tokenizer(models.BPE())
+    # Korean may come in letters or in syllables, and must read alike.
+    tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -1,28 +1,31 @@
 """Messages as people and programs write them, brought into the release's shape.
 
 Two shapes are read, also mixed: the release's (`{"role": "User", "content": "<image_placeholder>
-..."}`, images handed over beside it) and OpenAI's (lower-case roles, a system message first,
-content as a list of text and image parts). An image part becomes a placeholder; parts are
-joined by line breaks. Nothing is tokenized here.
+..."}`, images handed over beside it) and OpenAI's (lower-case roles, system messages, content as a
+list of text and image parts, message objects). An image part becomes a placeholder; parts, and
+consecutive messages of one role, are joined by line breaks. Nothing is tokenized here.
 """
 
-import base64
-import binascii
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from PIL import Image
-
-from janusflow.config.errors import ImageError, PromptError
-from janusflow.processing.image_files import ImageInput
+from janusflow.config.errors import PromptError
+from janusflow.processing.image_files import ImageInput, image_from_url
 from janusflow.processing.templates import ASSISTANT, USER, Message
 
 SYSTEM_ROLES = ("system", "developer")
+TOOL_ROLES = ("tool", "function")
 ROLES = {"user": USER, "assistant": ASSISTANT}
-IMAGE_KEYS = {"image": ("image", "path", "url"), "image_url": ("image_url",)}
+TEXT_KEYS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""Type of a text part -> the key that holds the text."""
+IMAGE_KEYS = {
+    "image": ("image", "path", "url", "base64"),
+    "image_url": ("image_url",),
+    "input_image": ("image_url",),
+}
 """Type of an image part -> the keys that may hold the image."""
 
 
@@ -36,41 +39,55 @@ class Conversation:
     images: tuple[ImageInput | None, ...]
     """One an image placeholder, in reading order; None where the image comes separately."""
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the last message is an answer, perhaps one to be continued."""
+        last = self.messages[-1]
+        return last["role"] == ASSISTANT and bool(last["content"].strip())
+
+    def with_system(self) -> list[Message]:
+        """The messages for a chat template, the system's first."""
+        if self.system_prompt is None:
+            return list(self.messages)
+        return [Message(role="system", content=self.system_prompt), *self.messages]
+
+
+def is_conversation(given: Any) -> bool:
+    """Whether this is one conversation, and not several: its first entry is no list of messages."""
+    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+        raise PromptError(f"got {given!r:.80} as conversation: give a list of messages")
+    return not isinstance(given[0], list | tuple)
+
 
 def read_conversation(
-    messages: Sequence[Any],
-    *,
-    image_tag: str,
-    ask_for_answer: bool = True,
-    allow_paths: bool = True,
+    messages: Sequence[Any], *, image_tag: str, allow_paths: bool = True
 ) -> Conversation:
     """Check and normalise one conversation.
 
     Args:
-        messages: dicts in either shape; they may come from anywhere and are checked here.
+        messages: dicts or objects in either shape; they may come from anywhere and are checked.
         image_tag: the placeholder that stands for an image in texts.
-        ask_for_answer: open an assistant's turn if the user spoke last.
         allow_paths: False refuses file paths inside messages (messages that come over a network
             must not read the machine's files); data: URIs and open images stay allowed.
     """
-    system_prompt = None
+    system: list[str] = []
     turns: list[Message] = []
     images: list[ImageInput | None] = []
-    for index, message in enumerate(messages):
+    for message in messages:
         role, text, found = _read_message(message, image_tag=image_tag, allow_paths=allow_paths)
-        if role in SYSTEM_ROLES:
-            if index > 0:
-                raise PromptError(
-                    f"message {index + 1} is a {role} message: only the first may be one"
-                )
-            system_prompt = text
-            continue
-        turns.append(Message(role=role, content=text))
         images += found
-    if ask_for_answer and turns and turns[-1]["role"] == USER:
-        turns.append(Message(role=ASSISTANT, content=""))
+        if role in SYSTEM_ROLES:
+            system.append(text)
+        elif turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += f"\n{text}"
+        else:
+            turns.append(Message(role=role, content=text))
     _check_turns(turns)
-    return Conversation(messages=tuple(turns), system_prompt=system_prompt, images=tuple(images))
+    return Conversation(
+        messages=tuple(turns),
+        system_prompt="\n".join(system) if system else None,
+        images=tuple(images),
+    )
 
 
 def with_images(
@@ -87,32 +104,22 @@ def with_images(
     return [next(rest) if image is None else image for image in conversation.images]
 
 
-def image_from_url(url: str, *, allow_paths: bool = True) -> ImageInput:
-    """The image that a data: URI, file: URI or path stands for; web addresses are refused."""
-    shown = repr(url if len(url) <= 80 else f"{url[:77]}...")
-    if url.startswith("data:"):
-        return _data_uri_bytes(url, shown=shown)
-    if url.startswith(("http://", "https://")):
-        raise PromptError(
-            f"image {shown} is on the web and is not fetched: download it, then give its path or "
-            "a data: URI"
-        )
-    if not allow_paths:
-        raise PromptError(f"image {shown} is a file path: send the image as a data: URI")
-    return Path(unquote(urlsplit(url).path)) if url.startswith("file://") else Path(url)
-
-
 def _read_message(
     message: object, *, image_tag: str, allow_paths: bool
 ) -> tuple[str, str, list[ImageInput | None]]:
-    if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+    said = _as_mapping(message)
+    if said is None or "role" not in said or not {"content", "refusal", "tool_calls"} & set(said):
         raise PromptError(f"got message {message!r:.80}: give a dict with 'role' and 'content'")
-    said = str(message["role"]).lower()
-    if said not in ROLES and said not in SYSTEM_ROLES:
-        raise PromptError(f"got role {message['role']!r}: use 'user', 'assistant' or 'system'")
-    content = message["content"]
+    role = str(said["role"]).lower()
+    if role in TOOL_ROLES or said.get("tool_calls") or said.get("function_call"):
+        raise PromptError(f"got message {message!r:.80}: the model calls no tools, leave it out")
+    if role not in ROLES and role not in SYSTEM_ROLES:
+        raise PromptError(f"got role {said['role']!r:.80}: use 'user', 'assistant' or 'system'")
+    content = said.get("content")
+    if content is None and role == "assistant":
+        content = said.get("refusal") or ""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    if not isinstance(parts, Sequence):
+    if not isinstance(parts, Sequence) or isinstance(parts, bytes):
         raise PromptError(f"got content {content!r:.80}: give a text or a list of parts")
     texts: list[str] = []
     images: list[ImageInput | None] = []
@@ -120,19 +127,31 @@ def _read_message(
         text, found = _read_part(part, image_tag=image_tag, allow_paths=allow_paths)
         texts.append(text)
         images += found
-    if images and said != "user":
-        raise PromptError(f"got an image in a message of role {said!r}: users show images")
-    return ROLES.get(said, said), "\n".join(texts), images
+    if images and role != "user":
+        raise PromptError(f"got an image in a message of role {role!r}: users show images")
+    return ROLES.get(role, role), "\n".join(texts), images
+
+
+def _as_mapping(value: object) -> Mapping[str, Any] | None:
+    """A message or part as a mapping: a dict, a dataclass, or an object of a client library."""
+    if isinstance(value, Mapping):
+        return value
+    if callable(dump := getattr(value, "model_dump", None)):
+        return dump()
+    if dataclasses.is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    return vars(value) if hasattr(value, "role") and hasattr(value, "__dict__") else None
 
 
 def _read_part(
     part: object, *, image_tag: str, allow_paths: bool
 ) -> tuple[str, list[ImageInput | None]]:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if isinstance(part, Mapping) and kind == "text" and isinstance(part.get("text"), str):
-        return part["text"], [None] * part["text"].count(image_tag)
-    if isinstance(part, Mapping) and kind in IMAGE_KEYS:
-        held = [part[key] for key in IMAGE_KEYS[kind] if part.get(key) is not None]
+    said = _as_mapping(part) or {}
+    kind = said.get("type")
+    if kind in TEXT_KEYS and isinstance(text := said.get(TEXT_KEYS[kind]), str):
+        return text, [None] * text.count(image_tag)
+    if kind in IMAGE_KEYS:
+        held = [said[key] for key in IMAGE_KEYS[kind] if said.get(key) is not None]
         return image_tag, [_part_image(held[0], allow_paths=allow_paths) if held else None]
     raise PromptError(
         f"got content part {part!r:.80}: give {{'type': 'text', 'text': ...}}, "
@@ -141,39 +160,25 @@ def _read_part(
 
 
 def _part_image(held: object, *, allow_paths: bool) -> ImageInput:
-    value = held.get("url") if isinstance(held, Mapping) else held
-    if isinstance(value, Path):
-        value = str(value)
-    if isinstance(value, str):
-        return image_from_url(value, allow_paths=allow_paths)
-    if isinstance(value, Image.Image | bytes):
+    said = _as_mapping(held)
+    value = held if said is None else said.get("url")
+    if isinstance(value, str | Path):
+        return image_from_url(str(value), allow_paths=allow_paths)
+    if isinstance(value, ImageInput):
         return value
     raise PromptError(
         f"got a {type(value).__name__} as image: give a PIL.Image.Image, a path or a data: URI"
     )
 
 
-def _data_uri_bytes(uri: str, *, shown: str) -> bytes:
-    header, comma, payload = uri.partition(",")
-    if not comma:
-        raise ImageError(f"image {shown} has no comma: write data:image/png;base64,...")
-    if not header.endswith(";base64"):
-        return unquote_to_bytes(payload)
-    try:
-        return base64.b64decode("".join(unquote(payload).split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ImageError(f"image {shown} is not valid base64 ({error}): encode it anew") from None
-
-
 def _check_turns(turns: Sequence[Message]) -> None:
     if not turns:
         raise PromptError(f"got {len(turns)} messages: give at least one user message")
+    if turns[0]["role"] != USER:
+        raise PromptError(
+            f"turn 1 is the {turns[0]['role'].lower()}'s, wanted the user's: user and assistant "
+            "take turns, the user first"
+        )
     for index, turn in enumerate(turns):
-        expected = ASSISTANT if index % 2 else USER
-        if turn["role"] != expected:
-            raise PromptError(
-                f"turn {index + 1} is the {turn['role'].lower()}'s, wanted the "
-                f"{expected.lower()}'s: user and assistant take turns, the user first"
-            )
-        if not turn["content"].strip() and index < len(turns) - 1:
+        if not turn["content"].strip() and (turn["role"] == USER or index < len(turns) - 1):
             raise PromptError(f"turn {index + 1} ({turn['role'].lower()}) is empty: leave it out")

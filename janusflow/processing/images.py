@@ -1,16 +1,17 @@
 """Pixels to tensors and back, for both halves of the model.
 
-Seeing: `JanusFlowImageProcessor` does what the release's does, to the byte: longer side to the
-tower's size with bicubic sampling on bytes, the rest padded in the mean colour, rescaled in
+Understanding: `JanusFlowImageProcessor` does what the release's does, to the byte: longer side to
+the tower's size with bicubic sampling on bytes, the rest padded in the mean colour, rescaled in
 float64, normalised in float32. Drawing: `crop_for_generation` and `to_latent_range` make what the
 VAE encodes, `to_images` turns what it decodes into images.
 
-Pillow resizes, so torchvision is neither needed nor touched. Files are opened by
-`image_files.py`, which see.
+Pillow resizes, so torchvision is neither needed nor touched. Files are opened by `image_files.py`,
+which see.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from math import ceil
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,102 +19,136 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature
-from transformers.image_processing_utils import BaseImageProcessor
+from transformers.image_processing_backends import PilBackend
+from transformers.image_utils import ChannelDimension, SizeDict
+from transformers.processing_utils import ImagesKwargs
 
 from janusflow.config.errors import ConfigError
-from janusflow.processing.image_files import MAX_PIXELS, ImageInput, open_image
+from janusflow.processing.image_files import MAX_PIXELS, ArrayLike, ImageInput, open_image
 
 __all__ = [
     "MAX_PIXELS",
     "Image",
+    "ImageInput",
     "JanusFlowImageProcessor",
     "crop_for_generation",
+    "flat_images",
     "open_image",
     "to_images",
     "to_latent_range",
 ]
 
 EIGHT_BIT_MAX = 255
-NO_MEAN_BACKGROUND = (127, 127, 127)
 
 
-class JanusFlowImageProcessor(BaseImageProcessor):
+class JanusFlowImageProcessorKwargs(ImagesKwargs, total=False):
+    """Settings of one call beside transformers' own."""
+
+    min_size: int
+    """Least length of an image's shorter side after resizing, in pixels."""
+
+
+class JanusFlowImageProcessor(PilBackend):
     """Images of any size to the understanding tower's square input.
 
-    Reads and writes `preprocessor_config.json`, the release's included; keys it does not know are
-    kept and written again.
+    An image processor of transformers: every setting may be given for one call, too. Reads the
+    release's `preprocessor_config.json`, where the size is called `image_size`; keys it does not
+    know are kept and written again.
     """
 
-    model_input_names = ["pixel_values"]  # noqa: RUF012 (transformers reads a plain list)
+    valid_kwargs = JanusFlowImageProcessorKwargs
+    model_input_names: ClassVar[list[str]] = ["pixel_values"]
+    do_resize = do_pad = do_rescale = do_normalize = do_convert_rgb = True
+    resample = Image.Resampling.BICUBIC
+    size: ClassVar[Any] = {"height": 384, "width": 384}
+    min_size = 14
+    image_mean = image_std = (0.5, 0.5, 0.5)
 
-    def __init__(
-        self,
-        image_size: int = 384,
-        min_size: int = 14,
-        image_mean: Sequence[float] | None = (0.5, 0.5, 0.5),
-        image_std: Sequence[float] | None = (0.5, 0.5, 0.5),
-        rescale_factor: float = 1 / EIGHT_BIT_MAX,
-        do_normalize: bool = True,
-        **others: Any,  # keys of a file that this class does not know
-    ) -> None:
-        if image_size < min_size or min_size < 1:
-            raise ConfigError(
-                f"got image_size={image_size} and min_size={min_size}: the image's shorter side "
-                f"is at least min_size, so use 1 <= min_size <= {image_size}"
-            )
-        if do_normalize and (image_mean is None or image_std is None):
-            raise ConfigError(
-                f"do_normalize=true with image_mean={image_mean} and image_std={image_std}: give "
-                "both or set do_normalize=false"
-            )
+    def __init__(self, *, image_size: int | None = None, **settings: Any) -> None:
+        """Settings are those of the class above, and what else a file holds.
+
+        Args:
+            image_size: rows and columns that the tower sees; another word for `size`.
+            **settings: see above.
+        """
+        if image_size is not None:
+            settings.setdefault("size", {"height": image_size, "width": image_size})
         # Like the release: the padding colour follows the mean, whatever the file says.
-        others.pop("background_color", None)
-        super().__init__(**others)
-        self.image_size = image_size
-        self.min_size = min_size
-        self.image_mean = None if image_mean is None else list(image_mean)
-        self.image_std = None if image_std is None else list(image_std)
-        self.rescale_factor = rescale_factor
-        self.do_normalize = do_normalize
-        self.background_color = list(
-            NO_MEAN_BACKGROUND
-            if image_mean is None
-            else (int(mean * EIGHT_BIT_MAX) for mean in image_mean)
-        )
+        settings.pop("background_color", None)
+        for name in ("image_mean", "image_std"):
+            if settings.get("do_normalize", True) and settings.get(name, ()) is None:
+                raise ConfigError(
+                    f"do_normalize=true with {name}={settings[name]}: give it or set "
+                    "do_normalize=false"
+                )
+        super().__init__(**settings)
+        _check_sizes(self.size, self.min_size)
 
-    def __call__(self, images: ImageInput | Sequence[ImageInput], **options: Any) -> BatchFeature:
-        """The same as `preprocess`, in the form transformers' users expect."""
-        options.pop("return_tensors", None)  # always torch tensors
-        if options:
-            raise ConfigError(
-                f"got {', '.join(sorted(options))} for one call: this image processor has no "
-                "options per call; make another JanusFlowImageProcessor with other settings"
-            )
-        return BatchFeature({"pixel_values": self.preprocess(images)})
+    @property
+    def image_size(self) -> int:
+        """Rows and columns that the tower sees."""
+        return self.size.height
 
-    def preprocess(self, images: ImageInput | Sequence[ImageInput]) -> Float[Tensor, "n c y x"]:
-        """What the tower sees of each image, in order."""
-        images = [images] if isinstance(images, ImageInput) else images
-        if len(images) == 0:
-            return torch.zeros(0, 3, self.image_size, self.image_size)
-        return torch.stack([self._normalised(self.square(image)) for image in images])
+    @property
+    def background_color(self) -> list[int]:
+        """What images are padded with: the mean colour, a level a channel."""
+        return _background(self.image_mean)
+
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        """The images as they are: files are opened when their turn comes, addresses refused."""
+        return image_url_or_urls
+
+    def preprocess(
+        self, images: Any, *, return_tensors: str | None = "pt", **settings: Any
+    ) -> BatchFeature:
+        """What the tower sees of each image, in order, as `pixel_values` [n, c, y, x].
+
+        Args:
+            images: one or several of any kind (see `ImageInput`), lists of lists, too.
+            return_tensors: "pt", "np" or None for a list of arrays.
+            **settings: that are to differ for this call (`size`, `do_normalize`, ...).
+        """
+        return super().preprocess(images, return_tensors=return_tensors, **settings)
+
+    def _prepare_image_like_inputs(
+        self, images: Any, input_data_format: Any = None, **_settings: Any
+    ) -> list[Image.Image]:
+        first = None if input_data_format is None else input_data_format == ChannelDimension.FIRST
+        return [open_image(image, channels_first=first) for image in flat_images(images)]
+
+    def _preprocess(
+        self,
+        images: list[Image.Image],
+        *,
+        size: SizeDict,
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
+        return_tensors: str | None,
+        **settings: Any,
+    ) -> BatchFeature:
+        _check_sizes(size, settings["min_size"])
+        if not images:
+            shape = (0, 3, size.height, size.width)
+            return BatchFeature({"pixel_values": np.zeros(shape, np.float32)}, return_tensors)
+        arrays = []
+        for image in images:
+            values = np.asarray(_squared(image, size=size, image_mean=image_mean, **settings))
+            if do_rescale:
+                values = values * rescale_factor  # float64 till here
+            values = values.astype(np.float32)
+            if do_normalize:
+                values -= np.asarray(image_mean, dtype=np.float32)
+                values /= np.asarray(image_std, dtype=np.float32)
+            arrays.append(np.ascontiguousarray(values.transpose(2, 0, 1)))
+        return BatchFeature({"pixel_values": arrays}, return_tensors)
 
     def square(self, image: ImageInput) -> Image.Image:
         """The image fitted into a square of the tower's size, before it becomes numbers."""
-        image = open_image(image)
-        width, height = image.size
-        longer = max(width, height)
-        # Division first and truncation: the release's order, which decides odd sizes.
-        width = max(int(width / longer * self.image_size), self.min_size)
-        height = max(int(height / longer * self.image_size), self.min_size)
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
-        if width == height:
-            return image
-        side = max(width, height)
-        canvas = Image.new("RGB", (side, side), tuple(self.background_color))
-        canvas.paste(image, ((side - width) // 2, (side - height) // 2))
-        return canvas
+        settings = {name: getattr(self, name) for name in self._valid_kwargs_names}
+        return _squared(open_image(image), **settings)
 
     def to_image(self, pixel_values: Float[Tensor, "c y x"]) -> Image.Image:
         """An image that `preprocess` made numbers of, as pixels again."""
@@ -127,12 +162,56 @@ class JanusFlowImageProcessor(BaseImageProcessor):
         levels = (scaled / self.rescale_factor).round().clamp(0, EIGHT_BIT_MAX)
         return Image.fromarray(levels.to(torch.uint8).permute(1, 2, 0).numpy())
 
-    def _normalised(self, square: Image.Image) -> Float[Tensor, "c y x"]:
-        scaled = (np.asarray(square) * self.rescale_factor).astype(np.float32)  # float64 till here
-        if self.do_normalize:
-            mean = np.asarray(self.image_mean, dtype=np.float32)
-            scaled = (scaled - mean) / np.asarray(self.image_std, dtype=np.float32)
-        return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+
+def flat_images(images: Any) -> list[Any]:
+    """One image, several, or lists of them, as a list in reading order."""
+    if isinstance(images, list | tuple):
+        return [image for each in images for image in flat_images(each)]
+    if isinstance(images, ArrayLike) and getattr(images, "ndim", 0) == 4:
+        return list(images)  # pyright: ignore[reportArgumentType]
+    return [images]
+
+
+def _squared(
+    image: Image.Image,
+    *,
+    size: SizeDict,
+    min_size: int,
+    image_mean: Sequence[float],
+    do_resize: bool,
+    do_pad: bool,
+    resample: int,
+    **_others: Any,
+) -> Image.Image:
+    """The image fitted into a square and padded, as far as the settings say."""
+    width, height = image.size
+    if do_resize:
+        longer = max(width, height)
+        # Division first and truncation: the release's order, which decides odd sizes.
+        width = max(int(width / longer * size.width), min_size)
+        height = max(int(height / longer * size.height), min_size)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling(resample))
+    if width == height or not do_pad:
+        return image
+    side = max(width, height)
+    canvas = Image.new("RGB", (side, side), tuple(_background(image_mean)))
+    canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+    return canvas
+
+
+def _background(mean: Sequence[float]) -> list[int]:
+    return [int(of_channel * EIGHT_BIT_MAX) for of_channel in mean]
+
+
+def _check_sizes(size: SizeDict, min_size: int) -> None:
+    if size.height is None or size.height != size.width:
+        raise ConfigError(f"got size={dict(size)}: the tower sees squares, so give height = width")
+    if not 1 <= min_size <= size.height:
+        raise ConfigError(
+            f"got image_size={size.height} and min_size={min_size}: the image's shorter side is at "
+            f"least min_size, so use 1 <= min_size <= {size.height}"
+        )
 
 
 def crop_for_generation(
@@ -145,17 +224,34 @@ def crop_for_generation(
     """A size x size piece that spans the shorter side.
 
     At random with `rng`, else at `place` along the longer side: 0 is its begin, 0.5 the centre.
+    Of a long image only the part that is kept is resized.
     """
     shorter = min(image.size)
     # round() could fall below the crop only by float error, never by more than a pixel.
-    width, height = (max(size, round(side * size / shorter)) for side in image.size)
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    whole = [max(size, round(side * size / shorter)) for side in image.size]
     if rng is None:
-        left, top = (int(place * spare) for spare in (width - size, height - size))
+        corner = [int(place * (side - size)) for side in whole]
     else:
-        left, top = (int(rng.integers(spare + 1)) for spare in (width - size, height - size))
-    return image.crop((left, top, left + size, top + size))
+        corner = [int(rng.integers(side - size + 1)) for side in whole]
+    if image.size == tuple(whole):
+        return image.crop((*corner, corner[0] + size, corner[1] + size))
+    # Bicubic sampling looks at two pixels on each side, of the smaller of both images.
+    margin = 2 * ceil(max(1, size / shorter)) + 1
+    begins = [max(0, at - margin) for at in corner]
+    ends = [min(side, at + size + margin) for at, side in zip(corner, whole, strict=True)]
+    scale = [old / new for old, new in zip(image.size, whole, strict=True)]
+    resized = image.resize(
+        (ends[0] - begins[0], ends[1] - begins[1]),
+        Image.Resampling.BICUBIC,
+        box=(
+            begins[0] * scale[0],
+            begins[1] * scale[1],
+            min(ends[0] * scale[0], image.width),
+            min(ends[1] * scale[1], image.height),
+        ),
+    )
+    left, top = corner[0] - begins[0], corner[1] - begins[1]
+    return resized.crop((left, top, left + size, top + size))
 
 
 def to_latent_range(image: Image.Image) -> Float[Tensor, "c y x"]:

@@ -1,85 +1,109 @@
 """The processor: conversations, prompts and images to what the model reads, token ids to text.
 
-One object knows the tokenizer, the image tags, the chat template and the image transform. It reads
-the release's folders and ours, and writes both. Embeddings and the begin-of-image token of drawing
-are the model's business.
+A `ProcessorMixin` of transformers: calling it, `apply_chat_template`, loading and saving are the
+library's, over our image processor and our chat template. `conversations` and `prompts` are short
+ways for the two halves of the model. It reads the release's folders and ours, and writes both.
+Embeddings and the begin-of-image token of drawing are the model's business.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from jaxtyping import Int
-from torch import Tensor
-from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerFast
 
-from janusflow.config.errors import PromptError
-from janusflow.processing.batches import (
-    ConversationBatch,
-    PromptBatch,
-    expanded,
-    left_padded,
-    prompt_batch,
+from janusflow.config.errors import ConfigError, PromptError
+from janusflow.processing.conversations import (
+    Conversation,
+    is_conversation,
+    read_conversation,
+    with_images,
 )
-from janusflow.processing.conversations import read_conversation, with_images
-from janusflow.processing.images import ImageInput, JanusFlowImageProcessor
-from janusflow.processing.json_files import read_json, write_json
-from janusflow.processing.processor_files import (
-    PREPROCESSOR_FILE,
-    PROCESSOR_FILE,
-    RELEASE_NUM_IMAGE_TOKENS,
-    ProcessorSettings,
-    find_folder,
-    read_settings,
-    write_release_files,
-)
+from janusflow.processing.images import ImageInput, JanusFlowImageProcessor, flat_images
+from janusflow.processing.processor_files import ProcessorFiles
 from janusflow.processing.templates import (
-    ASSISTANT,
-    RELEASE_TEMPLATE,
+    RELEASE_FORMAT,
     UNDERSTANDING_SYSTEM_PROMPT,
     USER,
-    Message,
-    find_template,
-    format_conversation,
+    build_chat_template,
+    question_text,
 )
 from janusflow.processing.tokenizer import (
-    ImageTags,
+    IMAGE_TAGS,
     completed,
+    encode_text,
     id_of,
-    load_tokenizer,
-    write_release_tokenizer,
 )
 
-MessageLike = Mapping[str, Any]
-"""A message in the release's or in OpenAI's shape (see conversations.py)."""
+RELEASE_NUM_IMAGE_TOKENS = 576
+"""Patches that the release's understanding tower makes of an image."""
+
+MessageLike = Any
+"""A message in the release's or in OpenAI's shape: a dict or an object (see conversations.py)."""
 
 
-class JanusFlowProcessor(ProcessorMixin):
+class JanusFlowProcessor(ProcessorFiles):
     """Everything between people's texts and images and the model's tensors."""
 
     image_processor: JanusFlowImageProcessor
     tokenizer: PreTrainedTokenizerFast
 
-    def __init__(
+    text_kwargs: ClassVar[dict[str, Any]] = {"padding": True, "return_tensors": "pt"}
+
+    def __init__(  # noqa: PLR0913 (the keys of the release's processor_config.json)
         self,
         image_processor: JanusFlowImageProcessor,
         tokenizer: PreTrainedTokenizerFast,
-        *,
-        tags: ImageTags | None = None,
+        chat_template: str | dict[str, str] | None = None,
         num_image_tokens: int = RELEASE_NUM_IMAGE_TOKENS,
-        template: str = RELEASE_TEMPLATE,
+        sft_format: str = RELEASE_FORMAT,
         system_prompt: str = UNDERSTANDING_SYSTEM_PROMPT,
+        image_tag: str = IMAGE_TAGS["image_tag"],
+        image_gen_tag: str = IMAGE_TAGS["image_gen_tag"],
+        image_start_tag: str = IMAGE_TAGS["image_start_tag"],
+        image_end_tag: str = IMAGE_TAGS["image_end_tag"],
+        add_special_token: bool = False,
+        ignore_id: int = -100,
+        mask_prompt: bool = True,
     ) -> None:
-        """Join the parts; a tokenizer that lacks tags is copied and completed."""
-        self.settings = ProcessorSettings(
-            tags=tags or ImageTags(),
-            num_image_tokens=num_image_tokens,
-            template=template,
-            system_prompt=system_prompt,
-        )
-        super().__init__(image_processor, completed(tokenizer, self.settings.tags))
+        """Join the parts; a tokenizer that lacks tags is copied and completed.
 
-    # ---- seeing -------------------------------------------------------------------------------
+        Args:
+            image_processor: makes pixel values of images.
+            tokenizer: knows the begin and end tokens at least.
+            chat_template: instead of the one that `sft_format` and `system_prompt` make.
+            num_image_tokens: patches the understanding tower makes of an image.
+            sft_format: "deepseek", "deepseek_old" or "plain".
+            system_prompt: default for conversations; prompts for drawing have none.
+            image_tag, image_gen_tag, image_start_tag, image_end_tag: see IMAGE_TAGS.
+            add_special_token, ignore_id, mask_prompt: written by the release, read by nobody.
+        """
+        if not isinstance(num_image_tokens, int) or num_image_tokens < 1:
+            raise ConfigError(
+                f"got num_image_tokens={num_image_tokens!r}: give the number of patches the "
+                "understanding tower makes of an image"
+            )
+        self.num_image_tokens = num_image_tokens
+        self.sft_format = sft_format
+        self.system_prompt = system_prompt
+        self.image_tag, self.image_gen_tag = image_tag, image_gen_tag
+        self.image_start_tag, self.image_end_tag = image_start_tag, image_end_tag
+        self.add_special_token = add_special_token
+        self.ignore_id, self.mask_prompt = ignore_id, mask_prompt
+        if chat_template is None:
+            chat_template = build_chat_template(
+                sft_format=sft_format, system_prompt=system_prompt, image_tag=image_tag
+            )
+        tags = {key: getattr(self, key) for key in IMAGE_TAGS}
+        tokenizer = completed(tokenizer, tags, chat_template=chat_template)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.bos_token_id = id_of(tokenizer, str(tokenizer.bos_token))
+        self.eos_token_id = id_of(tokenizer, str(tokenizer.eos_token))
+        self.pad_token_id = id_of(tokenizer, str(tokenizer.pad_token))
+        self.image_token_id = id_of(tokenizer, image_tag)
+        self.image_start_token_id = id_of(tokenizer, image_start_tag)
+        self.image_end_token_id = id_of(tokenizer, image_end_tag)
+
+    # ---- short ways ---------------------------------------------------------------------------
 
     def conversations(
         self,
@@ -87,252 +111,214 @@ class JanusFlowProcessor(ProcessorMixin):
         images: Sequence[Sequence[ImageInput]] | None = None,
         *,
         allow_paths: bool = True,
-    ) -> ConversationBatch:
-        """Conversations as one left-padded batch, the answers still to be given.
+        continue_final_message: bool = False,
+    ) -> BatchFeature:
+        """Conversations as one left-padded batch, up to where the next answer is to begin.
 
         Args:
             conversations: messages in the release's or OpenAI's shape, one list a conversation.
             images: for each conversation the images that its messages do not hold themselves.
             allow_paths: False refuses file paths inside messages (for messages from a network).
+            continue_final_message: a last message of the assistant's is an answer that goes on;
+                otherwise it is closed, and nothing is asked for.
+
+        Returns:
+            `input_ids` and `attention_mask` [b, t], and `pixel_values` [n, c, y, x] of all images
+            in reading order where there are any.
         """
+        if not conversations:
+            raise PromptError(f"got {len(conversations)} conversations: give at least one")
         given = [()] * len(conversations) if images is None else images
         if len(given) != len(conversations):
             raise PromptError(
                 f"got {len(conversations)} conversations but {len(given)} lists of images: give "
                 "one list for each conversation"
             )
-        texts, images = [], []
-        for index, (messages, beside) in enumerate(zip(conversations, given, strict=True)):
-            tag = self.settings.tags.image
-            read = read_conversation(messages, image_tag=tag, allow_paths=allow_paths)
-            texts.append(self._format(read.messages, system_prompt=read.system_prompt))
-            images.append(with_images(read, beside, number=index + 1, image_tag=tag))
-        return self._batch(texts, images)
+        texts, shown = [], []
+        for number, (messages, beside) in enumerate(zip(conversations, given, strict=True), 1):
+            read = self._read(messages, number=number, allow_paths=allow_paths)
+            texts += super().apply_chat_template(
+                [read.with_system()],
+                add_generation_prompt=not read.is_answered,
+                continue_final_message=read.is_answered and continue_final_message,
+            )
+            shown.append(with_images(read, beside, number=number, image_tag=self.image_tag))
+        return self(text=texts, images=shown if any(shown) else None)
 
-    def _format(self, messages: Sequence[Message], *, system_prompt: str | None) -> str:
-        default = self.settings.system_prompt
-        return format_conversation(
-            messages,
-            system_prompt=default if system_prompt is None else system_prompt,
-            template=self.settings.template,
-            end_of_answer=str(self.tokenizer.eos_token),
-        )
+    def prompts(self, prompts: str | Sequence[str]) -> BatchFeature:
+        """Prompts for drawing as one left-padded batch, without begin-of-image token.
 
-    def _batch(
-        self, texts: Sequence[str], images: Sequence[Sequence[ImageInput]]
-    ) -> ConversationBatch:
-        if not texts:
-            raise PromptError(f"got {len(texts)} conversations: give at least one")
-        rows = [
-            self._expand(self._encode(text), num_images=len(shown), number=index + 1)
-            for index, (text, shown) in enumerate(zip(texts, images, strict=True))
-        ]
-        token_ids, attention_mask = left_padded(rows, pad_token_id=self.pad_token_id)
-        in_order = [image for shown in images for image in shown]
-        return ConversationBatch(
-            token_ids=token_ids,
-            attention_mask=attention_mask,
-            pixel_values=self.image_processor.preprocess(in_order) if in_order else None,
-            images_per_row=tuple(len(shown) for shown in images),
-        )
-
-    def _expand(self, token_ids: list[int], *, num_images: int, number: int) -> list[int]:
-        """Put an image's span in place of each placeholder.
-
-        The model lays an image's features on every start and placeholder id it meets, so a stray
-        one would shift them all; the release crashes there.
+        Returns:
+            `input_ids` and `attention_mask` [b, t].
         """
-        tags = self.settings.tags
-        if self.image_start_token_id in token_ids:
-            raise PromptError(
-                f"conversation {number} has {tags.start} in its text, which belongs to the model: "
-                f"write {tags.image} where an image goes"
-            )
-        num_placeholders = token_ids.count(self.image_token_id)
-        if num_placeholders != num_images:
-            raise PromptError(
-                f"conversation {number} has {num_placeholders} {tags.image} but {num_images} "
-                "images: give one image for each, in reading order"
-            )
-        patches = [self.image_token_id] * self.settings.num_image_tokens
-        span = [self.image_start_token_id, *patches, self.image_end_token_id]
-        return expanded(token_ids, placeholder=self.image_token_id, span=span)
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not texts:
+            raise PromptError(f"got {len(texts)} prompts: give at least one")
+        for text in texts:
+            if not isinstance(text, str):
+                raise PromptError(f"got a {type(text).__name__} as prompt: give a text")
+            encode_text(self.tokenizer.backend_tokenizer, text)
+        return self(text=[question_text(text) for text in texts])
 
-    # ---- drawing ------------------------------------------------------------------------------
-
-    def prompts(self, prompts: Sequence[str]) -> PromptBatch:
-        """Prompts for drawing as one left-padded batch, without begin-of-image token."""
-        prompts = [prompts] if isinstance(prompts, str) else prompts
-        if not prompts:
-            raise PromptError(f"got {len(prompts)} prompts: give at least one")
-        rows = [self._prompt_ids(prompt) for prompt in prompts]
-        return prompt_batch(rows, pad_token_id=self.pad_token_id)
-
-    def _prompt_ids(self, prompt: str) -> list[int]:
-        asked = (Message(role=USER, content=prompt), Message(role=ASSISTANT, content=""))
-        token_ids = self._encode(self._format(asked, system_prompt=""))
-        for tag in self.settings.tags.in_order:
-            if id_of(self.tokenizer, tag) in token_ids:
-                raise PromptError(f"the prompt {prompt!r:.80} holds {tag}: describe in words only")
-        return token_ids
-
-    # ---- tokens -------------------------------------------------------------------------------
-
-    def _encode(self, text: str) -> list[int]:
-        # The release's tokenizer wrapper prepends the begin token; not every tokenizer.json does.
-        return [self.bos_token_id, *self.tokenizer.encode(text, add_special_tokens=False)]
-
-    def decode(
-        self,
-        token_ids: Sequence[int] | Int[Tensor, " t"],
-        skip_special_tokens: bool = True,
-    ) -> str:
-        """Text of one answer's token ids."""
-        ids = token_ids.tolist() if isinstance(token_ids, Tensor) else list(token_ids)
-        return str(self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens))
-
-    @property
-    def bos_token_id(self) -> int:
-        """Begins every text."""
-        return id_of(self.tokenizer, str(self.tokenizer.bos_token))
-
-    @property
-    def eos_token_id(self) -> int:
-        """Ends every answer."""
-        return id_of(self.tokenizer, str(self.tokenizer.eos_token))
-
-    @property
-    def pad_token_id(self) -> int:
-        """Fills rows up; always masked."""
-        return id_of(self.tokenizer, str(self.tokenizer.pad_token))
-
-    @property
-    def image_token_id(self) -> int:
-        """Stands where a patch's features go."""
-        return id_of(self.tokenizer, self.settings.tags.image)
-
-    @property
-    def image_start_token_id(self) -> int:
-        """Stands where the begin-of-understanding embedding goes."""
-        return id_of(self.tokenizer, self.settings.tags.start)
-
-    @property
-    def image_end_token_id(self) -> int:
-        """Follows an image's patches."""
-        return id_of(self.tokenizer, self.settings.tags.end)
-
-    @property
-    def stop_strings(self) -> tuple[str, ...]:
-        """Where an answer that runs on into the next turn must be cut."""
-        return find_template(self.settings.template).stop_strings
+    def _read(self, messages: Any, *, number: int, allow_paths: bool = True) -> Conversation:
+        """A conversation as it is meant, without special tokens in its texts."""
+        read = read_conversation(messages, image_tag=self.image_tag, allow_paths=allow_paths)
+        said = [(read.system_prompt or "", ())]
+        said += [
+            (turn["content"], (self.image_tag,) if turn["role"] == USER else ())
+            for turn in read.messages
+        ]
+        for text, allowed in said:
+            try:
+                encode_text(self.tokenizer.backend_tokenizer, text, allowed=allowed)
+            except PromptError as error:
+                raise PromptError(f"conversation {number}: {error}") from None
+        return read
 
     # ---- transformers' conventions ------------------------------------------------------------
 
-    def __call__(
-        self,
-        images: ImageInput | Sequence[ImageInput] | None = None,
-        text: str | Sequence[str] | None = None,
-        *,
-        return_tensors: str = "pt",
-    ) -> BatchFeature:
-        """Formatted texts (see `apply_chat_template`) and their images, all in reading order."""
-        _check_torch(return_tensors)
-        shown = (
-            [] if images is None else [images] if isinstance(images, ImageInput) else list(images)
-        )
-        if text is None:
-            return self.image_processor(shown)
-        texts = [text] if isinstance(text, str) else list(text)
-        counts = [one.count(self.settings.tags.image) for one in texts]
-        if sum(counts) != len(shown):
-            raise PromptError(
-                f"the texts have {sum(counts)} {self.settings.tags.image} but {len(shown)} "
-                "images were given: give one image for each, in reading order"
-            )
-        rest = iter(shown)
-        return _as_feature(self._batch(texts, [[next(rest) for _ in range(n)] for n in counts]))
-
     def apply_chat_template(
         self,
-        conversation: Sequence[MessageLike],
+        conversation: Sequence[MessageLike] | Sequence[Sequence[MessageLike]],
+        chat_template: str | None = None,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Any] | None = None,
         *,
-        add_generation_prompt: bool = True,
-        tokenize: bool = False,
-        return_dict: bool = True,
-        return_tensors: str = "pt",
-    ) -> str | BatchFeature | Int[Tensor, "1 t"]:
-        """One conversation as text, or with `tokenize` as the tensors the model reads."""
-        if tokenize:
-            _check_torch(return_tensors)
-            feature = _as_feature(self.conversations([conversation]))
-            return feature if return_dict else feature["input_ids"]
-        read = read_conversation(
-            conversation,
-            image_tag=self.settings.tags.image,
-            ask_for_answer=add_generation_prompt,
+        add_generation_prompt: bool = False,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """One conversation or several as text, or with `tokenize=True` as token ids.
+
+        Messages may have either shape that `conversations` reads. With a `chat_template` of your
+        own they reach it as they are. All other arguments are transformers'.
+        """
+        if chat_template is not None:
+            return super().apply_chat_template(
+                conversation,
+                chat_template,
+                tools,
+                documents,
+                add_generation_prompt=add_generation_prompt,
+                processor_kwargs=dict(processor_kwargs or {}),
+                **options,
+            )
+        for name, value in (("tools", tools), ("documents", documents)):
+            if value:
+                raise PromptError(f"got {name}={value!r:.60}: the model knows none, leave them out")
+        is_one = is_conversation(conversation)
+        kwargs = dict(processor_kwargs or {})
+        batch = [conversation] if is_one else conversation
+        given = kwargs.pop("images", None)
+        given = [()] * len(batch) if given is None else [given] if is_one else given
+        messages, images = [], []
+        for number, one in enumerate(batch, 1):
+            read = self._read(one, number=number)
+            if add_generation_prompt and read.is_answered:
+                raise PromptError(
+                    f"conversation {number} ends with the assistant's message: to let it go on, "
+                    "pass add_generation_prompt=False and continue_final_message=True"
+                )
+            messages.append(read.with_system())
+            if options.get("tokenize"):
+                beside = flat_images(given[number - 1])
+                images.append(with_images(read, beside, number=number, image_tag=self.image_tag))
+        if any(images):
+            kwargs["images"] = images[0] if is_one else images
+        return super().apply_chat_template(
+            messages[0] if is_one else messages,
+            add_generation_prompt=add_generation_prompt,
+            processor_kwargs=kwargs,
+            **options,
         )
-        return self._format(read.messages, system_prompt=read.system_prompt)
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> BatchFeature:
+        """Formatted texts (see `apply_chat_template`) and their images as the model reads them.
+
+        Args:
+            images: of any kind (see `ImageInput`), in reading order, or a list for each text.
+            text: one or several, with `image_token` where an image goes.
+            **options: transformers' (`padding`, `max_length`, `return_tensors`, ...).
+        """
+        return super().__call__(images=images, text=text, **options)
+
+    def validate_inputs(
+        self,
+        images: Any = None,
+        text: Any = None,
+        videos: Any = None,
+        audio: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Refuse what would be swallowed or misplace an image; transformers calls this first.
+
+        Raises:
+            PromptError: nothing to process, unknown arguments, or texts and images that do not fit.
+        """
+        arguments = self.valid_processor_kwargs.__annotations__
+        known = {"common_kwargs", *arguments}.union(
+            *(getattr(each, "__annotations__", ()) for each in arguments.values())
+        )
+        unknown = sorted(set(kwargs) - known)
+        unknown += [
+            name for name, value in (("videos", videos), ("audio", audio)) if value is not None
+        ]
+        if unknown:
+            raise PromptError(f"got {', '.join(unknown)}: the processor knows none such")
+        if text is None and images is None:
+            raise PromptError("got text=None and images=None: give one of them at least")
+        for number, one in enumerate(text or (), 1):
+            if not isinstance(one, str):
+                raise PromptError(f"got a {type(one).__name__} as text {number}: give a text")
+            for tag in (self.image_start_tag, self.image_end_tag):
+                if tag in one:
+                    raise PromptError(
+                        f"text {number} holds {tag}, a mark of the model's: write {self.image_tag} "
+                        "where an image goes"
+                    )
+        if text is not None:
+            self._check_counts([one.count(self.image_tag) for one in text], images)
+
+    def _check_counts(self, wanted: list[int], images: Any) -> None:
+        """Every placeholder has its image: text by text where images are nested, else in all."""
+        shown = [] if images is None else images if isinstance(images, list | tuple) else [images]
+        found = [len(flat_images(each)) for each in shown]
+        if len(found) != len(wanted) or not any(isinstance(each, list | tuple) for each in shown):
+            wanted, found = [sum(wanted)], [sum(found)]
+        for number, (tags, given) in enumerate(zip(wanted, found, strict=True), 1):
+            if tags != given:
+                which = f"text {number} has" if len(wanted) > 1 else "the texts have"
+                raise PromptError(
+                    f"{which} {tags} {self.image_tag} but {given} images: the number of such "
+                    "tokens in the prompts should be the same as the number of images"
+                )
+
+    def _process_images(self, images: Any, **kwargs: Any) -> tuple[BatchFeature, list[str]]:
+        number = len(flat_images(images))
+        features = self.image_processor(images, **kwargs) if number else BatchFeature({})
+        return features, [self.replace_image_token(features, index) for index in range(number)]
+
+    def replace_image_token(
+        self,
+        image_inputs: Any,  # noqa: ARG002 (transformers calls it so)
+        image_idx: int,  # noqa: ARG002
+        **_kwargs: Any,
+    ) -> str:
+        """What stands in a text for an image: its begin, its patches, its end."""
+        return self.image_start_tag + self.image_tag * self.num_image_tokens + self.image_end_tag
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = True, **options: Any) -> Any:
+        """Text of one answer's token ids, or of several's; special tokens are left out."""
+        return self.tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens, **options)
+
+    # ---- tokens -------------------------------------------------------------------------------
 
     @property
-    def model_input_names(self) -> list[str]:
-        """What a call returns."""
-        return ["input_ids", "attention_mask", "pixel_values"]
-
-    # ---- files --------------------------------------------------------------------------------
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        **_ignored: Any,  # what transformers' Auto classes pass along
-    ) -> "JanusFlowProcessor":
-        """Read a folder in the release's layout or in ours, or a hub id."""
-        folder = find_folder(
-            pretrained_model_name_or_path, revision=revision, local_files_only=local_files_only
-        )
-        settings = read_settings(folder)
-        processor = cls(
-            JanusFlowImageProcessor(**read_json(folder / PREPROCESSOR_FILE)),
-            load_tokenizer(folder),
-            tags=settings.tags,
-        )
-        processor.settings = settings
-        return processor
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of our processor_config.json."""
-        ours = {
-            "system_prompt": self.settings.system_prompt,
-            "processor_class": type(self).__name__,
-        }
-        return {**self.settings.to_dict(), **ours}
-
-    def save_pretrained(self, save_directory: str | Path, **_ignored: Any) -> None:
-        """Write our layout: tokenizer, preprocessor_config.json, processor_config.json."""
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save_pretrained(folder)
-        self.image_processor.save_pretrained(folder)
-        write_json(self.to_dict(), folder / PROCESSOR_FILE)
-
-    def save_release_layout(self, folder: str | Path) -> None:
-        """Write the same processor as the authors' code reads it."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_release_files(self.settings, self.image_processor.to_dict(), folder)
-        write_release_tokenizer(self.tokenizer, self.settings.tags, folder)
-
-
-def _as_feature(batch: ConversationBatch) -> BatchFeature:
-    tensors = {"input_ids": batch.token_ids, "attention_mask": batch.attention_mask}
-    if batch.pixel_values is not None:
-        tensors["pixel_values"] = batch.pixel_values
-    return BatchFeature(tensors)
-
-
-def _check_torch(return_tensors: str) -> None:
-    if return_tensors != "pt":
-        raise PromptError(f"got return_tensors={return_tensors!r}: use 'pt', torch tensors")
+    def image_token(self) -> str:
+        """Stands for an image in a text."""
+        return self.image_tag

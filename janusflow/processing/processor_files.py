@@ -1,124 +1,123 @@
-"""The processor's two JSON files, in the release's layout and in ours.
+"""How a processor is loaded and saved, in the release's layout and in ours.
 
-Both layouts hold the same keys; ours adds the system prompt and names our classes. Keys that we do
-not use are kept, in their order, so that a file of the release comes back byte for byte.
+Both layouts hold the settings in processor_config.json under the same keys. Ours adds the system
+prompt and the image processor, which the release keeps in preprocessor_config.json.
 """
 
+import inspect
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import ProcessorMixin
 
-from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.errors import CheckpointError
+from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.json_files import read_json
-from janusflow.processing.templates import (
-    RELEASE_TEMPLATE,
-    UNDERSTANDING_SYSTEM_PROMPT,
-    find_template,
-)
-from janusflow.processing.tokenizer import ImageTags
+from janusflow.processing.tokenizer import IMAGE_TAGS, load_tokenizer, write_release_tokenizer
 
 PROCESSOR_FILE = "processor_config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+RELEASE_CLASS_DEFAULTS = {
+    **IMAGE_TAGS,
+    "image_start_tag": "<begin_of_image>",
+    "image_end_tag": "<end_of_image>",
+    "sft_format": "deepseek",
+}
+"""What the release's class falls back to where processor_config.json says nothing; the release's
+own file says otherwise."""
 
 RELEASE_PROCESSOR, RELEASE_IMAGE_PROCESSOR = "VLChatProcessor", "VLMImageProcessor"
-RELEASE_NUM_IMAGE_TOKENS = 576
-RELEASE_UNUSED = {"add_special_token": False, "ignore_id": -100, "mask_prompt": True}
-"""Written by the release and read by nobody."""
-
-RELEASE_CLASS_TAGS = ImageTags(start="<begin_of_image>", end="<end_of_image>")
-"""What the release's class falls back to; its own file says otherwise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProcessorSettings:
-    """What processor_config.json says."""
-
-    tags: ImageTags = field(default_factory=ImageTags)
-    num_image_tokens: int = RELEASE_NUM_IMAGE_TOKENS
-    """Patches the understanding tower makes of an image."""
-    template: str = RELEASE_TEMPLATE
-    system_prompt: str = UNDERSTANDING_SYSTEM_PROMPT
-    """Default for conversations; drawing has none."""
-    as_read: Mapping[str, Any] = field(default_factory=dict)
-    """All keys of the file that was read, in order."""
-
-    def __post_init__(self) -> None:
-        find_template(self.template)
-        if not isinstance(self.num_image_tokens, int) or self.num_image_tokens < 1:
-            raise ConfigError(
-                f"got num_image_tokens={self.num_image_tokens!r}: give the number of patches the "
-                "understanding tower makes of an image"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The keys of the file, as far as both layouts share them; known ones in place."""
-        tags = self.tags
-        return {
-            **(self.as_read or RELEASE_UNUSED),
-            "image_end_tag": tags.end,
-            "image_tag": tags.image,
-            "num_image_tokens": self.num_image_tokens,
-            "sft_format": self.template,
-            "image_gen_tag": tags.generation,
-            "image_start_tag": tags.start,
-        }
+RELEASE_PROCESSOR_KEYS = (
+    *("add_special_token", "ignore_id", "image_end_tag", "image_tag", "mask_prompt"),
+    *("num_image_tokens", "processor_class", "sft_format", "image_gen_tag", "image_start_tag"),
+)
+RELEASE_PREPROCESSOR_KEYS = (
+    *("background_color", "do_normalize", "image_mean", "image_std", "image_size", "min_size"),
+    "rescale_factor",
+)
 
 
-def read_settings(folder: Path) -> ProcessorSettings:
-    """The settings of a folder of either layout; keys left out have the release's defaults."""
-    said = read_json(folder / PROCESSOR_FILE)
-    defaults = RELEASE_CLASS_TAGS
-    return ProcessorSettings(
-        tags=ImageTags(
-            image=said.get("image_tag", defaults.image),
-            generation=said.get("image_gen_tag", defaults.generation),
-            start=said.get("image_start_tag", defaults.start),
-            end=said.get("image_end_tag", defaults.end),
-        ),
-        num_image_tokens=said.get("num_image_tokens", RELEASE_NUM_IMAGE_TOKENS),
-        template=said.get("sft_format", "deepseek"),
-        system_prompt=said.get("system_prompt", UNDERSTANDING_SYSTEM_PROMPT),
-        as_read={key: said[key] for key in said if key != "system_prompt"},
-    )
+def read_processor_config(folder: Path) -> dict[str, Any]:
+    """The settings of a folder of either layout; keys left out have the release class's values."""
+    return {**RELEASE_CLASS_DEFAULTS, **read_json(folder / PROCESSOR_FILE)}
 
 
-def write_release_files(
-    settings: ProcessorSettings, image_processor: Mapping[str, Any], folder: Path
-) -> None:
-    """Both files as the release writes them, its indentations included."""
-    said = {**settings.to_dict(), "processor_class": RELEASE_PROCESSOR}
-    (folder / PROCESSOR_FILE).write_text(json.dumps(said, indent=4), encoding="utf-8")
-    classes = {
-        "image_processor_type": RELEASE_IMAGE_PROCESSOR,
-        "processor_class": RELEASE_PROCESSOR,
-    }
-    text = json.dumps({**image_processor, **classes}, indent=2, sort_keys=True)
-    (folder / PREPROCESSOR_FILE).write_text(f"{text}\n", encoding="utf-8")
+class ProcessorFiles(ProcessorMixin):
+    """A processor that reads both layouts and writes both."""
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """Read a folder in the release's layout or in ours, or a hub id.
 
-def find_folder(
-    name_or_folder: str | Path, *, revision: str | None = None, local_files_only: bool = False
-) -> Path:
-    """The folder itself, or for a hub id the folder its processor's files were downloaded to."""
-    if Path(name_or_folder).is_dir():
-        return Path(name_or_folder)
-    try:
-        return Path(
-            snapshot_download(
-                str(name_or_folder),
-                revision=revision,
-                local_files_only=local_files_only,
-                allow_patterns=[PROCESSOR_FILE, PREPROCESSOR_FILE, *TOKENIZER_FILES],
-            )
-        )
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"{str(name_or_folder)!r} is neither a folder nor a hub model within reach "
-            f"({' '.join(str(error).split())[:200]}): check the name"
-        ) from None
+        Args:
+            pretrained_model_name_or_path: a folder or a hub id.
+            **kwargs: transformers' (`subfolder`, `revision`, `token`, `cache_dir`, ...), and
+                settings that are to differ from the files'.
+        """
+        folder = Path(pretrained_model_name_or_path).expanduser()
+        if folder.is_dir():
+            inside = folder / (kwargs.get("subfolder") or "")
+            if "image_processor" not in read_json(inside / PROCESSOR_FILE):
+                read_json(inside / PREPROCESSOR_FILE)
+            return super().from_pretrained(str(folder), **kwargs)
+        try:
+            return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{str(pretrained_model_name_or_path)!r} is neither a folder nor a hub model "
+                f"within reach ({' '.join(str(error).split()):.200}): check the name"
+            ) from None
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str,
+        processor_dict: Mapping[str, Any] | None = None,  # noqa: ARG003 (transformers calls it so)
+        **kwargs: Any,
+    ) -> list[Any]:
+        parts = {name: kwargs.pop(name, None) for name in cls.get_attributes()}
+        return [
+            parts["image_processor"]
+            or JanusFlowImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs),
+            parts["tokenizer"] or load_tokenizer(pretrained_model_name_or_path, **kwargs),
+        ]
+
+    @classmethod
+    def from_args_and_dict(
+        cls, args: Sequence[Any], processor_dict: Mapping[str, Any], **kwargs: Any
+    ) -> Any:
+        """A processor of its parts and of what processor_config.json says.
+
+        Not inherited: transformers looks for the constructor's arguments in its byte code, and
+        where the release's file leaves out a key, its class's default holds.
+        """
+        kwargs.pop("return_unused_kwargs", None)
+        said = {**RELEASE_CLASS_DEFAULTS, **processor_dict, **kwargs}
+        if "chat_template" not in kwargs and {"system_prompt", "sft_format"} & set(kwargs):
+            said.pop("chat_template", None)  # made anew of what was given
+        settings = set(inspect.signature(cls.__init__).parameters) - set(cls.get_attributes())
+        return cls(*args, **{key: said[key] for key in said if key in settings})
+
+    def save_pretrained(
+        self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Write our layout: the tokenizer's files, processor_config.json, chat_template.jinja."""
+        return super().save_pretrained(str(save_directory), push_to_hub, **kwargs)
+
+    def save_release_layout(self, folder: str | Path) -> None:
+        """Write the same processor as the authors' code reads it."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        said = {**self.to_dict(), "processor_class": RELEASE_PROCESSOR}
+        generation_tag = said["image_gen_tag"]
+        ordered = {key: said[key] for key in RELEASE_PROCESSOR_KEYS}
+        (folder / PROCESSOR_FILE).write_text(json.dumps(ordered, indent=4), encoding="utf-8")
+        said = {key: getattr(self.image_processor, key) for key in RELEASE_PREPROCESSOR_KEYS}
+        said["image_processor_type"] = RELEASE_IMAGE_PROCESSOR
+        said["processor_class"] = RELEASE_PROCESSOR
+        text = json.dumps(said, indent=2, sort_keys=True)
+        (folder / PREPROCESSOR_FILE).write_text(f"{text}\n", encoding="utf-8")
+        write_release_tokenizer(self.tokenizer, folder, generation_tag=generation_tag)

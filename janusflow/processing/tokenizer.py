@@ -7,69 +7,102 @@ pre-tokenizer, and would read digits and Chinese differently.
 
 import copy
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer, processors
 from transformers import AddedToken, PreTrainedTokenizerFast
+from transformers.utils.hub import cached_file
 
-from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.errors import CheckpointError, ConfigError, PromptError
 from janusflow.processing.json_files import read_json, write_json
 from janusflow.processing.templates import END_OF_SENTENCE
 
 BEGIN_OF_SENTENCE = "<｜begin▁of▁sentence｜>"
-
 PAD_TAG = "<｜▁pad▁｜>"
 RELEASE_MAX_LENGTH = 16384
+TOKENIZER_FILE = "tokenizer.json"
+HUB_OPTIONS = (
+    *("cache_dir", "force_download", "local_files_only", "proxies", "revision"),
+    *("subfolder", "token", "user_agent"),
+)
+"""What transformers' `cached_file` knows about where files are."""
+
+IMAGE_TAGS = {
+    "image_tag": "<image_placeholder>",
+    "image_gen_tag": "<｜begin▁of▁generation｜>",
+    "image_start_tag": "<image_beg>",
+    "image_end_tag": "<image_end>",
+}
+"""The special tokens around images as processor_config.json names them, in the order in which the
+release adds missing ones to its tokenizer. `image_tag` stands for one image in a text, and for one
+patch of it in token ids."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageTags:
-    """The special tokens around images, with the released model's spelling."""
+def load_tokenizer(name_or_folder: str | Path, **options: Any) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model folder or hub id, without the image tags if it has none.
 
-    image: str = "<image_placeholder>"
-    """Stands for one image in a text, and for one patch of it in token ids."""
-    generation: str = "<｜begin▁of▁generation｜>"
-    start: str = "<image_beg>"
-    end: str = "<image_end>"
-
-    @property
-    def in_order(self) -> tuple[str, str, str, str]:
-        """The order in which the release adds missing tags to its tokenizer."""
-        return (self.image, self.generation, self.start, self.end)
-
-
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a model folder, without the image tags if the folder has none."""
-    path = Path(folder) / "tokenizer.json"
+    Args:
+        name_or_folder: a folder, or a hub id.
+        **options: `subfolder`, `revision`, `token`, ... as from_pretrained knows them.
+    """
+    where = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+    path = Path(name_or_folder, where.get("subfolder") or "", TOKENIZER_FILE)
+    if not Path(name_or_folder).is_dir():
+        path = Path(cached_file(str(name_or_folder), TOKENIZER_FILE, **where))
     # Parsed here first: on a damaged file the tokenizers library raises a bare Exception.
     content = read_json(path)
     if "model" not in content:
         raise CheckpointError(f"{path} holds {', '.join(content)} but no 'model': get it again")
+    said: dict[str, Any] = {}
+    for file in ("tokenizer_config.json", "special_tokens_map.json"):  # a later file overrules
+        found = cached_file(
+            str(name_or_folder), file, _raise_exceptions_for_missing_entries=False, **where
+        )
+        entries = {} if found is None else read_json(Path(found))
+        for name in ("bos_token", "eos_token", "pad_token", "model_max_length"):
+            entry = entries.get(name)
+            if entry is not None:
+                said[name] = entry["content"] if isinstance(entry, dict) else entry
     return PreTrainedTokenizerFast(
         tokenizer_file=str(path),
-        clean_up_tokenization_spaces=False,
-        **_named_tokens(Path(folder)),
+        **{"padding_side": "left", "clean_up_tokenization_spaces": False, **said, **options},
     )
 
 
-def completed(tokenizer: PreTrainedTokenizerFast, tags: ImageTags) -> PreTrainedTokenizerFast:
+def completed(
+    tokenizer: PreTrainedTokenizerFast, tags: Mapping[str, str], *, chat_template: Any = None
+) -> PreTrainedTokenizerFast:
     """The tokenizer with begin, end and pad tokens named and every tag known.
 
-    The given one is returned if it is complete already, and is never changed. Padding is, as in
-    the release, its pad tag where the vocabulary has it, else what the tokenizer names, else the
-    end of sentence.
+    It begins every text with the begin token and pads on the left, so that all answers continue
+    from the last column. The given one is returned if it is so already, and is never changed.
+    Padding is, as in the release, its pad tag where the vocabulary has it, else what the tokenizer
+    names, else the end of sentence.
     """
     bos = _existing(tokenizer, "bos_token", fallback=BEGIN_OF_SENTENCE)
     eos = _existing(tokenizer, "eos_token", fallback=END_OF_SENTENCE)
     pad = PAD_TAG if is_known(tokenizer, PAD_TAG) else tokenizer.pad_token or eos
-    missing = [tag for tag in tags.in_order if not is_known(tokenizer, tag)]
-    wanted = {"bos_token": bos, "eos_token": eos, "pad_token": pad}
-    if not missing and all(getattr(tokenizer, name) == value for name, value in wanted.items()):
+    missing = [tags[key] for key in IMAGE_TAGS if not is_known(tokenizer, tags[key])]
+    wanted = {
+        "bos_token": bos,
+        "eos_token": eos,
+        "pad_token": pad,
+        "padding_side": "left",
+        "chat_template": chat_template,
+    }
+    begins_texts = tokenizer("").input_ids == [id_of(tokenizer, bos)]
+    is_complete = all(getattr(tokenizer, name) == value for name, value in wanted.items())
+    if is_complete and begins_texts and not missing:
         return tokenizer
     changed = copy.deepcopy(tokenizer)
     for name, value in wanted.items():
         setattr(changed, name, value)
+    if not begins_texts:
+        changed.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, id_of(tokenizer, bos))]
+        )
     changed.add_tokens(
         [AddedToken(tag, special=True, normalized=False) for tag in missing], special_tokens=True
     )
@@ -88,8 +121,37 @@ def id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
     return token_id
 
 
+def encode_text(tokenizer: Tokenizer, text: str, *, allowed: Sequence[str] = ()) -> list[int]:
+    """Token ids of a text that a person wrote, without begin token.
+
+    Raises:
+        PromptError: it spells a special token other than those allowed, which would be taken for
+            the model's own mark, or it is not valid Unicode.
+    """
+    if tokenizer.truncation is not None:  # left behind by a call of transformers that asked for it
+        tokenizer.no_truncation()
+    try:
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+    except (TypeError, UnicodeError):
+        raise PromptError(
+            f"got {text!a:.80}, which is no Unicode text (half a surrogate pair): encode it anew"
+        ) from None
+    # A tokenizer keeps the padding that transformers last asked it for.
+    pairs = zip(encoding.ids, encoding.attention_mask, strict=True)
+    token_ids = [token_id for token_id, is_text in pairs if is_text]
+    special = tokenizer.get_added_tokens_decoder()
+    for token_id in dict.fromkeys(token_ids):
+        token = special.get(token_id)
+        if token is not None and token.special and token.content not in allowed:
+            raise PromptError(
+                f"{text!r:.80} holds a tag that belongs to the model: {token.content} in its text. "
+                "Write it another way"
+            )
+    return token_ids
+
+
 def write_release_tokenizer(
-    tokenizer: PreTrainedTokenizerFast, tags: ImageTags, folder: Path
+    tokenizer: PreTrainedTokenizerFast, folder: Path, *, generation_tag: str
 ) -> None:
     """The three tokenizer files of the release's layout, readable by the authors' code."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -99,7 +161,7 @@ def write_release_tokenizer(
     ]
     write_json(backend, folder / "tokenizer.json")
     special: dict[str, Any] = {
-        "additional_special_tokens": [_token_entry(tokenizer, tags.generation)],
+        "additional_special_tokens": [_token_entry(tokenizer, generation_tag)],
         "bos_token": _token_entry(tokenizer, str(tokenizer.bos_token)),
         "eos_token": _token_entry(tokenizer, str(tokenizer.eos_token)),
     }
@@ -119,19 +181,6 @@ def write_release_tokenizer(
         "unk_token": None,
     }
     write_json(config, folder / "tokenizer_config.json")
-
-
-def _named_tokens(folder: Path) -> dict[str, str]:
-    """Begin, end and pad tokens that the folder's files name; a later file overrules."""
-    named: dict[str, str] = {}
-    for file in ("tokenizer_config.json", "special_tokens_map.json"):
-        entries = read_json(folder / file) if (folder / file).is_file() else {}
-        for name in ("bos_token", "eos_token", "pad_token"):
-            entry = entries.get(name)
-            content = entry.get("content") if isinstance(entry, dict) else entry
-            if content is not None:
-                named[name] = content
-    return named
 
 
 def _existing(tokenizer: PreTrainedTokenizerFast, name: str, *, fallback: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from bench_sides import FakeSide
 from PIL import Image
+from release_format import format_conversation
 from torch import Tensor
 
 from janusflow.benchmark import torchvision_stand_in
@@ -22,7 +23,7 @@ from janusflow.benchmark.official import Official, TokenClock
 from janusflow.benchmark.ours import Ours
 from janusflow.benchmark.watch import Stopwatch
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.processing.templates import Message, format_conversation
+from janusflow.processing.templates import Message
 
 
 def encoder_of(jf: JanusFlow) -> Any:
@@ -55,7 +56,7 @@ class TheirTokenizer:
 
 
 def template(conversations: list[Message], sft_format: str, system_prompt: str) -> str:
-    return format_conversation(conversations, template=sft_format, system_prompt=system_prompt)
+    return format_conversation(conversations, sft_format=sft_format, system_prompt=system_prompt)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def sides(request_of_tiny: Request) -> tuple[Ours, Official]:
     ours, theirs = Ours(), Official.__new__(Official)
     ours.load(request_of_tiny, Stopwatch("cpu"))
     jf = ours.jf
-    model, settings = jf.model, jf.processor.settings
+    model, processor = jf.model, jf.processor
     theirs.model = SimpleNamespace(
         device=model.device,
         dtype=model.dtype,
@@ -76,10 +77,10 @@ def sides(request_of_tiny: Request) -> tuple[Ours, Official]:
     )
     theirs.processor = SimpleNamespace(
         apply_sft_template_for_multi_turn_prompts=template,
-        sft_format=settings.template,
-        image_start_tag=settings.tags.start,
+        sft_format=processor.sft_format,
+        image_start_tag=processor.image_start_tag,
         image_processor=SimpleNamespace(image_size=jf.image_size),
-        pad_id=jf.processor.pad_token_id,
+        pad_id=processor.pad_token_id,
     )
     theirs.tokenizer, theirs.vae = TheirTokenizer(jf), jf.vae
     return ours, theirs

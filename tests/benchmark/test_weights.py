@@ -39,7 +39,7 @@ def test_the_scaled_size_has_the_widths_of_the_release():
 def test_the_folder_loads_and_the_prompt_has_the_length_it_says(folder: Path, facts: Facts):
     jf = load(folder, device="cpu")
     assert jf.image_size == TINY.picture_size
-    assert jf.processor.prompts([facts.prompt]).token_ids.shape == (1, facts.prompt_tokens)
+    assert jf.processor.prompts([facts.prompt]).input_ids.shape == (1, facts.prompt_tokens)
     assert TINY.prompt_tokens - 2 <= facts.prompt_tokens <= TINY.prompt_tokens
 
 

@@ -52,7 +52,7 @@ def asked(turns: Sequence[Turn]) -> list[int]:
         messages.append({"role": "assistant", "content": turn.answer})
     batch = run_processor().conversations([messages[:-1]], [[PICTURE]])
     assert batch.attention_mask.all()
-    return batch.token_ids[0].tolist()
+    return batch.input_ids[0].tolist()
 
 
 def answer_ids(turn: Turn) -> list[int]:
@@ -128,8 +128,8 @@ def test_prompts_are_what_inference_reads(collate: Collator, sources: TinySource
         assert isinstance(sample, GenerationSample)
         row = collate.drawing(sample)
         read = run_processor().prompts([sample.prompt])
-        num_read = read.token_ids.shape[1]
-        assert row.token_ids[:num_read] == read.token_ids[0].tolist()
+        num_read = read.input_ids.shape[1]
+        assert row.token_ids[:num_read] == read.input_ids[0].tolist()
         assert row.position_ids == list(range(num_read + 1 + NUM_IMAGE_TOKENS))
         assert row.is_drawing == [False] * num_read + [True] * (1 + NUM_IMAGE_TOKENS)
         assert set(row.labels) == {IGNORED}
@@ -138,7 +138,7 @@ def test_prompts_are_what_inference_reads(collate: Collator, sources: TinySource
 def test_pictures_are_what_inference_sees(sources: TinySources):
     """A rendered scene needs no resizing, so both roads give the same pixels."""
     picture = sources.scenes.picture(3)
-    seen = run_processor().image_processor.preprocess([picture])
+    seen = run_processor().image_processor.preprocess([picture]).pixel_values
     torch.testing.assert_close(sources.pixels(3)[None], seen, atol=1e-6, rtol=0)
 
 
@@ -172,7 +172,7 @@ def test_a_prompt_that_may_be_hidden_is_all_but_its_begin_token(
     for picture, seed in enumerate(batch.drawings.seeds):
         (sample,) = (s for s in samples if getattr(s, "seed", None) == seed)
         tokens = batch.rows.token_ids[batch.drawings.prompt_of == picture].tolist()
-        assert tokens == run_processor().prompts([sample.prompt]).token_ids[0, 1:].tolist()
+        assert tokens == run_processor().prompts([sample.prompt]).input_ids[0, 1:].tolist()
     assert (batch.drawings.prompt_of[batch.rows.is_drawing] == NO_PROMPT).all()
 
 
@@ -233,7 +233,7 @@ def test_several_pictures_stand_where_the_questions_hold_them(collate: Collator)
         messages.append({"role": "assistant", "content": turn.answer})
     read = run_processor().conversations([messages[:-1]], [[PICTURE] * 3])
     row = collate.conversation(sample)
-    assert row.token_ids == read.token_ids[0].tolist() + answer_ids(turns[-1])
+    assert row.token_ids == read.input_ids[0].tolist() + answer_ids(turns[-1])
 
 
 def test_pictures_no_question_holds_stand_before_the_first(collate: Collator):
@@ -241,14 +241,14 @@ def test_pictures_no_question_holds_stand_before_the_first(collate: Collator):
     message = {"role": "user", "content": f"{TAG}\n{TAG}\n{TRICKY[0].question}"}
     read = run_processor().conversations([[message]], [[PICTURE] * 2])
     row = collate.conversation(sample)
-    assert row.token_ids == read.token_ids[0].tolist() + answer_ids(TRICKY[0])
+    assert row.token_ids == read.input_ids[0].tolist() + answer_ids(TRICKY[0])
 
 
 def test_a_chat_without_pictures_is_what_inference_reads(collate: Collator):
     row = collate.conversation(UnderstandingSample(pictures=(), turns=TRICKY[:1]))
     message = {"role": "user", "content": TRICKY[0].question}
     read = run_processor().conversations([[message]], [[]])
-    assert row.token_ids == read.token_ids[0].tolist() + answer_ids(TRICKY[0])
+    assert row.token_ids == read.input_ids[0].tolist() + answer_ids(TRICKY[0])
 
 
 @pytest.mark.parametrize(
@@ -329,6 +329,6 @@ def test_a_training_row_gets_the_logits_of_inference(
     longer = {"role": "user", "content": f"<image_placeholder>\n{'more ' * 9}"}
     picture = sources.scenes.picture(0)
     batch = run_processor().conversations([[message], [longer]], [[picture], [picture]])
-    embeds = model.embed_conversation(batch.token_ids, batch.pixel_values)
+    embeds = model.embed_conversation(batch.input_ids, batch.pixel_values)
     read = model(inputs_embeds=embeds, attention_mask=batch.attention_mask).logits
     torch.testing.assert_close(trained[0], read[0, -1], atol=2e-5, rtol=0)

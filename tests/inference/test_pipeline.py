@@ -22,7 +22,7 @@ RED, BLUE = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (50, 30), "blue"
 
 
 def prompt_len(jf: JanusFlow, prompt: str) -> int:
-    return jf.processor.prompts([prompt]).token_ids.shape[1]
+    return jf.processor.prompts([prompt]).input_ids.shape[1]
 
 
 # ---- drawing ----------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_what_is_drawn_when_a_call_is_broken_off_was_given(jf: JanusFlow):
 
 def test_a_bad_prompt_is_refused_before_the_first_is_drawn(jf: JanusFlow):
     steps: list[DrawingStep] = []
-    bad = jf.processor.settings.tags.image
+    bad = jf.processor.image_token
     with pytest.raises(PromptError, match="describe in words only"):
         jf.generate([PROMPT, bad], steps=1, batch_size=1, on_step=steps.append)
     assert steps == []
@@ -246,7 +246,7 @@ def test_calls_that_make_no_sense_are_refused_in_one_line(
 def test_ask_is_the_models_own_logits_one_token_at_a_time(jf: JanusFlow):
     """Greedy decoding by hand, every step a full forward without a cache."""
     batch = jf.processor.conversations([[question_message([RED], "What colour?")]])
-    token_ids = batch.token_ids
+    token_ids = batch.input_ids
     for _ in range(5):
         logits = jf.model(token_ids, pixel_values=batch.pixel_values).logits
         token_ids = torch.cat([token_ids, logits[:, -1:].argmax(-1)], dim=1)

@@ -27,7 +27,7 @@ def test_there_and_back_the_folder_is_the_same(release: Path, tmp_path: Path):
         if path.suffix == ".json" and not path.name.startswith("tokenizer"):
             assert (again / path.name).read_bytes() == path.read_bytes(), path.name
     asked = [JanusFlowProcessor.from_pretrained(f).prompts(["a cät 2"]) for f in (release, again)]
-    assert asked[0].token_ids.tolist() == asked[1].token_ids.tolist()
+    assert asked[0].input_ids.tolist() == asked[1].input_ids.tolist()
     before, after = load_file(release / "model.safetensors"), load_file(again / "model.safetensors")
     assert before.keys() == after.keys()
     for name, weight in before.items():

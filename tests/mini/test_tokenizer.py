@@ -1,5 +1,8 @@
 """The tokenizer of mini: fixed special ids, nothing lost in any language, the same each time."""
 
+import copy
+import json
+import unicodedata
 from functools import cache
 from pathlib import Path
 
@@ -8,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
+import janusflow
 from janusflow.mini.captions import caption
 from janusflow.mini.scenes import sample_scene
 from janusflow.mini.tokenizer import SPECIAL_TOKENS, mini_processor, texts, train_tokenizer
 from janusflow.processing.processor import JanusFlowProcessor
 
 VOCAB_SIZE = 600
+MINI = Path(janusflow.__file__).parent / "mini" / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +69,27 @@ def hardly_trained() -> Tokenizer:
 
 @settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="<"), max_size=40))
-def test_any_text_comes_back_even_what_was_never_seen(text: str):
+def test_any_text_comes_back_in_its_usual_form_even_what_was_never_seen(text: str):
     tokenizer = hardly_trained()
-    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids) == text
+    usual = unicodedata.normalize("NFKC", text)
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids) == usual
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+def test_mini_reads_korean_in_any_unicode_form_alike(form: str):
+    """What its scenes are called is in the usual form already, so that nothing has changed."""
+    mini = JanusFlowProcessor.from_pretrained(MINI)
+    plain = copy.deepcopy(mini.tokenizer.backend_tokenizer)
+    plain.normalizer = normalizers.Sequence([])
+    for text in texts(30, seed=3):
+        expected = plain.encode(text).ids
+        assert mini.tokenizer(unicodedata.normalize(form, text)).input_ids == expected
+
+
+def test_mini_says_how_much_it_reads():
+    config = json.loads((MINI / "config.json").read_text())
+    mini = JanusFlowProcessor.from_pretrained(MINI)
+    assert mini.tokenizer.model_max_length == config["llm_config"]["max_position_embeddings"]
 
 
 def test_what_was_learnt_is_short(tokenizer: Tokenizer):
@@ -104,9 +127,9 @@ def test_a_saved_processor_reads_the_same(processor: JanusFlowProcessor, tmp_pat
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     message = {"role": "user", "content": "<image_placeholder>\n무슨 색이에요?"}
     before, after = (p.conversations([[message]], [[picture]]) for p in (processor, loaded))
-    assert before.token_ids.tolist() == after.token_ids.tolist()
+    assert before.input_ids.tolist() == after.input_ids.tolist()
     assert before.pixel_values is not None
     assert after.pixel_values is not None
     assert before.pixel_values.equal(after.pixel_values)
-    read = [p.prompts(["a red circle"]).token_ids.tolist() for p in (processor, loaded)]
+    read = [p.prompts(["a red circle"]).input_ids.tolist() for p in (processor, loaded)]
     assert read[0] == read[1]

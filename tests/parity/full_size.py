@@ -85,14 +85,14 @@ class FullSize:
     def _see(self, model: JanusFlowForConditionalGeneration) -> dict[str, Tensor]:
         size = model.config.vision_config.image_size
         image = self.reference.image(self.recorded["understanding"]["image"])
-        pixels = JanusFlowImageProcessor(image_size=size).preprocess(image)
+        pixels = JanusFlowImageProcessor(image_size=size).preprocess(image).pixel_values
         return {"pixel_values": pixels, "tower": model.understanding_features(pixels)}
 
     def _answer(self, model: JanusFlowForConditionalGeneration, tower: Tensor) -> dict[str, Tensor]:
         ids = torch.tensor([self._expanded(tower.shape[1])])
         image = self.reference.image(self.recorded["understanding"]["image"])
         size = model.config.vision_config.image_size
-        pixels = JanusFlowImageProcessor(image_size=size).preprocess(image)
+        pixels = JanusFlowImageProcessor(image_size=size).preprocess(image).pixel_values
         embeds = model.embed_conversation(ids, pixels)
         logits = model(inputs_embeds=embeds).logits[0, -1]
         return {"inputs_embeds": embeds, "logits": logits}

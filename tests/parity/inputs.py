@@ -21,9 +21,9 @@ from janusflow.processing.templates import (
     UNDERSTANDING_SYSTEM_PROMPT,
     USER,
     Message,
-    format_conversation,
+    build_chat_template,
 )
-from janusflow.processing.tokenizer import ImageTags
+from janusflow.processing.tokenizer import IMAGE_TAGS
 
 CLIP_MEAN, CLIP_STD = (
     (0.48145466, 0.4578275, 0.40821073),
@@ -36,9 +36,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "unnormalized": {"do_normalize": False},
 }
 TAG_SETS = {
-    "processor_config_tags": ImageTags(),
-    "class_default_tags": ImageTags(start="<begin_of_image>", end="<end_of_image>"),
+    "processor_config_tags": IMAGE_TAGS,
+    "class_default_tags": IMAGE_TAGS
+    | {"image_start_tag": "<begin_of_image>", "image_end_tag": "<end_of_image>"},
 }
+
+TAGS_READ = "processor_config_tags"
 
 
 def image_checks(reference: Reference) -> list[Check]:
@@ -84,14 +87,14 @@ def _bytes(
 
 def _whole(reference: Reference, name: str, facts: dict[str, Any]) -> float:
     """Sums are only recorded to rounding; the crops below are exact."""
-    pixels = _processor().preprocess(reference.image(name))
+    pixels = _processor().preprocess(reference.image(name)).pixel_values
     return 0.0 if summary_error(pixels, facts["pixel_values"]) < FLOAT32 else float("inf")
 
 
 def _pixels(
     reference: Reference, name: str, variant: str, wanted: dict[str, torch.Tensor]
 ) -> float:
-    pixels = _processor(variant).preprocess(reference.image(name))
+    pixels = _processor(variant).preprocess(reference.image(name)).pixel_values
     return error(pixels[:, :, ::16, ::16], wanted[f"{name}.{variant}_every16"])
 
 
@@ -122,7 +125,7 @@ def text_checks(reference: Reference) -> list[Check]:
             for tags in TAG_SETS
         ],
         *[
-            check(f"{case}: formatted", lambda f=facts: _formatted(f, recorded))
+            check(f"{case}: formatted", lambda f=facts: _formatted(processor(TAGS_READ), f))
             for case, facts in recorded["understanding"].items()
         ],
         *[
@@ -142,7 +145,7 @@ def text_checks(reference: Reference) -> list[Check]:
     ]
 
 
-def _text_processor(reference: Reference, tags: ImageTags) -> JanusFlowProcessor:
+def _text_processor(reference: Reference, tags: dict[str, str]) -> JanusFlowProcessor:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for source, target in (
@@ -153,24 +156,24 @@ def _text_processor(reference: Reference, tags: ImageTags) -> JanusFlowProcessor
         ):
             shutil.copy(reference.folder / source, folder / target)
         loaded = JanusFlowProcessor.from_pretrained(folder)
-        if tags == loaded.settings.tags:
+        if tags == _tags(loaded):
             return loaded
         # The tags of the processor's file must not be in the way: start from the bare vocabulary.
         (folder / "processor_config.json").write_text("{}")
         return JanusFlowProcessor.from_pretrained(folder)
 
 
+def _tags(processor: JanusFlowProcessor) -> dict[str, str]:
+    return {key: getattr(processor, key) for key in IMAGE_TAGS}
+
+
 def _tag_ids(processor: JanusFlowProcessor, recorded: dict[str, Any], tags: str) -> float:
     wanted = recorded["tag_ids"][tags]
-    used = processor.settings.tags
     got = {
-        "image_tag": [used.image, processor.image_token_id],
-        "image_gen_tag": [
-            used.generation,
-            processor.tokenizer.convert_tokens_to_ids(used.generation),
-        ],
-        "image_start_tag": [used.start, processor.image_start_token_id],
-        "image_end_tag": [used.end, processor.image_end_token_id],
+        **{
+            key: [tag, processor.tokenizer.convert_tokens_to_ids(tag)]
+            for key, tag in _tags(processor).items()
+        },
         "pad_id": processor.pad_token_id,
         "bos": processor.bos_token_id,
         "eos": processor.eos_token_id,
@@ -179,16 +182,27 @@ def _tag_ids(processor: JanusFlowProcessor, recorded: dict[str, Any], tags: str)
     return mismatch(got, wanted)
 
 
-def _formatted(facts: dict[str, Any], recorded: dict[str, Any]) -> float:
+def _formatted(processor: JanusFlowProcessor, facts: dict[str, Any]) -> float:
     """Both templates, with the default system prompt and without one."""
-    system = recorded["system_prompt_understanding"]
+
+    def text(template: str, **options: str) -> str:
+        return processor.tokenizer.apply_chat_template(
+            facts["conversation"],
+            build_chat_template(
+                sft_format=template,
+                system_prompt=processor.system_prompt,
+                image_tag=processor.image_tag,
+            ),
+            tokenize=False,
+            **options,
+        )
+
     return max(
-        mismatch(
-            format_conversation(facts["conversation"], system_prompt=prompt, template=template),
-            facts[template + suffix],
+        max(
+            mismatch(text(template), facts[template]),
+            mismatch(text(template, system_prompt=""), facts[f"{template}_no_system"]),
         )
         for template in ("deepseek", "deepseek_old")
-        for prompt, suffix in ((system, ""), ("", "_no_system"))
     )
 
 
@@ -197,7 +211,7 @@ def _ids(processor: JanusFlowProcessor, facts: dict[str, Any], tags: str) -> flo
     expanded = facts[f"expanded.{tags}"]
     images = [Image.new("RGB", (32, 32))] * len(expanded["num_image_tokens"])
     batch = processor.conversations([facts["conversation"]], [images])
-    ids = batch.token_ids[0]
+    ids = batch.input_ids[0]
     got = {
         "length": len(ids),
         "sha256_int64": hashlib.sha256(ids.numpy().astype(np.int64).tobytes()).hexdigest(),
@@ -209,7 +223,7 @@ def _ids(processor: JanusFlowProcessor, facts: dict[str, Any], tags: str) -> flo
 
 def _drawing_ids(processor: JanusFlowProcessor, facts: dict[str, Any], tags: str) -> float:
     """All but the last: the demo's and the read-me's prompts differ in that one, never read."""
-    ids = processor.prompts([facts["prompt"]]).token_ids[0].tolist()
+    ids = processor.prompts([facts["prompt"]]).input_ids[0].tolist()
     return max(mismatch(ids, facts[f"{kind}.{tags}"][:-1]) for kind in ("ids_demo", "ids_readme"))
 
 
@@ -233,12 +247,12 @@ def _tiny_checks(reference: Reference, check: Callable[[str, Measure], Check]) -
         return max(
             error(got.attention_mask, wanted[f"{case}.attention_mask"]),
             # Under the mask any pad serves; the set has the pad tag's id.
-            error(got.token_ids[visible], wanted[f"{case}.input_ids"][visible]),
+            error(got.input_ids[visible], wanted[f"{case}.input_ids"][visible]),
         )
 
     def prompt() -> float:
         text = reference.meta["texts"]["generation"]
-        ids = processor().prompts([text]).token_ids[0]
+        ids = processor().prompts([text]).input_ids[0]
         return error(ids, reference.tensors("velocity")["prompt_ids"][:-1])
 
     return [
@@ -260,7 +274,7 @@ def tiny_processor(reference: Reference) -> JanusFlowProcessor:
     return JanusFlowProcessor(
         JanusFlowImageProcessor(image_size=params["image_size"]),
         loaded.tokenizer,
-        tags=loaded.settings.tags,
+        **_tags(loaded),
         num_image_tokens=mask.shape[-1] - 1,
         system_prompt="",
     )

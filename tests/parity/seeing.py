@@ -213,7 +213,7 @@ def _pixel_values(reference: Reference, facts: dict[str, Any]) -> Tensor:
     pixels = torch.zeros(*facts["pixel_values"]["shape"])
     for row, names in enumerate(facts["images"]):
         for index, name in enumerate(names):
-            pixels[row, index] = processor.preprocess(reference.image(name))[0]
+            pixels[row, index] = processor.preprocess(reference.image(name)).pixel_values[0]
     return pixels
 
 

@@ -1,5 +1,6 @@
 """Processors around the reference's two tokenizers."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ from transformers import PreTrainedTokenizerFast
 
 from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.processing.tokenizer import ImageTags, load_tokenizer
+from janusflow.processing.tokenizer import load_tokenizer
 
-CLASS_DEFAULT_TAGS = ImageTags(start="<begin_of_image>", end="<end_of_image>")
+sys.path.append(str(Path(__file__).parents[1]))  # release_format.py
+
+CLASS_DEFAULT_TAGS = {"image_start_tag": "<begin_of_image>", "image_end_tag": "<end_of_image>"}
 TINY_PATCHES = 36
 """Patches of 16 pixels in a 96-pixel image, the reference's small model."""
 
@@ -32,7 +35,7 @@ def tiny(tiny_tokenizer: PreTrainedTokenizerFast) -> JanusFlowProcessor:
     return JanusFlowProcessor(
         image_processor=JanusFlowImageProcessor(image_size=96),
         tokenizer=tiny_tokenizer,
-        tags=CLASS_DEFAULT_TAGS,
+        **CLASS_DEFAULT_TAGS,
         num_image_tokens=TINY_PATCHES,
         system_prompt="",
     )

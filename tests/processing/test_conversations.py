@@ -2,7 +2,9 @@
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +12,10 @@ from PIL import Image
 
 from janusflow.config.errors import ImageError, PromptError
 from janusflow.processing.conversations import (
-    image_from_url,
     read_conversation,
     with_images,
 )
-from janusflow.processing.image_files import open_image
+from janusflow.processing.image_files import image_from_url, open_image
 
 TAG = "<image>"
 RED = Image.new("RGB", (2, 2), "red")
@@ -44,18 +45,55 @@ def test_both_shapes_of_a_conversation_read_alike():
     assert theirs.images == (None,)
 
 
-def test_an_answer_is_asked_for_when_the_user_spoke_last():
-    assert read(message("user", "hi")).messages[-1] == {"role": "Assistant", "content": ""}
-    assert read(message("user", "hi")) == read(message("user", "hi"), message("assistant", ""))
-    assert len(read(message("user", "hi"), ask_for_answer=False).messages) == 1
-
-
-def test_the_system_message_is_kept_apart():
+def test_the_system_message_is_kept_apart_wherever_it_stands():
     assert read(message("user", "hi")).system_prompt is None
     for role in ("system", "developer", "System"):
-        spoken = read(message(role, "Be kind."), message("user", "hi"))
-        assert spoken.system_prompt == "Be kind."
-        assert len(spoken.messages) == 2
+        spoken = read(message(role, "Be kind."), message("user", "hi"), message(role, "Be brief."))
+        assert spoken.system_prompt == "Be kind.\nBe brief."
+        assert [turn["role"] for turn in spoken.with_system()] == ["system", "User"]
+
+
+def test_consecutive_messages_of_a_role_are_one_turn():
+    two = read(message("user", [{"type": "image"}]), message("user", "What?"))
+    assert two == read(message("user", [{"type": "image"}, {"type": "text", "text": "What?"}]))
+    answers = read(message("user", "a"), message("assistant", "b"), message("assistant", "c"))
+    assert answers.messages[1] == {"role": "Assistant", "content": "b\nc"}
+
+
+@dataclass
+class Part:
+    text: str
+    type: str = "text"
+
+
+class Said:
+    """A message of a client library: attributes, and a way to become a dict."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    def model_dump(self) -> dict[str, Any]:
+        return self.fields
+
+
+def test_messages_and_parts_may_be_objects():
+    simple = SimpleNamespace(role="user", content=[Part("hi")])
+    answer = Said(role="assistant", content=None, refusal="no", tool_calls=None, audio=None)
+    spoken = read(simple, answer)
+    assert [turn["content"] for turn in spoken.messages] == ["hi", "no"]
+    assert spoken.is_answered
+    assert not read(simple, Said(role="assistant", content=None)).is_answered
+
+
+def test_parts_of_newer_interfaces_are_read():
+    spoken = read(
+        message("user", [{"type": "input_text", "text": "a"}, {"type": "input_image"}]),
+        message("assistant", [{"type": "refusal", "refusal": "no"}]),
+    )
+    assert [turn["content"] for turn in spoken.messages] == [f"a\n{TAG}", "no"]
+    base64_part = {"type": "image", "base64": png_uri(RED).partition(",")[2]}
+    (image,) = read(message("user", [base64_part])).images
+    assert open_image(image).size == RED.size
 
 
 def test_images_keep_their_reading_order_across_parts_and_turns(tmp_path: Path):
@@ -80,8 +118,18 @@ def test_images_keep_their_reading_order_across_parts_and_turns(tmp_path: Path):
     assert spoken.messages[0]["content"] == f"{TAG}\nthen {TAG}\n{TAG}"
 
 
-@pytest.mark.parametrize("transform", [str, lambda uri: uri.replace("+", "%2B") + "\n"])
-def test_data_uris_are_decoded(transform: Any):
+@pytest.mark.parametrize(
+    "transform",
+    [
+        str,
+        lambda uri: uri.replace("+", "%2B") + "\n",
+        lambda uri: uri.rstrip("="),
+        lambda uri: uri.replace("data:image/png;base64", "DATA:IMAGE/PNG;BASE64"),
+        lambda uri: uri.partition(",")[2],
+        lambda uri: uri.partition(",")[2].rstrip("=").replace("+", "-").replace("/", "_"),
+    ],
+)
+def test_data_uris_and_base64_are_decoded(transform: Any):
     assert open_image(image_from_url(transform(png_uri(RED)))).tobytes() == RED.tobytes()
 
 
@@ -114,8 +162,8 @@ def test_unusable_urls_are_refused(url: str, error: type[Exception], expected: s
         ([], "0 messages"),
         ([message("system", "only")], "0 messages"),
         ([message("assistant", "hi")], "turn 1 is the assistant's"),
-        ([message("user", "a"), message("user", "b")], "turn 2 is the user's"),
-        ([message("user", "a"), message("system", "b")], "message 2 is a system message"),
+        ([message("tool", "b")], "role 'tool'|calls no tools"),
+        ([message("user", "a"), message("assistant", None) | {"tool_calls": [1]}], "no tools"),
         ([message("robot", "hi")], "role 'robot'"),
         ([message("user", 3)], "content 3"),
         ([message("user", None)], "content None"),
@@ -134,3 +182,19 @@ def test_messages_that_fit_no_shape_are_refused(messages: list[Any], expected: s
     with pytest.raises(PromptError, match=expected) as error:
         read(*messages)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": [{"type": "image", "image": "A" * 470_000}]}],
+        [{"role": "user", "content": [{"type": "image", "image": "data:" + "A" * 470_000}]}],
+        [{"role": "user", "content": [{"type": "sound", "data": "A" * 470_000}]}],
+        [{"role": "x" * 470_000, "content": ""}],
+        [{"role": "user", "content": {"x": "A" * 470_000}}],
+    ],
+)
+def test_an_error_message_is_short_however_long_the_message_was(messages: list[Any]):
+    with pytest.raises((ImageError, PromptError)) as error:
+        [open_image(image) for image in read(*messages).images]
+    assert len(str(error.value)) < 400

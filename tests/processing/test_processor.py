@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.processing.tokenizer import ImageTags
+from janusflow.processing.tokenizer import IMAGE_TAGS
 
 RED = Image.new("RGB", (20, 10), "red")
 BLUE = Image.new("RGB", (10, 20), "blue")
@@ -36,13 +36,8 @@ def real(
     real_tokenizer: PreTrainedTokenizerFast, told: dict[str, Any], tag_set: str
 ) -> JanusFlowProcessor:
     ids = told["tag_ids"][tag_set]
-    tags = ImageTags(
-        image=ids["image_tag"][0],
-        generation=ids["image_gen_tag"][0],
-        start=ids["image_start_tag"][0],
-        end=ids["image_end_tag"][0],
-    )
-    return JanusFlowProcessor(JanusFlowImageProcessor(), real_tokenizer, tags=tags)
+    tags = {key: ids[key][0] for key in IMAGE_TAGS}
+    return JanusFlowProcessor(JanusFlowImageProcessor(), real_tokenizer, **tags)
 
 
 def user(text: str) -> dict[str, str]:
@@ -73,7 +68,7 @@ def test_conversations_have_the_releases_token_ids(
     for name, case in told["understanding"].items():
         num_images = case["deepseek_old"].count("<image_placeholder>")
         batch = real.conversations([case["conversation"]], [[RED] * num_images])
-        row = batch.token_ids[0]
+        row = batch.input_ids[0]
         expanded = case[f"expanded.{tag_set}"]
         assert row.dtype == torch.int64
         assert len(row) == expanded["length"], name
@@ -95,7 +90,7 @@ def test_drawing_prompts_have_the_releases_token_ids_but_the_last(
     real: JanusFlowProcessor, told: dict[str, Any], tag_set: str
 ):
     for case in told["generation"]:
-        got = real.prompts([case["prompt"]]).token_ids[0].tolist()
+        got = real.prompts([case["prompt"]]).input_ids[0].tolist()
         assert got == case[f"ids_demo.{tag_set}"][:-1] == case[f"ids_readme.{tag_set}"][:-1]
 
 
@@ -117,18 +112,15 @@ def test_understanding_cases_equal_the_reference(tiny: JanusFlowProcessor, refer
             for row in case["images"]
         ]
         batch = tiny.conversations([[user(text)] for text in questions], images)
-        assert torch.equal(batch.token_ids, expected[f"{name}.input_ids"])
+        assert torch.equal(batch.input_ids, expected[f"{name}.input_ids"])
         assert torch.equal(batch.attention_mask, expected[f"{name}.attention_mask"])
-        assert batch.images_per_row == tuple(len(row) for row in case["images"])
         if f"{name}.pixel_values" in expected:
-            assert batch.pixel_values is not None
             assert torch.equal(batch.pixel_values, expected[f"{name}.pixel_values"][0])
         if name == "batch":
-            assert batch.pixel_values is not None
             row_1 = expected["batch.pixel_values_row1"][0, :1]
             assert torch.equal(batch.pixel_values[2:], row_1)
         if name == "text":
-            assert batch.pixel_values is None
+            assert "pixel_values" not in batch
 
 
 def test_the_drawing_prompt_of_the_small_model_equals_the_reference(
@@ -138,8 +130,8 @@ def test_the_drawing_prompt_of_the_small_model_equals_the_reference(
     batch = tiny.prompts([meta["texts"]["generation"]])
     told = meta["files"]["velocity"]
     text = told["prompt"].removesuffix("<begin_of_image>")
-    assert batch.token_ids[0].tolist() == [tiny.bos_token_id, *text.encode()]
-    assert batch.token_ids.shape[1] == told["prompt_len"] - 1
+    assert batch.input_ids[0].tolist() == [tiny.bos_token_id, *text.encode()]
+    assert batch.input_ids.shape[1] == told["prompt_len"] - 1
 
 
 # ---- batches ----------------------------------------------------------------------------------
@@ -148,31 +140,27 @@ def test_the_drawing_prompt_of_the_small_model_equals_the_reference(
 def test_padding_is_on_the_left_and_moves_no_position(tiny: JanusFlowProcessor):
     batch = tiny.prompts(["a", "a long red line"])
     alone = tiny.prompts(["a"])
-    length = alone.token_ids.shape[1]
-    for name in ("token_ids", "attention_mask", "position_ids"):
-        assert torch.equal(getattr(batch, name)[0, -length:], getattr(alone, name)[0])
-    assert batch.token_ids[0, :-length].unique().tolist() == [tiny.pad_token_id]
+    length = alone.input_ids.shape[1]
+    for name in ("input_ids", "attention_mask"):
+        assert torch.equal(batch[name][0, -length:], alone[name][0])
+    assert batch.input_ids[0, :-length].unique().tolist() == [tiny.pad_token_id]
     assert batch.attention_mask[0, :-length].sum() == 0
-    assert alone.position_ids[0].tolist() == list(range(length))
 
 
 def test_images_come_in_reading_order(tiny: JanusFlowProcessor):
-    tag = tiny.settings.tags.image
+    tag = tiny.image_token
     batch = tiny.conversations(
         [[user(f"{tag} and {tag}")], [user("none")], [user(tag)]], [[RED, BLUE], [], [RED]]
     )
-    single = tiny.image_processor.preprocess
-    assert batch.images_per_row == (2, 0, 1)
-    assert batch.pixel_values is not None
-    assert torch.equal(batch.pixel_values, single([RED, BLUE, RED]))
-    num_spans = (batch.token_ids == tiny.image_start_token_id).sum(-1)
+    assert torch.equal(batch.pixel_values, tiny.image_processor([RED, BLUE, RED]).pixel_values)
+    num_spans = (batch.input_ids == tiny.image_start_token_id).sum(-1)
     assert num_spans.tolist() == [2, 0, 1]
-    assert (batch.token_ids == tiny.image_token_id).sum() == 3 * tiny.settings.num_image_tokens
+    assert (batch.input_ids == tiny.image_token_id).sum() == 3 * tiny.num_image_tokens
 
 
 def test_decoding_inverts_encoding(tiny: JanusFlowProcessor):
     row = tiny.conversations([[user("Grüße, 고양이! 図")]])
-    assert tiny.decode(row.token_ids[0]) == "User: Grüße, 고양이! 図\n\nAssistant:"
+    assert tiny.decode(row.input_ids[0]) == "User: Grüße, 고양이! 図\n\nAssistant:"
     assert tiny.decode([104, 105, tiny.eos_token_id]) == "hi"
 
 
@@ -182,11 +170,11 @@ def test_the_processors_system_prompt_is_a_default(tiny_tokenizer: PreTrainedTok
     )
 
     def read(*messages: dict[str, str]) -> str:
-        return processor.decode(processor.conversations([messages]).token_ids[0])
+        return processor.decode(processor.conversations([messages]).input_ids[0])
 
     assert read(user("hi")) == "Be brief.\n\nUser: hi\n\nAssistant:"
     assert read({"role": "system", "content": ""}, user("hi")) == "User: hi\n\nAssistant:"
-    assert processor.decode(processor.prompts(["hi"]).token_ids[0]) == "User: hi\n\nAssistant:"
+    assert processor.decode(processor.prompts(["hi"]).input_ids[0]) == "User: hi\n\nAssistant:"
 
 
 # ---- refusals ---------------------------------------------------------------------------------
@@ -214,7 +202,7 @@ def test_a_placeholder_in_a_system_prompt_is_refused(tiny_tokenizer: PreTrainedT
     processor = JanusFlowProcessor(
         JanusFlowImageProcessor(), tiny_tokenizer, system_prompt="<image_placeholder>"
     )
-    with pytest.raises(PromptError, match="conversation 1 has 1 <image_placeholder>"):
+    with pytest.raises(PromptError, match="1 <image_placeholder> but 0 images"):
         processor.conversations([[user("hi")]])
     system = {"role": "system", "content": "<image_placeholder>"}
     with pytest.raises(PromptError, match="image in a message of role 'system'"):
@@ -222,7 +210,7 @@ def test_a_placeholder_in_a_system_prompt_is_refused(tiny_tokenizer: PreTrainedT
 
 
 def test_drawing_prompts_hold_no_tags(tiny: JanusFlowProcessor):
-    for tag in tiny.settings.tags.in_order:
+    for tag in (tiny.image_tag, tiny.image_gen_tag, tiny.image_start_tag, tiny.image_end_tag):
         with pytest.raises(PromptError, match=tag):
             tiny.prompts([f"a {tag}"])
 
@@ -251,22 +239,24 @@ def test_a_tokenizer_without_end_token_is_refused(tiny_tokenizer: PreTrainedToke
 
 def test_calling_like_transformers_gives_the_same_tensors(tiny: JanusFlowProcessor):
     messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
-    text = tiny.apply_chat_template(messages)
+    text = tiny.apply_chat_template(messages, add_generation_prompt=True)
     assert text == "User: <image_placeholder>\n?\n\nAssistant:"
     called = tiny(images=[RED], text=[text])
     batch = tiny.conversations([messages], [[RED]])
-    assert torch.equal(called["input_ids"], batch.token_ids)
+    assert torch.equal(called["input_ids"], batch.input_ids)
     assert torch.equal(called["attention_mask"], batch.attention_mask)
     assert torch.equal(called["pixel_values"], batch.pixel_values)
 
     messages[0]["content"][0]["image"] = RED
-    tokenized = tiny.apply_chat_template(messages, tokenize=True)
-    assert torch.equal(tokenized["input_ids"], batch.token_ids)
+    tokenized = tiny.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    assert torch.equal(tokenized["input_ids"], batch.input_ids)
     assert torch.equal(tokenized["pixel_values"], batch.pixel_values)
 
 
 def test_calling_without_images_or_without_text_works(tiny: JanusFlowProcessor):
     assert set(tiny(text="hi")) == {"input_ids", "attention_mask"}
     assert tiny(images=RED)["pixel_values"].shape == (1, 3, 96, 96)
-    with pytest.raises(PromptError, match="0 <image_placeholder> but 1"):
+    with pytest.raises(PromptError, match="0 <image_placeholder> but 1 images"):
         tiny(images=RED, text="hi")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from janusflow.config.errors import CheckpointError
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.processing.tokenizer import ImageTags
+from janusflow.processing.tokenizer import IMAGE_TAGS
 
 
 @pytest.fixture
@@ -31,18 +31,17 @@ def as_read(processor: JanusFlowProcessor) -> tuple[Any, ...]:
     question = {"role": "User", "content": "<image_placeholder>\n2+2=?"}
     batch = processor.conversations([[question]], [[Image.new("RGB", (20, 10), "red")]])
     prompt = processor.prompts(["a cat"])
-    assert batch.pixel_values is not None
     pixels = hashlib.sha256(np.ascontiguousarray(batch.pixel_values).tobytes()).hexdigest()
-    settings = (processor.settings.tags, processor.settings.template, processor.stop_strings)
-    return batch.token_ids.tolist(), prompt.token_ids.tolist(), pixels, settings
+    settings = (*(getattr(processor, key) for key in IMAGE_TAGS), processor.chat_template)
+    return batch.input_ids.tolist(), prompt.input_ids.tolist(), pixels, settings
 
 
 def test_the_releases_folder_is_read_and_written_back_to_the_byte(
     release_folder: Path, tmp_path: Path
 ):
     processor = JanusFlowProcessor.from_pretrained(release_folder)
-    assert processor.settings.tags == ImageTags()
-    assert processor.settings.template == "deepseek_old"
+    assert {key: getattr(processor, key) for key in IMAGE_TAGS} == IMAGE_TAGS
+    assert processor.sft_format == "deepseek_old"
 
     processor.save_release_layout(tmp_path / "again")
 
@@ -67,8 +66,8 @@ def test_our_folder_survives_a_round_trip(release_folder: Path, tmp_path: Path):
 def test_settings_of_our_own_survive(tiny: JanusFlowProcessor, tmp_path: Path):
     tiny.save_pretrained(tmp_path)
     again = JanusFlowProcessor.from_pretrained(tmp_path)
-    assert again.settings.system_prompt == ""
-    assert again.settings.num_image_tokens == tiny.settings.num_image_tokens
+    assert again.system_prompt == ""
+    assert again.num_image_tokens == tiny.num_image_tokens
     assert again.image_processor.image_size == 96
     assert as_read(again) == as_read(tiny)
     config = json.loads((tmp_path / "processor_config.json").read_text())
@@ -88,8 +87,10 @@ def test_a_file_that_names_no_tags_means_the_releases_class_defaults(
     release_folder: Path,
 ):
     (release_folder / "processor_config.json").write_text("{}")
-    tags = JanusFlowProcessor.from_pretrained(release_folder).settings.tags
-    assert tags == ImageTags(start="<begin_of_image>", end="<end_of_image>")
+    processor = JanusFlowProcessor.from_pretrained(release_folder)
+    tags = (processor.image_start_tag, processor.image_end_tag)
+    assert tags == ("<begin_of_image>", "<end_of_image>")
+    assert processor.sft_format == "deepseek"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
+from transformers import BatchFeature
 
 from janusflow.config.errors import NotFiniteError, is_out_of_memory
 from janusflow.inference.answering.decoding import (
@@ -25,7 +26,6 @@ from janusflow.inference.answering.decoding import (
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache, join
-from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.processor import JanusFlowProcessor, MessageLike
 
 
@@ -124,7 +124,7 @@ class AnswerBatch:
         self._cache: PrefixCache | None = None
         """A row for each answer: what was read of its conversation, all but its last token."""
 
-    def add(self, inputs: ConversationBatch, requests: Sequence[QuestionRequest]) -> list[Answer]:
+    def add(self, inputs: BatchFeature, requests: Sequence[QuestionRequest]) -> list[Answer]:
         """Read conversations in one forward, and choose the first tokens of their answers.
 
         Args:
@@ -133,7 +133,7 @@ class AnswerBatch:
         """
         config = self.model.config
         ends, context = end_ids(config.eos_token_id), context_length(config)
-        lengths = inputs.attention_mask.sum(-1).tolist()
+        lengths = inputs["attention_mask"].sum(-1).tolist()
         answers = [
             Answer(
                 request,

@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
+from transformers import BatchFeature
 
 from janusflow.config.errors import NotFiniteError, PromptError
 from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
 from janusflow.inference.answering.decoding import require_context
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.processing.batches import ConversationBatch
 from janusflow.processing.images import ImageInput
 from janusflow.processing.processor import JanusFlowProcessor, MessageLike
 
@@ -27,7 +27,7 @@ Questions: TypeAlias = str | Sequence[str] | Any
 
 
 def answer_texts(
-    batch: AnswerBatch, inputs: ConversationBatch, requests: Sequence[QuestionRequest]
+    batch: AnswerBatch, inputs: BatchFeature, requests: Sequence[QuestionRequest]
 ) -> list[str]:
     """Answer prepared conversations, one a request, side by side."""
     batch.add(inputs, requests)
@@ -37,7 +37,7 @@ def answer_texts(
 
 
 def stream_text(
-    batch: AnswerBatch, inputs: ConversationBatch, request: QuestionRequest
+    batch: AnswerBatch, inputs: BatchFeature, request: QuestionRequest
 ) -> Iterator[str]:
     """Answer one conversation piece by piece; joined and stripped, they are its answer."""
     pieces: deque[str] = deque()
@@ -53,7 +53,7 @@ def stream_text(
 def log_likelihood(
     model: JanusFlowForConditionalGeneration,
     processor: JanusFlowProcessor,
-    inputs: ConversationBatch,
+    inputs: BatchFeature,
     answer: str,
 ) -> float:
     """Natural logarithm of the probability that one conversation is answered so, end included.
@@ -65,10 +65,11 @@ def log_likelihood(
     words = processor.tokenizer.encode(f" {answer}", add_special_tokens=False)
     tokens = torch.tensor([[*words, processor.eos_token_id]])
     length = tokens.shape[1]
-    require_context(inputs.token_ids.shape[1], model.config, more=length)
-    pixels, mask = inputs.pixel_values, inputs.attention_mask
+    token_ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    pixels = inputs.get("pixel_values")
+    require_context(token_ids.shape[1], model.config, more=length)
     logits = model(
-        torch.cat([inputs.token_ids, tokens], dim=1).to(model.device),
+        torch.cat([token_ids, tokens], dim=1).to(model.device),
         attention_mask=torch.cat([mask, torch.ones_like(tokens)], dim=1).to(model.device),
         pixel_values=None if pixels is None else pixels.to(model.device),
         use_cache=False,

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import BatchFeature
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.cache import growing_cache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache
-from janusflow.processing.batches import ConversationBatch
 
 NOT_FINITE = -1
 """In place of a token whose logits are not finite numbers."""
@@ -102,19 +102,19 @@ def context_length(config: JanusFlowConfig) -> int:
 
 @torch.no_grad()
 def prefill(
-    model: JanusFlowForConditionalGeneration, inputs: ConversationBatch
+    model: JanusFlowForConditionalGeneration, inputs: BatchFeature
 ) -> tuple[Float[Tensor, "b v"], PrefixCache]:
     """Read conversations once: the logits of their next tokens, and the cache to go on from."""
-    mask = inputs.attention_mask.to(model.device)
+    mask = inputs["attention_mask"].to(model.device)
     cache = PrefixCache(
         cache=growing_cache(model.config.llm_config),
         attention_mask=mask,
         next_position=mask.sum(-1),
     )
-    pixels = None if inputs.pixel_values is None else inputs.pixel_values.to(model.device)
-    return _read(model, inputs.token_ids, cache, pixel_values=pixels, logits_to_keep=1)[
-        :, -1
-    ], cache
+    pixels = inputs.get("pixel_values")
+    pixels = None if pixels is None else pixels.to(model.device)
+    logits = _read(model, inputs["input_ids"], cache, pixel_values=pixels, logits_to_keep=1)
+    return logits[:, -1], cache
 
 
 @torch.no_grad()

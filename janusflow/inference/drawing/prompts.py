@@ -101,7 +101,7 @@ def prompt_of(
                 f"together {length + image_tokens}, but the model's context is {context}: shorten "
                 "the prompt."
             )
-    return Prompt.of(batch.token_ids, batch.attention_mask)
+    return Prompt.of(batch["input_ids"], batch["attention_mask"])
 
 
 class PromptVelocity:

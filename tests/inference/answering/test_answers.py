@@ -55,7 +55,7 @@ def test_greedy_answers_are_those_of_transformers_generate(
     monkeypatch.setattr(endless.model.config, "image_attention", attention)
     inputs = endless.processor.conversations(ASKED)
     expected = endless.model.generate(
-        input_ids=inputs.token_ids,
+        input_ids=inputs.input_ids,
         attention_mask=inputs.attention_mask,
         pixel_values=inputs.pixel_values,
         max_new_tokens=12,
@@ -63,7 +63,7 @@ def test_greedy_answers_are_those_of_transformers_generate(
         eos_token_id=None,
         pad_token_id=2,
     )
-    answers = expected[:, inputs.token_ids.shape[1] :]
+    answers = expected[:, inputs.input_ids.shape[1] :]
     assert tokens(endless, ASKED, max_new_tokens=12) == answers.tolist()
 
 

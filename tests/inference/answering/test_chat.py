@@ -4,20 +4,20 @@ import numpy as np
 import torch
 from PIL import Image
 from tiny_model import tiny_janusflow
+from transformers import BatchFeature
 
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.attention import number_images
-from janusflow.processing.batches import ConversationBatch
 
 NUM_TOKENS = 6
 
 
 @torch.no_grad()
-def answer_without_cache(jf: JanusFlow, batch: ConversationBatch) -> str:
+def answer_without_cache(jf: JanusFlow, batch: BatchFeature) -> str:
     """Greedy, the whole conversation read anew for every token."""
-    embeds = jf.model.embed_conversation(batch.token_ids, batch.pixel_values)
-    images = number_images(batch.token_ids, jf.model.config)
+    embeds = jf.model.embed_conversation(batch.input_ids, batch.pixel_values)
+    images = number_images(batch.input_ids, jf.model.config)
     table, answer = jf.model.llm.get_input_embeddings(), []
     for _ in range(NUM_TOKENS):
         mask = torch.ones(embeds.shape[:2], dtype=torch.long)

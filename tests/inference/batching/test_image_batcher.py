@@ -197,7 +197,7 @@ def test_every_prompt_is_read_once_however_many_images_and_steps(jf: JanusFlow, 
     scheduler = StepScheduler(jf, max_images=2)
     scheduler.submit_drawing([SHORT, LONG], num_images=2, seed=1, settings=settings(steps=3))
     scheduler.run_until_idle()
-    longest = jf.processor.prompts([LONG]).token_ids.shape[1]
+    longest = jf.processor.prompts([LONG]).input_ids.shape[1]
     assert llm_count.positions == 2 * longest + 4 * 3 * LATENT_TOKENS
     assert llm_count.calls == 1 + 2 * 3
 

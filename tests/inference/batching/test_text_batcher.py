@@ -88,7 +88,7 @@ def test_answers_share_forwards_and_leave_when_they_are_done(endless: JanusFlow,
     for num_tokens in (3, 5, 2):
         scheduler.submit_question(asked(), settings=longest(num_tokens))
     scheduler.run_until_idle()
-    length = endless.processor.conversations([asked()]).token_ids.shape[1]
+    length = endless.processor.conversations([asked()]).input_ids.shape[1]
     assert llm_count.calls == 3 + 4
     assert llm_count.positions == 3 * length + (2 + 4 + 1)
 
@@ -96,7 +96,7 @@ def test_answers_share_forwards_and_leave_when_they_are_done(endless: JanusFlow,
 def test_a_shared_cache_does_not_grow_over_a_stream_of_questions(endless: JanusFlow):
     """At every moment two are open, so it is never empty; it holds what the longer one needs."""
     scheduler = StepScheduler(endless)
-    length = endless.processor.conversations([asked()]).token_ids.shape[1]
+    length = endless.processor.conversations([asked()]).input_ids.shape[1]
     for _ in range(12):
         scheduler.submit_question(asked(), settings=longest(6))
         for _ in range(3):

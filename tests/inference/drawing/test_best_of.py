@@ -159,7 +159,7 @@ def test_fewer_than_one_is_refused(jf: JanusFlow):
 def test_a_likelihood_is_the_product_of_the_tokens_chances(jf: JanusFlow):
     """One full forward for each token, by hand."""
     batch = jf.processor.conversations([[question_message([RED], "What?")]])
-    token_ids, total = batch.token_ids, 0.0
+    token_ids, total = batch.input_ids, 0.0
     words = jf.processor.tokenizer.encode(" 빨간 a", add_special_tokens=False)
     for token in [*words, jf.processor.eos_token_id]:
         logits = jf.model(token_ids, pixel_values=batch.pixel_values).logits[0, -1]

@@ -74,7 +74,7 @@ def test_the_way_back_costs_one_prompt_and_one_evaluation_a_step(
     jf.generate(PROMPT, init_image=image, invert="a blue star", steps=5, strength=0.6)
     assert llm_count.calls == (1 + 3) + (1 + 3)
     shown, asked = (
-        jf.processor.prompts([text]).token_ids.shape[1] for text in ("a blue star", PROMPT)
+        jf.processor.prompts([text]).input_ids.shape[1] for text in ("a blue star", PROMPT)
     )
     image_tokens = 17
     assert llm_count.positions == shown + 3 * image_tokens + 2 * asked + 3 * 2 * image_tokens
