@@ -10,7 +10,6 @@ which see.
 """
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +38,8 @@ __all__ = [
 ]
 
 EIGHT_BIT_MAX = 255
+LONG_IMAGE = 8
+"""Sides longer than so many times the other are not resized as a whole for drawing."""
 
 
 class JanusFlowImageProcessorKwargs(ImagesKwargs, total=False):
@@ -233,25 +234,16 @@ def crop_for_generation(
         corner = [int(place * (side - size)) for side in whole]
     else:
         corner = [int(rng.integers(side - size + 1)) for side in whole]
-    if image.size == tuple(whole):
-        return image.crop((*corner, corner[0] + size, corner[1] + size))
-    # Bicubic sampling looks at two pixels on each side, of the smaller of both images.
-    margin = 2 * ceil(max(1, size / shorter)) + 1
-    begins = [max(0, at - margin) for at in corner]
-    ends = [min(side, at + size + margin) for at, side in zip(corner, whole, strict=True)]
-    scale = [old / new for old, new in zip(image.size, whole, strict=True)]
-    resized = image.resize(
-        (ends[0] - begins[0], ends[1] - begins[1]),
-        Image.Resampling.BICUBIC,
-        box=(
-            begins[0] * scale[0],
-            begins[1] * scale[1],
-            min(ends[0] * scale[0], image.width),
-            min(ends[1] * scale[1], image.height),
-        ),
-    )
-    left, top = corner[0] - begins[0], corner[1] - begins[1]
-    return resized.crop((left, top, left + size, top + size))
+    left, top = corner
+    if max(whole) <= LONG_IMAGE * size:
+        if image.size != tuple(whole):
+            image = image.resize((whole[0], whole[1]), Image.Resampling.BICUBIC)
+        return image.crop((left, top, left + size, top + size))
+    # The same pixels but for rounding, since Pillow looks beyond the box as well.
+    across, down = (old / new for old, new in zip(image.size, whole, strict=True))
+    right, bottom = min((left + size) * across, image.width), min((top + size) * down, image.height)
+    box = (left * across, top * down, right, bottom)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
 
 
 def to_latent_range(image: Image.Image) -> Float[Tensor, "c y x"]:

@@ -29,6 +29,7 @@ from janusflow.processing.templates import (
 )
 from janusflow.processing.tokenizer import (
     IMAGE_TAGS,
+    check_unicode,
     completed,
     encode_text,
     id_of,
@@ -275,6 +276,7 @@ class JanusFlowProcessor(ProcessorFiles):
         for number, one in enumerate(text or (), 1):
             if not isinstance(one, str):
                 raise PromptError(f"got a {type(one).__name__} as text {number}: give a text")
+            check_unicode(one)
             for tag in (self.image_start_tag, self.image_end_tag):
                 if tag in one:
                     raise PromptError(

@@ -121,6 +121,16 @@ def id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
     return token_id
 
 
+def check_unicode(text: str) -> None:
+    """Refuse half of a surrogate pair, of which no tokenizer can make bytes."""
+    try:
+        text.encode()
+    except UnicodeError:
+        raise PromptError(
+            f"got {text!a:.80}, no Unicode text (half a surrogate pair): encode it anew"
+        ) from None
+
+
 def encode_text(tokenizer: Tokenizer, text: str, *, allowed: Sequence[str] = ()) -> list[int]:
     """Token ids of a text that a person wrote, without begin token.
 
@@ -134,7 +144,7 @@ def encode_text(tokenizer: Tokenizer, text: str, *, allowed: Sequence[str] = ())
         encoding = tokenizer.encode(text, add_special_tokens=False)
     except (TypeError, UnicodeError):
         raise PromptError(
-            f"got {text!a:.80}, which is no Unicode text (half a surrogate pair): encode it anew"
+            f"got {text!a:.80}, no Unicode text (half a surrogate pair): encode it anew"
         ) from None
     # A tokenizer keeps the padding that transformers last asked it for.
     pairs = zip(encoding.ids, encoding.attention_mask, strict=True)

@@ -188,7 +188,7 @@ def _formatted(processor: JanusFlowProcessor, facts: dict[str, Any]) -> float:
     def text(template: str, **options: str) -> str:
         return processor.tokenizer.apply_chat_template(
             facts["conversation"],
-            build_chat_template(
+            chat_template=build_chat_template(
                 sft_format=template,
                 system_prompt=processor.system_prompt,
                 image_tag=processor.image_tag,

@@ -1,5 +1,6 @@
 """Files from outside become upright RGB images or are refused in one line."""
 
+import base64
 import io
 import os
 import struct
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from janusflow.config.errors import ImageError
 from janusflow.processing.image_files import open_image
@@ -247,6 +249,73 @@ def test_mistakes_are_named(tmp_path: Path):
     assert "does not exist" in refusal("two\nlines.png")
     assert "no pixels" in refusal(Image.new("RGB", (0, 5)))
     assert "cannot be read" in refusal("x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "web page"),
+        (b"<html><body>404</body></html>", "web page"),
+    ],
+)
+def test_what_often_lies_where_an_image_should_is_told(data: bytes, expected: str, tmp_path: Path):
+    (tmp_path / "0.jpg").write_bytes(data)
+    assert expected in refusal(tmp_path / "0.jpg")
+
+
+@pytest.mark.parametrize("key", ["tEXt", "zTXt", "iTXt"])
+def test_a_png_with_much_text_is_opened(key: str):
+    image, info = noise(4, 4), PngImagePlugin.PngInfo()
+    text = "a" * 2_000_000
+    if key == "iTXt":
+        info.add_itxt("prompt", text, zip=True)
+    else:
+        info.add_text("prompt", text, zip=key == "zTXt")
+    limit = PngImagePlugin.MAX_TEXT_CHUNK
+    assert open_image(encoded(image, "PNG", pnginfo=info)).tobytes() == image.tobytes()
+    assert limit == PngImagePlugin.MAX_TEXT_CHUNK
+
+
+@pytest.mark.parametrize("greatest", [1, 200, 255, 65535])
+def test_sixteen_bits_are_read_as_stored_however_small(greatest: int):
+    levels = np.linspace(0, greatest, 16).astype(np.uint16).reshape(4, 4)
+    expected = np.rint(levels / 257)
+    graymap = b"P5 4 4 65535\n" + levels.astype(">u2").tobytes()
+    for data in (graymap, encoded(Image.fromarray(levels), "PNG")):
+        assert np.array_equal(np.asarray(open_image(data))[..., 0], expected)
+
+
+def test_arrays_and_tensors_are_images_whatever_their_layout():
+    image = noise(6, 5)
+    pixels = np.asarray(image)
+    for array in (
+        pixels,
+        pixels.transpose(2, 0, 1),
+        pixels.astype(np.int64),
+        pixels / 255,
+        pixels.astype(np.float32),
+        torch.from_numpy(pixels.copy()).permute(2, 0, 1),
+    ):
+        assert open_image(array).tobytes() == image.tobytes()
+    assert open_image(np.ones((4, 3), dtype=bool)).getpixel((0, 0)) == WHITE
+    assert open_image(pixels[..., :1]).tobytes() == open_image(pixels[..., 0]).tobytes()
+    assert open_image(np.dstack([pixels, np.zeros((5, 6), np.uint8)])).getpixel((0, 0)) == WHITE
+    three = noise(3, 3)
+    assert open_image(np.asarray(three), channels_first=False).tobytes() == three.tobytes()
+    for wrong in (np.zeros((2, 2, 2)), np.zeros(4), np.array([["a"]])):
+        assert "shape" in refusal(wrong)
+
+
+def test_open_files_and_data_uris_are_read(tmp_path: Path):
+    image = noise(6, 5)
+    data = encoded(image, "PNG")
+    (tmp_path / "0.png").write_bytes(data)
+    with (tmp_path / "0.png").open("rb") as file:
+        assert open_image(file).tobytes() == image.tobytes()
+    assert "give a path" in refusal(io.StringIO("text"))
+    uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    assert open_image(uri).tobytes() == image.tobytes()
 
 
 def test_postscript_is_never_handed_to_an_outside_program():

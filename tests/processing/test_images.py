@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +142,39 @@ def test_a_crop_spans_the_shorter_side_and_keeps_the_proportions(size: tuple[int
     assert cropped.shape == (32, 32)
     assert abs((along[-1] - along[0]) - 255 * min(size) / max(size)) < 20
     assert abs(along.mean() - 127.5) < 4, "without rng the centre is taken"
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (5, 300), (300, 5), (2, 90)])
+@pytest.mark.parametrize("place", [0.0, 0.3, 1.0])
+def test_a_crop_is_what_resizing_all_of_the_image_would_give(size: tuple[int, int], place: float):
+    """To the byte; of a long image to a level, as Pillow rounds between its two passes."""
+    wave = 127 + 120 * np.sin(np.arange(size[0] * size[1] * 3) / 7)
+    image = Image.fromarray(wave.astype(np.uint8).reshape(size[1], size[0], 3))
+    whole = image.resize(
+        tuple(max(32, round(side * 32 / min(size))) for side in size), Image.Resampling.BICUBIC
+    )
+    left, top = (int(place * (side - 32)) for side in whole.size)
+    expected = np.asarray(whole.crop((left, top, left + 32, top + 32)), dtype=int)
+    got = np.asarray(crop_for_generation(image, size=32, place=place), dtype=int)
+    is_long = max(size) > 8 * min(size)
+    assert np.abs(got - expected).mean() <= (1 if is_long else 0)
+
+
+@pytest.mark.parametrize("size", [(1, 200_000), (200_000, 1)])
+def test_a_long_image_is_never_resized_as_a_whole(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    made: list[int] = []
+    resize = Image.Image.resize
+
+    def counted(self: Image.Image, to: tuple[int, int], *args: Any, **kwargs: Any) -> Image.Image:
+        made.append(to[0] * to[1])
+        return resize(self, to, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "resize", counted)
+    assert crop_for_generation(Image.new("RGB", size), size=64).size == (64, 64)
+    JanusFlowImageProcessor(image_size=64).square(Image.new("RGB", size))
+    assert max(made) < 10 * 64 * 64
 
 
 def test_random_crops_follow_their_generator_and_reach_both_ends():

@@ -232,31 +232,3 @@ def test_a_tokenizer_without_end_token_is_refused(tiny_tokenizer: PreTrainedToke
         JanusFlowProcessor(
             JanusFlowImageProcessor(), PreTrainedTokenizerFast(tokenizer_object=bare)
         )
-
-
-# ---- transformers' conventions ----------------------------------------------------------------
-
-
-def test_calling_like_transformers_gives_the_same_tensors(tiny: JanusFlowProcessor):
-    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
-    text = tiny.apply_chat_template(messages, add_generation_prompt=True)
-    assert text == "User: <image_placeholder>\n?\n\nAssistant:"
-    called = tiny(images=[RED], text=[text])
-    batch = tiny.conversations([messages], [[RED]])
-    assert torch.equal(called["input_ids"], batch.input_ids)
-    assert torch.equal(called["attention_mask"], batch.attention_mask)
-    assert torch.equal(called["pixel_values"], batch.pixel_values)
-
-    messages[0]["content"][0]["image"] = RED
-    tokenized = tiny.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=True
-    )
-    assert torch.equal(tokenized["input_ids"], batch.input_ids)
-    assert torch.equal(tokenized["pixel_values"], batch.pixel_values)
-
-
-def test_calling_without_images_or_without_text_works(tiny: JanusFlowProcessor):
-    assert set(tiny(text="hi")) == {"input_ids", "attention_mask"}
-    assert tiny(images=RED)["pixel_values"].shape == (1, 3, 96, 96)
-    with pytest.raises(PromptError, match="0 <image_placeholder> but 1 images"):
-        tiny(images=RED, text="hi")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,3 +111,45 @@ def test_a_name_that_is_no_folder_is_refused_in_one_line():
     with pytest.raises(CheckpointError, match="neither a folder nor a hub model") as error:
         JanusFlowProcessor.from_pretrained("no/such/folder/here")
     assert "\n" not in str(error.value)
+
+
+def test_files_may_lie_in_a_subfolder_and_settings_be_overruled(
+    release_folder: Path, tmp_path: Path
+):
+    shutil.copytree(release_folder, tmp_path / "outer" / "inner")
+    processor = JanusFlowProcessor.from_pretrained(
+        tmp_path / "outer",
+        subfolder="inner",
+        num_image_tokens=5,
+        system_prompt="",
+        do_normalize=False,
+    )
+    assert processor.num_image_tokens == 5
+    assert processor.apply_chat_template([{"role": "user", "content": "hi"}]) == "User: hi"
+    assert not processor.image_processor.do_normalize
+    with pytest.raises(CheckpointError, match=r"absent.processor_config.json is missing"):
+        JanusFlowProcessor.from_pretrained(tmp_path / "outer", subfolder="absent")
+
+
+def test_a_chat_template_in_the_folder_is_used(release_folder: Path):
+    (release_folder / "chat_template.jinja").write_text("{{ messages[0].content }}!")
+    processor = JanusFlowProcessor.from_pretrained(release_folder)
+    assert processor.apply_chat_template([{"role": "user", "content": "hi"}]) == "hi!"
+    assert processor.tokenizer.chat_template == processor.chat_template
+
+
+def test_saving_pushes_to_the_hub_when_asked(
+    tiny: JanusFlowProcessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pushed: list[str] = []
+    hub = SimpleNamespace(
+        create_repo=lambda repo_id, **_: SimpleNamespace(repo_id=repo_id),
+    )
+    monkeypatch.setattr("transformers.processing_utils.hf_api", lambda: hub)
+    monkeypatch.setattr(
+        JanusFlowProcessor,
+        "_upload_modified_files",
+        lambda _self, folder, repo_id, *_, **__: pushed.append(f"{Path(folder).name} {repo_id}"),
+    )
+    tiny.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="me/mine")
+    assert pushed == ["mine me/mine"]
