@@ -44,7 +44,7 @@ from janusflow.training.parts import PARTS, train_only
 
 T = TypeVar("T")
 
-STAGE_3 = (Ratio(understanding=21, generation=70, text=9),)
+STAGE_3 = (Ratio(understanding=21.0, generation=70.0, text=9.0),)
 NUM_SCENES = 400
 WAYS = ("bare", "step", "data", "padded", "rows", "half", "both", "compiled")
 
