@@ -91,7 +91,7 @@ def prompt_of(
         PromptError: a text is no prompt, or with the image's tokens longer than the context.
     """
     batch = processor.prompts(texts)
-    lengths = batch.attention_mask.sum(dim=1).tolist()
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
     image_tokens = 1 + model.config.generation.num_tokens
     context = model.config.llm_config.max_position_embeddings
     for text, length in zip(texts, lengths, strict=True):

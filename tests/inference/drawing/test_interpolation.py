@@ -65,7 +65,7 @@ def test_two_prompts_cost_twice_one_and_are_read_once(
     jf: JanusFlow, llm_count: Any, prompts: tuple[str, str], rows: int
 ):
     interpolate(jf, prompts, (1, 2), frames=5, settings=DrawingSettings(steps=3))
-    read = jf.processor.prompts(list(dict.fromkeys(prompts))).token_ids.numel()
+    read = jf.processor.prompts(list(dict.fromkeys(prompts)))["input_ids"].numel()
     assert llm_count.calls == 1 + 3
     assert llm_count.positions == 2 * read + 3 * 5 * rows * IMAGE_TOKENS
 
