@@ -171,13 +171,8 @@ class JanusFlowPipeline(DiffusionPipeline):
             )
         self._onload(self.model)
         noise = self._noise(num_images, generator, latents)
-        encoding = encode_texts(
-            self.model,
-            self.processor,
-            prompts,
-            is_guided=settings.is_guided,
-            negative_prompt=negative_prompt,
-        )
+        words = {"is_guided": settings.is_guided, "negative_prompt": negative_prompt}
+        encoding = encode_texts(self.model, self.processor, prompts, **words)
         images_of = [[text] for text in prompts for _ in range(num_images_per_prompt)]
         velocity = PromptVelocity(self.model, encoding, images_of)
         on_step = (callback_on_step_end, callback_on_step_end_tensor_inputs)
