@@ -163,12 +163,9 @@ class JanusFlowPipeline(DiffusionPipeline):
         self._check(height, width, output_type, callback_on_step_end_tensor_inputs)
         settings = DrawingSettings(steps=num_inference_steps, guidance=guidance_scale)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        num_images = len(prompts) * num_images_per_prompt
-        if num_images < 1:
-            raise PromptError(
-                f"{len(prompts)} prompts, num_images_per_prompt={num_images_per_prompt}: give at "
-                "least one of each."
-            )
+        if (num_images := len(prompts) * num_images_per_prompt) < 1:
+            asked = f"{len(prompts)} prompts, num_images_per_prompt={num_images_per_prompt}"
+            raise PromptError(f"{asked}: give at least one of each.")
         self._onload(self.model)
         noise = self._noise(num_images, generator, latents)
         words = {"is_guided": settings.is_guided, "negative_prompt": negative_prompt}
@@ -176,9 +173,9 @@ class JanusFlowPipeline(DiffusionPipeline):
         images_of = [[text] for text in prompts for _ in range(num_images_per_prompt)]
         velocity = PromptVelocity(self.model, encoding, images_of)
         on_step = (callback_on_step_end, callback_on_step_end_tensor_inputs)
-        sampler = self._steps(noise, num_inference_steps, sigmas, on_step)
-        drawn = run_sampler(guide(sampler, schedule_of(guidance_scale).weight), velocity)
-        images = self._decoded(drawn, output_type)
+        steps = self._steps(noise, num_inference_steps, sigmas, on_step)
+        sampler = guide(steps, schedule_of(guidance_scale).weight)
+        images = self._decoded(run_sampler(sampler, velocity), output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)  # pyright: ignore[reportArgumentType]
 
