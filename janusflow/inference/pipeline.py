@@ -28,8 +28,7 @@ from janusflow.inference.drawing.best_of import Knowledge, Scorer
 from janusflow.inference.drawing.generation import generate_images
 from janusflow.inference.drawing.init_image import prepare_init_image
 from janusflow.inference.drawing.latents import vae_factor
-from janusflow.inference.drawing.metadata import DrawingRecord
-from janusflow.inference.drawing.planning import with_plans
+from janusflow.inference.drawing.planning import HOW
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.drawing.seeds import chosen
 from janusflow.inference.keywords import GENERATE_NAMES, refuse_unknown
@@ -39,6 +38,7 @@ from janusflow.interop.vae import encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.images import ImageInput
 from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.processing.templates import planning_question
 
 CONTROLS = {each.name for each in fields(DrawingSettings)}
 
@@ -130,9 +130,13 @@ class JanusFlow:
             self, request, batch_size, on_step=on_step, on_image=on_image, progress=progress
         )
 
-    def plan(self, records: Sequence[DrawingRecord]) -> list[DrawingRecord]:
-        """The records with what is drawn instead of their prompts."""
-        return with_plans(self._answer, records)
+    def plan(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+        """Say in words where everything is: what is drawn instead of prompts, a seed for each.
+
+        The question has the form of a prompt, as in training. An empty answer leaves the prompt.
+        """
+        plans = self._answer([planning_question(prompt) for prompt in prompts], HOW, seeds)
+        return [plan or prompt for plan, prompt in zip(plans, prompts, strict=True)]
 
     # ---- seeing -------------------------------------------------------------------------------
 
@@ -191,7 +195,7 @@ class JanusFlow:
 
     def _answer(
         self,
-        conversations: Sequence[Sequence[Message]],
+        conversations: Sequence[Sequence[Message] | str],
         settings: AnsweringSettings,
         seeds: Sequence[int],
         *,
@@ -235,14 +239,20 @@ class JanusFlow:
 
     @torch.no_grad()
     def prepare_inputs(
-        self, conversations: Sequence[Sequence[Message]], *, allow_paths: bool
+        self, conversations: Sequence[Sequence[Message] | str], *, allow_paths: bool
     ) -> BatchFeature:
-        """Tokens, and images as the model reads them: pixels, or their latents.
+        """Tokens of conversations, or of prompts; images as the model reads them.
 
+        Images are pixels, or latents where the model understands those.
         Raises PromptError where a conversation leaves no room for an answer in the context.
         """
-        batch = self.processor.conversations(
-            conversations, allow_paths=allow_paths, continue_final_message=True
+        prompts = [each for each in conversations if isinstance(each, str)]
+        batch = (
+            self.processor.prompts(prompts)
+            if prompts
+            else self.processor.conversations(
+                conversations, allow_paths=allow_paths, continue_final_message=True
+            )
         )
         require_context(int(batch["attention_mask"].sum(-1).max()), self.model.config)
         if "pixel_values" in batch and self.model.config.uses_latent_input:

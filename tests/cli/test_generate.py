@@ -71,7 +71,7 @@ def test_the_extension_decides_the_format(run: Run, tiny_folder: Path):
             assert (image.size, image.mode) == ((64, 64), "RGB")
 
 
-def test_drawing_starts_from_a_image_if_one_is_given(run: Run, tiny_folder: Path):
+def test_drawing_starts_from_an_image_if_one_is_given(run: Run, tiny_folder: Path):
     Image.new("RGB", (80, 60), "green").save("start.png")
     common = ("generate", "x", "-m", tiny_folder, "--steps", 2, "--seed", 1, "-o")
     run(*common, "free.png")
@@ -119,7 +119,7 @@ def test_mistakes_are_refused_without_a_traceback(
         assert result.stderr.count("\n") == 1
 
 
-def test_a_strength_without_a_image_is_refused(run: Run, tiny_folder: Path):
+def test_a_strength_without_an_image_is_refused(run: Run, tiny_folder: Path):
     result = run("generate", "x", "-m", tiny_folder, "--strength", 0.5)
     assert result.exit_code == 1
     assert "init_image" in result.stderr

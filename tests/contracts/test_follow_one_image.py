@@ -74,7 +74,6 @@ def names(text: str) -> list[tuple[str, str | None]]:
     return [(file, name or None) for file, name in NAME.findall(text)]
 
 
-@pytest.mark.xfail(reason="the page is written anew when the parts of this issue have landed")
 def test_everything_the_page_names_is_on_the_way(passed: Passed):
     wanted = names(PAGE.read_text(encoding="utf-8"))
     assert len(wanted) > 20

@@ -62,7 +62,7 @@ def test_images_come_prompt_by_prompt_each_with_its_own_seed(jf: JanusFlow):
     ]
 
 
-def test_a_image_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
+def test_an_image_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
     drawn = jf.generate(["a star", "두 개의 원"], steps=3, num_images=2, guidance=3.0)
     record = record_of(drawn[3])
     assert record is not None

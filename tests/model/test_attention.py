@@ -224,7 +224,7 @@ def dense_velocity(
 
 
 @torch.no_grad()
-def test_a_image_is_drawn_as_by_a_dense_mask_with_a_cache_and_without(
+def test_an_image_is_drawn_as_by_a_dense_mask_with_a_cache_and_without(
     ahead: JanusFlowForConditionalGeneration,
 ):
     """Prompts of two lengths side by side, several steps from one cache."""

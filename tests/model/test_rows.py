@@ -124,7 +124,7 @@ def drawing(model: JanusFlowForConditionalGeneration, num: int = 1, *, align: bo
     return model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(num), t=t, align=align)
 
 
-def test_alignment_is_one_guess_a_image_token():
+def test_alignment_is_one_guess_an_image_token():
     model = JanusFlowForConditionalGeneration(with_repa())
     reading = drawing(model, 2)
     vision_size = model.config.vision_config.hidden_size

@@ -30,7 +30,7 @@ def ids(*tokens: int) -> Tensor:
 
 
 @torch.no_grad()
-def test_a_image_is_begin_of_understanding_and_its_patches(
+def test_an_image_is_begin_of_understanding_and_its_patches(
     model: JanusFlowForConditionalGeneration,
 ):
     embeds = model.embed_images(model.image_features(images(2)))
@@ -128,7 +128,7 @@ def test_a_batch_says_what_its_rows_say_alone(model: JanusFlowForConditionalGene
 
 
 @torch.no_grad()
-def test_a_image_changes_the_answer_and_padding_does_not(
+def test_an_image_changes_the_answer_and_padding_does_not(
     model: JanusFlowForConditionalGeneration,
 ):
     tokens = ids(BOS, *IMAGE_SPAN, 40)

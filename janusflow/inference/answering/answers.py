@@ -33,7 +33,8 @@ from janusflow.processing.processor import JanusFlowProcessor, MessageLike
 class QuestionRequest:
     """A conversation whose next turn is wanted."""
 
-    messages: Sequence[MessageLike]
+    messages: Sequence[MessageLike] | str
+    """Or a text in the form of a prompt, as planning asks."""
     settings: AnsweringSettings
     seed: int
     allow_paths: bool = True

@@ -5,7 +5,7 @@ Knows nothing of threads: one thread admits requests and makes steps.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -27,12 +27,13 @@ from janusflow.inference.drawing.generation import (
     records_of,
 )
 from janusflow.inference.drawing.metadata import DrawingRecord
-from janusflow.inference.drawing.planning import HOW, conversation, planned_record
+from janusflow.inference.drawing.planning import HOW
 from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity
 from janusflow.inference.drawing.sampling import image_sampler, num_steps
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache, join
+from janusflow.processing.templates import planning_question
 
 PLAN_TOKENS_PER_STEP = 8
 """Tokens of every plan under way between two evaluations of the images."""
@@ -62,7 +63,7 @@ class DrawingRequest:
         if not is_planned(jf, self.request):
             return []
         return [
-            QuestionRequest(messages=conversation(each.prompt), settings=HOW, seed=each.seed)
+            QuestionRequest(messages=planning_question(each.prompt), settings=HOW, seed=each.seed)
             for each in self.records
         ]
 
@@ -71,7 +72,7 @@ class DrawingRequest:
         if self.prompts is None:
             if self.plans:
                 self.records = [
-                    planned_record(record, plan.result(0.0))
+                    replace(record, plan=plan.result(0.0) or record.prompt)
                     for record, plan in zip(self.records, self.plans, strict=True)
                 ]
             self.prompts = encode_records(jf, self.request, self.records)

@@ -24,7 +24,7 @@ from janusflow.inference.drawing.best_of import Answerer, Knowledge, Scorer, bes
 from janusflow.inference.drawing.inversion import inverted
 from janusflow.inference.drawing.latents import decode_latents
 from janusflow.inference.drawing.metadata import DrawingRecord, DrawnImage
-from janusflow.inference.drawing.planning import plans_first
+from janusflow.inference.drawing.planning import plans_first, with_plans
 from janusflow.inference.drawing.prompts import (
     PromptEncoding,
     PromptVelocity,
@@ -55,8 +55,8 @@ class Pipeline(Answerer, Protocol):
         """Rows and columns of a drawn image, in pixels."""
         ...
 
-    def plan(self, records: Sequence[DrawingRecord]) -> list[DrawingRecord]:
-        """The records with what is drawn instead of their prompts."""
+    def plan(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
+        """What is drawn instead of prompts, a seed for each."""
         ...
 
 
@@ -109,7 +109,7 @@ def generate_images(
     with tqdm(total=total, desc="drawing", unit="step", disable=None if progress else True) as bar:
         for first in range(0, len(records), size):
             batch = records[first : first + size]
-            batch = jf.plan(batch) if is_planned(jf, request) else batch
+            batch = with_plans(jf.plan, batch) if is_planned(jf, request) else batch
             if prompts is None or not {record.text for record in batch} <= set(prompts.texts):
                 prompts = encode_records(jf, request, batch)
 

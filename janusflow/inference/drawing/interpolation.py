@@ -21,6 +21,7 @@ from janusflow.inference.drawing.generation import (
     records_of,
 )
 from janusflow.inference.drawing.latents import decode_latents
+from janusflow.inference.drawing.planning import with_plans
 from janusflow.inference.drawing.prompts import PromptVelocity
 from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 
@@ -55,7 +56,7 @@ def interpolate(
     request = GenerationRequest(prompts=prompts, seed=seeds, settings=settings)
     request = check_request(jf, request)
     ends = records_of(jf, request)
-    ends = jf.plan(ends) if is_planned(jf, request) else ends
+    ends = with_plans(jf.plan, ends) if is_planned(jf, request) else ends
     first, last = noise_of(jf, ends)
     texts = list(dict.fromkeys(record.text for record in ends))
     encoding = encode_records(jf, request, ends)

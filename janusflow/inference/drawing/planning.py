@@ -10,17 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from janusflow.config.errors import ConfigError
-from janusflow.inference.answering.chat import Message, question_message
 from janusflow.inference.answering.decoding import AnsweringSettings
 from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.sampling import DrawingSettings
-from janusflow.processing.templates import planning_question
 
 HOW = AnsweringSettings(max_new_tokens=160, temperature=0.5, top_p=0.7)
 """Drawn, so that seeds give layouts of their own, but from what is likely."""
 
-Answer = Callable[[list[list[Message]], AnsweringSettings, Sequence[int]], list[str]]
-"""From conversations, settings and a seed for each to the answers."""
+Plan = Callable[[list[str], list[int]], list[str]]
+"""`JanusFlow.plan`: from prompts and a seed for each to what is drawn instead."""
 
 
 def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_init_image: bool) -> bool:
@@ -39,22 +37,7 @@ def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_init_image: 
     )
 
 
-def with_plans(answer: Answer, records: Sequence[DrawingRecord]) -> list[DrawingRecord]:
+def with_plans(plan: Plan, records: Sequence[DrawingRecord]) -> list[DrawingRecord]:
     """Plan images side by side; a plan depends on its prompt and on the image's seed only."""
-    conversations, seeds, planned = list[list[Message]](), list[int](), list[DrawingRecord]()
-    for record in records:
-        conversations.append(conversation(record.prompt))
-        seeds.append(record.seed)
-    for record, plan in zip(records, answer(conversations, HOW, seeds), strict=True):
-        planned.append(planned_record(record, plan))
-    return planned
-
-
-def planned_record(record: DrawingRecord, plan: str) -> DrawingRecord:
-    """The record with its plan, or with the prompt if that is empty and would draw anything."""
-    return replace(record, plan=plan.strip() or record.prompt)
-
-
-def conversation(prompt: str) -> list[Message]:
-    """What the model is asked, as it was in training: no system prompt."""
-    return [{"role": "system", "content": ""}, question_message([], planning_question(prompt))]
+    plans = plan([record.prompt for record in records], [record.seed for record in records])
+    return [replace(record, plan=own) for record, own in zip(records, plans, strict=True)]

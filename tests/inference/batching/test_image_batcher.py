@@ -139,7 +139,7 @@ def test_solvers_that_magnify_rounding_stay_within_a_few_levels(
         assert is_as_alone(jf, image, prompt=prompt, seed=7, tolerance=4, guidance=2.0, **chosen)
 
 
-def test_a_image_may_start_from_another_one(jf: JanusFlow):
+def test_an_image_may_start_from_another_one(jf: JanusFlow):
     start, mask = Image.new("RGB", (64, 64), "red"), Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 32, 64))
     init_image = prepare_init_image(jf, start, 0.7, mask)
@@ -171,7 +171,7 @@ def test_a_request_ends_its_own_number_of_steps_after_it_was_admitted(jf: JanusF
     assert ends[1] == 5
 
 
-def test_a_image_takes_its_second_row_only_while_it_is_guided(
+def test_an_image_takes_its_second_row_only_while_it_is_guided(
     jf: JanusFlow, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ):
     joins: list[int] = []

@@ -178,9 +178,8 @@ def test_a_plan_that_is_called_off_is_not_written_on(jf: JanusFlow, token_reads:
 def test_a_plan_that_fails_is_the_error_of_its_drawing_alone(
     jf: JanusFlow, token_reads: list[int], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(
-        image_batcher, "conversation", lambda prompt: [{"role": prompt, "content": ""}]
-    )
+    unknown_role = [{"role": "planner", "content": "a ring"}]
+    monkeypatch.setattr(image_batcher, "planning_question", lambda _: unknown_role)
     scheduler = StepScheduler(jf)
     wrong = scheduler.submit_drawing("a ring", settings=QUICK)
     right = scheduler.submit_drawing("a star", settings=replace(QUICK, plan="never"))

@@ -47,7 +47,7 @@ def test_a_fresh_image_carries_its_record():
     assert record_of(RECORD.attach(Image.new("RGB", (8, 8)))) == RECORD
 
 
-def test_a_image_of_an_older_version_was_drawn_without_newer_settings():
+def test_an_image_of_an_older_version_was_drawn_without_newer_settings():
     image = RECORD.attach(Image.new("RGB", (8, 8)))
     for name in NEWER:
         del image.info[name]
@@ -55,7 +55,7 @@ def test_a_image_of_an_older_version_was_drawn_without_newer_settings():
     assert record_of(image) == older
 
 
-def test_a_image_from_elsewhere_has_no_record():
+def test_an_image_from_elsewhere_has_no_record():
     assert record_of(Image.new("RGB", (8, 8))) is None
 
 

@@ -12,6 +12,7 @@ from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.planning import plans_first, with_plans
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.processing.templates import planning_question
 
 PROMPT = "a red circle"
 
@@ -33,32 +34,31 @@ def records(prompts: list[str], seeds: list[int]) -> list[DrawingRecord]:
     return request.records(model="tiny")
 
 
-class Answers:
-    """Answers each conversation by its question's last word and its seed, and keeps the calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def __call__(self, conversations: Sequence[Any], _: Any, seeds: Sequence[int]) -> list[str]:
-        self.calls.append(len(conversations))
-        return [
-            f" {talk[-1]['content'][-1]['text'].split()[-1]} {seed} "
-            for talk, seed in zip(conversations, seeds, strict=True)
-        ]
-
-
 def test_images_are_planned_side_by_side_each_from_its_prompt_and_seed():
-    answers = Answers()
-    planned = with_plans(answers, records(["one", "two"], [7, 1_000_007]))
+    calls: list[int] = []
+
+    def plan(prompts: list[str], seeds: list[int]) -> list[str]:
+        calls.append(len(prompts))
+        return [f"{prompt} {seed}" for prompt, seed in zip(prompts, seeds, strict=True)]
+
+    planned = with_plans(plan, records(["one", "two"], [7, 1_000_007]))
     assert [record.text for record in planned] == ["one 7", "two 1000007"]
-    assert answers.calls == [2]
+    assert calls == [2]
 
 
-def test_an_empty_plan_leaves_the_prompt():
-    def silent(conversations: Sequence[Any], *_: Any) -> list[str]:
-        return [" "] * len(conversations)
+def test_an_empty_plan_leaves_the_prompt(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jf, "_answer", lambda questions, *_: [""] * len(questions))
+    assert jf.plan([PROMPT, "a star"], [0, 1]) == [PROMPT, "a star"]
 
-    assert [each.text for each in with_plans(silent, records([PROMPT], [0]))] == [PROMPT]
+
+def test_the_planning_question_reads_as_a_question_without_system_prompt(jf: JanusFlow):
+    question = planning_question("파란 별")
+    asked = [{"role": "system", "content": ""}, {"role": "user", "content": question}]
+    (as_prompt,), (as_conversation,) = (
+        jf.prepare_inputs([each], allow_paths=False)["input_ids"].tolist()
+        for each in (question, asked)
+    )
+    assert as_prompt == as_conversation
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_every_image_of_a_prompt_has_a_plan_of_its_own(planner: JanusFlow):
     assert alone.info["plan"] == images[-1].info["plan"]
 
 
-def test_a_image_to_start_from_needs_no_plan(planner: JanusFlow):
+def test_an_image_to_start_from_needs_no_plan(planner: JanusFlow):
     size = planner.image_size
     start = Image.new("RGB", (size, size), "white")
     (varied,) = drawn(planner, PROMPT, seed=0, init_image=start, strength=0.5)

@@ -142,7 +142,7 @@ def test_settings_that_steer_nothing_leave_every_bit_as_it_was(jf: JanusFlow, nu
         DrawingSettings(steps=8, reuse=0.5),
     ],
 )
-def test_a_image_does_not_depend_on_its_neighbours(jf: JanusFlow, settings: DrawingSettings):
+def test_an_image_does_not_depend_on_its_neighbours(jf: JanusFlow, settings: DrawingSettings):
     together = draw(jf, TEXTS, seeds=[1, 2], settings=settings)
     alone = [
         draw(jf, [text], seeds=[seed], settings=settings)
