@@ -71,8 +71,8 @@ def parts(options: argparse.Namespace) -> list[Part]:
     ]
     tests += ["-k", "euler and float32"] if options.quick else ["--durations=5"]
     found = [
-        Part("card", 40, [*own, "--part", "card"]),
-        Part("tests", 150, tests),
+        Part("card", 30, [*own, "--part", "card"]),
+        Part("tests", 140, tests),
         Part("parity", 50, [*own, "--part", "parity"]),
         Part("training", 90, [*own, "--part", "training"]),
     ]
@@ -84,7 +84,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
         if options.official is not None:
             bench += ["--official", str(options.official)]
             bench += ["--official-python", options.official_python]
-        found.insert(3, Part("bench", 180, bench))
+        found.insert(3, Part("bench", 170, bench))
     return found
 
 

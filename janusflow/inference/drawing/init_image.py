@@ -61,7 +61,8 @@ class InitImage:
         t = torch.full((len(noise),), 1.0 - self.strength, device=noise.device)
         if self.inverted_noise is not None:
             velocity = (self.latent - self.inverted_noise) / self.strength
-            return PathPoint(x_t=self.inverted_noise.expand_as(noise), t=t, velocity=velocity)
+            x_t, velocity = (each.expand_as(noise) for each in (self.inverted_noise, velocity))
+            return PathPoint(x_t=x_t, t=t, velocity=velocity)
         return point_on_path(data=self.latent.expand_as(noise), noise=noise, t=t)
 
     def restore(self, drawn: Image.Image) -> Image.Image:
