@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from transformers import BatchFeature, PreTrainedTokenizerFast
+from transformers.processing_utils import MultiModalData
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.processing.conversations import (
@@ -313,6 +314,17 @@ class JanusFlowProcessor(ProcessorFiles):
     ) -> str:
         """What stands in a text for an image: its begin, its patches, its end."""
         return self.image_start_tag + self.image_tag * self.num_image_tokens + self.image_end_tag
+
+    def _get_num_multimodal_tokens(
+        self, image_sizes: Sequence[Any] | None = None, **_kwargs: Any
+    ) -> MultiModalData:
+        """Placeholders of images of these sizes, as many for every size; vLLM asks for them."""
+        if image_sizes is None:
+            return MultiModalData()
+        number = len(image_sizes)
+        return MultiModalData(
+            num_image_tokens=[self.num_image_tokens] * number, num_image_patches=[1] * number
+        )
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = True, **options: Any) -> Any:
         """Text of one answer's token ids, or of several's; special tokens are left out."""

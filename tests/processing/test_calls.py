@@ -194,6 +194,13 @@ def test_arguments_that_mean_nothing_here_are_refused_by_name(tiny: JanusFlowPro
         )
 
 
+def test_servers_are_told_how_many_placeholders_images_take(tiny: JanusFlowProcessor):
+    told = tiny._get_num_multimodal_tokens(image_sizes=[(10, 20), (20, 10)])
+    batch = tiny(text=[tiny.image_tag] * 2, images=[RED, BLUE], return_mm_token_type_ids=True)
+    assert batch["mm_token_type_ids"].sum(1).tolist() == told.num_image_tokens
+    assert tiny._get_num_multimodal_tokens().num_image_tokens is None
+
+
 def test_a_template_of_your_own_gets_the_messages_as_they_are(tiny: JanusFlowProcessor):
     template = "{% for message in messages %}{{ message.role }}={{ message.content }};{% endfor %}"
     text = tiny.apply_chat_template([user("a"), user("b")], chat_template=template)
