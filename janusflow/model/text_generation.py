@@ -14,6 +14,8 @@ from janusflow.model.configuration import JanusFlowConfig
 
 IGNORE_INDEX = -100
 """Label of tokens that are not learnt, as transformers has it."""
+SHIFTED = "shift_labels"
+"""What a Trainer that splits sequences passes beside `labels`: each position's next token."""
 
 
 class TextGeneration(GenerationMixin):
@@ -99,6 +101,6 @@ def refuse_unknown_keywords(keywords: Mapping[str, object]) -> None:
     Raises:
         TypeError: there are some.
     """
-    unknown = keywords.keys() - TransformersKwargs.__optional_keys__
+    unknown = keywords.keys() - TransformersKwargs.__optional_keys__ - {SHIFTED}
     if unknown:
         raise TypeError(f"forward() got unexpected keyword arguments {sorted(unknown)}")

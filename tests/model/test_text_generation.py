@@ -238,6 +238,13 @@ def test_the_loss_is_float32_in_a_half_precision_model():
     torch.testing.assert_close(output.loss, expected)
 
 
+def test_shifted_labels_take_the_place_of_labels():
+    model, ids = tiny_model(), torch.tensor([[BOS, 40, 41]])
+    shifted = torch.tensor([[40, 41, -100]])
+    wanted = model(ids, labels=ids).loss
+    assert torch.equal(model(ids, labels=ids.flip(1), shift_labels=shifted).loss, wanted)
+
+
 # ---- parts ------------------------------------------------------------------------------------
 
 
