@@ -17,7 +17,7 @@ class JanusFlowImageProcessingTester(ImageProcessingTester):
     size: ClassVar = {"height": 64, "width": 64}
 
     def prepare_image_processor_dict(self):
-        return {"image_size": self.size["height"]}
+        return {"size": self.size}
 
     def _get_image_processing_classes(self):
         # transformers looks in a list of its own models.

@@ -11,3 +11,10 @@ from janusflow.inference.loading import find_model
 class JanusFlowProcessorTest(ProcessorTesterMixin, unittest.TestCase):
     processor_class = JanusFlowProcessor
     model_id = str(find_model("mini"))
+    # Two texts with an image of mini's 64 tokens each are no longer.
+    images_unstructured_max_length = 100
+
+    @staticmethod
+    def prepare_processor_dict():
+        # A processor that is made of its parts knows nothing of the model's own settings.
+        return {"num_image_tokens": 64, "system_prompt": ""}
