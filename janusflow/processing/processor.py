@@ -9,7 +9,7 @@ Embeddings and the begin-of-image token of drawing are the model's business.
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from transformers import BatchFeature, PreTrainedTokenizerFast
+from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 from transformers.processing_utils import MultiModalData
 
 from janusflow.config.errors import ConfigError, PromptError
@@ -43,7 +43,8 @@ MessageLike = Any
 """A message in the release's or in OpenAI's shape: a dict or an object (see conversations.py)."""
 
 
-class JanusFlowProcessor(ProcessorFiles):
+# diffusers looks in a class's own module for the base class that says how to load it.
+class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
     """Everything between people's texts and images and the model's tensors."""
 
     image_processor: JanusFlowImageProcessor
