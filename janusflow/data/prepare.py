@@ -40,7 +40,7 @@ class Preparation:
 
     def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
         """A picture to understand: all of it, padded to a square."""
-        return self.image_processor.preprocess(picture)[0]
+        return self.image_processor.preprocess(picture)["pixel_values"][0]
 
     def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:
         """A picture to draw: its shorter side fitted, a square cut out at random."""
