@@ -20,17 +20,18 @@ from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, DataError
 from janusflow.data.prepare import Drawn, Preparation
-from janusflow.processing.image_files import ImageInput, read_image_file
+from janusflow.processing.image_files import ImageInput, open_image, read_image_file
 
 KEYS, VALUES, SHARDS = "keys", "values", "*.safetensors"
 
 
 def picture_key(picture: ImageInput) -> int:
     """63 bits of a hash of the picture's file: ten million differ with a chance of 1 - 1e-5."""
-    if isinstance(picture, Image.Image):
-        content = repr((picture.mode, picture.size)).encode() + picture.tobytes()
-    else:
+    if isinstance(picture, str | Path | bytes):
         content = picture if isinstance(picture, bytes) else read_image_file(picture)
+    else:
+        image = picture if isinstance(picture, Image.Image) else open_image(picture)
+        content = repr((image.mode, image.size)).encode() + image.tobytes()
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
