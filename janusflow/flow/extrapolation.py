@@ -82,4 +82,4 @@ def _are_close(guesses: list[Tensor], found: Tensor, *, threshold: float) -> lis
         velocities.float().flatten(1).square().sum(dim=1).sqrt()
         for velocities in (torch.stack(guesses) - found, found)
     )
-    return (errors <= threshold * sizes).tolist()
+    return [bool(is_close) for is_close in (errors <= threshold * sizes).cpu()]

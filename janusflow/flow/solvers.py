@@ -73,7 +73,7 @@ def solve(
     """
     if solver not in SOLVERS:
         raise ConfigError(f"solver={solver!r} is unknown. Use one of: {', '.join(SOLVERS)}.")
-    x_t, grid = noise.to(state_dtype), times.tolist()
+    x_t, grid = noise.to(state_dtype), [float(t) for t in times.cpu()]
     rises = all(earlier < later for earlier, later in pairwise(grid))
     if len(grid) < 2 or not rises or grid[0] < 0.0 or grid[-1] > 1.0:
         raise ConfigError(
