@@ -176,15 +176,17 @@ def _finish(found: "Report | Sweep", files: "RunFiles | None", *, as_json: bool)
     from janusflow.evaluation.sweep import Sweep
 
     if isinstance(found, Sweep):
-        keep, tell, tree = sweep_report.save_sweep, sweep_report.table, sweep_report.as_json
+        tree, table = sweep_report.as_json(found), sweep_report.table(found)
+        if files is not None:
+            sweep_report.save_sweep(found, files)
     else:
-        keep, tell, tree = report.save, report.lines, report.as_json
-    if files is not None:
-        keep(found, files)
+        tree, table = report.as_json(found), report.lines(found)
+        if files is not None:
+            report.save(found, files)
     if as_json:
-        typer.echo(json.dumps(tree(found), ensure_ascii=False, indent=1))
+        typer.echo(json.dumps(tree, ensure_ascii=False, indent=1))
         return
     if files is not None and files.for_judge.exists():
         typer.echo(f"Answers for the judge: {files.for_judge}")
-    if told := tell(found):
-        typer.echo(told)
+    if table:
+        typer.echo(table)

@@ -148,8 +148,8 @@ def command(
         typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return
     for entry in written:
-        plan = f", planned: {entry['plan']}" if entry["plan"] else ""
-        typer.echo(f"{entry['path']}  (seed {entry['seed']}{plan})")
+        planned = f", planned: {entry['plan']}" if entry["plan"] else ""
+        typer.echo(f"{entry['path']}  (seed {entry['seed']}{planned})")
 
 
 def numbered(output: Path, count: int) -> list[Path]:

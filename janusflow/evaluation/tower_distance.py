@@ -47,7 +47,7 @@ class Tower:
         """The mean patch feature of every picture, float32."""
         preprocess = self._processor.image_processor
         means = [
-            self._network(**preprocess(pictures[start : start + BATCH_SIZE]))
+            self._network(**preprocess(list(pictures[start : start + BATCH_SIZE])))
             .last_hidden_state.mean(1)
             .numpy()
             for start in range(0, len(pictures), BATCH_SIZE)
