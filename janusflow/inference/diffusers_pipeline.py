@@ -74,7 +74,7 @@ class JanusFlowPipeline(DiffusionPipeline):
         """Whether to leave out the steps to come: for callbacks, as in diffusers' own pipelines."""
 
     @classmethod
-    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
     ) -> "JanusFlowPipeline":
         """Load what `save_pretrained` wrote, a folder in our layout or the release's, or "mini".
@@ -163,26 +163,37 @@ class JanusFlowPipeline(DiffusionPipeline):
         self._check(height, width, output_type, callback_on_step_end_tensor_inputs)
         settings = DrawingSettings(steps=num_inference_steps, guidance=guidance_scale)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if (num_images := len(prompts) * num_images_per_prompt) < 1:
+        texts = [text for text in prompts for _ in range(num_images_per_prompt)]
+        if not texts:
             asked = f"{len(prompts)} prompts, num_images_per_prompt={num_images_per_prompt}"
             raise PromptError(f"{asked}: give at least one of each.")
-        self._onload(self.model)
-        noise = self._noise(num_images, generator, latents)
-        words = {"is_guided": settings.is_guided, "negative_prompt": negative_prompt}
-        encoding = encode_texts(self.model, self.processor, prompts, **words)
-        images_of = [[text] for text in prompts for _ in range(num_images_per_prompt)]
-        velocity = PromptVelocity(self.model, encoding, images_of)
+        noise = self._noise(len(texts), generator, latents)
+        velocity = self._velocity(texts, negative_prompt, is_guided=settings.is_guided)
         on_step = (callback_on_step_end, callback_on_step_end_tensor_inputs)
         steps = self._steps(noise, num_inference_steps, sigmas, on_step)
         sampler = guide(steps, schedule_of(guidance_scale).weight)
-        images = self._decoded(run_sampler(sampler, velocity), output_type)
+        images: Any = self._decoded(run_sampler(sampler, velocity), output_type)
         self.maybe_free_model_hooks()
-        return ImagePipelineOutput(images=images) if return_dict else (images,)  # pyright: ignore[reportArgumentType]
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
 
     @property
     def image_size(self) -> int:
         """Rows and columns of a drawn image, in pixels."""
         return self.model.config.generation.latent_size * vae_factor(self.vae)
+
+    def _velocity(
+        self, texts: Sequence[str], negative_prompt: str | None, *, is_guided: bool
+    ) -> PromptVelocity:
+        """Every image's text read, ready to answer the sampler."""
+        self._onload(self.model)
+        encoding = encode_texts(
+            self.model,
+            self.processor,
+            texts,
+            is_guided=is_guided,
+            negative_prompt=negative_prompt,
+        )
+        return PromptVelocity(self.model, encoding, [[text] for text in texts])
 
     def _steps(
         self,
@@ -195,7 +206,8 @@ class JanusFlowPipeline(DiffusionPipeline):
         callback, names = on_step
         times = self._times(num_steps, sigmas)
         self._interrupt = False
-        with self.progress_bar(total=len(times)) as bar:
+        # Its decorator, torch.compiler.disable, hides its arguments from pyright.
+        with self.progress_bar(total=len(times)) as bar:  # pyright: ignore[reportCallIssue]
             for index, (timestep, time) in enumerate(
                 zip(self.scheduler.timesteps, times, strict=True)
             ):
@@ -263,8 +275,8 @@ class JanusFlowPipeline(DiffusionPipeline):
             return latents
         if output_type == "pil":
             return decode_latents(self.vae, latents)
-        decoded = decode_images(self.vae, latents)
-        return VaeImageProcessor().postprocess(decoded, output_type=output_type)
+        pixels = (decode_images(self.vae, latents) / 2 + 0.5).clamp(0, 1)
+        return VaeImageProcessor.pt_to_numpy(pixels) if output_type == "np" else pixels
 
     def _check(
         self, height: int | None, width: int | None, output_type: str, names: Sequence[str]
