@@ -18,7 +18,6 @@ from transformers.core_model_loading import (
     ConversionOps,
     WeightConverter,
     WeightRenaming,
-    WeightTransform,
     apply_converters,
     apply_renamings,
 )
@@ -27,6 +26,7 @@ from janusflow.config.errors import CheckpointError
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 
 Shape = tuple[int, ...]
+Transform = WeightConverter | WeightRenaming
 
 TRAINING_ONLY = "repa_head."
 """Weights under this name serve training alone; the release has no place for them."""
@@ -116,7 +116,7 @@ _IN_ENCODER = {"time_embed": "time_embedding", "in_conv": "patchify"}
 _IN_DECODER = {r"out_convs\.0\.norm": "output_norm", r"out_convs\.0\.unpatch_conv": "unpatchify"}
 
 
-def conversion_mapping() -> list[WeightTransform]:
+def conversion_mapping() -> list[Transform]:
     """From the release's names to ours: the parts, then what lies within each."""
     position = "understanding_encoder.embeddings.position_embedding.weight"
     return [
@@ -129,7 +129,7 @@ def conversion_mapping() -> list[WeightTransform]:
     ]
 
 
-def _fused_projections() -> Iterator[WeightTransform]:
+def _fused_projections() -> Iterator[WeightConverter]:
     """The tower's blocks store q, k, v in one; its pooling head q, and k with v."""
     yield WeightConverter(r"\.attn\.qkv", [f".self_attn.{x}_proj" for x in "qkv"], [Chunk()])
     for kind in ("weight", "bias"):
@@ -137,11 +137,11 @@ def _fused_projections() -> Iterator[WeightTransform]:
         yield WeightConverter(stored, f"head.attention.in_proj_{kind}", [JoinedQueryAndKeyValue()])
 
 
-def _renamings(names: Mapping[str, str]) -> list[WeightTransform]:
+def _renamings(names: Mapping[str, str]) -> list[WeightRenaming]:
     return [WeightRenaming(official, ours) for official, ours in names.items()]
 
 
-def _within(part: str, transforms: Iterable[WeightTransform]) -> Iterator[WeightTransform]:
+def _within(part: str, transforms: Iterable[Transform]) -> Iterator[Transform]:
     """The transforms, applied to names of this part only."""
     for transform in transforms:
         transform.scope_prefix, transform.base_model_prefix = part, ""
@@ -177,7 +177,7 @@ class Conversion:
             # transformers annotates what it calls while loading; when saving it hands tensors.
             tensor: Any = weights[name]
             transform.add_tensor(self.target, name, pattern, tensor)
-        converted = transform.convert(self.target)
+        converted: dict[str, Any] = transform.convert(self.target)
         return {apply_renamings(name, [*self.renamings]): converted[name] for name in converted}
 
 

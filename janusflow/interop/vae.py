@@ -44,7 +44,7 @@ def load_vae(
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # what it would warn of is refused below
     try:
-        vae, info = AutoencoderKL.from_pretrained(
+        loaded: Any = AutoencoderKL.from_pretrained(
             folder,
             torch_dtype=dtype,
             local_files_only=True,
@@ -52,6 +52,7 @@ def load_vae(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+        vae, info = loaded
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
