@@ -132,12 +132,12 @@ def _read_message(
     return ROLES.get(role, role), "\n".join(texts), images
 
 
-def _as_mapping(value: object) -> Mapping[str, Any] | None:
+def _as_mapping(value: Any) -> Mapping[str, Any] | None:
     """A message or part as a mapping: a dict, a dataclass, or an object of a client library."""
     if isinstance(value, Mapping):
         return value
-    if callable(dump := getattr(value, "model_dump", None)):
-        return dump()
+    if callable(getattr(value, "model_dump", None)):
+        return value.model_dump()
     if dataclasses.is_dataclass(value):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     return vars(value) if hasattr(value, "role") and hasattr(value, "__dict__") else None

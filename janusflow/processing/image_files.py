@@ -183,7 +183,8 @@ def read_image_file(source: str | Path) -> bytes:
 
 def _from_array(source: ArrayLike, *, channels_first: bool | None) -> Image.Image:
     """An array of rows and columns, with 1, 3 or 4 channels first or last, as an image."""
-    values = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
+    detach = getattr(source, "detach", None)  # a tensor's
+    values = np.asarray(source if detach is None else detach().cpu())
     if values.ndim == 3:
         if channels_first is None:
             channels_first = values.shape[0] in (1, 3, 4)

@@ -83,7 +83,7 @@ class JanusFlowImageProcessor(PilBackend):
                     "do_normalize=false"
                 )
         super().__init__(**settings)
-        _check_sizes(self.size, self.min_size)
+        _side(self.size, self.min_size)
 
     @property
     def image_size(self) -> int:
@@ -130,13 +130,13 @@ class JanusFlowImageProcessor(PilBackend):
         return_tensors: str | None,
         **settings: Any,
     ) -> BatchFeature:
-        _check_sizes(size, settings["min_size"])
+        side = _side(size, settings["min_size"])
         if not images:
-            shape = (0, 3, size.height, size.width)
-            return BatchFeature({"pixel_values": np.zeros(shape, np.float32)}, return_tensors)
+            none = np.zeros((0, 3, side, side), np.float32)
+            return BatchFeature({"pixel_values": none}, return_tensors)
         arrays = []
         for image in images:
-            values = np.asarray(_squared(image, size=size, image_mean=image_mean, **settings))
+            values = np.asarray(_squared(image, side=side, image_mean=image_mean, **settings))
             if do_rescale:
                 values = values * rescale_factor  # float64 till here
             values = values.astype(np.float32)
@@ -149,7 +149,7 @@ class JanusFlowImageProcessor(PilBackend):
     def square(self, image: ImageInput) -> Image.Image:
         """The image fitted into a square of the tower's size, before it becomes numbers."""
         settings = {name: getattr(self, name) for name in self._valid_kwargs_names}
-        return _squared(open_image(image), **settings)
+        return _squared(open_image(image), side=self.image_size, **settings)
 
     def to_image(self, pixel_values: Float[Tensor, "c y x"]) -> Image.Image:
         """An image that `preprocess` made numbers of, as pixels again."""
@@ -176,7 +176,7 @@ def flat_images(images: Any) -> list[Any]:
 def _squared(
     image: Image.Image,
     *,
-    size: SizeDict,
+    side: int,
     min_size: int,
     image_mean: Sequence[float],
     do_resize: bool,
@@ -189,15 +189,15 @@ def _squared(
     if do_resize:
         longer = max(width, height)
         # Division first and truncation: the release's order, which decides odd sizes.
-        width = max(int(width / longer * size.width), min_size)
-        height = max(int(height / longer * size.height), min_size)
+        width = max(int(width / longer * side), min_size)
+        height = max(int(height / longer * side), min_size)
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling(resample))
     if width == height or not do_pad:
         return image
-    side = max(width, height)
-    canvas = Image.new("RGB", (side, side), tuple(_background(image_mean)))
-    canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+    longer = max(width, height)
+    canvas = Image.new("RGB", (longer, longer), tuple(_background(image_mean)))
+    canvas.paste(image, ((longer - width) // 2, (longer - height) // 2))
     return canvas
 
 
@@ -205,7 +205,8 @@ def _background(mean: Sequence[float]) -> list[int]:
     return [int(of_channel * EIGHT_BIT_MAX) for of_channel in mean]
 
 
-def _check_sizes(size: SizeDict, min_size: int) -> None:
+def _side(size: SizeDict, min_size: int) -> int:
+    """Rows and columns of the square, checked."""
     if size.height is None or size.height != size.width:
         raise ConfigError(f"got size={dict(size)}: the tower sees squares, so give height = width")
     if not 1 <= min_size <= size.height:
@@ -213,6 +214,7 @@ def _check_sizes(size: SizeDict, min_size: int) -> None:
             f"got image_size={size.height} and min_size={min_size}: the image's shorter side is at "
             f"least min_size, so use 1 <= min_size <= {size.height}"
         )
+    return size.height
 
 
 def crop_for_generation(

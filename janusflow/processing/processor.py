@@ -7,10 +7,10 @@ Embeddings and the begin-of-image token of drawing are the model's business.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
-from transformers.processing_utils import MultiModalData
+from transformers.processing_utils import MultiModalData, TextKwargs
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.processing.conversations import (
@@ -50,7 +50,7 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
     image_processor: JanusFlowImageProcessor
     tokenizer: PreTrainedTokenizerFast
 
-    text_kwargs: ClassVar[dict[str, Any]] = {"padding": True, "return_tensors": "pt"}
+    text_kwargs = TextKwargs(padding=True, return_tensors="pt")
 
     def __init__(  # noqa: PLR0913 (the keys of the release's processor_config.json)
         self,
@@ -182,10 +182,10 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
 
     def apply_chat_template(
         self,
-        conversation: Sequence[MessageLike] | Sequence[Sequence[MessageLike]],
+        conversation: Sequence[Any],
         chat_template: str | None = None,
-        tools: Sequence[Any] | None = None,
-        documents: Sequence[Any] | None = None,
+        tools: list[Any] | None = None,
+        documents: list[Any] | None = None,
         *,
         add_generation_prompt: bool = False,
         processor_kwargs: Mapping[str, Any] | None = None,
@@ -198,7 +198,7 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
         """
         if chat_template is not None:
             return super().apply_chat_template(
-                conversation,
+                list(conversation),
                 chat_template,
                 tools,
                 documents,
@@ -238,7 +238,7 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
     def __call__(
         self,
         images: Any = None,
-        text: str | Sequence[str] | None = None,
+        text: str | list[str] | None = None,
         **options: Any,
     ) -> BatchFeature:
         """Formatted texts (see `apply_chat_template`) and their images as the model reads them.

@@ -7,9 +7,12 @@ The begin token is not in it: the tokenizer puts that before every text.
 """
 
 import json
-from typing import TypedDict
+from typing import TypeAlias
 
 from janusflow.config.errors import ConfigError
+
+Message: TypeAlias = dict[str, str]
+"""One turn of a conversation in the release's shape: its `role` and its `content`."""
 
 END_OF_SENTENCE = "<｜end▁of▁sentence｜>"
 USER, ASSISTANT = "User", "Assistant"
@@ -72,13 +75,6 @@ _WITH_ROLES = """\
   {{- "Assistant:" -}}
 {%- endif -%}
 """
-
-
-class Message(TypedDict):
-    """One turn of a conversation, in the release's shape."""
-
-    role: str
-    content: str
 
 
 def build_chat_template(*, sft_format: str, system_prompt: str, image_tag: str) -> str:

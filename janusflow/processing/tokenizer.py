@@ -50,7 +50,7 @@ def load_tokenizer(name_or_folder: str | Path, **options: Any) -> PreTrainedToke
     where = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
     path = Path(name_or_folder, where.get("subfolder") or "", TOKENIZER_FILE)
     if not Path(name_or_folder).is_dir():
-        path = Path(cached_file(str(name_or_folder), TOKENIZER_FILE, **where))
+        path = Path(cached_file(str(name_or_folder), TOKENIZER_FILE, **where) or path)
     # Parsed here first: on a damaged file the tokenizers library raises a bare Exception.
     content = read_json(path)
     if "model" not in content:
