@@ -43,6 +43,7 @@ _HOMES = {
     "JanusFlowImageProcessor": "janusflow.processing.images",
     "JanusFlowPipeline": "janusflow.inference.diffusers_pipeline",
     "JanusFlowProcessor": "janusflow.processing.processor",
+    "JanusFlowTokenizer": "janusflow.processing.tokenizer",
     "load": "janusflow.inference.loading",
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 CONFIG, MODEL = "JanusFlowConfig", "JanusFlowForConditionalGeneration"
 PROCESSOR, IMAGE_PROCESSOR = "JanusFlowProcessor", "JanusFlowImageProcessor"
+TOKENIZER = "JanusFlowTokenizer"
 RELEASE_NAMES = {"VLChatProcessor": PROCESSOR, "VLMImageProcessor": IMAGE_PROCESSOR}
 """What the release's files call its classes, and ours that do the same."""
 
@@ -27,6 +28,11 @@ TABLES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "processing_auto": {
         "PROCESSOR_MAPPING_NAMES": {RELEASE: "VLChatProcessor", OURS: PROCESSOR}
+    },
+    "tokenization_auto": {
+        "TOKENIZER_MAPPING_NAMES": {OURS: TOKENIZER},
+        # A set: the class that the release's tokenizer_config.json names reads digits otherwise.
+        "MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS": {OURS: TOKENIZER},
     },
     "image_processing_auto": {
         "IMAGE_PROCESSOR_MAPPING_NAMES": {

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 from typing import Any, no_type_check
 
 from huggingface_hub.dataclasses import strict
@@ -115,7 +116,7 @@ class JanusFlowConfig(PreTrainedConfig):
     def get_config_dict(cls, where: Any, **kwargs: Any) -> tuple[dict, dict]:
         """What `from_pretrained` reads; the release's config.json is translated."""
         settings, others = super().get_config_dict(where, **kwargs)
-        return _in_our_layout(settings, where), others
+        return _in_our_layout(settings, Path(where, kwargs.get("subfolder") or "")), others
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs: Any) -> Any:

@@ -22,7 +22,7 @@ from janusflow.processing.templates import END_OF_SENTENCE
 BEGIN_OF_SENTENCE = "<｜begin▁of▁sentence｜>"
 PAD_TAG = "<｜▁pad▁｜>"
 RELEASE_MAX_LENGTH = 16384
-TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_FILE, TEMPLATE_FILE = "tokenizer.json", "chat_template.jinja"
 HUB_OPTIONS = (
     *("cache_dir", "force_download", "local_files_only", "proxies", "revision"),
     *("subfolder", "token", "user_agent"),
@@ -65,10 +65,26 @@ def load_tokenizer(name_or_folder: str | Path, **options: Any) -> PreTrainedToke
             entry = entries.get(name)
             if entry is not None:
                 said[name] = entry["content"] if isinstance(entry, dict) else entry
+    template = cached_file(
+        str(name_or_folder), TEMPLATE_FILE, _raise_exceptions_for_missing_entries=False, **where
+    )
+    if template is not None:
+        said["chat_template"] = Path(template).read_text(encoding="utf-8")
     return PreTrainedTokenizerFast(
         tokenizer_file=str(path),
         **{"padding_side": "left", "clean_up_tokenization_spaces": False, **said, **options},
     )
+
+
+class JanusFlowTokenizer:
+    """What AutoTokenizer finds; transformers 5.24 itself fails at the release's special tokens."""
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, **options: Any) -> PreTrainedTokenizerFast:
+        """The tokenizer that `load_tokenizer` reads, of transformers' own class."""
+        internal = ("_from_auto", "_commit_hash")
+        options = {name: value for name, value in options.items() if name not in internal}
+        return load_tokenizer(name_or_folder, **options)
 
 
 def completed(
