@@ -1,7 +1,7 @@
 """`janusflow.load`: a model's name to the `jf` object, on the best device, in the right dtype.
 
-A name is `mini`, a folder (ours, the release's, or a training run's), or a hub id. Nothing is
-downloaded but a hub id's own files, and those only if they are not cached.
+A name is `mini`, a folder (ours, the release's, a training run's, or what JanusFlowPipeline saved),
+or a hub id. Nothing is downloaded but a hub id's own files, and those only if they are not cached.
 """
 
 import json
@@ -31,6 +31,8 @@ from janusflow.processing.processor import JanusFlowProcessor
 
 MINI = "mini"
 ADAPTER_CONFIG = "adapter_config.json"
+PIPELINE_INDEX = "model_index.json"
+"""In a folder that diffusers' pipelines save: each of their parts is a folder in it."""
 DTYPES = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -80,6 +82,9 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
     if offload is not None:
         check_offload(offload, quantize=quantize, compile=compile)
     folder = find_model(name, revision=revision, token=token)
+    is_pipeline = (folder.parent / PIPELINE_INDEX).is_file()
+    if is_pipeline and vae is None:
+        vae = folder.parent / "vae"
     offloading = None if offload is None else Offloading(offload, device=target)
     if offloading is not None:
         model = offloaded_model(folder, offloading, kind)
@@ -91,7 +96,9 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
         model.llm.base_model.compile()
     return JanusFlow(
         model=model,
-        processor=JanusFlowProcessor.from_pretrained(folder),
+        processor=JanusFlowProcessor.from_pretrained(
+            folder.parent / "processor" if is_pipeline else folder
+        ),
         vae=_load_vae_of(model, folder, vae, kind, target, offloading),
         name=str(name),
         offloading=offloading,
