@@ -15,6 +15,6 @@ class JanusFlowProcessorTest(ProcessorTesterMixin, unittest.TestCase):
     images_unstructured_max_length = 100
 
     @staticmethod
-    def prepare_processor_dict():
+    def prepare_processor_dict() -> dict:
         # A processor that is made of its parts knows nothing of the model's own settings.
         return {"num_image_tokens": 64, "system_prompt": ""}
