@@ -82,9 +82,6 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
     if offload is not None:
         check_offload(offload, quantize=quantize, compile=compile)
     folder = find_model(name, revision=revision, token=token)
-    is_pipeline = (folder.parent / PIPELINE_INDEX).is_file()
-    if is_pipeline and vae is None:
-        vae = folder.parent / "vae"
     offloading = None if offload is None else Offloading(offload, device=target)
     if offloading is not None:
         model = offloaded_model(folder, offloading, kind)
@@ -96,9 +93,7 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
         model.llm.base_model.compile()
     return JanusFlow(
         model=model,
-        processor=JanusFlowProcessor.from_pretrained(
-            folder.parent / "processor" if is_pipeline else folder
-        ),
+        processor=JanusFlowProcessor.from_pretrained(_part(folder, "processor") or folder),
         vae=_load_vae_of(model, folder, vae, kind, target, offloading),
         name=str(name),
         offloading=offloading,
@@ -116,7 +111,8 @@ def _load_vae_of(
 ) -> AutoencoderKL:
     """The VAE that goes with a model; the model's config then says where it lies."""
     # So that a config that is saved somewhere else still means something.
-    model.config.vae = str(find_vae(named or model.config.vae, beside=folder).resolve())
+    where = named or _part(folder, "vae") or model.config.vae
+    model.config.vae = str(find_vae(where, beside=folder).resolve())
     vae_dtype = torch.float32 if dtype == torch.float16 else dtype
     read = partial(load_vae, model.config.vae, dtype=vae_dtype)
     vae = read(device=device)
@@ -124,6 +120,11 @@ def _load_vae_of(
     if offloading is not None:
         offload_vae(vae, offloading, again=read)
     return vae
+
+
+def _part(folder: Path, name: str) -> Path | None:
+    """The folder of a part where JanusFlowPipeline saved it, beside the model's."""
+    return folder.parent / name if (folder.parent / PIPELINE_INDEX).is_file() else None
 
 
 def find_model(
