@@ -35,7 +35,7 @@ gpu-check: $(VENV)/.dev  ## Try everything on the GPU in eight minutes; OFFICIAL
 	$(BIN)/python benchmarks/gpu_check.py $(if $(OFFICIAL),--official $(OFFICIAL))
 
 test-peers: $(VENV)/.dev  ## Run transformers' own tests over ours; downloads its source once (11 MB)
-	$(BIN)/python tests/peers/transformers_suite/run.py
+	$(BIN)/python tests/peers/transformers_suite/compare.py
 
 lint: $(VENV)/.dev  ## Check style, types and the direction of imports
 	$(BIN)/ruff check

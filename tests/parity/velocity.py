@@ -76,7 +76,8 @@ class Drawing:
             both = model.velocity(x_t, torch.full((len(x_t),), query.t), read)
             return both[: len(query.x_t)] if len(query.branches) == 1 else both
 
-        return [*starts[1:], run_sampler(guide(sampler, lambda t: scale), velocity)]
+        end = run_sampler(guide(sampler, lambda t: scale), velocity)
+        return [*starts[1:], end]
 
 
 def time_named(name: str) -> float:
@@ -153,7 +154,8 @@ def _inside(drawing: Drawing, name: str) -> dict[str, Tensor]:
     def around_llm(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         seen.update(
             llm_in=kwargs["inputs_embeds"],
-            mask=kwargs["attention_mask"],
+            # Of the last position, which attends to all that is no padding.
+            mask=kwargs["attention_mask"][:, 0, -1].long(),
             llm_out=output.last_hidden_state,
         )
 

@@ -7,8 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "transformers_suite"))
 
-import run
-from run import Outcomes, differences
+import compare
+from compare import Outcomes, differences
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
 from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts
-from janusflow.model.modeling import JanusFlowForConditionalGeneration, Reading
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.row_reading import Reading
 from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.loop import backward
 from janusflow.training.objective import JanusFlowObjective, drop_prompts
