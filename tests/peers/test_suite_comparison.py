@@ -25,7 +25,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outcomes:
         reasons = ["test requires"]
         """
     )
-    monkeypatch.setattr(run, "EXPECTED", expected)
+    monkeypatch.setattr(compare, "EXPECTED", expected)
     found = Outcomes()
     failed = {"test_sdpa_1": "known", "test_new": "new"}
     skipped = {"test_gpu": "test requires CUDA", "test_hidden": "no chat template"}
