@@ -16,7 +16,7 @@ from janusflow.model.prompt import Prompt
 ANSWERS = [("What?", "a red circle"), ("What is this small thing?", "blue"), ("Who?", "a star")]
 
 
-def trained(tiny: JanusFlow, folder: Path, *, attention: str) -> list[float]:
+def trained(tiny: JanusFlow, folder: Path, *, attention: str, **settings: Any) -> list[float]:
     """Losses of a few steps on answers of unlike length."""
     model = copy.deepcopy(tiny.model)
     model.set_attn_implementation(attention)
@@ -30,7 +30,6 @@ def trained(tiny: JanusFlow, folder: Path, *, attention: str) -> list[float]:
 
     arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=6,
         per_device_train_batch_size=3,
         learning_rate=3e-3,
         lr_scheduler_type="constant",
@@ -41,6 +40,7 @@ def trained(tiny: JanusFlow, folder: Path, *, attention: str) -> list[float]:
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         use_cpu=True,
+        **{"max_steps": 6, **settings},
     )
     rows: Any = ANSWERS
     trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate)
@@ -52,6 +52,14 @@ def test_a_padded_batch_is_learnt_the_same_in_every_attention(tiny: JanusFlow, t
     default = trained(tiny, tmp_path, attention="sdpa")
     assert default[-1] < 0.8 * default[0]
     assert trained(tiny, tmp_path, attention="eager") == pytest.approx(default, rel=1e-3)
+
+
+def test_the_noise_of_neftune_reaches_the_embeddings(tiny: JanusFlow, tmp_path: Path):
+    plain = trained(tiny, tmp_path, attention="sdpa", max_steps=2)
+    none = trained(tiny, tmp_path, attention="sdpa", max_steps=2, neftune_noise_alpha=0.0)
+    some = trained(tiny, tmp_path, attention="sdpa", max_steps=2, neftune_noise_alpha=5.0)
+    assert none == plain
+    assert abs(some[0] - plain[0]) > 1e-4
 
 
 @pytest.mark.filterwarnings("ignore:The following device_map keys do not match")
