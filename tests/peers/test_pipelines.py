@@ -21,7 +21,7 @@ def pipe(mini_folder: Path) -> ImageTextToTextPipeline:
 
 @pytest.fixture(scope="module")
 def wanted(mini: JanusFlow, image: Image.Image) -> list[str]:
-    return [mini.ask(image, question) for question in QUESTIONS]
+    return [str(mini.ask(image, question)) for question in QUESTIONS]
 
 
 def chat(image: Image.Image, question: str) -> list[dict[str, Any]]:
