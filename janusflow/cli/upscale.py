@@ -53,9 +53,7 @@ def command(
     paths = numbered(output, len(images))
     for image, small, path in zip(images, smalls, paths, strict=True):
         record = read_record(image)
-        if record is not None:
-            record.attach(small)
-        (large,) = upscaler([small])
+        (large,) = upscaler([small if record is None else record.attach(small)])
         save_image(large, path)
         written.append({"path": str(path), "width": large.width, "height": large.height})
         if not as_json:

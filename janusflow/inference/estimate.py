@@ -60,7 +60,7 @@ class Workload:
         if self.task not in TASKS:
             raise ConfigError(f"task={self.task!r}: use one of {', '.join(TASKS)}.")
         if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype={self.dtype!r}: use float32 or bfloat16.")
+            raise ConfigError(f"dtype={self.dtype!r}: use float32, bfloat16 or float16.")
         require_positive(self, "batch", "prompt_tokens", "steps", "answer_tokens")
         find_gpu(self.gpu)
 

@@ -105,7 +105,7 @@ def test_what_steers_the_sampler_is_kept_with_the_image(run: Run, tiny_folder: P
         (("generate", "x", "--reuse", "2"), 2, "reuse"),
         (("generate", "x", "-m", "./nowhere"), 1, "nowhere"),
         (("generate", "x", "--device", "toaster"), 1, "toaster"),
-        (("generate", "x", "--dtype", "float16"), 1, "float16"),
+        (("generate", "x", "--dtype", "float8"), 1, "float8"),
     ],
 )
 def test_mistakes_are_refused_without_a_traceback(

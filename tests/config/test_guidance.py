@@ -77,8 +77,8 @@ def test_what_is_typed_is_a_number_where_it_is_one():
         ("3@0.4-30", "guidance from t=0.4 to t=30"),
         ("3@0.4-0.8+2@0.1-0.2", "guidance up to t=0.8, then from t=0.1"),
         ("3@0-0.5+2@0.4-1", "guidance up to t=0.5, then from t=0.4"),
-        ("nan", "guidance=nan is no weight"),
-        ("inf", "guidance=inf is no weight"),
+        ("nan", "guidance from nan to nan is not within 1000"),
+        ("inf", "guidance from inf to inf is not within 1000"),
     ],
 )
 def test_what_means_nothing_is_refused_in_one_line(guidance: str, message: str):

@@ -122,7 +122,7 @@ def test_activations_grow_with_the_batch(folder: str):
     ("settings", "told"),
     [
         ({"task": "paint"}, "task='paint'"),
-        ({"dtype": "float16"}, "dtype='float16'"),
+        ({"dtype": "float8"}, "dtype='float8'"),
         ({"batch": 0}, "batch=0"),
         ({"steps": 0}, "steps=0"),
         ({"gpu": "zx81"}, "gpu='zx81'"),

@@ -150,7 +150,7 @@ def test_what_is_drawn_when_a_call_is_broken_off_was_given(jf: JanusFlow):
 def test_a_bad_prompt_is_refused_before_the_first_is_drawn(jf: JanusFlow):
     steps: list[DrawingStep] = []
     bad = jf.processor.image_token
-    with pytest.raises(PromptError, match="describe in words only"):
+    with pytest.raises(PromptError, match="belongs to the model"):
         jf.generate([PROMPT, bad], steps=1, batch_size=1, on_step=steps.append)
     assert steps == []
 

@@ -278,11 +278,12 @@ def _bfloat16_checks(drawing: Drawing) -> list[Check]:
 def _bfloat16_times(num_steps: int) -> Tensor:
     seen: list[float] = []
 
-    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-        seen.append(round(float(TIME_SCALE * t[0]), 3))
-        return torch.zeros_like(x_t)
+    def velocity(query: VelocityQuery) -> Tensor:
+        seen.append(round(float(TIME_SCALE * query.t), 3))
+        return torch.zeros_like(query.x_t)
 
-    solve(velocity, torch.zeros(1, 1), times=time_grid(num_steps), state_dtype=torch.bfloat16)
+    times = time_grid(num_steps)
+    run_sampler(solve(torch.zeros(1, 1), times=times, state_dtype=torch.bfloat16), velocity)
     return torch.tensor(seen)
 
 
