@@ -311,8 +311,8 @@ def _levels(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _shown(text: str) -> str:
-    """A path or address for an error message, cut where it is long."""
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+    """A text in quotes, its middle left out if it is long: a path keeps its name."""
+    return repr(text if len(text) <= 200 else f"{text[:80]}...{text[-80:]}")
 
 
 def _broken(name: str, error: BaseException) -> ImageError:
