@@ -1,1 +1,1 @@
-"""Many requests at once: images and answers in flight."""
+"""Many requests at once: images and answers under way."""

@@ -88,7 +88,7 @@ class RunningImage:
         self.t = 0.0
         """Where its last step started."""
         self.latent: Tensor | None = None
-        """There once it has landed."""
+        """There once the sampler has finished."""
         self._jf = jf
         prompts = owner.encode(jf)  # first: it puts the plans into the records
         record = [owner.records[self.index]]
@@ -179,7 +179,7 @@ class ImageBatcher:
                 with failing(image.owner.handle):
                     image.advance(own)
         self._drop_done()
-        self._land()
+        self._finish()
         self._tell_progress()
 
     def _drop_done(self) -> None:
@@ -211,32 +211,30 @@ class ImageBatcher:
             if request.handle.is_done or request.num_started == len(request.records):
                 self.waiting.popleft()
 
-    def _land(self) -> None:
+    def _finish(self) -> None:
         """Decode the images that are done, all in one go, and deliver whole requests."""
-        landed = [image for image in self.running if image.latent is not None]
+        finished = [image for image in self.running if image.latent is not None]
         self.running = [image for image in self.running if image.latent is None]
-        with failing(*(image.owner.handle for image in landed)):
+        with failing(*(image.owner.handle for image in finished)):
             try:
-                self._decode(landed)
+                self._decode(finished)
             except NotFiniteError:  # of one of them: the others are well
-                for image in landed:
+                for image in finished:
                     with failing(image.owner.handle):
                         self._decode([image])
-        for owner in {id(image.owner): image.owner for image in landed}.values():
+        for owner in {id(image.owner): image.owner for image in finished}.values():
             with failing(owner.handle):
                 self._deliver(owner)
 
-    def _decode(self, landed: Sequence[RunningImage]) -> None:
-        if not landed:
+    def _decode(self, finished: Sequence[RunningImage]) -> None:
+        if not finished:
             return
-        records = [image.owner.records[image.index] for image in landed]
-        latents = torch.cat([image.latent for image in landed if image.latent is not None])
+        records = [image.owner.records[image.index] for image in finished]
+        latents = torch.cat([image.latent for image in finished if image.latent is not None])
         drawn = decode_records(self.jf, records, latents)
-        for image, finished in zip(landed, drawn, strict=True):
+        for image, own in zip(finished, drawn, strict=True):
             init_image = image.owner.request.init_image
-            image.owner.images[image.index] = (
-                finished if init_image is None else init_image.restore(finished)
-            )
+            image.owner.images[image.index] = own if init_image is None else init_image.restore(own)
 
     def _deliver(self, owner: DrawingRequest) -> None:
         if len(owner.images) == len(owner.records):
