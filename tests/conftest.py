@@ -8,6 +8,9 @@ import torch
 
 DEVICES = os.environ.get("JANUSFLOW_TEST_DEVICES", "").split(",")
 """Where tests that are marked `gpu` run; everywhere, if nothing is said."""
+# No test may reach for a hub: what is not at hand is told at once, without tries that time out.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -63,12 +63,16 @@ class ProcessorFiles(ProcessorMixin):
             if "image_processor" not in read_json(inside / PROCESSOR_FILE):
                 read_json(inside / PREPROCESSOR_FILE)
             return super().from_pretrained(str(folder), **kwargs)
+        name = str(pretrained_model_name_or_path)
+        if name.count("/") != 1 or name.startswith((".", "/", "~")):
+            # Not asked for: the hub would be tried again and again first.
+            raise CheckpointError(f"{name!r} is neither a folder nor a hub id (owner/name)")
         try:
-            return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+            return super().from_pretrained(name, **kwargs)
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{str(pretrained_model_name_or_path)!r} is neither a folder nor a hub model "
-                f"within reach ({' '.join(str(error).split()):.200}): check the name"
+                f"{name!r} is neither a folder nor a hub model within reach "
+                f"({' '.join(str(error).split()):.200}): check the name"
             ) from None
 
     @classmethod

@@ -108,7 +108,7 @@ def test_a_missing_or_broken_file_is_named(release_folder: Path, name: str):
 
 
 def test_a_name_that_is_no_folder_is_refused_in_one_line():
-    with pytest.raises(CheckpointError, match="neither a folder nor a hub model") as error:
+    with pytest.raises(CheckpointError, match="neither a folder nor a hub id") as error:
         JanusFlowProcessor.from_pretrained("no/such/folder/here")
     assert "\n" not in str(error.value)
 
