@@ -138,7 +138,7 @@ class JanusFlow:
         plans = self._answer([planning_question(prompt) for prompt in prompts], HOW, seeds)
         return [plan or prompt for plan, prompt in zip(plans, prompts, strict=True)]
 
-    # ---- seeing -------------------------------------------------------------------------------
+    # ---- answering ----------------------------------------------------------------------------
 
     def ask(
         self,
