@@ -26,13 +26,13 @@ from janusflow.data.prepare import preparation
 from janusflow.interop.vae import load_vae
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.caching import Cache
-from janusflow.training.loop import make_step, start
-from janusflow.training.objective import JanusFlowObjective
-from janusflow.training.parts import train_only
+from janusflow.training.engine.loop import make_step, start
+from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.recipes import read_stage
-from janusflow.training.stage import open_sources
-from janusflow.training.starting import start_model
+from janusflow.training.stage.build_model import start_model
+from janusflow.training.stage.caching import Cache
+from janusflow.training.stage.freezing import train_only
+from janusflow.training.stage.stage import open_sources
 
 ASSETS = Path(janusflow.mini.__file__).parent / "assets"
 NUM_PICTURES = 256

@@ -192,9 +192,9 @@ def training(options: argparse.Namespace) -> None:
     from janusflow.costs.meter import counting
     from janusflow.data.collate import Collator
     from janusflow.data.mixture import mixed_batches
-    from janusflow.training.loop import make_step, start
-    from janusflow.training.objective import JanusFlowObjective
-    from janusflow.training.parts import PARTS, train_only
+    from janusflow.training.engine.loop import make_step, start
+    from janusflow.training.objectives.janusflow import JanusFlowObjective
+    from janusflow.training.stage.freezing import PARTS, train_only
 
     jf = janusflow.load("mini", dtype="float32", device=options.device)
     train_only(jf.model, list(PARTS))

@@ -20,10 +20,10 @@ import janusflow.mini
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.mini.dataset import write_scenes
-from janusflow.training.dry_run import as_recipe_says, dry_run
-from janusflow.training.loop import StepReport, TrainState
+from janusflow.training.engine.loop import StepReport, TrainState
+from janusflow.training.estimate.dry_run import as_recipe_says, dry_run
 from janusflow.training.recipes import read_recipe
-from janusflow.training.stage import train_stage
+from janusflow.training.stage.stage import train_stage
 
 ASSETS = Path(janusflow.mini.__path__[0]) / "assets"
 STEPS = 4

@@ -38,9 +38,9 @@ from janusflow.mini.dataset import write_scenes
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.packed_attention import SDPA_PACKED
 from janusflow.model.rows import PAD_SEGMENT
-from janusflow.training.loop import make_step, start
-from janusflow.training.objective import JanusFlowObjective
-from janusflow.training.parts import PARTS, train_only
+from janusflow.training.engine.loop import make_step, start
+from janusflow.training.objectives.janusflow import JanusFlowObjective
+from janusflow.training.stage.freezing import PARTS, train_only
 
 T = TypeVar("T")
 

@@ -39,14 +39,14 @@ from janusflow.config.training import (
 )
 from janusflow.data.collate import TrainBatch
 from janusflow.data.mixture import mixed_batches
-from janusflow.training.loop import StepReport, TrainState, backward, train
-from janusflow.training.objective import JanusFlowObjective
-from janusflow.training.parts import PARTS, train_only
-from janusflow.training.pretrain import region_batch
-from janusflow.training.pretraining import SiglipObjective
-from janusflow.training.processes import leave_group, own_parts
-from janusflow.training.scale import distribute, whole, whole_state
-from janusflow.training.scoring import load_scorer
+from janusflow.mini.training.objectives import SiglipObjective
+from janusflow.mini.training.runners import region_batch
+from janusflow.training.engine.distributed import leave_group, own_parts
+from janusflow.training.engine.loop import StepReport, TrainState, backward, train
+from janusflow.training.engine.parallelize import distribute, whole, whole_state
+from janusflow.training.objectives.janusflow import JanusFlowObjective
+from janusflow.training.objectives.scoring import load_scorer
+from janusflow.training.stage.freezing import PARTS, train_only
 
 MIXTURE = MixtureConfig(batch_size=12, ratios=(Ratio(understanding=1.0, generation=2.0, text=1.0),))
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from janusflow.config.errors import JanusFlowError
 from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig, ScaleConfig
-from janusflow.training.base import Objective
-from janusflow.training.checkpoint import checkpoints, read_checkpoint
-from janusflow.training.hooks import LogHook
-from janusflow.training.loop import Hook, TrainState, train
-from janusflow.training.processes import leave_group
+from janusflow.training.engine.checkpoint import checkpoints, read_checkpoint
+from janusflow.training.engine.distributed import leave_group
+from janusflow.training.engine.loop import Hook, TrainState, train
+from janusflow.training.objectives.base import Objective
+from janusflow.training.report.hooks import LogHook
 
 SEED = 5
 CONFIG = LoopConfig(

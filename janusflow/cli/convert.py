@@ -42,7 +42,7 @@ def command(
     from janusflow.config.errors import ConfigError
     from janusflow.inference.loading import find_model
     from janusflow.interop.convert import convert
-    from janusflow.training.export import export_checkpoint, is_checkpoint
+    from janusflow.training.stage.export import export_checkpoint, is_checkpoint
 
     if is_checkpoint(Path(src)):
         dst.parent.mkdir(parents=True, exist_ok=True)

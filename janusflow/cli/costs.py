@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from janusflow.inference.estimate import InferenceCost
-    from janusflow.training.dry_run import StageCost
-    from janusflow.training.simulation import Memory, Phase
+    from janusflow.training.estimate.dry_run import StageCost
+    from janusflow.training.estimate.simulation import Memory, Phase
 
 LABEL_WIDTH = 34
 MILLISECONDS = 1e3

@@ -26,9 +26,9 @@ def command(
 
       torchrun --nproc-per-node 8 -m janusflow.cli.main data cache stage2.yaml
     """
-    from janusflow.training.caching import fill_cache
-    from janusflow.training.processes import is_first, process_group
+    from janusflow.training.engine.distributed import is_first, process_group
     from janusflow.training.recipes import read_stage
+    from janusflow.training.stage.caching import fill_cache
 
     stage = read_stage(recipe, tuple(overrides or ()))
     with process_group():

@@ -50,7 +50,7 @@ def command(
     """
     from tqdm import tqdm
 
-    from janusflow.training.checking import check_data
+    from janusflow.training.stage.checking import check_data
 
     inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
     reports = check_data(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from janusflow.training.inputs import Inputs
+    from janusflow.training.stage.inputs import Inputs
 
 Target = Annotated[
     str,
@@ -54,7 +54,7 @@ def open_data(
 
     from janusflow.config.errors import ConfigError
     from janusflow.inference.loading import find_model
-    from janusflow.training.inputs import FileOptions, open_inputs
+    from janusflow.training.stage.inputs import FileOptions, open_inputs
 
     options = [pair.partition("=") for pair in option or []]
     unclear = [name for name, separator, _ in options if not separator]

@@ -48,7 +48,7 @@ def command(
     from janusflow.data.mixture import sources_by_kind
     from janusflow.data.show import build_page, draw_samples
     from janusflow.data.sources import BadRows
-    from janusflow.training.stage import open_sources
+    from janusflow.training.stage.stage import open_sources
 
     recipe, collate = inputs.recipe, inputs.collate
     seed = recipe.loop.seed if seed is None else seed

@@ -124,7 +124,12 @@ def command(
     from janusflow.evaluation.runner import Crew, RunFiles, run_task
     from janusflow.evaluation.sweep import read_axes, run_sweep
     from janusflow.inference.drawing.sampling import DrawingSettings
-    from janusflow.training.processes import num_processes, process_group, rank, wait_for_all
+    from janusflow.training.engine.distributed import (
+        num_processes,
+        process_group,
+        rank,
+        wait_for_all,
+    )
 
     files = None if out is None else RunFiles(report=out)
     if files is not None:

@@ -69,7 +69,7 @@ def command(
     settings = tuple(overrides or ())
     if dry_run:
         from janusflow.cli.costs import print_stages
-        from janusflow.training.dry_run import dry_run_recipes
+        from janusflow.training.estimate.dry_run import dry_run_recipes
 
         print_stages(dry_run_recipes(recipe, settings, config), as_json=as_json)
         return
@@ -79,7 +79,7 @@ def command(
             "settings from the recipe, or as key=value."
         )
     from janusflow.inference.previews import draw_and_answer
-    from janusflow.training.processes import is_first, process_group
+    from janusflow.training.engine.distributed import is_first, process_group
     from janusflow.training.recipes import run_recipes
 
     with process_group():

@@ -174,7 +174,7 @@ class StageRecipe:
     run gives its model's LLM), the rest are arguments of JanusFlowConfig. With it, only `repa`
     (for a model without a head), `image_attention` and `plans`."""
     trainable: tuple[str, ...] = ()
-    """Parts that train, named as in janusflow/training/parts.py; everything else is frozen."""
+    """Parts that train, by names in janusflow/training/stage/freezing.py; the rest is frozen."""
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)

@@ -26,11 +26,11 @@ from janusflow.data.emoji import write_emoji
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import fetch_easy_vqa
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
-from janusflow.training.environment import ENVIRONMENT, record_environment
-from janusflow.training.pretrain import train_siglip, train_vae
-from janusflow.training.processes import is_first, process_group, wait_for_all
-from janusflow.training.samples import Sampler
-from janusflow.training.stage import ship, train_stage
+from janusflow.mini.training.runners import train_siglip, train_vae
+from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
+from janusflow.training.report.previews import Sampler
+from janusflow.training.report.provenance import ENVIRONMENT, record_environment
+from janusflow.training.stage.stage import ship, train_stage
 
 ECHO = "recipe.yaml"
 DONE = "done"

@@ -15,8 +15,8 @@ from janusflow.data.packing import pack
 from janusflow.data.samples import Sample
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import PAD_SEGMENT
-from janusflow.training.loop import backward
-from janusflow.training.objective import JanusFlowObjective
+from janusflow.training.engine.loop import backward
+from janusflow.training.objectives.janusflow import JanusFlowObjective
 
 KINDS = ("text", "understanding", "generation", "generation", "text", "understanding", "generation")
 

@@ -219,7 +219,7 @@ def test_the_command_trains_measures_and_tabulates_and_goes_on_where_it_was(
         raise AssertionError("made twice")
 
     monkeypatch.setattr("measuring.measure", none)
-    monkeypatch.setattr("janusflow.training.stage.train", none)
+    monkeypatch.setattr("janusflow.training.stage.stage.train", none)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*.json")}
     run(*TINY, *arms)
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*.json")}

@@ -25,9 +25,9 @@ from janusflow.config.training import (
 from janusflow.data.mixture import Kind, mixed_batches
 from janusflow.data.samples import Sample
 from janusflow.data.sources import Weighted
-from janusflow.training.checkpoint import checkpoints
-from janusflow.training.guard import BAD_STEPS, Guard
-from janusflow.training.objective import JanusFlowObjective
+from janusflow.training.engine.checkpoint import checkpoints
+from janusflow.training.engine.guard import BAD_STEPS, Guard
+from janusflow.training.objectives.janusflow import JanusFlowObjective
 
 EVEN = Ratio(understanding=1.0, generation=1.0, text=1.0)
 BASES: dict[type, Any] = {

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from janusflow.config.recipes import StageRecipe
-from janusflow.training.parts import PARTS
 from janusflow.training.recipes import read_recipe
+from janusflow.training.stage.freezing import PARTS
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "janusflow-1.3b"
 TABLE: dict[str, dict[str, Any]] = {

@@ -25,9 +25,9 @@ from janusflow.config.records import build_record, to_tree
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.sources import pixel_values
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.training.loop import StepReport, TrainState
+from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.recipes import read_recipe, run_recipes
-from janusflow.training.stage import train_stage
+from janusflow.training.stage.stage import train_stage
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))

@@ -30,9 +30,9 @@ from janusflow.mini.render import render
 from janusflow.mini.scenes import SHAPES, Scene, sample_scene
 from janusflow.mini.sources import pixel_values
 from janusflow.mini.words import LANGUAGES
-from janusflow.training.checkpoint import checkpoints
-from janusflow.training.export import export_checkpoint
-from janusflow.training.objective import JanusFlowObjective
+from janusflow.training.engine.checkpoint import checkpoints
+from janusflow.training.objectives.janusflow import JanusFlowObjective
+from janusflow.training.stage.export import export_checkpoint
 
 FOLDER = "measured"
 BATCH = 32

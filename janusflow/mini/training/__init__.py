@@ -1,0 +1,1 @@
+"""What only the recipe of `mini` needs: its VAE, its SigLIP tower."""

@@ -1,0 +1,1 @@
+"""The one training loop: optimizers, averages, checkpoints, processes, guard."""

@@ -1,0 +1,1 @@
+"""What is minimised: the three losses of the paper."""

@@ -1,0 +1,229 @@
+"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on pictures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, cast
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.training import ObjectiveConfig
+from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
+from janusflow.flow.path import per_example, point_on_path
+from janusflow.flow.times import sample_logit_normal
+from janusflow.interop.vae import decode_images, encode_images
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.model.packed_attention import use_packed_attention
+from janusflow.model.rows import PAD_SEGMENT, Rows
+from janusflow.training.objectives.base import Objective
+from janusflow.training.objectives.losses import (
+    alignment_loss,
+    contrastive_loss,
+    response_loss,
+    velocity_loss,
+)
+from janusflow.training.objectives.scoring import Scorer
+
+AS_IT_IS = torch.autocast("cpu", enabled=False)
+"""What is frozen computes in its own precision; on other devices FSDP never touches it."""
+
+
+class JanusFlowObjective(Objective):
+    """The paper's total loss over one mixed batch.
+
+    The frozen VAE encodes pictures to draw whose latents the batch does not bring, and decodes
+    estimates for the scorer, which is frozen too.
+
+    Raises:
+        ConfigError: `config` asks for a score, and there is no scorer or no VAE.
+    """
+
+    def __init__(
+        self,
+        model: JanusFlowForConditionalGeneration,
+        config: ObjectiveConfig,
+        *,
+        vae: AutoencoderKL | None = None,
+        scorer: Scorer | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.vae = vae
+        self.scorer = scorer
+        if config.alignment == "score" and (vae is None or scorer is None):
+            raise ConfigError(
+                f"alignment={config.alignment} without a {'VAE' if vae is None else 'scorer'}: "
+                "give the objective both."
+            )
+        use_packed_attention(model.llm)
+        for frozen in (vae, scorer):
+            if frozen is not None:
+                frozen.requires_grad_(False)
+
+    def counts(self, batch: TrainBatch) -> dict[str, int]:
+        """Learnt tokens, latent values, patches to align or pictures to score."""
+        drawings = batch.drawings
+        is_learnt = batch.labels != IGNORED
+        counts = {
+            "answers": int((is_learnt & ~batch.is_text).sum()),
+            "text": int((is_learnt & batch.is_text).sum()),
+        }
+        flow = self.model.config.generation
+        counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
+        if self.config.aligns:
+            each = flow.num_tokens if self.config.uses_head else 1
+            counts[self.config.alignment] = len(drawings or ()) * each
+        return counts
+
+    def divisors(self, counts: dict[str, int]) -> dict[str, int]:
+        """L_AR is one mean over all learnt tokens, those of answers and of plain texts."""
+        return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
+
+    def tally(self, batch: TrainBatch) -> dict[str, int]:
+        """What the batch tallies, pairs of positions with scores, and positions with logits.
+
+        Scores are those of whole rows, on a CPU those within samples; logits those of every row
+        wherever one has something to learn (`read_rows`).
+        """
+        num_rows, length = batch.labels.shape
+        pairs = num_rows * length**2
+        if self.model.device.type == "cpu":
+            pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
+        num_columns = int((batch.labels != IGNORED).any(0).sum())
+        return batch.tally | {"pairs": pairs, "logits": num_rows * num_columns}
+
+    def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
+        """Weighted losses, those the batch has something for."""
+        config, rows, drawings = self.config, batch.rows, batch.drawings
+        is_learnt = batch.labels != IGNORED
+        point, chance = None, None
+        if drawings is not None:
+            latents = self._latents(drawings)
+            chance = sample_chance(
+                drawings.seeds, tuple(latents.shape[1:]), config, device=latents.device
+            )
+            point = point_on_path(data=latents, noise=chance.noise, t=chance.t)
+            rows = drop_prompts(rows, drawings.prompt_of, chance.is_dropped)
+        reading = self.model.read_rows(
+            rows,
+            is_learnt=is_learnt,
+            pixel_values=self._seen(batch),
+            features=batch.features,
+            x_t=None if point is None else point.x_t,
+            t=None if point is None else point.t,
+            align=drawings is not None and config.uses_head,
+        )
+        losses: dict[str, Tensor] = {}
+        if len(reading.logits):
+            surprise = config.text_weight * response_loss(reading.logits, batch.labels[is_learnt])
+            is_text = batch.is_text[is_learnt]
+            losses["answers"] = surprise[~is_text].sum()
+            losses["text"] = surprise[is_text].sum()
+        if drawings is None or point is None or chance is None or reading.velocity is None:
+            return losses
+        losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
+        if reading.alignment is not None:
+            loss = self._alignment(reading.alignment, drawings)
+            losses[config.alignment] = config.alignment_weight * loss
+        elif config.aligns and not config.uses_head:
+            estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity
+            loss = self._score(estimate, drawings, is_dropped=chance.is_dropped)
+            losses[config.alignment] = config.alignment_weight * loss
+        return losses
+
+    def _alignment(self, guess: Float[Tensor, "p k w"], drawings: Drawings) -> Float[Tensor, ""]:
+        features = drawings.features
+        if features is None:
+            assert drawings.pixel_values is not None
+            with torch.no_grad():
+                features = self.model.understanding_features(drawings.pixel_values)
+        if self.config.alignment == "contrastive":
+            return contrastive_loss(guess, features, temperature=self.config.temperature)
+        return alignment_loss(guess, features)
+
+    @AS_IT_IS
+    def _score(
+        self,
+        estimate: Float[Tensor, "p c y x"],
+        drawings: Drawings,
+        *,
+        is_dropped: Bool[Tensor, " p"],
+    ) -> Float[Tensor, ""]:
+        """A picture whose prompt is hidden is not asked to show it."""
+        assert self.scorer is not None
+        assert self.vae is not None
+        found = self.scorer.picture_features(decode_images(self.vae, estimate))
+        with torch.no_grad():
+            if self.config.score_against == "prompt":
+                wanted = self.scorer.prompt_features(drawings.prompts)
+                found, wanted = found[~is_dropped], wanted[~is_dropped]
+            else:
+                assert drawings.pixel_values is not None
+                wanted = self.scorer.picture_features(drawings.pixel_values)
+        return alignment_loss(found, wanted)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The LLM's layers."""
+        return list(cast(nn.ModuleList, self.model.llm.base_model.layers))
+
+    def frozen(self) -> Sequence[nn.Module]:
+        """The VAE and the scorer."""
+        return [module for module in (self.vae, self.scorer) if module is not None]
+
+    def _seen(self, batch: TrainBatch) -> Float[Tensor, "n c y x"] | None:
+        if batch.pixel_values is None or not self.model.config.uses_latent_input:
+            return batch.pixel_values
+        return self._encoded(batch.pixel_values)
+
+    def _latents(self, drawings: Drawings) -> Float[Tensor, "p c y x"]:
+        if drawings.latents is not None:
+            return drawings.latents
+        assert drawings.pixel_values is not None
+        return self._encoded(drawings.pixel_values)
+
+    @torch.no_grad()
+    @AS_IT_IS
+    def _encoded(self, pixel_values: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n c y_z x_z"]:
+        if self.vae is None:
+            raise ConfigError(
+                f"{len(pixel_values)} pictures came without latents: give the objective a VAE."
+            )
+        return encode_images(self.vae, pixel_values)
+
+
+class Chance(NamedTuple):
+    """What is random about learning to draw some pictures."""
+
+    t: Float[Tensor, " b"]
+    noise: Float[Tensor, "b c y x"]
+    is_dropped: Bool[Tensor, " b"]
+
+
+def sample_chance(
+    seeds: Sequence[int],
+    shape_of_one: tuple[int, ...],
+    config: ObjectiveConfig,
+    *,
+    device: torch.device,
+) -> Chance:
+    """Draw every picture's time, noise and prompt drop from its own seed, alike on all devices."""
+    t, noise, is_dropped = [], [], []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        t.append(
+            sample_logit_normal(1, mean=config.time_mean, std=config.time_std, generator=generator)
+        )
+        noise.append(torch.randn(shape_of_one, generator=generator))
+        is_dropped.append(torch.rand(1, generator=generator) < config.drop_prompt)
+    drawn = (torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
+    return Chance(*(values.to(device) for values in drawn))
+
+
+def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
+    """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
+    is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
+    return replace(rows, segment_ids=rows.segment_ids.masked_fill(is_hidden, PAD_SEGMENT))

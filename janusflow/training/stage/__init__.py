@@ -1,0 +1,1 @@
+"""From a stage recipe to a model, its trainable parts and its batches."""

@@ -1,0 +1,317 @@
+"""Compute what frozen parts make of pictures once, and train from it.
+
+What may be kept follows from the recipe: latents of pictures to draw always, because the VAE never
+trains; the tower's features, of pictures to understand and of pictures to draw for an alignment,
+while the tower is frozen. Each store's folder is named by a hash of all that its values depend on:
+weights, sizes, normalisation, crops, precision. Values of another model are never found.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from janusflow.config.errors import ConfigError
+from janusflow.config.recipes import StageRecipe
+from janusflow.data.cache import CachedPreparation, Store, picture_key
+from janusflow.data.formats import LAYOUTS, open_source
+from janusflow.data.mixture import sources_by_kind
+from janusflow.data.prepare import Drawn, Preparation, parts_of, preparation
+from janusflow.data.sources import BAD_ROW_ERRORS, Source
+from janusflow.interop.vae import encode_images, load_vae
+from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.image_files import ImageInput, open_image
+from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.engine.distributed import (
+    device,
+    is_first,
+    num_processes,
+    process_group,
+    rank,
+    summed,
+)
+from janusflow.training.stage.build_model import start_model
+
+Name = Literal["seen_features", "latents", "drawn_features"]
+HALF = torch.bfloat16
+BATCH = 16
+"""Pictures, or crops of one, that go through the VAE or the tower at a time."""
+SHARD_BYTES = 2**26
+
+
+def cached(recipe: StageRecipe, config: JanusFlowConfig) -> tuple[Name, ...]:
+    """What a stage takes from a cache."""
+    data, tower_trains = recipe.data, "understanding_encoder" in recipe.trainable
+    has: dict[Name, bool] = {
+        "seen_features": bool(data.understanding)
+        and not tower_trains
+        and not config.uses_latent_input,
+        "latents": bool(data.generation),
+        "drawn_features": bool(data.generation) and not tower_trains and recipe.objective.uses_head,
+    }
+    return tuple(name for name, is_cached in has.items() if is_cached)
+
+
+def keeps_pixels(recipe: StageRecipe, names: Sequence[Name]) -> bool:
+    """Whether pixels of pictures to draw are needed too: for a tower that trains, or a scorer."""
+    return recipe.objective.aligns and "drawn_features" not in names
+
+
+def fill_cache(recipe: StageRecipe) -> "Filled":
+    """Compute what a recipe's cache still lacks, alone or as one of torchrun's processes.
+
+    Raises:
+        ConfigError: the recipe names no cache, or has a source of no files.
+        CheckpointError: a model is missing, or a part of the cache is damaged.
+    """
+    if recipe.data.cache is None:
+        raise ConfigError(
+            f"{recipe.run}: data.cache=null: name the folder, e.g. data.cache=cache data.crops=1."
+        )
+    with process_group():
+        processor = JanusFlowProcessor.from_pretrained(recipe.processor)
+        model = start_model(recipe, processor).eval()
+        nn.Module.to(model, device())
+        vae = load_vae(recipe.vae, device=device())
+        prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
+        return Cache(recipe, model, vae, prepare).fill()
+
+
+class Values(NamedTuple):
+    """What a store keeps: how it is computed, and all that it depends on."""
+
+    compute: Callable[[Float[Tensor, "n c y x"]], Tensor]
+    depends_on: dict[str, Any]
+    is_single: bool = False
+    """Whether a picture has one value, and not one for each crop."""
+
+    def folder(self, parent: Path, name: Name) -> Path:
+        """Where it is kept."""
+        text = json.dumps(self.depends_on, sort_keys=True)
+        return parent / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+class Cache:
+    """The stores of a recipe that names `data.cache`.
+
+    Raises:
+        ConfigError: a source makes its own tensors, so that there is nothing to keep.
+    """
+
+    def __init__(
+        self,
+        recipe: StageRecipe,
+        model: JanusFlowForConditionalGeneration,
+        vae: AutoencoderKL,
+        prepare: Preparation,
+    ) -> None:
+        assert recipe.data.cache is not None
+        self.recipe, self.folder, self.prepare = recipe, recipe.data.cache, prepare
+        for source in (*recipe.data.understanding, *recipe.data.generation):
+            if source.format not in LAYOUTS or source.options.get("streaming"):
+                raise ConfigError(
+                    f"data.cache={self.folder} with {source.path} (format {source.format}): a "
+                    "cache is of picture files at hand, which are neither streamed nor rendered. "
+                    "Leave data.cache out."
+                )
+        self._tower = cache(lambda: fingerprint(model.understanding_encoder))
+        names = cached(recipe, model.config)
+        self.values: dict[Name, Values] = {n: self._values(n, model, vae) for n in names}
+
+    def _folders(self) -> dict[Name, Path]:
+        return {name: each.folder(self.folder, name) for name, each in self.values.items()}
+
+    def _values(
+        self, name: Name, model: JanusFlowForConditionalGeneration, vae: AutoencoderKL
+    ) -> Values:
+        depends: dict[str, Any] = {}
+        if name != "seen_features":
+            depends |= {"size": self.prepare.drawing_size, "crops": self.prepare.crops}
+        if name == "latents":
+            depends |= {"vae": fingerprint(vae), "scaling": str(vae.config["scaling_factor"])}
+            depends["shift"] = str(vae.config.get("shift_factor"))
+            return Values(lambda pixels: encode_images(vae, pixels), depends)
+        is_single = name == "seen_features"
+        if is_single:
+            depends["pictures"] = self.prepare.image_processor.to_dict()
+        depends["tower"] = self._tower()
+        depends["precision"] = self.recipe.data.cached_features
+        dtype = HALF if depends["precision"] == "bf16" else torch.float32
+        return Values(
+            lambda pixels: model.understanding_features(pixels).to(dtype), depends, is_single
+        )
+
+    def preparation(self) -> CachedPreparation:
+        """Pictures from the cache, for training.
+
+        Raises:
+            ConfigError: nothing was computed for this recipe.
+        """
+        folders = self._folders()
+        missing = [name for name, folder in folders.items() if not folder.is_dir()]
+        if missing:
+            raise ConfigError(
+                f"data.cache={self.folder} has no {', '.join(missing)} of this recipe's models and "
+                "sizes: run `janusflow data cache` with this recipe, or leave data.cache out."
+            )
+        stores: dict[str, Any] = dict.fromkeys(get_args(Name))
+        stores |= {name: Store(folder) for name, folder in folders.items()}
+        return CachedPreparation(
+            **parts_of(self.prepare),
+            **stores,
+            keeps_pixels=keeps_pixels(self.recipe, list(folders)),
+        )
+
+    @torch.no_grad()
+    def fill(self) -> "Filled":
+        """Compute what is not there yet; what was done before an interruption stays.
+
+        Several processes share the pictures out, and each writes shards of its own.
+        """
+        filling: dict[Name, Filling] = {
+            name: Filling(Store(folder), self.values[name])
+            for name, folder in self._folders().items()
+        }
+        noted: list[tuple[bool, ImageInput]] = []
+        prepare = NotingPreparation(**parts_of(self.prepare), noted=noted)
+        bad: list[str] = []
+        sources = list(self._sources(prepare))
+        rows = ((source, row) for source in sources for row in range(len(source)))
+        num_rows = sum(map(len, sources))
+        for source, row in tqdm(rows, total=num_rows, desc="rows", disable=not is_first()):
+            noted.clear()
+            is_mine = is_first()  # what no process can read, the first tells of
+            try:
+                source.sample(row, np.random.default_rng(0))
+                for is_drawn, picture in noted:
+                    key = picture_key(picture)
+                    is_mine = key % num_processes() == rank()
+                    if is_mine:
+                        self._add(filling, key, picture, is_drawn=is_drawn)
+            except BAD_ROW_ERRORS as error:
+                if is_mine:
+                    bad.append(f"row {row} of {source.name}: {error}")
+        for each in filling.values():
+            each.finish()
+        added = summed(torch.tensor([each.num_added for each in filling.values()]))
+        num_added: dict[Name, int] = dict(zip(filling, added.tolist(), strict=True))
+        return Filled(self._folders(), num_added, bad)
+
+    def _sources(self, prepare: Preparation) -> Iterator[Source]:
+        """Every source with pictures."""
+        for kind, configs in sources_by_kind(self.recipe.data).items():
+            for config in configs if kind != "text" else ():
+                for source, _ in open_source(kind, config, prepare):
+                    assert isinstance(source, Source)
+                    yield source
+
+    def _add(
+        self, filling: dict[Name, "Filling"], key: int, picture: ImageInput, *, is_drawn: bool
+    ) -> None:
+        lacking = [
+            each
+            for name, each in filling.items()
+            if is_drawn == (name != "seen_features") and key not in each
+        ]
+        if not lacking:
+            return
+        opened = open_image(picture)
+        if is_drawn:
+            crops = [self.prepare.crop(opened, n) for n in range(self.prepare.crops or 0)]
+            pixels = torch.stack([c.pixel_values for c in crops if c.pixel_values is not None])
+        else:
+            pixels = self.prepare.seen(opened)[None]
+        for each in lacking:
+            each.add(key, pixels)
+
+
+class Filled(NamedTuple):
+    """What was done to fill a cache."""
+
+    folders: dict[Name, Path]
+    num_added: dict[Name, int]
+    """Pictures that all processes computed, by store."""
+    bad: list[str]
+    """Rows of which this process found that they make no sample, and why."""
+
+
+class Filling:
+    """A store, and the pictures that are on their way into it."""
+
+    def __init__(self, store: Store, values: Values) -> None:
+        self.store, self.values, self.num_added = store, values, 0
+        self._new: set[int] = set()
+        self._waiting: list[tuple[int, Float[Tensor, "k c y x"]]] = []
+        self._computed: list[tuple[int, Tensor]] = []
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._new or key in self.store
+
+    def add(self, key: int, pixels: Float[Tensor, "k c y x"]) -> None:
+        """Take a picture's squares; batches are computed, and shards written, as they fill up."""
+        self._new.add(key)
+        self._waiting.append((key, pixels))
+        if len(self._waiting) * len(pixels) >= BATCH:
+            self._compute()
+        if sum(values.nbytes for _, values in self._computed) >= SHARD_BYTES:
+            self._write()
+
+    def finish(self) -> None:
+        """Compute and write what is left."""
+        self._compute()
+        self._write()
+
+    def _compute(self) -> None:
+        if not self._waiting:
+            return
+        keys, squares = zip(*self._waiting, strict=True)
+        values = self.values.compute(torch.cat(squares).to(device())).cpu()
+        self._computed += zip(keys, values.unflatten(0, (len(keys), -1)), strict=True)
+        self._waiting = []
+
+    def _write(self) -> None:
+        if not self._computed:
+            return
+        keys, values = zip(*self._computed, strict=True)
+        stacked = torch.stack(values)
+        self.store.add(torch.tensor(keys), stacked[:, 0] if self.values.is_single else stacked)
+        self.num_added += len(keys)
+        self._computed = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotingPreparation(Preparation):
+    """Makes nothing of pictures, but notes what they are wanted for."""
+
+    noted: list[tuple[bool, ImageInput]]
+    """Whether each is to be drawn, and the picture."""
+
+    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"]:
+        """Note a picture to understand."""
+        self.noted.append((False, picture))
+        return torch.empty(0, 0, 0)
+
+    def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:  # noqa: ARG002
+        """Note a picture to draw."""
+        self.noted.append((True, picture))
+        return Drawn(None)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A hash of a module's weights, as float32."""
+    digest = blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

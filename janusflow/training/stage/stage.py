@@ -1,0 +1,230 @@
+"""Run a stage recipe: build or load the model, train the named parts, save the average.
+
+The `model/` folder a stage leaves is complete (weights, processor, VAE): `janusflow.load` takes the
+run's folder, and the next stage starts from it.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+from janusflow.config.data import SourceConfig
+from janusflow.config.log import LogConfig
+from janusflow.config.recipes import ShipRecipe, StageRecipe
+from janusflow.config.records import to_tree
+from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.formats import open_source, require_kind
+from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.prepare import Preparation, preparation
+from janusflow.data.sources import BadRows, Weighted
+from janusflow.interop.hub import CONFIG
+from janusflow.interop.saving import write_model
+from janusflow.interop.vae import load_vae
+from janusflow.mini.easy_vqa import easy_vqa_questions
+from janusflow.mini.sources import (
+    scene_drawings,
+    scene_lookups,
+    scene_plans,
+    scene_questions,
+    scene_texts,
+)
+from janusflow.mini.training.runners import VAE, made_by_earlier_step
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.engine.distributed import is_first, own_parts
+from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
+from janusflow.training.estimate.utilisation import (
+    Utilisation,
+    device_tflops,
+    flops_by_tally,
+    objective_without_memory,
+    small_batches,
+    utilisation_of,
+)
+from janusflow.training.objectives.janusflow import JanusFlowObjective
+from janusflow.training.objectives.scoring import load_scorer
+from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
+from janusflow.training.report.trackers import open_trackers
+from janusflow.training.stage.build_model import MODEL, start_model
+from janusflow.training.stage.caching import Cache
+from janusflow.training.stage.freezing import train_only
+
+BAD_ROWS = "bad-rows.jsonl"
+SHARDS = "shards.jsonl"
+
+
+def train_stage(
+    recipe: StageRecipe, hooks: tuple[Hook, ...] = (), *, sampler: Sampler | None = None
+) -> None:
+    """Train one stage and leave `model/` in its run folder.
+
+    Args:
+        recipe: what is trained, on what.
+        hooks: called after every step, after the stage's own.
+        sampler: draws and answers for `log.samples_every`.
+    """
+    torch.manual_seed(recipe.loop.seed)
+    processor = JanusFlowProcessor.from_pretrained(recipe.processor)
+    model = start_model(recipe, processor)
+    train_only(model, recipe.trainable)
+    vae = load_vae(recipe.vae)
+    prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
+    if recipe.data.cache is not None:
+        prepare = Cache(recipe, model, vae, prepare).preparation()
+    sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
+    tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
+    collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
+    bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
+
+    def batches(step: int) -> Iterator[list[TrainBatch]]:
+        return mixed_batches(
+            sources,
+            collate,
+            recipe.mixture,
+            seed=recipe.loop.seed,
+            step=step,
+            own_parts=partial(own_parts, num_parts=recipe.loop.accumulate),
+            bad=bad,
+        )
+
+    def rows_of(step: int) -> list[dict[str, Any]]:
+        rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
+        return [row._asdict() for row in rows]
+
+    with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
+        mfu = _utilisation(recipe, vae, sources, collate)
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
+        if sampler is not None and recipe.log.samples_every:
+            settings = {"processor": processor, "vae": vae, "model_config": model.config}
+            shown = StageSamples(
+                _with_prompts(recipe, sources["generation"]), sampler, trackers=trackers, **settings
+            )
+            hooks = (shown, *hooks)
+        state = train(
+            JanusFlowObjective(
+                model, recipe.objective, vae=vae, scorer=load_scorer(recipe.objective, model)
+            ),
+            batches,
+            recipe.loop,
+            run=recipe.run,
+            hooks=[log, ModelHook(recipe, processor, vae), *hooks],
+            rows_of=rows_of,
+        )
+    save_model(state, recipe.run, processor, vae)
+
+
+def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
+    """The recipe's settings for samples, with prompts of its data where it names none."""
+    prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
+    return replace(recipe.log, prompts=prompts)
+
+
+def _utilisation(
+    recipe: StageRecipe,
+    vae: AutoencoderKL,
+    sources: Mapping[Kind, Sequence[Weighted]],
+    collate: Collator,
+) -> Utilisation | None:
+    """MFU for the log of the first process, if it is known what the device could do."""
+    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
+    if peak is None or not is_first():
+        return None
+    objective = objective_without_memory(recipe, collate.config, vae)
+    flops = flops_by_tally(objective, small_batches(recipe, sources, collate))
+    return utilisation_of(flops, peak_tflops=peak)
+
+
+MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = {
+    "scenes": {
+        "understanding": scene_questions,
+        "generation": scene_drawings,
+        "text": scene_texts,
+    },
+    "scene-lookups": {"understanding": scene_lookups},
+    "scene-plans": {"understanding": scene_plans},
+    "easy-vqa": {"understanding": easy_vqa_questions},
+}
+"""Formats that only the recipe of `mini` needs, beside those of janusflow/data/formats.py."""
+
+
+def open_sources(
+    configs: Mapping[Kind, Sequence[SourceConfig]],
+    prepare: Preparation,
+    *,
+    lengths: Path | None = None,
+) -> dict[Kind, list[Weighted]]:
+    """Open the sources of each kind.
+
+    Args:
+        configs: the sources.
+        prepare: makes their pictures fit the model.
+        lengths: file that keeps how long the shards of streams are.
+
+    Raises:
+        ConfigError: a format is unknown, or does not make the kind it is listed under.
+        DataError: a file is missing or is something else.
+    """
+
+    def opened(kind: Kind, config: SourceConfig) -> list[Weighted]:
+        openers = MINI_FORMATS.get(config.format)
+        if openers is None:
+            return open_source(kind, config, prepare, lengths=lengths)
+        require_kind(kind, config, makes=list(openers))
+        return openers[kind](config)
+
+    return {
+        kind: [source for config in listed for source in opened(kind, config)]
+        for kind, listed in configs.items()
+    }
+
+
+class ModelHook:
+    """Keeps `model/` at the newest average, so that a run can be tried while it goes on."""
+
+    def __init__(
+        self, recipe: StageRecipe, processor: JanusFlowProcessor, vae: AutoencoderKL
+    ) -> None:
+        self.every, self.processor, self.vae = recipe.loop.save_every, processor, vae
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:
+        """Save when due."""
+        if report.step % self.every == 0:
+            save_model(state, state.run, self.processor, self.vae)
+
+
+def save_model(
+    state: TrainState, run: Path, processor: JanusFlowProcessor, vae: AutoencoderKL
+) -> None:
+    """Write the averaged model, complete, beside `model/`, then put it in its place.
+
+    Every process gives its shards, the first one writes.
+    """
+    model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
+    weights = state.averaged_weights("model")
+    if not is_first():
+        return
+    new, old = run / f"{MODEL}.new", run / f"{MODEL}.old"
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    write_model(model, new, state_dict=weights)
+    processor.save_pretrained(new)
+    vae.save_pretrained(new / VAE)
+    if (run / MODEL).exists():
+        (run / MODEL).rename(old)
+    new.rename(run / MODEL)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def ship(recipe: ShipRecipe) -> None:
+    """Store a run's weights as float16: 11 bits of mantissa lose less than bfloat16's 8."""
+    source, target = made_by_earlier_step(recipe.start / MODEL / CONFIG).parent, recipe.run / MODEL
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    model = JanusFlowForConditionalGeneration.from_pretrained(source, dtype=torch.float16)
+    write_model(model, target)

@@ -1,0 +1,67 @@
+"""Any checkpoint becomes a model folder, averaged or as it was trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_recipes import tiny_recipes
+from toy_run import last_checkpoint, toy_train
+from typer.testing import CliRunner
+
+import janusflow
+from janusflow.cli.main import build_app
+from janusflow.config.errors import CheckpointError
+from janusflow.interop.load import load_model
+from janusflow.training.engine.checkpoint import checkpoints
+from janusflow.training.recipes import run_recipes
+from janusflow.training.stage.export import export_checkpoint, is_checkpoint
+
+APP = build_app({"convert": "janusflow.cli.convert", "again": "janusflow.cli.convert"})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished stage that trained some parts."""
+    root = tmp_path_factory.mktemp("export")
+    for name, tree in tiny_recipes(root).items():
+        if name < "7":
+            (root / f"{name}.yaml").write_text(json.dumps(tree), encoding="utf-8")
+    return run_recipes(root)[-1]
+
+
+@pytest.mark.parametrize(("is_live", "kind"), [(False, "ema"), (True, "parameters")])
+def test_trained_weights_are_the_checkpoints_and_the_rest_the_runs(
+    run: Path, tmp_path: Path, is_live: bool, kind: str
+):
+    (path,) = checkpoints(run)
+    export_checkpoint(path, tmp_path / "model", is_live=is_live)
+    saved = last_checkpoint(run)
+    written, whole = (load_model(f).state_dict() for f in (tmp_path / "model", run / "model"))
+    trained = {name for name in written if f"{kind}.model.{name}" in saved}
+    assert 0 < len(trained) < len(written)
+    for name, value in written.items():
+        expected = saved[f"{kind}.model.{name}"] if name in trained else whole[name]
+        assert torch.equal(value, expected), name
+    same = all(torch.equal(written[name], whole[name]) for name in trained)
+    assert same != is_live  # the run's own folder holds the average
+
+
+def test_convert_takes_a_checkpoint_and_leaves_nothing_else_behind(run: Path, tmp_path: Path):
+    (path,) = checkpoints(run)
+    new = tmp_path / "deep" / "model"
+    result = CliRunner().invoke(APP, ["convert", str(path), str(new)])
+    assert result.exit_code == 0, result.output
+    assert [each.name for each in new.parent.iterdir()] == ["model"]
+    (picture,) = janusflow.load(new).generate("a red circle", steps=1, seed=0)
+    assert picture.size == (64, 64)
+
+
+def test_a_checkpoint_of_something_else_is_refused(run: Path, tmp_path: Path):
+    toy_train(tmp_path)
+    (tmp_path / "model").symlink_to(run / "model")
+    path = checkpoints(tmp_path)[-1]
+    assert is_checkpoint(path)
+    assert not is_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="has 0 averaged weights of a JanusFlow"):
+        export_checkpoint(path, tmp_path / "new")

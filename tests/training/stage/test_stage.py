@@ -1,0 +1,217 @@
+"""A stage learns from files of pictures and words, and says which of their rows were bad."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from data_files import PREPARE
+from PIL import Image
+from tiny_recipes import tiny_recipes
+
+import janusflow
+from janusflow.config.data import SourceConfig
+from janusflow.config.errors import CheckpointError, ConfigError, DataError, TrainingError
+from janusflow.data.mixture import KINDS
+from janusflow.inference.previews import draw_and_answer
+from janusflow.training.engine import loop
+from janusflow.training.engine.checkpoint import checkpoints
+from janusflow.training.engine.loop import StepReport, TrainState, backward
+from janusflow.training.recipes import read_recipe, run_recipes
+from janusflow.training.stage.stage import open_sources, train_stage
+
+COLOURS = ("red", "green", "blue", "yellow", "black", "white")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What mini's steps before the stages left, and a folder of someone's own pictures."""
+    root = tmp_path_factory.mktemp("stage")
+    for name, tree in tiny_recipes(root).items():
+        if name < "6":
+            (root / f"{name}.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    run_recipes(root)
+    (root / "own").mkdir()
+    rows, chats = [], []
+    for number, colour in enumerate(COLOURS):
+        Image.new("RGB", (90 + number, 70), colour).save(root / "own" / f"{colour}.png")
+        rows.append({"image": f"{colour}.png", "caption": f"all {colour}"})
+        asked = {"from": "human", "value": "<image>\nWhich colour?"}
+        said = [asked, {"from": "gpt", "value": colour}]
+        chats.append({"image": f"{colour}.png", "conversations": said})
+    text = "\n".join(map(json.dumps, rows))
+    (root / "own" / "pairs.jsonl").write_text(text, encoding="utf-8")
+    (root / "own" / "chats.json").write_text(json.dumps(chats), encoding="utf-8")
+    (root / "own" / "words.txt").write_text("some words\nand others\n", encoding="utf-8")
+    return root
+
+
+def recipe(root: Path, run: Path, **changes: Any) -> Path:
+    tree = tiny_recipes(root)["6-stage1"] | {"run": str(run)}
+    own = root / "own"
+    tree["data"] = {
+        "understanding": [{"format": "chat", "path": str(own / "chats.json")}],
+        "generation": [{"format": "captions", "path": str(own / "pairs.jsonl")}],
+        "text": [{"format": "text", "path": str(own / "words.txt")}],
+    }
+    ratio = {"understanding": 1, "generation": 1, "text": 1}
+    tree["mixture"] = {"batch_size": 6, "ratios": [ratio]} | changes
+    path = run.parent / f"{run.name}.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Path):
+    (run,) = run_recipes(recipe(root, tmp_path / "run"))
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert {"answers", "text", "flow", "repa"} <= set(lines[-1])
+    assert not (run / "bad-rows.jsonl").exists()
+    picture = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
+    assert picture.size == (64, 64)
+
+
+def run_stage(root: Path, run: Path, *overrides: str) -> Path:
+    (done,) = run_recipes(recipe(root, run), overrides, sampler=draw_and_answer)
+    return done
+
+
+def test_reports_and_samples_change_nothing_that_is_learnt(root: Path, tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    shown = run_stage(
+        root,
+        tmp_path / "shown",
+        *("log.samples_every=2", "log.prompts=[all red]", "log.to=[tensorboard]"),
+        f"log.questions=[{{picture: {root}/own/red.png, question: 'Which colour?'}}]",
+        *("log.peak_tflops=1", "loop.log_every=1"),
+    )
+    silent = run_stage(root, tmp_path / "silent", "loop.log_every=1")
+    weights = "model/model.safetensors"
+    assert (shown / weights).read_bytes() == (silent / weights).read_bytes()
+    assert {path.name for path in shown.iterdir()} - {path.name for path in silent.iterdir()} == {
+        *("samples", "samples.jsonl", "tensorboard"),
+    }
+    assert [path.name for path in (shown / "samples").iterdir()] == ["00000002.png"]
+    for line in map(json.loads, (shown / "log.jsonl").read_text().splitlines()):
+        assert line["understanding_share"] == line["generation_share"] == pytest.approx(1 / 3)
+        assert 0 <= line["padding_share"] < 0.5
+        assert line["mfu"] > 0
+
+
+def test_seed_and_accumulation_reach_the_steps(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lengths: list[list[int]] = []
+
+    def spy(objective: Any, batches: Any) -> Any:
+        lengths.append([len(batch) for batch in batches])
+        return backward(objective, batches)
+
+    monkeypatch.setattr(loop, "backward", spy)
+    first, other, again = (
+        (run_stage(root, tmp_path / name, change) / "model/model.safetensors").read_bytes()
+        for name, change in (
+            ("seed", "loop.seed=1"),
+            ("split", "loop.accumulate=3"),
+            ("again", "loop.seed=1"),
+        )
+    )
+    assert first == again != other
+    assert lengths == [[6]] * 2 + [[2, 2, 2]] * 2 + [[6]] * 2
+
+
+class Interrupt:
+    """Stops the run before a step is saved, as a user would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:
+        if report.step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_a_stage_learns_from_streams_and_goes_on_with_their_very_rows(root: Path, tmp_path: Path):
+    streamed = {"streaming": True, "shuffle_buffer": 4}
+    own = root / "own"
+    data = {
+        "generation": [{"format": "captions", "path": f"{own}/pairs.jsonl", "options": streamed}],
+        "text": [{"format": "text", "path": f"{own}/words.txt", "options": streamed}],
+    }
+    settings = [f"data.{kind}={json.dumps(sources)}" for kind, sources in data.items()]
+    settings += ["loop.save_every=1", "loop.steps=3"]
+    whole = run_stage(root, tmp_path / "whole", *settings)
+    parts = read_recipe(recipe(root, tmp_path / "parts"), tuple(settings))
+    for step in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train_stage(parts, hooks=(Interrupt(step),))
+        assert checkpoints(parts.run)[-1].name.endswith(str(step - 1))
+    train_stage(parts)
+    weights = "model/model.safetensors"
+    assert (parts.run / weights).read_bytes() == (whole / weights).read_bytes()
+    found = [json.loads(line) for line in (whole / "shards.jsonl").read_text().splitlines()]
+    assert {(Path(each["source"]).name, each["rows"]) for each in found} == {
+        ("pairs.jsonl (train)", len(COLOURS)),
+        ("words.txt (train)", 2),
+    }
+
+
+def test_a_step_that_breaks_names_the_rows_of_the_files(root: Path, tmp_path: Path):
+    """At a rate of 1e30 the second step finds no number any more."""
+    with pytest.raises(TrainingError, match=r"not finite at step 2: .*chats\.json rows \d") as told:
+        run_stage(root, tmp_path / "run", "loop.optimizer.learning_rate=1e30")
+    assert all(name in str(told.value) for name in ("pairs.jsonl rows", "words.txt rows"))
+    (line,) = map(json.loads, (tmp_path / "run" / "bad-steps.jsonl").read_text().splitlines())
+    assert Counter(row["kind"] for row in line["rows"]) == dict.fromkeys(KINDS, 2)
+    assert not list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+def test_a_run_that_made_nothing_takes_other_settings(root: Path, tmp_path: Path):
+    """A path mistyped is mended without deleting the folder."""
+    missing = "vae=nowhere"
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="nowhere"):
+            run_stage(root, tmp_path / "run", missing)
+    run = run_stage(root, tmp_path / "run")
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["vae"] != "nowhere"
+    assert (run / "done").exists()
+
+
+def test_settings_of_log_and_guard_may_change_from_start_to_start_and_no_others(
+    root: Path, tmp_path: Path
+):
+    broken = "loop.optimizer.learning_rate=1e30"
+    with pytest.raises(TrainingError, match=r"loop\.guard\.not_finite=skip"):
+        run_stage(root, tmp_path / "run", broken)
+    told = r"begun with other settings .*, now loop\.seed=1 \(was 0\): choose another run=FOLDER"
+    with pytest.raises(ConfigError, match=told):
+        run_stage(root, tmp_path / "run", broken, "loop.seed=1")
+    run = run_stage(root, tmp_path / "run", broken, "loop.guard.not_finite=skip", "log.project=a")
+    (line,) = map(json.loads, (run / "bad-steps.jsonl").read_text().splitlines())
+    assert (line["step"], line["action"]) == (2, "skip")
+    starts = [json.loads(line) for line in (run / "environment.jsonl").read_text().splitlines()]
+    assert len(starts) == 2
+
+
+def test_minis_own_format_under_a_kind_it_does_not_make_is_refused():
+    config = SourceConfig(format="easy-vqa", path="x.whl")
+    with pytest.raises(ConfigError, match="easy-vqa makes understanding samples, not generation"):
+        open_sources({"generation": (config,)}, PREPARE)
+
+
+def test_a_damaged_picture_is_written_down_and_passed_over(root: Path, tmp_path: Path):
+    good = (root / "own" / "blue.png").read_bytes()
+    (root / "own" / "blue.png").write_bytes(good[:40])
+    try:
+        (run,) = run_recipes(recipe(root, tmp_path / "run", batch_size=18, max_bad_share=0.2))
+        found = [json.loads(line) for line in (run / "bad-rows.jsonl").read_text().splitlines()]
+        assert {(Path(each["source"]).name, each["row"]) for each in found} == {
+            ("pairs.jsonl", 2),
+            ("chats.json", 2),
+        }
+        assert all("blue.png" in each["why"] for each in found)
+        with pytest.raises(DataError, match=r"bad, the last one row 2 of .*max_bad_share"):
+            run_recipes(recipe(root, tmp_path / "strict", batch_size=18, max_bad_share=0.0))
+    finally:
+        (root / "own" / "blue.png").write_bytes(good)
