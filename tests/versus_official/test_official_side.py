@@ -1,29 +1,30 @@
 """The authors' side without their code: their modules' roles are played by ours.
 
-What the real code computes is compared in tests/parity and by `janusflow bench --official`; here
-it is whether this side's own loop does what a drawing is.
+What the real code computes is compared in tests/parity and by compare_speed.py; here it is
+whether this side's own loop does what a drawing is.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import official_side
 import pytest
 import torch
-from bench_sides import FakeSide
+from official_side import OfficialModel, TokenClock, stand_in_for_torchvision
 from PIL import Image
 from release_format import format_conversation
+from tiny_model import tiny_janusflow
 from torch import Tensor
 
-from janusflow.benchmark import torchvision_stand_in
-from janusflow.benchmark.cases import Request, Side
-from janusflow.benchmark.official import Official, TokenClock
-from janusflow.benchmark.ours import Ours
-from janusflow.benchmark.watch import Stopwatch
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.inference.speed import OurModel, SpeedSettings, Stopwatch
 from janusflow.processing.templates import Message
+
+SETTINGS = SpeedSettings(prompt="a red circle", steps=2)
 
 
 def encoder_of(jf: JanusFlow) -> Any:
@@ -60,10 +61,9 @@ def template(conversations: list[Message], sft_format: str, system_prompt: str) 
 
 
 @pytest.fixture(scope="module")
-def sides(request_of_tiny: Request) -> tuple[Ours, Official]:
-    ours, theirs = Ours(), Official.__new__(Official)
-    ours.load(request_of_tiny, Stopwatch("cpu"))
-    jf = ours.jf
+def sides() -> tuple[OurModel, OfficialModel]:
+    ours, theirs = OurModel(), OfficialModel.__new__(OfficialModel)
+    jf = ours.jf = tiny_janusflow()
     model, processor = jf.model, jf.processor
     theirs.model = SimpleNamespace(
         device=model.device,
@@ -88,30 +88,28 @@ def sides(request_of_tiny: Request) -> tuple[Ours, Official]:
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_velocity_is_the_same_with_the_prompt_read_again(
-    sides: tuple[Ours, Official], request_of_tiny: Request, batch: int
+    sides: tuple[OurModel, OfficialModel], monkeypatch: pytest.MonkeyPatch, batch: int
 ):
-    request = Request(**{**vars(request_of_tiny), "batch": batch})
-    ours, theirs = (side.velocity(request, Stopwatch("cpu"))["velocity"] for side in sides)
+    factor = 2 ** (len(sides[0].jf.vae.config["block_out_channels"]) - 1)
+    monkeypatch.setattr(official_side, "VAE_FACTOR", factor)
+    settings = replace(SETTINGS, batch=batch)
+    ours, theirs = (side.velocity(settings, Stopwatch("cpu")) for side in sides)
+    assert ours.std() > 0.1
     assert np.abs(ours - theirs).max() < 1e-5
 
 
-def test_a_picture_is_the_same_to_a_level(sides: tuple[Ours, Official], request_of_tiny: Request):
-    ours, theirs = (
-        side.picture(request_of_tiny, Stopwatch("cpu"))["levels"].astype(int) for side in sides
-    )
+def test_an_image_is_the_same_to_a_level(
+    sides: tuple[OurModel, OfficialModel], monkeypatch: pytest.MonkeyPatch
+):
+    factor = 2 ** (len(sides[0].jf.vae.config["block_out_channels"]) - 1)
+    monkeypatch.setattr(official_side, "VAE_FACTOR", factor)
+    ours, theirs = (side.image(SETTINGS, Stopwatch("cpu")).astype(int) for side in sides)
     assert ours.std() > 1
     assert np.abs(ours - theirs).max() <= 1
 
 
-def test_an_answer_has_a_lap_a_token(sides: tuple[Ours, Official], request_of_tiny: Request):
-    watch = Stopwatch("cpu")
-    found = sides[0].ask(request_of_tiny, watch)["token_ids"]
-    assert len(watch.laps) == len(found) == request_of_tiny.new_tokens
-
-
 def test_the_prompt_is_no_token():
-    watch = Stopwatch("cpu")
-    with watch:
+    with Stopwatch("cpu") as watch:
         clock = TokenClock(watch)
         for ids in ([], [5], [6]):
             clock.put(torch.tensor(ids))
@@ -119,31 +117,25 @@ def test_the_prompt_is_no_token():
     assert len(watch.laps) == 2
 
 
-def test_all_sides_are_sides():
-    assert isinstance(FakeSide(), Side)
-    assert isinstance(Ours(), Side)
-    assert issubclass(Official, Side)
-
-
 def test_the_stand_in_resizes_and_lets_everything_be_imported(monkeypatch: pytest.MonkeyPatch):
-    for name in torchvision_stand_in.MODULES:
+    for name in official_side.TORCHVISION:
         monkeypatch.delitem(sys.modules, name, raising=False)
     try:
-        assert torchvision_stand_in.install()
+        assert stand_in_for_torchvision()
         from torchvision.ops.misc import FrozenBatchNorm2d  # pyright: ignore
         from torchvision.transforms import functional  # pyright: ignore
 
         assert isinstance(FrozenBatchNorm2d, type)
-        mode, picture = functional.InterpolationMode.BICUBIC, Image.new("RGB", (8, 4))
-        assert functional.resize(picture, [4, 8], mode, antialias=True) is picture
-        assert functional.resize(picture, [2, 6], mode).size == (6, 2)
+        mode, image = functional.InterpolationMode.BICUBIC, Image.new("RGB", (8, 4))
+        assert functional.resize(image, [4, 8], mode, antialias=True) is image
+        assert functional.resize(image, [2, 6], mode).size == (6, 2)
     finally:
-        for name in torchvision_stand_in.MODULES:
+        for name in official_side.TORCHVISION:
             sys.modules.pop(name, None)
 
 
 def test_a_real_torchvision_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "torchvision.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert not torchvision_stand_in.install()
+    assert not stand_in_for_torchvision()
     assert "torchvision.transforms" not in sys.modules

@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,13 +25,10 @@ from janusflow.interop.release_config import TOWERS, config_from_official
 from janusflow.interop.saving import save_official
 from janusflow.interop.tokens import read_token_ids
 from janusflow.interop.vae import SUBFOLDER
-from janusflow.model.configuration import JanusFlowConfig
 from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.processor import JanusFlowProcessor
 
 SEED = 20241112
-FACTS = "benchmark.json"
-QUESTION = "What is in the picture?"
 NORM_SUFFIXES = ("norm.weight", "norm1.weight", "norm2.weight", "layernorm.weight")
 
 
@@ -47,9 +44,8 @@ class Size:
     llm_inner_width: int = 5632
     llm_heads: int = 16
     path_width: int = PATH_WIDTH
-    picture_size: int = 384
+    image_size: int = 384
     vae_widths: tuple[int, ...] = VAE["block_out_channels"]
-    prompt_tokens: int = 64
 
 
 SIZES = {
@@ -57,18 +53,6 @@ SIZES = {
     "full": Size(),
 }
 """scaled: the release's widths in 4 layers; vocabulary and VAE are smaller too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known of a folder of synthetic weights."""
-
-    prompt: str
-    prompt_tokens: int
-    question_tokens: int
-    """Of the words around one picture."""
-    weight_bytes: int
-    """Of the file, in bfloat16."""
 
 
 class SyntheticWeights:
@@ -104,73 +88,49 @@ def settings_of(size: Size) -> dict[str, Any]:
         }
     settings["vision_gen_dec_config"]["params"]["in_channels"] = size.path_width
     settings["vision_und_enc_config"]["params"] |= {
-        "image_size": size.picture_size,
+        "image_size": size.image_size,
         "select_layer": size.tower_layers,
     }
     return settings
 
 
-def ensure_folder(folder: Path, size: Size) -> Facts:
+def ensure_folder(folder: Path, size: Size) -> None:
     """Write the folder if it is not there; it appears whole or not at all."""
-    if not (folder / FACTS).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            write_folder(unfinished, size)
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-    return Facts(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        write_folder(unfinished, size)
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
-def write_folder(folder: Path, size: Size) -> Facts:
+def write_folder(folder: Path, size: Size) -> None:
     """Write a model, its VAE, and its processor with `mini`'s tokenizer, as the release does."""
-    processor = _processor(size)
-    processor.save_release_layout(folder)
+    _processor(size).save_release_layout(folder)
     config = config_from_official(settings_of(size), token_ids=read_token_ids(folder))
     config.official = None  # so that every key is written
-    weight_bytes = _write_weights(folder, config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        vae: Any = AutoencoderKL.from_config({**VAE, "block_out_channels": size.vae_widths})
-    cast(AutoencoderKL, vae).save_pretrained(folder / SUBFOLDER)
-    prompt = prompt_of(processor, size.prompt_tokens)
-    asked = processor.conversations([[{"role": "user", "content": QUESTION}]])
-    facts = Facts(
-        prompt=prompt,
-        prompt_tokens=len(processor.prompts([prompt]).input_ids[0]),
-        question_tokens=asked.input_ids.shape[1],
-        weight_bytes=weight_bytes,
-    )
-    (folder / FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
-    return facts
-
-
-def _write_weights(folder: Path, config: JanusFlowConfig) -> int:
     model = on_meta(config)
     weights = StoredWeights(SyntheticWeights(official_shapes(shapes_of(model))))
     fill(model, weights.read(weights.names), dtype=torch.bfloat16)
     save_official(model, folder)
-    return sum(parameter.nbytes for parameter in model.parameters())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        vae: Any = AutoencoderKL.from_config({**VAE, "block_out_channels": size.vae_widths})
+    cast(AutoencoderKL, vae).save_pretrained(folder / SUBFOLDER)
 
 
 def _processor(size: Size) -> JanusFlowProcessor:
-    """Texts by `mini`'s tokenizer, pictures as the release takes them."""
+    """Texts by `mini`'s tokenizer, images as the release takes them."""
     mini = JanusFlowProcessor.from_pretrained(mini_folder())
     (tower,) = TOWERS.values()
     return JanusFlowProcessor(
         JanusFlowImageProcessor(
-            image_size=size.picture_size, image_mean=[0.5] * 3, image_std=[0.5] * 3
+            image_size=size.image_size, image_mean=[0.5] * 3, image_std=[0.5] * 3
         ),
         mini.tokenizer,
-        num_image_tokens=(size.picture_size // tower.patch_size) ** 2,
+        num_image_tokens=(size.image_size // tower.patch_size) ** 2,
     )
-
-
-def prompt_of(processor: JanusFlowProcessor, tokens: int) -> str:
-    """A prompt that is read as so many tokens, or a few less where none fits."""
-    prompt = "a red circle"
-    while len(processor.prompts([f"{prompt} red"]).input_ids[0]) <= tokens:
-        prompt += " red"
-    return prompt
