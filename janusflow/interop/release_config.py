@@ -1,4 +1,4 @@
-"""config.json -> `JanusFlowConfig`, of the release's layout too (back: release_config_writing.py).
+"""config.json <-> `JanusFlowConfig`, in the release's layout and ours.
 
 What the release's file says is kept word for word in `JanusFlowConfig.official`, so that reading
 and writing it back changes nothing, including its misspelt and ignored keys. Its meaning is
@@ -8,7 +8,7 @@ docs/parity-quirks.md.
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -143,14 +143,14 @@ def config_from_official(
             "another way (discrete tokens): pass a JanusFlow, such as deepseek-ai/JanusFlow-1.3B."
         )
     llm = _llm_config(_section(settings, "language_config"), token_ids)
-    return JanusFlowConfig(
+    tower = _parameters(settings, "vision_und_enc_config")
+    config = JanusFlowConfig(
         llm_config=llm,
-        vision_config=_vision_config(_parameters(settings, "vision_und_enc_config")),
+        vision_config=_vision_config(tower),
         generation=_generation(
             _parameters(settings, "vision_gen_enc_config"),
             _parameters(settings, "vision_gen_dec_config"),
-            hidden_size=llm.hidden_size,
-            image_size=_parameters(settings, "vision_und_enc_config")["image_size"],
+            image_size=tower["image_size"],
         ),
         repa=None,
         plans=_plans(settings),
@@ -164,6 +164,8 @@ def config_from_official(
         image_end_token_id=token_ids.image_end,
         dtype=settings.get("torch_dtype"),
     )
+    _refuse_other_networks(settings, config)
+    return config
 
 
 def _plans(settings: dict[str, Any]) -> bool:
@@ -198,7 +200,6 @@ def _vision_config(params: dict[str, Any]) -> SiglipVisionConfig:
             f"config.json: understanding tower {name!r} is unknown: known is {', '.join(TOWERS)}."
         )
     tower = TOWERS[name]
-    _require(params, "select_feature", "same")
     return SiglipVisionConfig(
         hidden_size=tower.hidden_size,
         intermediate_size=tower.intermediate_size,
@@ -227,34 +228,19 @@ def _num_blocks(tower: Tower, select_layer: int) -> int:
 
 
 def _generation(
-    encoder: dict[str, Any], decoder: dict[str, Any], *, hidden_size: int, image_size: int
+    encoder: dict[str, Any], decoder: dict[str, Any], *, image_size: int
 ) -> dict[str, Any]:
-    width = _single(encoder, "block_out_channels")
-    for key, value in (
-        ("kernel_size", PATCH_SIZE),
-        ("stride", PATCH_SIZE),
-        ("padding", 0),
-        ("hidden_size", hidden_size),
-        ("use_bias", True),
-        ("use_mid_block", True),
-    ):
-        _require(encoder, key, value)
-    for key, value in (
-        ("in_channels", width),
-        ("out_channels", encoder["input_channels"]),
-        ("block_out_channels", [width]),
-        ("hidden_size", hidden_size),
-        ("norm_eps", encoder["norm_eps"]),
-        ("upsamples", 1),
-        ("use_bias", True),
-        ("use_mid_block", True),
-    ):
-        _require(decoder, key, value)
+    widths = encoder["block_out_channels"]
+    if len(widths) != 1:
+        raise CheckpointError(
+            f"config.json: block_out_channels={widths!r} but only one resolution is supported: use "
+            "one number."
+        )
     return {
         "latent_channels": encoder["input_channels"],
         "latent_size": image_size // VAE_FACTOR,
         "patch_size": PATCH_SIZE,
-        "width": width,
+        "width": widths[0],
         "num_encoder_blocks": encoder["layers_in_middle"],
         "num_decoder_blocks": decoder["layers_in_middle"],
         "kernel_size": 7,
@@ -295,19 +281,157 @@ _REQUIRED: dict[str, dict[str, type]] = {
 }
 
 
-def _single(params: dict[str, Any], key: str) -> int:
-    values = params[key]
-    if not isinstance(values, list) or len(values) != 1:
-        raise CheckpointError(
-            f"config.json: {key}={values!r} but only one resolution is supported: use one number."
-        )
-    return values[0]
+def _refuse_other_networks(settings: dict[str, Any], config: JanusFlowConfig) -> None:
+    """Refuse a file that says anything else than what would be written for its configuration."""
+    for name, section in release_settings(config).items():
+        for key, wanted in section.get("params", {}).items() if isinstance(section, dict) else ():
+            got = settings[name]["params"].get(key, wanted)
+            if got != wanted and key != "select_layer":
+                raise CheckpointError(
+                    f"config.json: {key}={got!r} would build another network than {key}="
+                    f"{wanted!r}, the only one supported: use the release's file."
+                )
 
 
-def _require(params: dict[str, Any], key: str, wanted: object) -> None:
-    got = params.get(key, wanted)
-    if got != wanted:
+# ---- the way back ------------------------------------------------------------------------------
+
+# LlamaConfig fields the release's file may hold; the release passes every key on to LlamaConfig.
+_LLAMA_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "vocab_size",
+)
+_LLAMA_FIXED = {
+    "attention_bias": False,
+    "mlp_bias": False,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+}
+
+
+def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
+    """The release's config.json for this network: the one it came with, if that still describes it.
+
+    Raises:
+        CheckpointError: the release's layout has no way to say what this network is.
+    """
+    ids = TokenIds.of(config)
+    if config.official is not None:
+        original = config_from_official(config.official, token_ids=ids)
+        if _network(original) == _network(config):
+            return _with_plans(copy.deepcopy(config.official), config)
+    settings = release_settings(config)
+    differing = [
+        f"{name}={_network(config)[name]!r}"
+        for name, value in _network(config_from_official(settings, token_ids=ids)).items()
+        if _network(config)[name] != value
+    ]
+    if differing:
         raise CheckpointError(
-            f"config.json: {key}={got!r} would build another network than {key}={wanted!r}, the "
-            "only one supported: use the release's file."
+            f"the release's layout cannot hold {', '.join(differing)}: keep this model in our "
+            "layout (--to janusflow)."
         )
+    return _with_plans(settings, config)
+
+
+def _with_plans(settings: dict[str, Any], config: JanusFlowConfig) -> dict[str, Any]:
+    """Say that the model has learnt to plan, a key of ours that the release's code passes over."""
+    is_said = settings.get(PLANS, False)
+    return settings if is_said == config.plans else {**settings, PLANS: config.plans}
+
+
+def release_settings(config: JanusFlowConfig) -> dict[str, Any]:
+    """The release's config.json for a new network."""
+    llm, vision, flow = config.get_text_config(), config.vision_config, config.generation
+    tower_name = next(iter(TOWERS))
+    num_blocks = TOWERS[tower_name].num_blocks
+    dtype = str(config.dtype or "float32").removeprefix("torch.")
+    generation = {
+        "block_out_channels": [flow.width],
+        "hidden_size": config.hidden_size,
+        "norm_eps": flow.norm_eps,
+        "use_bias": True,
+        "use_mid_block": True,
+    }
+    return {
+        "architectures": ["MultiModalityCausalLM"],
+        "language_config": {
+            "model_type": llm.model_type,
+            "torch_dtype": dtype,
+            **{key: getattr(llm, key) for key in _LLAMA_KEYS if hasattr(llm, key)},
+            **({} if _rope_theta(llm) is None else {"rope_theta": _rope_theta(llm)}),
+        },
+        "model_type": OFFICIAL_MODEL_TYPE,
+        "torch_dtype": dtype,
+        "vision_gen_dec_config": {
+            "cls": "ShallowUViTDecoder",
+            "model_type": "vision_gen_dec",
+            "params": {
+                **generation,
+                "elementwise_affine": True,
+                "in_channels": flow.width,
+                "layers_in_middle": flow.num_decoder_blocks,
+                "out_channels": flow.latent_channels,
+                "upsamples": 1,
+            },
+        },
+        "vision_gen_enc_config": {
+            "cls": "ShallowUViTEncoder",
+            "model_type": "vision_gen_enc",
+            "params": {
+                **generation,
+                "input_channels": flow.latent_channels,
+                "kernel_size": PATCH_SIZE,
+                "layers_in_middle": flow.num_encoder_blocks,
+                "padding": 0,
+                "stride": PATCH_SIZE,
+            },
+        },
+        "vision_und_enc_config": {
+            "cls": "CLIPVisionTower",
+            "model_type": "vision_und_enc",
+            "params": {
+                "image_size": vision.image_size,
+                "model_name": tower_name,
+                "select_feature": "same",
+                "select_layer": -1
+                if vision.num_hidden_layers == num_blocks
+                else vision.num_hidden_layers,
+            },
+        },
+    }
+
+
+def _network(config: JanusFlowConfig) -> dict[str, Any]:
+    """Everything that decides what the network computes, under readable names."""
+    llm, vision = config.get_text_config(), config.vision_config
+    llm_keys = (*_LLAMA_KEYS, "model_type", "head_dim", *_LLAMA_FIXED)
+    vision_keys = (
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_channels",
+        "image_size",
+        "patch_size",
+        "hidden_act",
+        "layer_norm_eps",
+        "vision_use_head",
+    )
+    return {
+        **{f"llm_config.{key}": getattr(llm, key, None) for key in llm_keys},
+        "llm_config.rope_parameters": getattr(llm, "rope_parameters", None),
+        **{f"vision_config.{key}": getattr(vision, key, None) for key in vision_keys},
+        "understanding_input": config.understanding_input,
+        "image_attention": config.image_attention,
+        **{f"generation.{key}": value for key, value in asdict(config.generation).items()},
+    }
+
+
+def _rope_theta(llm: Any) -> float | None:
+    return (getattr(llm, "rope_parameters", None) or {}).get("rope_theta")
