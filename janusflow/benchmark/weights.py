@@ -21,7 +21,8 @@ from janusflow.inference.loading import mini_folder
 from janusflow.interop.conversion import Shape, official_shapes, shapes_of
 from janusflow.interop.load import StoredWeights, fill, on_meta
 from janusflow.interop.release import VAE, release_config
-from janusflow.interop.release_config import TOWERS, config_from_official, release_settings
+from janusflow.interop.release_config import config_from_official
+from janusflow.interop.release_layout import TOWERS, release_settings
 from janusflow.interop.saving import save_official
 from janusflow.interop.tokens import read_token_ids
 from janusflow.interop.vae import SUBFOLDER

@@ -8,7 +8,6 @@ docs/parity-quirks.md.
 
 import copy
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,37 +19,22 @@ import janusflow.interop.conversion  # noqa: F401 (registers the mapping of name
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.model import GenerationPathConfig, RepaConfig
 from janusflow.interop.hub import CONFIG, folder_at_hand
+from janusflow.interop.release_layout import (
+    OFFICIAL_MODEL_TYPE,
+    PATCH_SIZE,
+    TOWERS,
+    VAE_FACTOR,
+    Tower,
+    network,
+    release_settings,
+)
 from janusflow.interop.tokens import TokenIds, read_token_ids
 from janusflow.model.configuration import JanusFlowConfig
-
-OFFICIAL_MODEL_TYPE = "multi_modality"
-VAE_FACTOR = 8
-"""Image pixels per latent cell: the release stores no latent size, its VAE fixes it."""
-PATCH_SIZE = 2
-"""Latent cells per token: the release's decoder has one pixel shuffle by two, and no other way."""
 
 SIBLING_SECTION = "gen_vision_config"
 """What Janus and Janus-Pro, of the same model_type, have in their config.json."""
 PLANS = "plans"
 """The one key that the release does not know: JanusFlowConfig.plans."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tower:
-    """Sizes the release's code attaches to a `model_name`; `num_blocks` before `select_layer`."""
-
-    hidden_size: int
-    num_blocks: int
-    num_heads: int
-    intermediate_size: int
-    patch_size: int
-
-
-TOWERS = {
-    "siglip_large_patch16_384": Tower(
-        hidden_size=1024, num_blocks=24, num_heads=16, intermediate_size=4096, patch_size=16
-    )
-}
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -295,24 +279,6 @@ def _refuse_other_networks(settings: dict[str, Any], config: JanusFlowConfig) ->
 
 # ---- the way back ------------------------------------------------------------------------------
 
-# LlamaConfig fields the release's file may hold; the release passes every key on to LlamaConfig.
-_LLAMA_KEYS = (
-    "hidden_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "rms_norm_eps",
-    "vocab_size",
-)
-_LLAMA_FIXED = {
-    "attention_bias": False,
-    "mlp_bias": False,
-    "hidden_act": "silu",
-    "tie_word_embeddings": False,
-}
-
 
 def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
     """The release's config.json for this network: the one it came with, if that still describes it.
@@ -323,13 +289,13 @@ def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
     ids = TokenIds.of(config)
     if config.official is not None:
         original = config_from_official(config.official, token_ids=ids)
-        if _network(original) == _network(config):
+        if network(original) == network(config):
             return _with_plans(copy.deepcopy(config.official), config)
     settings = release_settings(config)
     differing = [
-        f"{name}={_network(config)[name]!r}"
-        for name, value in _network(config_from_official(settings, token_ids=ids)).items()
-        if _network(config)[name] != value
+        f"{name}={network(config)[name]!r}"
+        for name, value in network(config_from_official(settings, token_ids=ids)).items()
+        if network(config)[name] != value
     ]
     if differing:
         raise CheckpointError(
@@ -343,95 +309,3 @@ def _with_plans(settings: dict[str, Any], config: JanusFlowConfig) -> dict[str, 
     """Say that the model has learnt to plan, a key of ours that the release's code passes over."""
     is_said = settings.get(PLANS, False)
     return settings if is_said == config.plans else {**settings, PLANS: config.plans}
-
-
-def release_settings(config: JanusFlowConfig) -> dict[str, Any]:
-    """The release's config.json for a new network."""
-    llm, vision, flow = config.get_text_config(), config.vision_config, config.generation
-    tower_name = next(iter(TOWERS))
-    num_blocks = TOWERS[tower_name].num_blocks
-    dtype = str(config.dtype or "float32").removeprefix("torch.")
-    generation = {
-        "block_out_channels": [flow.width],
-        "hidden_size": config.hidden_size,
-        "norm_eps": flow.norm_eps,
-        "use_bias": True,
-        "use_mid_block": True,
-    }
-    return {
-        "architectures": ["MultiModalityCausalLM"],
-        "language_config": {
-            "model_type": llm.model_type,
-            "torch_dtype": dtype,
-            **{key: getattr(llm, key) for key in _LLAMA_KEYS if hasattr(llm, key)},
-            **({} if _rope_theta(llm) is None else {"rope_theta": _rope_theta(llm)}),
-        },
-        "model_type": OFFICIAL_MODEL_TYPE,
-        "torch_dtype": dtype,
-        "vision_gen_dec_config": {
-            "cls": "ShallowUViTDecoder",
-            "model_type": "vision_gen_dec",
-            "params": {
-                **generation,
-                "elementwise_affine": True,
-                "in_channels": flow.width,
-                "layers_in_middle": flow.num_decoder_blocks,
-                "out_channels": flow.latent_channels,
-                "upsamples": 1,
-            },
-        },
-        "vision_gen_enc_config": {
-            "cls": "ShallowUViTEncoder",
-            "model_type": "vision_gen_enc",
-            "params": {
-                **generation,
-                "input_channels": flow.latent_channels,
-                "kernel_size": PATCH_SIZE,
-                "layers_in_middle": flow.num_encoder_blocks,
-                "padding": 0,
-                "stride": PATCH_SIZE,
-            },
-        },
-        "vision_und_enc_config": {
-            "cls": "CLIPVisionTower",
-            "model_type": "vision_und_enc",
-            "params": {
-                "image_size": vision.image_size,
-                "model_name": tower_name,
-                "select_feature": "same",
-                "select_layer": -1
-                if vision.num_hidden_layers == num_blocks
-                else vision.num_hidden_layers,
-            },
-        },
-    }
-
-
-def _network(config: JanusFlowConfig) -> dict[str, Any]:
-    """Everything that decides what the network computes, under readable names."""
-    llm, vision = config.get_text_config(), config.vision_config
-    llm_keys = (*_LLAMA_KEYS, "model_type", "head_dim", *_LLAMA_FIXED)
-    vision_keys = (
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "num_channels",
-        "image_size",
-        "patch_size",
-        "hidden_act",
-        "layer_norm_eps",
-        "vision_use_head",
-    )
-    return {
-        **{f"llm_config.{key}": getattr(llm, key, None) for key in llm_keys},
-        "llm_config.rope_parameters": getattr(llm, "rope_parameters", None),
-        **{f"vision_config.{key}": getattr(vision, key, None) for key in vision_keys},
-        "understanding_input": config.understanding_input,
-        "image_attention": config.image_attention,
-        **{f"generation.{key}": value for key, value in asdict(config.generation).items()},
-    }
-
-
-def _rope_theta(llm: Any) -> float | None:
-    return (getattr(llm, "rope_parameters", None) or {}).get("rope_theta")

@@ -10,7 +10,7 @@ from janusflow.benchmark import weights
 from janusflow.benchmark.weights import SIZES, Facts, SyntheticWeights, ensure_folder, settings_of
 from janusflow.inference.loading import load
 from janusflow.interop.release import release_config
-from janusflow.interop.release_config import release_settings
+from janusflow.interop.release_layout import release_settings
 
 
 def test_a_weight_depends_on_its_name_and_shape_alone():
