@@ -99,9 +99,14 @@ def settings_in_our_layout(
 ) -> dict[str, Any]:
     """What our config.json would say, for `JanusFlowConfig.from_pretrained` and `AutoConfig`.
 
-    Token ids are those of the tokenizer in the folder `where`, else the release's.
+    Token ids are those of the tokenizer in the folder `where`, else the release's. `AutoConfig`
+    keeps its `subfolder` to itself: without a file in the folder, that which holds these settings
+    is meant.
     """
     folder = folder_at_hand(where) if where is not None else None
+    if folder is not None and not (folder / CONFIG).is_file():
+        inside = (file.parent for file in folder.glob(f"*/{CONFIG}"))
+        folder = next((each for each in inside if read_settings(each) == settings), None)
     has_tokenizer = folder is not None and (folder / "tokenizer.json").is_file()
     ids = read_token_ids(folder) if folder is not None and has_tokenizer else TokenIds()
     return config_from_official(settings, token_ids=ids).to_dict()
