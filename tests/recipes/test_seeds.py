@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 import pytest
-
-from janusflow.config.errors import DataError
-from janusflow.evaluation.seeds import (
+from seeds import (
     MAX_SEEDS,
     T_QUANTILES,
     Interval,
     paired_difference,
     student_interval,
 )
+
+from janusflow.config.errors import DataError
 
 
 def probability_below(t: float, freedom: int) -> float:
