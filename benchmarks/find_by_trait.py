@@ -13,7 +13,7 @@ import numpy as np
 
 import janusflow
 from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.scenes import answer_verdict, asked
+from janusflow.evaluation.scenes import asked, judge_answer
 from janusflow.evaluation.scores import shares
 from janusflow.evaluation.tasks import Task
 from janusflow.inference.drawing.sampling import DrawingSettings
@@ -57,7 +57,7 @@ def main() -> None:
         protocol="One of two objects, named by a trait that the other lacks.",
         settings={},
         items=items,
-        judge=answer_verdict,
+        judge=judge_answer,
         score=lambda rows: shares(
             [(f"{row['asks']} by {row['named by']}", row["right"]) for row in rows]
         ),

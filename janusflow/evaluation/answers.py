@@ -18,32 +18,25 @@ from janusflow.evaluation.tasks import Row
 
 
 class AnswerLog:
-    """The rows so far by item id; with a path, kept there and in files beside it."""
+    """The rows so far by item id; with a path, kept there and in files beside it.
 
-    def __init__(
-        self, path: Path | None, decided_by: Mapping[str, Any], *, process: int = 0
-    ) -> None:
+    Raises:
+        ConfigError: rows are there that other settings decided.
+        DataError: a line is no row, or the file cannot be read.
+    """
+
+    def __init__(self, path: Path | None, decided_by: Mapping[str, Any], *, rank: int = 0) -> None:
         self.rows: dict[str, Row] = {}
         # As JSON has it, so that tuples and lists compare equal.
         self.decided_by = json.loads(json.dumps(decided_by))
-        self.path = path if path is None or process == 0 else _part(path, process)
-        if path is None or self.path is None:
+        self.path = path
+        if path is None:
             return
+        self.path = path if rank == 0 else path.with_name(f"{path.name}.process{rank}")
         own = self._read(self.path)
         replace_text(self.path, "".join(own) or _line(self.decided_by))
-        parts = path.parent.glob(f"{escape(path.name)}.process*[0-9]")
-        for other in {path, *parts} - {self.path}:
+        for other in {path, *path.parent.glob(f"{escape(path.name)}.process*[0-9]")} - {self.path}:
             self._read(other)
-
-    def _read(self, path: Path) -> list[str]:
-        """Take over the rows of a file; give its whole lines."""
-        whole = _whole_lines(path)
-        if whole:
-            _require_same(path, began=_parsed(path, 1, whole[0]), now=self.decided_by)
-        for number, line in enumerate(whole[1:], start=2):
-            row = _parsed(path, number, line)
-            self.rows[row["id"]] = row
-        return whole
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep rows, in one write."""
@@ -52,22 +45,36 @@ class AnswerLog:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("".join(map(_line, rows)))
 
+    def _read(self, path: Path) -> list[str]:
+        """Take over the rows of a file; give its whole lines."""
+        try:
+            text = path.read_text(encoding="utf-8") if path.exists() else ""
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}): name another --output.") from None
+        lines = re.findall(".*\n", text)
+        for number, line in enumerate(lines, start=1):
+            row = _parsed(path, number, line)
+            if number == 1:
+                self._require_same(path, began=row)
+            else:
+                self.rows[row["id"]] = row
+        return lines
 
-def _part(path: Path, process: int) -> Path:
-    """Where a further process keeps its rows: beside those of the first."""
-    return path.with_name(f"{path.name}.process{process}")
+    def _require_same(self, path: Path, *, began: Mapping[str, Any]) -> None:
+        now = self.decided_by
+        names = [name for name in {**began, **now} if began.get(name) != now.get(name)]
+        if names:
+            then, here = (
+                ", ".join(f"{name}={said.get(name)}" for name in names) for said in (began, now)
+            )
+            raise ConfigError(
+                f"{path} was begun with {then}; this run has {here}. Name another --output, or "
+                "remove that file to begin anew."
+            )
 
 
 def _line(content: Mapping[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False) + "\n"
-
-
-def _whole_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}): name another --output.") from None
-    return re.findall(".*\n", text)
 
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -81,15 +88,3 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
             "Remove the file to begin anew."
         )
     return found
-
-
-def _require_same(path: Path, *, began: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    names = [name for name in {**began, **now} if began.get(name) != now.get(name)]
-    if names:
-        then, here = (
-            ", ".join(f"{name}={said.get(name)}" for name in names) for said in (began, now)
-        )
-        raise ConfigError(
-            f"{path} was begun with {then}; this run has {here}. Name another --output, or remove "
-            "that file to begin anew."
-        )

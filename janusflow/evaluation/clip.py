@@ -1,4 +1,4 @@
-"""The CLIP score: how well a picture fits its prompt (Hessel et al. 2021)."""
+"""The CLIP score: how well an image fits its prompt (Hessel et al. 2021)."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from janusflow.inference.loading import choose_device
 
 
 class ClipScorer:
-    """A CLIP model that scores pictures."""
+    """A CLIP model that scores images."""
 
     def __init__(self, name: str) -> None:
         """Load it.
@@ -36,8 +36,8 @@ class ClipScorer:
         self._model = model.to(choose_device("auto")).eval()
 
     @torch.no_grad()
-    def __call__(self, picture: Image.Image, prompt: str) -> float:
-        """100 times the cosine between picture and prompt, at least 0.
+    def __call__(self, image: Image.Image, prompt: str) -> float:
+        """100 times the cosine between image and prompt, at least 0; NaN stays NaN.
 
         What is beyond CLIP's longest text, 77 tokens, is not read.
         """
@@ -47,8 +47,8 @@ class ClipScorer:
             max_length=self._model.config.text_config.max_position_embeddings,
             return_tensors="pt",
         )
-        pixels = self._images([picture], return_tensors="pt")
+        pixels = self._images([image], return_tensors="pt")
         device = self._model.device
         embedded = self._model(**words.to(device), **pixels.to(device))
         cosine = torch.cosine_similarity(embedded.image_embeds, embedded.text_embeds)
-        return max(100 * float(cosine), 0.0)
+        return float((100 * cosine).clamp(min=0.0))

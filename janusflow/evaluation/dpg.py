@@ -5,7 +5,6 @@ The aggregation is that of dpg_bench/compute_dpg_bench.py of github.com/TencentQ
 
 from collections.abc import Mapping, Sequence
 
-from janusflow.evaluation.judges import OFFICIAL
 from janusflow.evaluation.propositions import (
     COLUMNS,
     NO_PARENT,
@@ -14,18 +13,18 @@ from janusflow.evaluation.propositions import (
     question_judge,
     read_numbers,
     read_prompts,
+    settings_of,
 )
-from janusflow.evaluation.reading import Entry, identity, read_table
+from janusflow.evaluation.reading import Entry, read_table
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.tasks import Task, ToDraw, first_of_each
 
-PICTURES_PER_PROMPT = 4
+IMAGES_PER_PROMPT = 4
 
 
 def dpg(options: TaskOptions) -> Task:
-    """DPG-Bench's table (dpg_bench.csv), four pictures a prompt."""
-    path = options.path("data")
-    table = read_table(path, COLUMNS, delimiter=",")
+    """DPG-Bench's table (dpg_bench.csv), four images a prompt."""
+    table = read_table(options.path("data"), COLUMNS)
     prompts = read_prompts(table)
     _require_parents(table)
     items = [
@@ -33,22 +32,18 @@ def dpg(options: TaskOptions) -> Task:
             id=f"{index:05d}-{sample}",
             kind="prompt",
             prompt=prompt.text,
-            seed=options.seed + PICTURES_PER_PROMPT * index + sample,
-            facts={"item": prompt.name, "propositions": prompt.propositions},
+            seed=options.seed + IMAGES_PER_PROMPT * index + sample,
+            facts=prompt.facts,
         )
         for index, prompt in enumerate(prompts)
-        for sample in range(PICTURES_PER_PROMPT)
+        for sample in range(IMAGES_PER_PROMPT)
     ]
-    limit = None if options.limit is None else PICTURES_PER_PROMPT * options.limit
+    limit = None if options.limit is None else IMAGES_PER_PROMPT * options.limit
     return Task(
         name="dpg",
         protocol="DPG-Bench: the mean share of propositions that hold together with all they "
-        "depend on, four pictures a prompt; intervals are over prompts.",
-        settings={
-            **identity(path),
-            "judge": options.judge or OFFICIAL,
-            "seed": options.seed,
-        },
+        "depend on, four images a prompt; intervals are over prompts.",
+        settings=settings_of(options),
         items=first_of_each(items, limit),
         judge=question_judge(options, dependent_share, benchmark="DPG-Bench"),
         score=lambda rows: [*category_shares(rows), mean_score("overall", rows)],

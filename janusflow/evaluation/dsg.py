@@ -6,7 +6,6 @@ Format, categories and aggregation are those of github.com/j-min/DSG (Cho et al.
 import re
 from collections.abc import Mapping, Sequence
 
-from janusflow.evaluation.judges import OFFICIAL
 from janusflow.evaluation.propositions import (
     COLUMNS,
     NO_PARENT,
@@ -14,8 +13,9 @@ from janusflow.evaluation.propositions import (
     mean_score,
     question_judge,
     read_prompts,
+    settings_of,
 )
-from janusflow.evaluation.reading import Entry, identity, read_table
+from janusflow.evaluation.reading import Entry, read_table
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Row, Task, ToDraw, first_of_each
@@ -37,9 +37,8 @@ NUMBER_AND_WORD = re.compile(r"\d+(\s*,\s*\d+)*\s*,\s*[A-Za-z][A-Za-z ]*")
 
 
 def dsg(options: TaskOptions) -> Task:
-    """DSG-1k's table (dsg-1k-anns.csv), a picture a prompt."""
-    path = options.path("data")
-    table = read_table(path, COLUMNS, delimiter=",")
+    """DSG-1k's table (dsg-1k-anns.csv), an image a prompt."""
+    table = read_table(options.path("data"), COLUMNS)
     kinds = {row.get("item_id", str): _kind(row) for row in table}
     items = [
         ToDraw(
@@ -47,19 +46,15 @@ def dsg(options: TaskOptions) -> Task:
             kind=kinds[prompt.name],
             prompt=prompt.text,
             seed=options.seed + index,
-            facts={"item": prompt.name, "propositions": prompt.propositions},
+            facts=prompt.facts,
         )
         for index, prompt in enumerate(read_prompts(_with_dependencies(table)))
     ]
     return Task(
         name="dsg",
         protocol="DSG-1k: the mean share of questions that are answered yes together with those "
-        "they depend on, a picture a prompt; intervals are over prompts.",
-        settings={
-            **identity(path),
-            "judge": options.judge or OFFICIAL,
-            "seed": options.seed,
-        },
+        "they depend on, an image a prompt; intervals are over prompts.",
+        settings=settings_of(options),
         items=first_of_each(items, options.limit),
         judge=question_judge(options, valid_share, benchmark="DSG"),
         score=dsg_scores,

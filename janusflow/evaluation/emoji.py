@@ -45,7 +45,7 @@ def emoji_naming(options: TaskOptions) -> Task:
         ToAnswer(
             id=f"{split}-{language}-{Path(emoji.image).parent.name}-{emoji.hexcode}",
             kind=f"{split} {language}",
-            picture=folder / emoji.image,
+            image=folder / emoji.image,
             question=question,
             system_prompt=None,
             max_new_tokens=MAX_ANSWER_TOKENS,

@@ -1,7 +1,8 @@
-"""Feature networks: by what a Frechet or kernel distance compares two sets of pictures.
+"""Feature networks: by what a Frechet or kernel distance compares two sets of images.
 
-Pictures come to the network the way clean-fid brings them (Parmar et al. 2022): the centre square,
-resized by Pillow's bicubic filter in float32, values 0 to 255.
+Images come to the network the way clean-fid brings them (Parmar et al. 2022): all of the image,
+whatever its aspect ratio, resized to a square by Pillow's bicubic filter in float32, values 0 to
+255.
 """
 
 import hashlib
@@ -19,15 +20,15 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from janusflow.config.errors import CheckpointError, ConfigError, DataError
+from janusflow.config.errors import CheckpointError, ConfigError, DataError, NotFiniteError
 from janusflow.evaluation.judges import load_function
 from janusflow.inference.loading import choose_device
 from janusflow.processing.image_files import READABLE_FORMATS, open_image
 
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 """Of inception-2015-12-05.pt, the TorchScript of FID's own network that StyleGAN2-ADA published."""
-PICTURE_SIZE = 299
-"""Pixels a side that Inception takes; another network says its own as `picture_size`."""
+IMAGE_SIZE = 299
+"""Pixels a side that Inception takes; another network says its own as `image_size`."""
 BATCH_SIZE = 32
 
 
@@ -38,14 +39,14 @@ class Inception(nn.Module):
         super().__init__()
         self.layers: nn.Module = script.layers
 
-    def forward(self, pictures: Float[Tensor, "b c y x"]) -> Float[Tensor, "b d"]:
-        """Features of pictures whose values are 0 to 255."""
-        return self.layers((pictures - 128) / 128).flatten(1)
+    def forward(self, images: Float[Tensor, "b c y x"]) -> Float[Tensor, "b d"]:
+        """Features of images whose values are 0 to 255."""
+        return self.layers((images - 128) / 128).flatten(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureNetwork:
-    """A network from float32 pictures [b 3 size size], values 0 to 255, to features [b d]."""
+    """A network from float32 images [b 3 size size], values 0 to 255, to features [b d]."""
 
     name: str
     """As the report has it: a digest of the file, or the function."""
@@ -54,49 +55,60 @@ class FeatureNetwork:
 
     @torch.no_grad()
     def features(
-        self, pictures: Sequence[Path], *, resolution: int | None, called: str
-    ) -> Float[Tensor, "n d"]:
-        """Features of picture files, in their order.
+        self, images: Sequence[Path], *, resolution: int | None, called: str
+    ) -> Float[np.ndarray, "n d"]:
+        """Features of image files, in their order, float32.
 
         Args:
-            pictures: the files.
-            resolution: pixels a side that all pictures are brought to first; None leaves them.
+            images: the files.
+            resolution: pixels a side that all images are brought to first; None leaves them.
             called: what the progress bar says.
+
+        Raises:
+            NotFiniteError: the network gives something else than finite numbers.
         """
         device = choose_device("auto")
         network = self.network.to(device).eval()
         found = []
-        for start in tqdm(range(0, len(pictures), BATCH_SIZE), desc=f"features, {called}"):
+        for start in tqdm(range(0, len(images), BATCH_SIZE), desc=f"features, {called}"):
+            paths = images[start : start + BATCH_SIZE]
             batch = [
-                as_input(open_image(path), size=self.size, resolution=resolution)
-                for path in pictures[start : start + BATCH_SIZE]
+                as_input(open_image(path), size=self.size, resolution=resolution) for path in paths
             ]
-            found.append(network(torch.stack(batch).to(device)).flatten(1).float().cpu())
-        return torch.cat(found)
+            features = network(torch.stack(batch).to(device)).flatten(1).float().cpu()
+            for path, is_finite in zip(paths, features.isfinite().all(1).tolist(), strict=True):
+                if not is_finite:
+                    raise NotFiniteError(
+                        f"--features {self.name} gave features of {path} that are not finite, "
+                        "wanted finite numbers: name another network."
+                    )
+            found.append(features.numpy())
+        return np.concatenate(found)
 
 
 def as_input(
-    picture: Image.Image, *, size: int, resolution: int | None = None
+    image: Image.Image, *, size: int, resolution: int | None = None
 ) -> Float[Tensor, "3 y x"]:
-    """A picture's centre square for a network, values 0 to 255.
+    """An image for a network, values 0 to 255.
 
     Args:
-        picture: RGB.
+        image: RGB, of any aspect ratio.
         size: pixels a side that the network takes.
-        resolution: pixels a side in between, by Lanczos' filter as in GigaGAN's evaluation.
+        resolution: pixels a side in between, of the centre square by Lanczos' filter, as in
+            GigaGAN's evaluation.
     """
-    shorter = min(picture.size)
-    left, top = ((side - shorter) // 2 for side in picture.size)
-    square = picture.crop((left, top, left + shorter, top + shorter))
     if resolution is not None:
-        square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
+        shorter = min(image.size)
+        left, top = ((side - shorter) // 2 for side in image.size)
+        image = image.crop((left, top, left + shorter, top + shorter))
+        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
     channels = [
         np.asarray(
             Image.fromarray(np.asarray(channel, dtype=np.float32)).resize(
                 (size, size), Image.Resampling.BICUBIC
             )
         )
-        for channel in square.split()
+        for channel in image.split()
     ]
     return torch.from_numpy(np.stack(channels))
 
@@ -120,7 +132,7 @@ def load_features(spec: str, *, sha256: str | None = None) -> FeatureNetwork:
         name, network = spec, load_function(spec, option="--features")()
     if not isinstance(network, nn.Module):
         raise ConfigError(f"--features {spec}: got a {type(network).__name__}, wanted a Module.")
-    size = getattr(network, "picture_size", PICTURE_SIZE)
+    size = getattr(network, "image_size", IMAGE_SIZE)
     return FeatureNetwork(name=name, network=network, size=size)
 
 
@@ -149,18 +161,14 @@ def _load_script(path: Path, *, wanted: str) -> tuple[str, nn.Module]:
     return f"SHA-256 {got[:16]}", Inception(script) if got == INCEPTION_SHA256 else script
 
 
-def pictures_in(folder: Path, *, option: str) -> list[Path]:
-    """Every picture file of a folder and those in it, by name.
+def images_in(folder: Path, *, option: str) -> list[Path]:
+    """Every image file of a folder and those in it, by name.
 
     Raises:
         DataError: there is none.
     """
-    suffixes = {
-        suffix
-        for suffix, format in Image.registered_extensions().items()
-        if format in READABLE_FORMATS
-    }
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    known = Image.registered_extensions()
+    found = sorted(p for p in folder.rglob("*") if known.get(p.suffix.lower()) in READABLE_FORMATS)
     if not found:
-        raise DataError(f"{option} {folder}: got no picture file in it. Name another folder.")
+        raise DataError(f"{option} {folder}: got no image file in it. Name another folder.")
     return found

@@ -1,4 +1,4 @@
-"""The task `geneval`: are the prompt's objects, numbers, colours and places in the picture?
+"""The task `geneval`: are the prompt's objects, numbers, colours and places in the image?
 
 The logic is that of github.com/djghosh13/geneval (Ghosh et al. 2023), on whatever finds objects
 and names their colours.
@@ -11,16 +11,15 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from janusflow.evaluation.detection import Detection, ObjectJudge
-from janusflow.evaluation.judges import OFFICIAL, load_judge
+from janusflow.evaluation.judges import OFFICIAL, Detection, ObjectJudge, load_judge
 from janusflow.evaluation.reading import Entry, entries_of, identity, read_json_lines
 from janusflow.evaluation.registry import TaskOptions
-from janusflow.evaluation.scores import Measurement, ratio, resampled, stratified
+from janusflow.evaluation.scores import Measurement, mean_of_groups, share_of_sums
 from janusflow.evaluation.tasks import Row, Task, ToDraw, first_of_each
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 RELATIONS = ("left of", "right of", "above", "below")
-PICTURES_PER_PROMPT = 4
+IMAGES_PER_PROMPT = 4
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
 MAX_OBJECTS = 16
 POSITION_THRESHOLD = 0.1
@@ -28,7 +27,7 @@ POSITION_THRESHOLD = 0.1
 
 
 def geneval(options: TaskOptions) -> Task:
-    """GenEval's prompts (evaluation_metadata.jsonl), four pictures each."""
+    """GenEval's prompts (evaluation_metadata.jsonl), four images each."""
     path = options.path("data")
     entries = read_json_lines(path)
     items = [
@@ -36,23 +35,23 @@ def geneval(options: TaskOptions) -> Task:
             id=f"{index:05d}-{sample}",
             kind=entry.one_of("tag", TAGS),
             prompt=entry.get("prompt", str),
-            seed=options.seed + PICTURES_PER_PROMPT * index + sample,
+            seed=options.seed + IMAGES_PER_PROMPT * index + sample,
             facts={"include": _clauses(entry, "include"), "exclude": _clauses(entry, "exclude")},
         )
         for index, entry in enumerate(entries)
-        for sample in range(PICTURES_PER_PROMPT)
+        for sample in range(IMAGES_PER_PROMPT)
     ]
     judge = load_judge(options.judge, _official)
 
-    def verdict(item: ToDraw, picture: Image.Image) -> dict[str, Any]:
-        objects = keep_certain(judge.detect(picture), is_counting=item.kind == "counting")
-        reasons = mismatches(picture, objects, item.facts, judge)
+    def verdict(item: ToDraw, image: Image.Image) -> dict[str, Any]:
+        objects = keep_certain(judge.detect(image), is_counting=item.kind == "counting")
+        reasons = mismatches(image, objects, item.facts, judge)
         return {"right": not reasons, "why": "; ".join(reasons)}
 
-    limit = None if options.limit is None else PICTURES_PER_PROMPT * options.limit
+    limit = None if options.limit is None else IMAGES_PER_PROMPT * options.limit
     return Task(
         name="geneval",
-        protocol="GenEval: the mean of six categories, four pictures a prompt; intervals are over "
+        protocol="GenEval: the mean of six categories, four images a prompt; intervals are over "
         "prompts.",
         settings={
             **identity(path),
@@ -80,12 +79,12 @@ def keep_certain(
 
 
 def mismatches(
-    picture: Image.Image,
+    image: Image.Image,
     objects: Mapping[str, list[Detection]],
     wanted: Mapping[str, Any],
     judge: ObjectJudge,
 ) -> list[str]:
-    """Why a picture is not what its prompt says; nothing if it is.
+    """Why a image is not what its prompt says; nothing if it is.
 
     Every clause of `include` takes its number of the most certain objects of its name; colour and
     place are asked of those. Clauses of `exclude` name numbers that are too many.
@@ -94,7 +93,7 @@ def mismatches(
     groups: list[list[Detection] | None] = []
     for clause in wanted["include"]:
         group = objects.get(clause["class"], [])[: clause["count"]]
-        reason = _mismatch(picture, group, clause, groups, judge)
+        reason = _mismatch(image, group, clause, groups, judge)
         groups.append(group if reason is None else None)
         if reason is not None:
             reasons.append(reason)
@@ -106,7 +105,7 @@ def mismatches(
 
 
 def _mismatch(
-    picture: Image.Image,
+    image: Image.Image,
     group: list[Detection],
     clause: Mapping[str, Any],
     groups: list[list[Detection] | None],
@@ -116,7 +115,7 @@ def _mismatch(
     if len(group) < count:
         return f"expected {name}>={count}, found {len(group)}"
     if "color" in clause:
-        colours = list(judge.colours(picture, group, name))
+        colours = list(judge.colours(image, group, name))
         if colours.count(clause["color"]) < count:
             return f"expected {clause['color']} {name}>={count}, found {', '.join(colours)}"
     if "position" in clause:
@@ -147,18 +146,15 @@ def relations(one: Detection, other: Detection) -> set[str]:
 
 
 def geneval_scores(rows: Sequence[Row]) -> list[Measurement]:
-    """Every category's share of right pictures, and the mean of categories."""
-    tables: dict[str, dict[str, list[float]]] = {}
+    """Every category's share of right images, and the mean of categories."""
+    prompts: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        sums = tables.setdefault(row["kind"], {}).setdefault(row["id"].split("-")[0], [0.0, 0.0])
+        sums = prompts.setdefault(row["kind"], {}).setdefault(row["id"].split("-")[0], [0.0, 0.0])
         sums[0] += row["right"]
         sums[1] += 1.0
-    by_tag = {tag: list(prompts.values()) for tag, prompts in tables.items()}
-    each = [
-        resampled(tag, table, lambda n: ratio(n[:, 0], n[:, 1])) for tag, table in by_tag.items()
-    ]
-    overall = stratified("overall", by_tag, lambda n: ratio(n[:, 0::2], n[:, 1::2]).mean(1))
-    return [*each, overall]
+    tables = {tag: list(of_tag.values()) for tag, of_tag in prompts.items()}
+    each = [share_of_sums(tag, table) for tag, table in tables.items()]
+    return [*each, mean_of_groups("overall", tables)]
 
 
 def _clauses(entry: Entry, name: str) -> list[dict[str, Any]]:

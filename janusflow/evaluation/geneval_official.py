@@ -13,24 +13,12 @@ import torch
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.evaluation.detection import Detection
-from janusflow.evaluation.judges import require_package
+from janusflow.evaluation.judges import Detection, own_device, require_package
 
 DETECTOR = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco"
 NAMES = "object_names.txt"
 CLIP, CLIP_WEIGHTS = "ViT-L-14", "openai"
-COLOURS = (
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "pink",
-    "brown",
-    "black",
-    "white",
-)
+COLOURS = ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"]
 WORDINGS = ("a photo of a {c} {name}", "a photo of a {c}-colored {name}", "a photo of a {c} object")
 GREY = "#999"
 """What is outside an object's mask."""
@@ -49,23 +37,28 @@ class OfficialJudge:
             )
         apis = require_package("mmdet.apis", what="GenEval's detector")
         self.open_clip = require_package("open_clip", what="GenEval's classifier of colours")
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = str(own_device())
         config, weights, objects = (str(Path(folder) / name) for name in names)
-        self.detector = apis.init_detector(config, weights, device=self.device)
+        self.detector = apis.init_detector(config, weights, device=device)
         self.inference_detector = apis.inference_detector
         self.names = Path(objects).read_text(encoding="utf-8").split("\n")
         self.clip, _, self.transform = self.open_clip.create_model_and_transforms(
-            CLIP, pretrained=CLIP_WEIGHTS, device=self.device
+            CLIP, pretrained=CLIP_WEIGHTS, device=device
         )
         self.classifier = cache(self._classifier)
 
-    def detect(self, picture: Image.Image) -> Mapping[str, Sequence[Detection]]:
+    @property
+    def device(self) -> torch.device:
+        """Where CLIP's weights are: what it is shown and told goes there."""
+        return next(self.clip.parameters()).device
+
+    def detect(self, image: Image.Image) -> Mapping[str, Sequence[Detection]]:
         """Boxes and masks of COCO's 80 classes."""
         import numpy as np
 
         # OpenCV's order, as the detector reads files.
         boxes, masks = self.inference_detector(
-            self.detector, np.asarray(picture.convert("RGB"))[..., ::-1]
+            self.detector, np.asarray(image.convert("RGB"))[..., ::-1]
         )
         return {
             name.strip(): [
@@ -76,17 +69,15 @@ class OfficialJudge:
         }
 
     @torch.no_grad()
-    def colours(
-        self, picture: Image.Image, objects: Sequence[Detection], name: str
-    ) -> Sequence[str]:
+    def colours(self, image: Image.Image, objects: Sequence[Detection], name: str) -> Sequence[str]:
         """The likeliest of ten colours for every object, cut out along its mask."""
-        picture = picture.convert("RGB")
-        blank = Image.new("RGB", picture.size, GREY)
+        image = image.convert("RGB")
+        blank = Image.new("RGB", image.size, GREY)
         crops = []
         for each in objects:
-            cut = picture
+            cut = image
             if each.mask is not None:
-                cut = Image.composite(picture, blank, Image.fromarray(each.mask))
+                cut = Image.composite(image, blank, Image.fromarray(each.mask))
             crops.append(self.transform(cut.crop(each.box)))
         features = self.clip.encode_image(torch.stack(crops).to(self.device))
         likeliest = (features @ self.classifier(name)).argmax(-1)

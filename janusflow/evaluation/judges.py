@@ -2,13 +2,50 @@
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from PIL import Image
 
 from janusflow.config.errors import ConfigError
 
 OFFICIAL = "official"
+
+
+class Detection(NamedTuple):
+    """An object that was found."""
+
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom in pixels."""
+    score: float
+    mask: Bool[np.ndarray, "h w"] | None = None
+
+
+@runtime_checkable
+class ObjectJudge(Protocol):
+    """Finds objects by COCO's names, and says which colours they have: what GenEval asks."""
+
+    def detect(self, image: Image.Image) -> Mapping[str, Sequence[Detection]]:
+        """Everything that may be an object, by name, with its score."""
+        ...
+
+    def colours(self, image: Image.Image, objects: Sequence[Detection], name: str) -> Sequence[str]:
+        """One colour for each of some objects of a name."""
+        ...
+
+
+def own_device() -> torch.device:
+    """This process's GPU with its number, for packages whose "cuda" is the first one; or the CPU.
+
+    It is that of `torch.cuda.set_device`, so judges are made after it.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def load_judge(spec: str | None, official: Callable[[str], Any]) -> Any:

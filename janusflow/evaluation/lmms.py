@@ -5,10 +5,11 @@ rest: prompts, data, scores. Importing this module needs lmms-eval (the extra `l
 environment of its own).
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from accelerate import Accelerator
 from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
 from lmms_eval.models.registry_v2 import ModelManifest  # pyright: ignore[reportMissingImports]
 
@@ -28,7 +29,7 @@ OWN_SYSTEM_PROMPT = "own"
 
 
 class JanusFlowPlugin(lmms):
-    """Answers chat messages: any number of pictures, each where the task puts it."""
+    """Answers chat messages: any number of images, each where the task puts it."""
 
     is_simple = False
 
@@ -47,13 +48,14 @@ class JanusFlowPlugin(lmms):
         Args:
             pretrained: mini, a folder, or a hub id.
             precision: auto, float32 or bfloat16.
-            device: auto, cpu, cuda, cuda:N or mps; also lmms-eval's --device.
+            device: auto, cpu, cuda, cuda:N or mps; also lmms-eval's --device. Of several processes
+                each has its own, whatever is said.
             batch_size: questions side by side, lmms-eval's --batch_size; no answer depends on it.
             system_prompt: none by default, as the authors measured; a text or a file that holds
                 one, or `own` for the model's.
 
         Raises:
-            ConfigError: an argument is unknown, or there are several processes.
+            ConfigError: an argument is unknown, or the batch size is none.
             CheckpointError: there is no such model.
         """
         super().__init__()
@@ -61,11 +63,6 @@ class JanusFlowPlugin(lmms):
             raise ConfigError(
                 f"--model_args: got {', '.join(unknown)}, wanted pretrained, precision, device or "
                 "system_prompt."
-            )
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError(
-                f"got WORLD_SIZE={os.environ['WORLD_SIZE']}: the plug-in runs in one process. "
-                "Start lmms-eval without torchrun or accelerate launch."
             )
         if not str(batch_size).isdigit() or int(batch_size) < 1:
             raise ConfigError(f"--batch_size {batch_size}: wanted a number from 1 on.")
@@ -75,12 +72,27 @@ class JanusFlowPlugin(lmms):
             if system_prompt == OWN_SYSTEM_PROMPT
             else self._resolve_system_prompt(system_prompt)
         )
-        self.jf = load(pretrained, device=device or "auto", dtype=precision)
+        self.accelerator = Accelerator()
+        self._rank = self.accelerator.process_index
+        self._world_size = self.accelerator.num_processes
+        if self._world_size > 1:
+            device = str(self.accelerator.device)
+        # One process of a machine fetches what a hub has, the others find it there.
+        with self.accelerator.local_main_process_first():
+            self.jf = load(pretrained, device=device or "auto", dtype=precision)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process answers; lmms-eval gathers on it."""
+        return self.jf.model.device
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
-        """Answer every request."""
+        """Answer this process's requests, which lmms-eval shares out and gathers."""
         return answer_requests(
-            self.jf, [self._read(request.args) for request in requests], batch_size=self.batch_size
+            self.jf,
+            [self._read(request.args) for request in requests],
+            batch_size=self.batch_size,
+            is_quiet=self.rank > 0,
         )
 
     def _read(self, arguments: tuple[Any, ...]) -> Request:

@@ -17,7 +17,7 @@ from janusflow.inference.answering.chat import Message
 from janusflow.inference.answering.decoding import AnsweringSettings
 
 Request: TypeAlias = tuple[Callable[[], Sequence[Message]], "Generation"]
-"""Opens a conversation, pictures included, when its turn has come; and how to answer it."""
+"""Opens a conversation, images included, when its turn has come; and how to answer it."""
 NO_STOP_STRINGS = (None, [])
 
 
@@ -63,11 +63,11 @@ def read_generation(kwargs: Mapping[str, Any]) -> Generation:
 def as_conversation(
     messages: Sequence[Mapping[str, Any]], *, system_prompt: str | None
 ) -> list[Message]:
-    """lmms-eval's chat messages in the shape that `JanusFlow.answer` takes, pictures in place.
+    """lmms-eval's chat messages in the shape that `JanusFlow.answer` takes, images in place.
 
     Args:
         messages: their contents are lists of {"type": "text", "text": ...} and {"type": "image",
-            "url": picture}.
+            "url": image}.
         system_prompt: used where the messages begin with none; None is the model's own.
 
     Raises:
@@ -83,7 +83,9 @@ def as_conversation(
     return [{"role": "system", "content": system_prompt}, *converted]
 
 
-def answer_requests(model: Model, requests: Sequence[Request], *, batch_size: int) -> list[str]:
+def answer_requests(
+    model: Model, requests: Sequence[Request], *, batch_size: int, is_quiet: bool = False
+) -> list[str]:
     """Answer all requests, those with equal settings side by side.
 
     An answer that is drawn depends on the place of its request among those with its settings, never
@@ -93,7 +95,7 @@ def answer_requests(model: Model, requests: Sequence[Request], *, batch_size: in
     groups: dict[Generation, list[int]] = defaultdict(list)
     for index, (_, generation) in enumerate(requests):
         groups[generation].append(index)
-    with tqdm(total=len(requests), desc="answering") as bar:
+    with tqdm(total=len(requests), desc="answering", disable=is_quiet) as bar:
         for generation, indices in groups.items():
             settings = generation.settings
             for start in range(0, len(indices), batch_size):
@@ -116,6 +118,6 @@ def _as_part(part: Mapping[str, Any]) -> Mapping[str, Any]:
         return part
     if part["type"] != "image":
         raise PromptError(
-            f"got a {part['type']} in a message: JanusFlow sees pictures only. Leave the task out."
+            f"got a {part['type']} in a message: JanusFlow sees images only. Leave the task out."
         )
     return {"type": "image", "image": part["url"]}

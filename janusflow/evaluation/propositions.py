@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 from PIL import Image
 
-from janusflow.evaluation.judges import load_judge, require_package
-from janusflow.evaluation.reading import Entry
+from janusflow.evaluation.judges import OFFICIAL, load_judge, own_device, require_package
+from janusflow.evaluation.reading import Entry, identity
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.runner import conversation
-from janusflow.evaluation.scores import Measurement, ratio, resampled
+from janusflow.evaluation.scores import Measurement, share_of_sums
 from janusflow.evaluation.tasks import NO_SYSTEM_PROMPT, Row, ToDraw
 
 COLUMNS = ("item_id", "text", "proposition_id", "dependency", "tuple", "question_natural_language")
@@ -24,9 +24,9 @@ OWN = "own"
 OWN_PROMPT = "{question}\nAnswer yes or no."
 
 Asker: TypeAlias = Callable[[Image.Image, Sequence[str]], Sequence[str]]
-"""Answers questions about a picture."""
+"""Answers questions about an image."""
 Aggregation: TypeAlias = Callable[[Mapping[int, bool], Mapping[int, Sequence[int]]], float]
-"""From what holds by itself, and every proposition's parents, to a picture's score."""
+"""From what holds by itself, and every proposition's parents, to an image's score."""
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,11 @@ class Prompt:
     text: str
     propositions: list[dict[str, Any]]
     """id, parents, category and question of each; JSON."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an item of this prompt keeps."""
+        return {"item": self.name, "propositions": self.propositions}
 
 
 def read_prompts(rows: Sequence[Entry]) -> list[Prompt]:
@@ -70,6 +75,12 @@ def read_numbers(row: Entry, name: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+def settings_of(options: TaskOptions) -> dict[str, Any]:
+    """What decides a benchmark's items and verdicts: its file, who judges, and the first seed."""
+    judge = options.judge or OFFICIAL
+    return {**identity(options.path("data")), "judge": judge, "seed": options.seed}
+
+
 def is_yes(answer: str) -> bool:
     """The official comparison, in any case and with or without a period."""
     return answer.strip().rstrip(".").lower() == "yes"
@@ -88,9 +99,9 @@ def question_judge(
     own = options.judge == OWN
     ask = _own(options) if own else load_judge(options.judge, lambda _: _mplug(benchmark))
 
-    def verdict(item: ToDraw, picture: Image.Image) -> dict[str, Any]:
+    def verdict(item: ToDraw, image: Image.Image) -> dict[str, Any]:
         propositions = item.facts["propositions"]
-        answers = ask(picture, [each["question"] for each in propositions])
+        answers = ask(image, [each["question"] for each in propositions])
         holds = {
             each["id"]: is_yes(answer) for each, answer in zip(propositions, answers, strict=True)
         }
@@ -112,15 +123,17 @@ def category_shares(rows: Sequence[Row], *, called: str = "{}") -> list[Measurem
     for row in rows:
         for each, holds in zip(row["propositions"], row["holds"], strict=True):
             _count(categories.setdefault(each["category"], {}), row["item"], float(holds))
-    return [_share(called.format(name), prompts) for name, prompts in categories.items()]
+    return [
+        share_of_sums(called.format(name), prompts.values()) for name, prompts in categories.items()
+    ]
 
 
 def mean_score(name: str, rows: Sequence[Row]) -> Measurement:
-    """The mean of pictures' scores; its interval is over prompts."""
+    """The mean of images' scores; its interval is over prompts."""
     prompts: dict[str, list[float]] = {}
     for row in rows:
         _count(prompts, row["item"], float(row["right"]))
-    return _share(name, prompts)
+    return share_of_sums(name, prompts.values())
 
 
 def _count(table: dict[str, list[float]], item: str, value: float) -> None:
@@ -129,17 +142,13 @@ def _count(table: dict[str, list[float]], item: str, value: float) -> None:
     sums[1] += 1.0
 
 
-def _share(name: str, prompts: Mapping[str, Sequence[float]]) -> Measurement:
-    return resampled(name, prompts.values(), lambda n: ratio(n[:, 0], n[:, 1]))
-
-
 def _own(options: TaskOptions) -> Asker:
     """The model that is measured judges itself: for a glance, comparable with nothing."""
 
-    def ask(picture: Image.Image, questions: Sequence[str]) -> Sequence[str]:
+    def ask(image: Image.Image, questions: Sequence[str]) -> Sequence[str]:
         asked = [OWN_PROMPT.format(question=question) for question in questions]
         return options.model().answer(
-            [conversation(picture, question, NO_SYSTEM_PROMPT) for question in asked],
+            [conversation(image, question, NO_SYSTEM_PROMPT) for question in asked],
             max_new_tokens=8,
         )
 
@@ -150,9 +159,11 @@ def _mplug(benchmark: str) -> Asker:
     """MPLUG-large through modelscope, which both benchmarks use; nobody has run this yet."""
     pipelines = require_package("modelscope.pipelines", what=f"{benchmark}'s judge")
     tasks = require_package("modelscope.utils.constant", what=f"{benchmark}'s judge").Tasks
-    answer = pipelines.pipeline(tasks.visual_question_answering, model=MPLUG)
+    answer = pipelines.pipeline(
+        tasks.visual_question_answering, model=MPLUG, device=str(own_device())
+    )
 
-    def ask(picture: Image.Image, questions: Sequence[str]) -> Sequence[str]:
-        return [answer({"image": picture, "question": question})["text"] for question in questions]
+    def ask(image: Image.Image, questions: Sequence[str]) -> Sequence[str]:
+        return [answer({"image": image, "question": question})["text"] for question in questions]
 
     return ask

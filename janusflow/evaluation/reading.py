@@ -4,8 +4,7 @@ import csv
 import hashlib
 import io
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ Kind = TypeVar("Kind")
 
 WANTED = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 """What messages call a kind of value."""
+MAX_KEYS_TOLD = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Entry:
     """One object of a file."""
 
     where: str
-    """File and line, or file and index, as messages have it."""
+    """File and line, or file and key, as messages have it."""
     values: Mapping[str, Any]
 
     def get(self, name: str, kind: type[Kind]) -> Kind:
@@ -32,8 +32,10 @@ class Entry:
         Raises:
             DataError: it is missing or something else.
         """
-        value = self.values.get(name)
-        if not isinstance(value, kind):
+        if name not in self.values:
+            raise self.wrong(f"{_keys(self.values)}, wanted {name} ({WANTED[kind]})")
+        value = self.values[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise self.wrong(f"{name}={str(value)[:60]!r}, wanted {WANTED[kind]}")
         return value
 
@@ -44,93 +46,67 @@ class Entry:
             raise self.wrong(f"{name}={value[:60]!r}, wanted one of: {', '.join(choices)}")
         return value
 
-    def picture(self, folder: Path, name: str) -> Path:
-        """A picture file of this entry."""
-        path = folder / name
-        if not path.is_file():
-            raise DataError(f"{self.where}: there is no picture {path}. Name another --pictures.")
-        return path
-
     def wrong(self, got: str) -> DataError:
         """The error of an entry that is not as its format has it."""
-        return DataError(f"{self.where}: got {got}. Get the benchmark's own file again.")
+        return DataError(f"{self.where}: got {got}. Name the benchmark's own file.")
 
 
-def read_json(path: Path) -> Entry:
-    """A file that holds one object."""
-    return _entry(str(path), _parsed(str(path), _text(path)))
-
-
-def read_json_list(path: Path) -> list[Entry]:
-    """A file that holds a list of objects."""
-    content = _parsed(str(path), _text(path))
-    if not isinstance(content, list):
-        raise DataError(f"{path} holds a {type(content).__name__}, wanted a list of objects.")
-    return [_entry(f"{path}, entry {i}", each) for i, each in enumerate(content)]
-
-
-def entries_of(file: Entry, name: str) -> list[Entry]:
-    """The objects of a list within a file's object."""
-    return [_entry(f"{file.where}, {name}[{i}]", e) for i, e in enumerate(file.get(name, list))]
-
-
-def entries_by_key(file: Entry) -> dict[str, Entry]:
-    """The objects of a file's object, by their keys."""
-    return {key: _entry(f"{file.where}, {key[:60]}", value) for key, value in file.values.items()}
+def read_json_object(path: Path) -> Iterator[tuple[str, Entry]]:
+    """Yield the keys and the objects of a file that holds one object of them."""
+    for key, value in _parsed(str(path), _text(path)).values.items():
+        yield key, _entry(f"{path}, {key[:60]}", value)
 
 
 def read_json_lines(path: Path) -> list[Entry]:
     """A file with an object a line."""
     lines = enumerate(_text(path).split("\n"), start=1)
-    return [
-        _entry(f"{path}, line {number}", _parsed(f"{path}, line {number}", line))
-        for number, line in lines
-        if line.strip()
-    ]
+    return [_parsed(f"{path}, line {number}", line) for number, line in lines if line.strip()]
 
 
-def read_values(path: Path, names: Sequence[str]) -> list[Entry]:
-    """A file of tab-separated values without a line of names, without quotes."""
-    rows = []
-    for number, line in enumerate(_text(path).rstrip("\n").split("\n"), start=1):
-        values = line.rstrip("\r").split("\t")
-        entry = Entry(where=f"{path}, line {number}", values=dict(zip(names, values, strict=False)))
-        if len(values) != len(names):
-            raise entry.wrong(f"{len(values)} values between tabs, wanted {len(names)}")
-        rows.append(entry)
-    return rows
+def entries_of(entry: Entry, name: str) -> list[Entry]:
+    """The objects of a list within an object."""
+    return [_entry(f"{entry.where}, {name}[{i}]", e) for i, e in enumerate(entry.get(name, list))]
 
 
-def read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> list[Entry]:
-    """A file of comma- or tab-separated values with a line of column names.
+def read_prompts(path: Path) -> list[str]:
+    """A text file with a prompt a line.
+
+    Raises:
+        DataError: a line is empty or has tabs, or all of it is JSON.
+    """
+    text = _text(path).rstrip("\n")
+    if text.lstrip()[:1] in tuple("{["):
+        raise DataError(f"{path}: got JSON, wanted a text file with a prompt a line.")
+    prompts = [line.rstrip("\r") for line in text.split("\n")]
+    for number, prompt in enumerate(prompts, start=1):
+        if not prompt.strip() or "\t" in prompt:
+            got = "values between tabs" if prompt.strip() else "an empty line"
+            raise DataError(f"{path}, line {number}: got {got}, wanted a prompt a line.")
+    return prompts
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Entry]:
+    """A file of comma-separated values with a line of column names.
 
     Raises:
         DataError: it cannot be read, lacks one of the columns, or a line has too few or many.
     """
-    csv.field_size_limit(sys.maxsize)  # pictures are base64 in some
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter)
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    named = dict.fromkeys(reader.fieldnames or ())
+    missing = [name for name in columns if name not in named]
     if missing:
-        raise DataError(f"{path}, line 1: got no column {', '.join(missing)}. Get it again.")
+        raise DataError(f"{path}, line 1: got {_keys(named)}, wanted columns {', '.join(missing)}.")
     rows = []
     for row in reader:
         entry = Entry(where=f"{path}, line {reader.line_num}", values=row)
         if None in row or None in row.values():
-            raise entry.wrong(f"another number of values than the {len(row)} columns")
+            raise entry.wrong(f"another number of values than the {len(named)} columns")
         rows.append(entry)
     return rows
 
 
-def splits(data: Path, pattern: str) -> list[Path]:
-    """One file, or those of a folder by name."""
-    files = sorted(data.glob(pattern)) if data.is_dir() else [data]
-    if not files:
-        raise DataError(f"--data {data}: no {pattern} in this folder. Name the file.")
-    return files
-
-
 def identity(*files: Path) -> dict[str, str]:
-    """What decides the items of a file: its name and a digest of what it holds."""
+    """What decides the items of files: their names and a digest of what they hold."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.read_bytes())
@@ -144,14 +120,22 @@ def _text(path: Path) -> str:
         raise DataError(f"{path} cannot be read ({error}): name the benchmark's file.") from None
 
 
-def _parsed(where: str, text: str) -> Any:
+def _parsed(where: str, text: str) -> Entry:
     try:
-        return json.loads(text)
+        return _entry(where, json.loads(text))
     except ValueError as error:
-        raise DataError(f"{where}: got no JSON ({error}). Get the file again.") from None
+        raise DataError(
+            f"{where}: got {text.strip()[:40]!r}, wanted an object of JSON ({error})."
+        ) from None
 
 
 def _entry(where: str, content: Any) -> Entry:
     if not isinstance(content, dict):
         raise DataError(f"{where}: got {str(content)[:60]!r}, wanted an object.")
     return Entry(where=where, values=content)
+
+
+def _keys(values: Mapping[str, Any]) -> str:
+    """The first keys of an object, as messages have them."""
+    told = ", ".join([str(key)[:30] for key in values][:MAX_KEYS_TOLD])
+    return f"{told or 'nothing'}{', ...' if len(values) > MAX_KEYS_TOLD else ''}"

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,7 @@ class TaskOptions:
     """Of ShapesEval, with commas between; None is all."""
     languages: str | None = None
     data: Path | None = None
-    pictures: Path | None = None
-    answers: Path | None = None
+    images: Path | None = None
     judge: str | None = None
     drawn: Path | None = None
     features: str | None = None
@@ -34,7 +33,7 @@ class TaskOptions:
     resolution: int | None = None
     clip: str | None = None
 
-    def path(self, name: Literal["data", "pictures", "answers"]) -> Path:
+    def path(self, name: Literal["data", "images"]) -> Path:
         """A path that the task cannot do without.
 
         Raises:
@@ -56,7 +55,7 @@ class TaskEntry(NamedTuple):
     """Options beside model, limit and seed."""
 
 
-PICTURE_SETS = ("data", "pictures", "drawn", "features", "features_sha256", "resolution", "clip")
+IMAGE_SETS = ("data", "images", "drawn", "features", "features_sha256", "resolution", "clip")
 
 TASKS: dict[str, TaskEntry] = {
     "shapes": TaskEntry(
@@ -73,51 +72,65 @@ TASKS: dict[str, TaskEntry] = {
     "emoji-drawing": TaskEntry(
         "emoji:emoji_drawing", "drawings of emoji, and what the VAE leaves of them", ("data",)
     ),
-    "vqav2": TaskEntry(
-        "open_questions:vqav2", "VQAv2's questions", ("data", "answers", "pictures")
-    ),
-    "textvqa": TaskEntry("open_questions:textvqa", "TextVQA's questions", ("data", "pictures")),
-    "gqa": TaskEntry("open_questions:gqa", "GQA's questions", ("data", "pictures")),
-    "chartqa": TaskEntry("open_questions:chartqa", "ChartQA's questions", ("data", "pictures")),
-    "pope": TaskEntry("yes_no:pope", "POPE's splits", ("data", "pictures")),
-    "mme": TaskEntry("yes_no:mme", "MME's subtasks", ("data", "pictures")),
-    "mmbench": TaskEntry("choices:mmbench", "MMBench's table", ("data",)),
-    "seed": TaskEntry(
-        "choices:seed", "SEED-Bench's questions about pictures", ("data", "pictures")
-    ),
-    "mmmu": TaskEntry("mmmu:mmmu", "MMMU's validation questions", ("data",)),
-    "mmvet": TaskEntry(
-        "mmvet:mmvet", "MM-Vet's questions, for GPT-4 to grade", ("data", "pictures", "judge")
-    ),
     "geneval": TaskEntry("geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("dpg:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
     "dsg": TaskEntry("dsg:dsg", "DSG-1k's prompts, drawn", ("data", "judge")),
-    "mjhq": TaskEntry("picture_sets:mjhq", "MJHQ-30K's prompts, drawn: FID", PICTURE_SETS),
-    "fid": TaskEntry("picture_sets:fid", "pictures against any folder of them", PICTURE_SETS),
+    "mjhq": TaskEntry("image_sets:mjhq", "MJHQ-30K's prompts, drawn: FID", IMAGE_SETS),
+    "fid": TaskEntry("image_sets:fid", "images against any folder of them", IMAGE_SETS),
 }
+
+LMMS_TASKS = {
+    "chartqa": "chartqa",
+    "gqa": "gqa",
+    "mmbench": "mmbench_en_dev",
+    "mme": "mme",
+    "mmmu": "mmmu_val",
+    "mmvet": "mmvet",
+    "pope": "pope_random",
+    "seed": "seedbench",
+    "textvqa": "textvqa_val",
+    "vqav2": "vqav2_val",
+}
+"""Benchmarks of understanding, and the task by which lmms-eval measures each."""
+LMMS_COMMAND = "python -m lmms_eval --model janusflow --model_args pretrained=MODEL --tasks {}"
 
 ALWAYS_TAKEN = ("model", "limit", "seed")
 
 
+def find_task(name: str) -> TaskEntry:
+    """A task that is ours to measure.
+
+    Raises:
+        ConfigError: lmms-eval measures it.
+    """
+    if name in LMMS_TASKS:
+        raise ConfigError(
+            f"{name} is measured by lmms-eval, see docs/evaluation.md: "
+            f"{LMMS_COMMAND.format(LMMS_TASKS[name])}"
+        )
+    return TASKS[name]
+
+
 def open_task(name: str, options: TaskOptions) -> Any:
-    """Make a task.
+    """Make a task, its judge included: it takes its place on the device that is current.
 
     Raises:
         ConfigError: it lacks an option, or is given one it has no use for.
-        DataError: its file is not as its format has it.
+        DataError: its file is not as its format has it, or holds nothing.
     """
-    entry = TASKS[name]
+    entry = find_task(name)
     for option in fields(options):
         given = getattr(options, option.name)
-        if option.name in (*ALWAYS_TAKEN, *entry.takes):
-            continue
-        if given != option.default:
+        if given != option.default and option.name not in (*ALWAYS_TAKEN, *entry.takes):
             takes = ", ".join(map(_option, entry.takes))
             raise ConfigError(
                 f"{name} has no use for {_option(option.name)} {given}: it takes {takes or 'none'}."
             )
     module, function = entry.home.split(":")
-    return getattr(import_module(f"janusflow.evaluation.{module}"), function)(options)
+    task = getattr(import_module(f"janusflow.evaluation.{module}"), function)(options)
+    if not task.items:
+        raise DataError(f"{name}: got no items from {options.data}. Name the benchmark's own file.")
+    return task
 
 
 def _option(name: str) -> str:

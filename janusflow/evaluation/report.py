@@ -1,6 +1,7 @@
-"""A finished measurement as lines to read, as JSON, and as a page of the pictures drawn."""
+"""A finished measurement as lines to read, as JSON, and as a page of the images drawn."""
 
 import json
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -16,18 +17,24 @@ TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def save(report: Report, files: RunFiles) -> None:
-    """Write the JSON, the answers for a judge elsewhere, and the page if pictures were drawn."""
-    text = json.dumps(as_json(report), ensure_ascii=False, indent=1)
-    replace_text(files.report, f"{text}\n")
-    if report.for_judge is not None:
-        text = json.dumps(report.for_judge, ensure_ascii=False, indent=4)
-        replace_text(files.for_judge, f"{text}\n")
+    """Write the JSON, and the page if images were drawn."""
+    save_json(as_json(report), files)
     if any("prompt" in row for row in report.rows):
         replace_text(files.page, build_page(report, files))
 
 
+def save_json(tree: Mapping[str, Any], files: RunFiles) -> None:
+    """Put a report in its file's place."""
+    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1)
+    replace_text(files.report, f"{text}\n")
+
+
 def build_page(report: Report, files: RunFiles) -> str:
-    """Fill the template; pictures are shown from their folder, which lies beside the page."""
+    """Fill the template; images are shown from their folder, which lies beside the page."""
+    kinds: dict[str, list[Row]] = {}
+    for row in report.rows:
+        if "prompt" in row:
+            kinds.setdefault(row["kind"], []).append(row)
     settings = "".join(
         f"<li>{escape(name)} <b>{escape(str(value))}</b></li>"
         for name, value in report.settings.items()
@@ -39,33 +46,20 @@ def build_page(report: Report, files: RunFiles) -> str:
         protocol=escape(report.protocol),
         settings=settings,
         scores=escape(lines(report)),
-        pictures="\n".join(
-            _group(kind, rows, files.pictures.name) for kind, rows in drawn_by_kind(report).items()
+        images="\n".join(
+            f'<h3>{escape(kind)}</h3>\n<div class="grid">'
+            + "\n".join(_figure(row, files.images.name) for row in rows)
+            + "</div>"
+            for kind, rows in kinds.items()
         ),
         version=report.versions["janusflow"],
     )
 
 
-def drawn_by_kind(report: Report) -> dict[str, list[Row]]:
-    """The rows of drawings, by the kind of their items, in order of first appearance."""
-    groups: dict[str, list[Row]] = {}
-    for row in report.rows:
-        if "prompt" in row:
-            groups.setdefault(row["kind"], []).append(row)
-    return groups
-
-
-def _group(kind: str, rows: list[Row], folder: str) -> str:
-    figures = "\n".join(_figure(row, folder) for row in rows)
-    verdicts = [float(row["right"]) for row in rows if "right" in row]
-    told = f" <small>{sum(verdicts):g} of {len(rows)} right</small>" if verdicts else ""
-    return f'<h3>{escape(kind)}{told}</h3>\n<div class="grid">\n{figures}\n</div>'
-
-
 def _figure(row: Row, folder: str) -> str:
     prompt = escape(row["prompt"], quote=True)
-    # A picture that was drawn before has a path of its own.
-    source = escape(Path(folder, row["picture"]).as_posix(), quote=True)
+    # An image that was drawn before has a path of its own.
+    source = escape(Path(folder, row["image"]).as_posix(), quote=True)
     then = row.get("then")
     said = f"<br>{_verdict(then)} <q>{escape(then['answer'])}</q>" if then else ""
     return (
@@ -75,7 +69,7 @@ def _figure(row: Row, folder: str) -> str:
 
 
 def _verdict(row: Row) -> str:
-    """Nothing for a picture that is neither right nor wrong by itself."""
+    """Nothing for an image that is neither right nor wrong by itself."""
     if "right" not in row:
         return ""
     verdict = float(row["right"])
@@ -85,24 +79,21 @@ def _verdict(row: Row) -> str:
 
 
 def lines(report: Report) -> str:
-    """All scores, each as one line."""
-    return "\n".join(map(line, report.scores))
+    """All scores, each as one line: percent for shares, the number itself for others."""
+    return "\n".join(map(_score_line, report.scores))
 
 
-def line(score: Measurement) -> str:
-    """A score as one line: percent for shares, the number itself for others."""
-    told = f"{score.name:28s} {shown(score)}"
-    items = (
-        f"{score.num_items}" if score.num_right is None else f"{score.num_right}/{score.num_items}"
-    )
+def _score_line(score: Measurement) -> str:
+    told = f"{score.name:28s} {value_text(score)}"
+    right = "" if score.num_right is None else f"{score.num_right}/"
     if score.interval is None:
-        return f"{told}  ({items})"
+        return f"{told}  ({right}{score.num_items})"
     factor = 100 if score.is_share else 1
     low, high = (factor * end for end in score.interval)
-    return f"{told}  ({items}, 95% {low:.1f} to {high:.1f})"
+    return f"{told}  ({right}{score.num_items}, 95% {low:.1f} to {high:.1f})"
 
 
-def shown(score: Measurement) -> str:
+def value_text(score: Measurement) -> str:
     """A score's value as people read it."""
     return f"{100 * score.value:5.1f} %" if score.is_share else f"{score.value:7.2f}"
 

@@ -1,23 +1,23 @@
 """Run a task: draw and answer its items in batches, keep every verdict, then sum them up.
 
-A picture depends on its prompt, seed and settings, an answer on its question, so an interrupted
+An image depends on its prompt, seed and settings, an answer on its question, so an interrupted
 run goes on with the items that are missing and ends as it would have.
 """
 
 import hashlib
 import platform
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, NotFiniteError
 from janusflow.evaluation.answers import AnswerLog
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Drawn, Item, Model, Row, Task, ToAnswer, ToDraw
@@ -45,18 +45,13 @@ class RunFiles:
 
     @property
     def page(self) -> Path:
-        """The drawn pictures with their verdicts."""
+        """The drawn images with their verdicts."""
         return self.report.with_suffix(".html")
 
     @property
-    def pictures(self) -> Path:
-        """The folder of the drawn pictures."""
-        return self.report.with_suffix(".pictures")
-
-    @property
-    def for_judge(self) -> Path:
-        """The answers for a judge elsewhere."""
-        return self.report.with_suffix(".answers.json")
+    def images(self) -> Path:
+        """The folder of the drawn images."""
+        return self.report.with_suffix(".images")
 
     def check(self) -> None:
         """Refuse a place where nothing can be written."""
@@ -66,7 +61,7 @@ class RunFiles:
         if self.report.suffix != ".json":
             raise ConfigError(
                 f"--output {self.report}: wanted a name that ends in .json, for answers and "
-                "pictures lie beside it under other endings."
+                "images lie beside it under other endings."
             )
 
 
@@ -82,22 +77,24 @@ class Report:
     versions: Mapping[str, str]
     scores: Sequence[Measurement]
     rows: Sequence[Row]
-    for_judge: Any = None
-    """All answers as a judge elsewhere takes them, where the task has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew:
+class ProcessInfo:
     """The processes that share a run, as one of them sees it; alone unless told otherwise."""
 
-    number: int = 0
-    """This process's, from 0."""
-    size: int = 1
-    wait: Callable[[], None] = lambda: None
+    rank: int = 0
+    world_size: int = 1
+    barrier: Callable[[], None] = lambda: None
     """Returns when every process has come there."""
 
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this is the process that sums up and writes the report."""
+        return self.rank == 0
 
-ALONE = Crew()
+
+ALONE = ProcessInfo()
 
 
 def run_task(
@@ -108,44 +105,49 @@ def run_task(
     drawing: DrawingSettings,
     batch_size: int = DEFAULT_BATCH_SIZE,
     files: RunFiles | None = None,
-    crew: Crew = ALONE,
+    process: ProcessInfo = ALONE,
 ) -> Report:
     """Measure a model, going on from the rows that are already there.
 
     Args:
         task: what to measure.
-        model: draws and answers; None where pictures are there already.
+        model: draws and answers; None where images are there already.
         name: of the model.
-        drawing: how pictures are drawn.
+        drawing: how images are drawn.
         batch_size: items side by side; no result depends on it.
-        files: where to keep rows and pictures; None keeps nothing.
-        crew: draws and answers every n-th batch each; all of them end with the whole report.
+        files: where to keep rows and images; None keeps nothing.
+        process: draws and answers every n-th batch. All processes end with all rows, the main one
+            alone with scores: what they take is computed once.
 
     Raises:
-        ConfigError: rows are there that other settings decided, or something needs `files` to
-            be kept in (pictures measured together, answers for a judge, rows of several processes).
+        ConfigError: rows are there that other settings decided, or something needs `files` to be
+            kept in (images measured together, rows of several processes).
         DataError: two items have one id.
+        NotFiniteError: a verdict or a score is not finite.
     """
-    _check(task, files, crew)
+    _check(task, files, process)
     is_drawn = any(isinstance(item, ToDraw) for item in task.items)
     settings = dict(task.settings) | (asdict(drawing) if is_drawn else {})
     decided_by = {"task": task.name, "model": name, "weights": fingerprint(model)} | settings
     answers = None if files is None else files.answers
-    log = AnswerLog(answers, decided_by, process=crew.number)
-    crew.wait()  # what is missing is the same to all of them
+    log = AnswerLog(answers, decided_by, rank=process.rank)
+    process.barrier()  # so that all of them miss the same items
     missing = [item for item in task.items if item.id not in log.rows]
-    own = list(batches(missing, batch_size))[crew.number :: crew.size]
-    with tqdm(total=sum(map(len, own)), desc=task.name, disable=crew.number > 0) as bar:
+    own = list(batches(missing, batch_size))[process.rank :: process.world_size]
+    is_quiet = not process.is_main_process
+    with tqdm(total=sum(map(len, own)), desc=task.name, disable=is_quiet) as bar:
         for batch in own:
             log.add(_rows(task, model, batch, drawing, files))
             bar.update(len(batch))
-    crew.wait()
-    if crew.size > 1:
-        log = AnswerLog(answers, decided_by, process=crew.number)
+    process.barrier()
+    if process.world_size > 1:
+        log = AnswerLog(answers, decided_by, rank=process.rank)
     rows = [log.rows[item.id] for item in task.items]
-    scores = task.score(rows)
-    if task.score_set is not None:
-        scores += task.score_set(rows, Path() if files is None else files.pictures)
+    scores = []
+    if process.is_main_process:
+        scores = task.score(rows)
+        if task.score_set is not None:
+            scores += task.score_set(rows, Path() if files is None else files.images)
     return Report(
         task=task.name,
         model=name,
@@ -154,26 +156,24 @@ def run_task(
         versions=versions(model),
         scores=scores,
         rows=rows,
-        for_judge=None if task.for_judge is None else task.for_judge(rows),
     )
 
 
-def _check(task: Task, files: RunFiles | None, crew: Crew) -> None:
+def _check(task: Task, files: RunFiles | None, process: ProcessInfo) -> None:
     for id, number in Counter(item.id for item in task.items).items():
         if number > 1:
             raise DataError(f"{task.name}: got {number} items {id}, wanted one. Mend the file.")
     if files is not None:
         return
-    if task.for_judge is not None:
-        raise ConfigError(f"{task.name}: its judge needs a file of answers: name --output F.json.")
     if task.score_set is not None and any(isinstance(item, ToDraw) for item in task.items):
         raise ConfigError(
-            f"{task.name} got no --output: wanted a file, beside which the pictures are kept that "
+            f"{task.name} got no --output: wanted a file, beside which the images are kept that "
             "are measured together."
         )
-    if crew.size > 1:
+    if process.world_size > 1:
         raise ConfigError(
-            f"got {crew.size} processes and no --output: name one: they share rows by its files."
+            f"got {process.world_size} processes and no --output: name one: they share rows by "
+            "its files."
         )
 
 
@@ -184,19 +184,30 @@ def _rows(
     drawing: DrawingSettings,
     files: RunFiles | None,
 ) -> list[dict[str, Any]]:
-    """What comes of a batch: words, verdicts, and questions about pictures just drawn."""
+    """What comes of a batch: words, verdicts, and questions about images just drawn."""
     outputs = _outputs(model, batch, drawing)
     rows = [
-        {**_words(item, out, files), **task.judge(item, out)}
+        {**_words(item, out, files), **_finite(task, item, task.judge(item, out))}
         for item, out in zip(batch, outputs, strict=True)
     ]
     ask = task.follow_up
     if ask is not None and isinstance(batch[0], ToDraw):
         drawn = zip(batch, outputs, strict=True)
-        asked = [ask(item, picture) for item, picture in drawn if isinstance(item, ToDraw)]
+        asked = [ask(item, image) for item, image in drawn if isinstance(item, ToDraw)]
         for row, then in zip(rows, _rows(task, model, asked, drawing, files), strict=True):
             row["then"] = then
     return rows
+
+
+def _finite(task: Task, item: Item, verdict: dict[str, Any]) -> dict[str, Any]:
+    """A verdict that can be kept, for a number in it that is none would spoil a score."""
+    for name, value in verdict.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise NotFiniteError(
+                f"{task.name}, {item.id}: its judge gave {name}={value}, wanted a finite number. "
+                "Judge in float32, or name another judge."
+            )
+    return verdict
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
@@ -220,48 +231,37 @@ def _follows(first: Item, second: Item) -> bool:
 
 def _outputs(model: Model | None, batch: Sequence[Item], drawing: DrawingSettings) -> list[Any]:
     if model is None:
-        return [open_image(item.picture) for item in batch if isinstance(item, Drawn)]
+        return [open_image(item.image) for item in batch if isinstance(item, Drawn)]
     drawn = [item for item in batch if isinstance(item, ToDraw)]
     asked = [item for item in batch if isinstance(item, ToAnswer)]
     if drawn:
         prompts = [item.prompt for item in drawn]
         return model.generate(prompts, seed=drawn[0].seed, batch_size=len(drawn), **asdict(drawing))
     return model.answer(
-        [conversation(item.picture, item.question, item.system_prompt) for item in asked],
+        [conversation(item.image, item.question, item.system_prompt) for item in asked],
         max_new_tokens=asked[0].max_new_tokens,
     )
 
 
-def conversation(picture: Any, question: str, system_prompt: str | None) -> list[Any]:
-    """One question about its picture or pictures, as a model's `answer` takes it."""
+def conversation(image: Any, question: str, system_prompt: str | None) -> list[Any]:
+    """One question about an image, as a model's `answer` takes it."""
     system = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
-    if not isinstance(picture, Mapping):
-        return [*system, question_message([picture], question)]
-    marks = "|".join(map(re.escape, picture)) or "$"
-    pieces = [piece.strip() for piece in re.split(f"({marks})", question)]
-    parts = [
-        {"type": "image", "image": picture[piece]}
-        if piece in picture
-        else {"type": "text", "text": piece}
-        for piece in pieces
-        if piece
-    ]
-    return [*system, {"role": "user", "content": parts}]
+    return [*system, question_message([image], question)]
 
 
 def _words(item: Item, output: Any, files: RunFiles | None) -> dict[str, Any]:
-    """A row without its verdict; a drawn picture is saved."""
+    """A row without its verdict; a drawn image is saved."""
     start = {"id": item.id, "kind": item.kind}
     if isinstance(item, ToAnswer):
         return {**start, "question": item.question, **item.facts, "answer": output}
     if isinstance(item, Drawn):
-        return {**start, "prompt": item.prompt, **item.facts, "picture": str(item.picture)}
-    picture = None
+        return {**start, "prompt": item.prompt, **item.facts, "image": str(item.image)}
+    image = None
     if files is not None:
-        picture = f"{item.id}.png"
-        save_image(output, files.pictures / picture)
+        image = f"{item.id}.png"
+        save_image(output, files.images / image)
     asked = {"prompt": item.prompt, "plan": output.info.get("plan"), "seed": item.seed}
-    return {**start, **asked, **item.facts, "picture": picture}
+    return {**start, **asked, **item.facts, "image": image}
 
 
 def fingerprint(model: Any) -> str:

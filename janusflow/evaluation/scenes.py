@@ -1,6 +1,6 @@
 """The tasks `shapes` (ShapesEval) and `easy-vqa`: scenes of shapes, drawn and asked about."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.scores import Measurement, shares
 from janusflow.evaluation.shape_scores import (
     category_scores,
-    own_picture_scores,
+    own_image_scores,
     plan_scores,
     question_scores,
     true_render_scores,
@@ -20,16 +20,16 @@ from janusflow.evaluation.shapes import (
     CATEGORIES,
     MAX_ANSWER_TOKENS,
     Category,
-    Wish,
+    ShapePrompt,
     describe,
     kinds,
     names_of,
     plain_question,
     questioned_scenes,
-    wishes,
+    shape_prompts,
 )
 from janusflow.evaluation.tasks import Row, Task, ToAnswer, ToDraw
-from janusflow.evaluation.tower_distance import Tower, as_text
+from janusflow.evaluation.tower import Tower, as_text
 from janusflow.mini.easy_vqa import EasyVqa, fetch_easy_vqa
 from janusflow.mini.naming import named_objects
 from janusflow.mini.questions import Question, is_correct
@@ -37,9 +37,9 @@ from janusflow.mini.words import LANGUAGES, Language
 
 DEFAULT_LIMIT = 500
 EASY_VQA = Path("runs/mini/easy-vqa")
-OWN_PICTURE = "own picture"
+OWN_IMAGE = "own image"
 SEEDS_APART = 100_000
-"""From one category's first picture to the next one's, so that each has noise of its own."""
+"""From one category's first image to the next one's, so that each has noise of its own."""
 
 
 def shapes(options: TaskOptions) -> Task:
@@ -47,24 +47,24 @@ def shapes(options: TaskOptions) -> Task:
     categories = _chosen("categories", options.categories, CATEGORIES)
     languages = _chosen("languages", options.languages, LANGUAGES)
     limit, seed, size = options.limit or DEFAULT_LIMIT, options.seed, options.model().image_size
-    asked_for = {category: wishes(category, limit, seed=seed) for category in categories}
+    prompts = {category: shape_prompts(category, limit, seed=seed) for category in categories}
     tower = Tower()
 
     def judge(item: ToDraw | ToAnswer, output: Any) -> dict[str, Any]:
         if isinstance(item, ToDraw):
-            wish = asked_for[item.facts["category"]][item.facts["index"]]
-            return {**wish.judge(output), "features": as_text(tower.features([output])[0])}
-        is_own = item.kind == OWN_PICTURE
-        return own_picture_verdict(item, output) if is_own else answer_verdict(item, output)
+            prompt = prompts[item.facts["category"]][item.facts["index"]]
+            return {**prompt.judge(output), "features": as_text(tower.features([output])[0])}
+        is_own = item.kind == OWN_IMAGE
+        return judge_description(item, output) if is_own else judge_answer(item, output)
 
     def score(rows: Sequence[Row]) -> list[Measurement]:
         drawn = [row for row in rows if "prompt" in row]
         return [
             *category_scores(drawn),
             *plan_scores(drawn),
-            *own_picture_scores(drawn),
+            *own_image_scores(drawn),
             *question_scores([row for row in rows if "asks" in row]),
-            *true_render_scores(asked_for, drawn, seed=seed, size=size, tower=tower),
+            *true_render_scores(prompts, drawn, seed=seed, size=size, tower=tower),
         ]
 
     return Task(
@@ -73,12 +73,12 @@ def shapes(options: TaskOptions) -> Task:
         "by the scene generator's own detector; docs/evaluation.md says what each asks and judges.",
         settings={"seed": seed, "tower": tower.fingerprint},
         items=[
-            *drawings(asked_for, languages, seed=seed),
+            *drawings(prompts, languages, seed=seed),
             *questions(limit, languages, seed=seed, size=size),
         ],
         judge=judge,
         score=score,
-        follow_up=about_own_picture,
+        follow_up=about_own_image,
     )
 
 
@@ -94,7 +94,7 @@ def easy_vqa(options: TaskOptions) -> Task:
         protocol="easy-VQA's test split in its own order; an answer is right as a whole.",
         settings={},
         items=items,
-        judge=answer_verdict,
+        judge=judge_answer,
         score=lambda rows: shares([("easy-VQA test", row["right"]) for row in rows])[:1],
     )
 
@@ -119,34 +119,34 @@ def _chosen(option: str, said: str | None, known: tuple[Any, ...]) -> tuple[Any,
 
 
 def drawings(
-    asked_for: dict[Category, list[Wish]], languages: Sequence[Language], *, seed: int
+    prompts: Mapping[Category, Sequence[ShapePrompt]], languages: Sequence[Language], *, seed: int
 ) -> list[ToDraw]:
-    """Every wish in every language; the languages share wishes, and seeds with them."""
+    """Every prompt in every language; the languages share scenes, and seeds with them."""
     return [
         ToDraw(
             id=f"{category}-{language}-{index}",
             kind=f"{category} {language}",
-            prompt=wish.prompt(language),
+            prompt=prompt.text(language),
             seed=seed + SEEDS_APART * CATEGORIES.index(category) + index,
             facts={
                 "category": category,
                 "language": language,
                 "index": index,
-                "wanted": names_of(kinds(wish.scene.objects)),
+                "wanted": names_of(kinds(prompt.scene.objects)),
             },
         )
-        for category, all_wishes in asked_for.items()
+        for category, of_category in prompts.items()
         for language in languages
-        for index, wish in enumerate(all_wishes)
+        for index, prompt in enumerate(of_category)
     ]
 
 
-def about_own_picture(item: ToDraw, picture: Image.Image) -> ToAnswer:
+def about_own_image(item: ToDraw, image: Image.Image) -> ToAnswer:
     """Ask for a description of what was just drawn, in the prompt's language."""
     return ToAnswer(
         id=f"{item.id}-described",
-        kind=OWN_PICTURE,
-        picture=picture,
+        kind=OWN_IMAGE,
+        image=image,
         question=describe(item.facts["language"]),
         system_prompt=None,
         max_new_tokens=MAX_ANSWER_TOKENS,
@@ -158,18 +158,18 @@ def questions(limit: int, languages: Sequence[Language], *, seed: int, size: int
     """So many questions in each language, on scenes of one to four objects."""
     about = questioned_scenes(limit * len(LANGUAGES), seed=seed, size=size)
     return [
-        asked(index, picture, question)
-        for index, (picture, question) in enumerate(about)
+        asked(index, image, question)
+        for index, (image, question) in enumerate(about)
         if question.language in languages
     ]
 
 
-def asked(index: int, picture: Image.Image, question: Question) -> ToAnswer:
+def asked(index: int, image: Image.Image, question: Question) -> ToAnswer:
     """A question as an item."""
     return ToAnswer(
         id=f"ask-{index}",
         kind="question",
-        picture=picture,
+        image=image,
         question=question.text,
         system_prompt=None,
         max_new_tokens=MAX_ANSWER_TOKENS,
@@ -184,7 +184,7 @@ def asked(index: int, picture: Image.Image, question: Question) -> ToAnswer:
 # ---- verdicts -----------------------------------------------------------------------------------
 
 
-def answer_verdict(item: ToAnswer, answer: str) -> dict[str, Any]:
+def judge_answer(item: ToAnswer, answer: str) -> dict[str, Any]:
     """Whether the answer is the scene's."""
     question = Question(
         kind=item.facts["asks"],
@@ -195,7 +195,7 @@ def answer_verdict(item: ToAnswer, answer: str) -> dict[str, Any]:
     return {"right": is_correct(question, answer)}
 
 
-def own_picture_verdict(item: ToAnswer, answer: str) -> dict[str, Any]:
+def judge_description(item: ToAnswer, answer: str) -> dict[str, Any]:
     """Whether a description names exactly the objects that the prompt asked for."""
     named = names_of(named_objects(answer, language=item.facts["language"]))
     return {"right": named == item.facts["wanted"], "named": named}

@@ -2,15 +2,18 @@
 
 A statistic is a function of column sums (right answers, false alarms, how many there were), so
 that resampling is drawing rows of a table anew and summing them. Rows are what was sampled
-independently: a prompt with all its pictures, a picture with all its questions.
+independently: a prompt with all its images, an image with all its questions.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 from jaxtyping import Float
+
+from janusflow.config.errors import NotFiniteError
 
 WILSON_Z = 1.96
 """95% of a normal lies within this many standard deviations."""
@@ -22,40 +25,12 @@ Statistic = Callable[[Float[np.ndarray, "b k"]], Float[np.ndarray, " b"]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """How many of a kind were right."""
-
-    name: str
-    num_right: int
-    num_items: int
-
-    @property
-    def share(self) -> float:
-        """Fraction right."""
-        return self.num_right / self.num_items
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95% interval of the true share (Wilson 1927)."""
-        n, z = self.num_items, WILSON_Z
-        centre = (self.share + z * z / (2 * n)) / (1 + z * z / n)
-        spread = self.share * (1 - self.share) / n + z * z / (4 * n * n)
-        half = z * spread**0.5 / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def tally(named: Sequence[tuple[str, bool]]) -> list[Score]:
-    """One score for each name, in order of first appearance, and one for all."""
-    totals = Counter(name for name, _ in named)
-    rights = Counter(name for name, is_right in named if is_right)
-    scores = [Score(name=n, num_right=rights[n], num_items=count) for n, count in totals.items()]
-    everything = Score(name="all", num_right=rights.total(), num_items=len(named))
-    return [*scores, everything]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A named number."""
+    """A named number, which is finite.
+
+    Raises:
+        NotFiniteError: it is not.
+    """
 
     name: str
     value: float
@@ -66,21 +41,38 @@ class Measurement:
     """Of a share of right items; None where items count in parts."""
     is_share: bool = True
 
-
-def as_measurement(score: Score) -> Measurement:
-    """A plain share with Wilson's interval."""
-    return Measurement(
-        name=score.name,
-        value=score.share,
-        num_items=score.num_items,
-        interval=score.interval,
-        num_right=score.num_right,
-    )
+    def __post_init__(self) -> None:
+        if not isfinite(self.value):
+            raise NotFiniteError(
+                f"{self.name}: got {self.value} of {self.num_items} items, wanted a finite number: "
+                "look for what is not finite in their rows or features."
+            )
 
 
 def shares(named: Sequence[tuple[str, bool]]) -> list[Measurement]:
     """One share for each name, in order of first appearance, and one for all."""
-    return [as_measurement(score) for score in tally(named)]
+    totals = Counter(name for name, _ in named)
+    rights = Counter(name for name, is_right in named if is_right)
+    counts = [(name, rights[name], total) for name, total in totals.items()]
+    return [
+        Measurement(
+            name=name,
+            value=num_right / num_items,
+            num_items=num_items,
+            interval=wilson_interval(num_right, num_items),
+            num_right=num_right,
+        )
+        for name, num_right, num_items in (*counts, ("all", rights.total(), len(named)))
+    ]
+
+
+def wilson_interval(num_right: int, num_items: int) -> tuple[float, float]:
+    """The 95% interval of the true share (Wilson 1927)."""
+    n, z, share = num_items, WILSON_Z, num_right / num_items
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    spread = share * (1 - share) / n + z * z / (4 * n * n)
+    half = z * spread**0.5 / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def resampled(
@@ -101,38 +93,31 @@ def resampled(
         is_share: whether the number is a part of 1.
     """
     table = np.array(list(columns), dtype=np.float64)
-    return Measurement(
-        name=name,
-        value=float(statistic(table.sum(0, keepdims=True))[0]),
-        num_items=len(table),
-        interval=bootstrap(table, statistic, strata=strata),
-        is_share=is_share,
-    )
+    value = float(statistic(table.sum(0, keepdims=True))[0])
+    measured = Measurement(name=name, value=value, num_items=len(table), is_share=is_share)
+    return replace(measured, interval=bootstrap(table, statistic, strata=strata))
 
 
-def stratified(
-    name: str,
-    tables: Mapping[str, Sequence[Sequence[float]]],
-    statistic: Statistic,
-    *,
-    is_share: bool = True,
-) -> Measurement:
-    """A statistic of several groups' column sums, whose numbers of items a design fixes.
+def mean_of_groups(name: str, groups: Mapping[str, Sequence[Sequence[float]]]) -> Measurement:
+    """The mean of several groups' shares; how many items a group has is fixed by the design.
 
     Args:
         name: of the measurement.
-        tables: rows of k columns for every group.
-        statistic: takes the groups' sums side by side, k columns each.
-        is_share: whether the number is a part of 1.
+        groups: rows of two columns for every group, a part and its whole.
     """
-    before, after = 0, sum(len(rows[0]) for rows in tables.values())
     columns, strata = [], []
-    for group, rows in tables.items():
-        after -= len(rows[0])
-        columns += [[*[0.0] * before, *row, *[0.0] * after] for row in rows]
+    for index, (group, rows) in enumerate(groups.items()):
+        before, after = [0.0, 0.0] * index, [0.0, 0.0] * (len(groups) - 1 - index)
+        columns += [[*before, *row, *after] for row in rows]
         strata += [group] * len(rows)
-        before += len(rows[0])
-    return resampled(name, columns, statistic, strata=strata, is_share=is_share)
+    return resampled(
+        name, columns, lambda sums: ratio(sums[:, 0::2], sums[:, 1::2]).mean(1), strata=strata
+    )
+
+
+def share_of_sums(name: str, columns: Iterable[Sequence[float]]) -> Measurement:
+    """The first column's sum by the second's, resampled by rows."""
+    return resampled(name, columns, lambda sums: ratio(sums[:, 0], sums[:, 1]))
 
 
 def mean(name: str, values: Sequence[float], *, is_share: bool = True) -> Measurement:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from janusflow.evaluation.scores import Measurement, mean, ratio, shares, stratified
-from janusflow.evaluation.shapes import Category, Wish, names_of
+from janusflow.evaluation.distances import frechet_distance
+from janusflow.evaluation.scores import Measurement, mean, mean_of_groups, shares
+from janusflow.evaluation.shapes import Category, ShapePrompt, names_of
 from janusflow.evaluation.tasks import Row
-from janusflow.evaluation.tower_distance import Tower, frechet_distance, from_texts
+from janusflow.evaluation.tower import Tower, from_texts
 from janusflow.mini.naming import named_objects
 from janusflow.mini.render import render
 from janusflow.mini.words import LANGUAGES
@@ -22,23 +23,18 @@ def category_scores(drawn: Sequence[Row]) -> list[Measurement]:
         tables: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
             tables.setdefault(row["category"], []).append((float(row["right"]), 1.0))
-        of_all = stratified(
-            f"mean of categories {language}",
-            tables,
-            lambda sums: ratio(sums[:, 0::2], sums[:, 1::2]).mean(1),
-        )
-        scores.append(of_all)
+        scores.append(mean_of_groups(f"mean of categories {language}", tables))
     return scores
 
 
-def own_picture_scores(drawn: Sequence[Row]) -> list[Measurement]:
-    """How often a description of its own picture names what was asked for, and what is there.
+def own_image_scores(drawn: Sequence[Row]) -> list[Measurement]:
+    """How often a description of its own image names what was asked for, and what is there.
 
-    What is there is what the detector found, so that a wrong picture may be described rightly.
+    What is there is what the detector found, so that a wrong image may be described rightly.
     """
     return shares(
         [
-            (f"own picture {row['language']}, {what}", is_named)
+            (f"own image {row['language']}, {what}", is_named)
             for row in drawn
             for what, is_named in (
                 ("as asked", row["then"]["right"]),
@@ -62,7 +58,7 @@ def _names_what_is_wanted(row: Row) -> bool:
 
 
 def outline_scores(drawn: Sequence[Row], true: Sequence[float | None]) -> list[Measurement]:
-    """How well objects fill their shapes' outlines: 1 is a perfect fit. Empty pictures have none.
+    """How well objects fill their shapes' outlines: 1 is a perfect fit. Empty images have none.
 
     Args:
         drawn: rows of drawings.
@@ -87,7 +83,7 @@ def question_scores(answers: Sequence[Row]) -> list[Measurement]:
 
 
 def true_render_scores(
-    asked_for: Mapping[Category, Sequence[Wish]],
+    prompts: Mapping[Category, Sequence[ShapePrompt]],
     drawn: Sequence[Row],
     *,
     seed: int,
@@ -101,14 +97,14 @@ def true_render_scores(
     """
     rng = np.random.default_rng(seed)
     named, outlines, true, others = [], [], [], []
-    for category, its_wishes in tqdm(asked_for.items(), desc="true renders"):
-        pictures = [render(wish.scene, size=size) for wish in its_wishes]
-        for wish, picture in zip(its_wishes, pictures, strict=True):
-            verdict = wish.judge(picture)
+    for category, of_category in tqdm(prompts.items(), desc="true renders"):
+        images = [render(prompt.scene, size=size) for prompt in of_category]
+        for prompt, image in zip(of_category, images, strict=True):
+            verdict = prompt.judge(image)
             named.append((f"detector, {category}", verdict["right"]))
             outlines.append(verdict["outline"])
-        true.append(tower.features(pictures))
-        anew = [render(wish.arranged_anew(rng).scene, size=size) for wish in its_wishes]
+        true.append(tower.features(images))
+        anew = [render(prompt.arranged_anew(rng).scene, size=size) for prompt in of_category]
         others.append(tower.features(anew))
     truth = np.concatenate(true)
     sets = {

@@ -1,11 +1,11 @@
 """What ShapesEval asks to be drawn and asked about: GenEval's six categories, in coloured shapes.
 
 Every prompt is of a composition that `mini` never trained on (`mini/scenes.py`), names colour and
-shape of every object in one fixed wording a language, and says nothing else. A picture must hold
+shape of every object in one fixed wording a language, and says nothing else. An image must hold
 exactly the asked number of objects (GenEval forgives more in all but counting), and then
 what its category judges:
 
-| category | asks for | the picture must hold | GenEval judges |
+| category | asks for | the image must hold | GenEval judges |
 |---|---|---|---|
 | single | one object: "a red circle" | it, in colour and shape | shape |
 | two | two that differ: "a red circle and a blue star" | both, in colour and shape | shapes |
@@ -66,20 +66,20 @@ JUDGED: dict[Category, Trait] = {
     "position": "relation",
     "attribution": "objects",
 }
-"""Which of its verdicts makes a picture right."""
+"""Which of its verdicts makes a image right."""
 MAX_ANSWER_TOKENS = 96
 """A description of four objects in Korean fits."""
 Kinds = Counter[tuple[Colour, Shape]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class ShapePrompt:
     """What is asked to be drawn: the objects of a scene, in the order the prompt names them."""
 
     category: Category
     scene: Scene
 
-    def prompt(self, language: Language) -> str:
+    def text(self, language: Language) -> str:
         """The category's fixed wording, in canonical words."""
         if self.category == "counting":
             first, number = self.scene.objects[0], len(self.scene.objects)
@@ -95,26 +95,26 @@ class Wish:
             return f"{names[0]} {ENGLISH_RELATIONS[self.relation][0]} {names[1]}"
         return f"{names[1]} {KOREAN_RELATIONS[self.relation]}에 {names[0]}"
 
-    def arranged_anew(self, rng: np.random.Generator) -> "Wish":
-        """The same wish by another scene that fulfils it as well."""
+    def arranged_anew(self, rng: np.random.Generator) -> "ShapePrompt":
+        """The same prompt with another scene that it describes as well."""
         while True:
-            wish = replace(self, scene=arranged_anew(self.scene, rng))
-            if self.category != "position" or wish.relation == self.relation:
-                return wish
+            prompt = replace(self, scene=arranged_anew(self.scene, rng))
+            if self.category != "position" or prompt.relation == self.relation:
+                return prompt
 
     @property
     def relation(self) -> Relation:
         """Where the object named first is, seen from the last."""
         return relation(self.scene.objects[0], self.scene.objects[-1])
 
-    def judge(self, picture: Image.Image) -> dict[str, Any]:
+    def judge(self, image: Image.Image) -> dict[str, Any]:
         """A verdict for each trait, `right` for the one that counts, and what was found.
 
         The traits: objects, all of them and no other; colours or shapes alone, with their numbers;
         relation, of the right objects, where it is asked for. Beside them `outline`: how well the
-        objects fill their shapes' outlines, on average; None of an empty picture.
+        objects fill their shapes' outlines, on average; None of an empty image.
         """
-        looked = look_at(picture)
+        looked = look_at(image)
         found = reading_order(tuple(each.thing for each in looked))
         seen, wanted = kinds(found), kinds(self.scene.objects)
         traits: dict[Trait, bool] = {
@@ -156,14 +156,14 @@ def _nth(pairs: Kinds, n: int) -> Counter[str]:
 # ---- what is asked ------------------------------------------------------------------------------
 
 
-def wishes(category: Category, number: int, *, seed: int) -> list[Wish]:
+def shape_prompts(category: Category, number: int, *, seed: int) -> list[ShapePrompt]:
     """The first so many of a category."""
     made = []
     for index in range(number):
         rng = np.random.default_rng((seed, CATEGORIES.index(category), index))
         scene = _scene(category, rng, count=2 + index % (MAX_OBJECTS - 1))
         objects = tuple(scene.objects[i] for i in rng.permutation(len(scene.objects)))
-        made.append(Wish(category=category, scene=replace(scene, objects=objects)))
+        made.append(ShapePrompt(category=category, scene=replace(scene, objects=objects)))
     return made
 
 
@@ -219,5 +219,5 @@ def plain_question(text: str, answer: str) -> Question:
 
 
 def describe(language: Language) -> str:
-    """The question that asks for a picture's description, in its first wording."""
+    """The question that asks for an image's description, in its first wording."""
     return WORDINGS[language]["description"][0]

@@ -4,9 +4,12 @@ Each point is a measurement like any other, with its own files: a sweep that was
 with the items that are missing, and one with more values draws only those.
 """
 
+import csv
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,9 +17,10 @@ from typing import Any, TypeAlias
 from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.files import replace_text
 from janusflow.config.guidance import read_guidance
-from janusflow.evaluation.report import save
-from janusflow.evaluation.runner import ALONE, Crew, RunFiles, run_task
+from janusflow.evaluation.report import as_json, save, save_json, value_text
+from janusflow.evaluation.runner import ALONE, ProcessInfo, Report, RunFiles, run_task
 from janusflow.evaluation.scores import Measurement
 from janusflow.evaluation.tasks import Model, Task, ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
@@ -35,21 +39,22 @@ class Point:
     """One combination of settings, measured."""
 
     settings: Mapping[str, Any]
-    scores: Sequence[Measurement]
-    report: Path | None = None
-    """Its own report, relative to the sweep's."""
+    report: Report
+    path: Path | None = None
+    """Of its own report, relative to the sweep's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """All combinations, measured."""
 
-    task: str
-    model: str
-    protocol: str
-    versions: Mapping[str, str]
     axes: Axes
     points: Sequence[Point]
+
+    @property
+    def scores(self) -> list[tuple[Measurement, ...]]:
+        """Each score at all points."""
+        return list(zip(*(point.report.scores for point in self.points), strict=True))
 
 
 def read_axes(words: Sequence[str]) -> dict[str, list[Any]]:
@@ -95,24 +100,22 @@ def run_sweep(
     task: Task,
     model: Callable[[], Model],
     *,
-    name: str,
     axes: Axes,
     drawing: DrawingSettings,
-    batch_size: int,
     files: RunFiles | None = None,
-    crew: Crew = ALONE,
+    process: ProcessInfo = ALONE,
+    **settings: Any,
 ) -> Sweep:
     """Measure a model at every combination, going on from what is already there.
 
     Args:
         task: what to measure.
         model: loads what draws and answers, once all else is known to fit.
-        name: of the model.
         axes: what to vary.
         drawing: what is no axis.
-        batch_size: items side by side.
         files: of the sweep; points lie in a folder beside it. None keeps nothing.
-        crew: shares every point's items.
+        process: shares every point's items.
+        settings: what else `run_task` takes.
 
     Raises:
         ConfigError: the task draws nothing, or a combination is none that can be drawn with.
@@ -122,33 +125,91 @@ def run_sweep(
             f"--sweep {', '.join(axes)}: {task.name} draws nothing, so that all points would be "
             "the same. Sweep a task that draws."
         )
-    places = combinations(axes, drawing)
+    combined = combinations(axes, drawing)
     loaded = model()
-    points, versions = [], {}
-    for settings in tqdm(places, desc="sweep", disable=crew.number > 0):
-        place = {axis: getattr(settings, axis) for axis in axes}
-        at = None if files is None else _point_files(files, place)
-        report = run_task(
-            task, loaded, name=name, drawing=settings, batch_size=batch_size, files=at, crew=crew
-        )
-        relative = None
-        if files is not None and at is not None:
-            if crew.number == 0:
-                save(report, at)
-            relative = at.report.relative_to(files.report.parent)
-        points.append(Point(settings=place, scores=report.scores, report=relative))
-        versions = report.versions
-    return Sweep(
-        task=task.name,
-        model=name,
-        protocol=task.protocol,
-        versions=versions,
-        axes=axes,
-        points=points,
+    points = []
+    for each in tqdm(combined, desc="sweep", disable=not process.is_main_process):
+        values = {axis: getattr(each, axis) for axis in axes}
+        own = None if files is None else _point_files(files, values)
+        report = run_task(task, loaded, drawing=each, files=own, process=process, **settings)
+        path = None
+        if files is not None and own is not None:
+            path = own.report.relative_to(files.report.parent)
+            if process.is_main_process:
+                save(report, own)
+        points.append(Point(settings=values, report=report, path=path))
+    return Sweep(axes=axes, points=points)
+
+
+def save_sweep(sweep: Sweep, files: RunFiles) -> None:
+    """Write the table as JSON and as CSV, and a plot of each score where matplotlib is there."""
+    save_json(sweep_as_json(sweep), files)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*sweep.axes, *(scores[0].name for scores in sweep.scores)])
+    for point in sweep.points:
+        writer.writerow([*point.settings.values(), *(each.value for each in point.report.scores)])
+    replace_text(files.report.with_suffix(".csv"), stream.getvalue())
+    if find_spec("matplotlib") is not None:
+        plot(sweep).savefig(files.report.with_suffix(".png"))
+
+
+def sweep_as_json(sweep: Sweep) -> dict[str, Any]:
+    """All of a sweep; items are in the points' own reports."""
+    head = as_json(sweep.points[0].report)
+    return {
+        **{name: head[name] for name in ("task", "model", "protocol", "versions")},
+        "axes": {name: list(values) for name, values in sweep.axes.items()},
+        "points": [
+            {
+                "settings": dict(point.settings),
+                "report": None if point.path is None else point.path.as_posix(),
+                "scores": as_json(point.report)["scores"],
+            }
+            for point in sweep.points
+        ],
+    }
+
+
+def table(sweep: Sweep) -> str:
+    """A line for each axis and each score, a column for each point."""
+    lines = [
+        (axis, [setting_text(point.settings[axis]) for point in sweep.points])
+        for axis in sweep.axes
+    ]
+    lines += [
+        (scores[0].name, [value_text(score).strip() for score in scores]) for scores in sweep.scores
+    ]
+    width = max(len(cell) for _, cells in lines for cell in cells)
+    return "\n".join(
+        f"{name:28s} {'  '.join(cell.rjust(width) for cell in cells)}" for name, cells in lines
     )
 
 
-def value_text(value: Any) -> str:
+def plot(sweep: Sweep) -> Any:
+    """A figure with each score over the first axis that varies, a line for each of the others."""
+    from matplotlib.figure import Figure
+
+    axis = max(sweep.axes, key=lambda name: len(sweep.axes[name]) > 1)
+    lines: dict[str, list[int]] = {}
+    for index, point in enumerate(sweep.points):
+        others = (f"{name}={setting_text(at)}" for name, at in point.settings.items())
+        label = ", ".join(said for said in others if not said.startswith(f"{axis}="))
+        lines.setdefault(label, []).append(index)
+    figure = Figure(figsize=(5, 3 * len(sweep.scores)), layout="constrained")
+    for place, scores in enumerate(sweep.scores, start=1):
+        panel = figure.add_subplot(len(sweep.scores), 1, place, title=scores[0].name, xlabel=axis)
+        for label, indices in lines.items():
+            at = [setting_text(sweep.points[index].settings[axis]) for index in indices]
+            panel.plot(at, [scores[index].value for index in indices], "o-", label=label)
+            ends = [scores[index].interval or (scores[index].value,) * 2 for index in indices]
+            panel.vlines(at, *zip(*ends, strict=True), alpha=0.5)
+        if len(lines) > 1:
+            panel.legend()
+    return figure
+
+
+def setting_text(value: Any) -> str:
     """A setting as a person writes it."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -160,11 +221,11 @@ def _value(kind: Any, text: str) -> Any:
     return value
 
 
-def _point_files(files: RunFiles, place: Mapping[str, Any]) -> RunFiles:
+def _point_files(files: RunFiles, values: Mapping[str, Any]) -> RunFiles:
     folder = files.report.with_suffix(".sweep")
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder} cannot be made ({error.strerror}): name another.") from None
-    words = ",".join(f"{axis}={value_text(value)}" for axis, value in place.items())
+    words = ",".join(f"{axis}={setting_text(value)}" for axis, value in values.items())
     return RunFiles(report=folder / f"{words}.json")

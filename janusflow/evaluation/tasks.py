@@ -1,8 +1,8 @@
 """What a measurement is made of: items to draw or to answer, verdicts on them, scores of verdicts.
 
-A task is data and two functions, so a benchmark is one module: it reads its official file into
-items, judges an answer or a picture by a pure function, and sums verdicts up. The runner does the
-rest for all of them alike.
+A task is data and functions, so a benchmark is one module: it reads its official file into items,
+judges an answer or an image by a pure function, and sums verdicts up. The runner does the rest for
+all of them alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +18,9 @@ NO_SYSTEM_PROMPT = ""
 """The authors' protocol for benchmarks of understanding; None is the model's own default."""
 
 
-Shown: TypeAlias = Path | bytes | Image.Image
-
-
 @dataclass(frozen=True, kw_only=True)
 class ToDraw:
-    """A picture to draw."""
+    """An image to draw."""
 
     id: str
     kind: str
@@ -36,12 +33,11 @@ class ToDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class ToAnswer:
-    """A question about a picture."""
+    """A question about an image, which is shown before it."""
 
     id: str
     kind: str
-    picture: Shown | Mapping[str, Shown]
-    """Shown before the question; or several, by the marks in the question that they stand for."""
+    image: Path | Image.Image
     question: str
     system_prompt: str | None = NO_SYSTEM_PROMPT
     max_new_tokens: int = 64
@@ -50,12 +46,12 @@ class ToAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A picture that was drawn before, to be judged without a model."""
+    """An image that was drawn before, to be judged without a model."""
 
     id: str
     kind: str
     prompt: str
-    picture: Path
+    image: Path
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,42 +60,18 @@ OneKind = TypeVar("OneKind", bound=Item)
 Row: TypeAlias = Mapping[str, Any]
 """An item's id, kind, words and facts, what the model made of it, and the verdict."""
 ScoreSet: TypeAlias = Callable[[Sequence[Row], Path], "list[Measurement]"]
-"""From all rows and the folder that their pictures' names are relative to."""
+"""From all rows and the folder that their images' names are relative to."""
 
 
 @runtime_checkable
 class Model(Protocol):
-    """The part of `janusflow.JanusFlow` that is measured."""
+    """The part of `janusflow.JanusFlow` that is measured, with its arguments."""
 
-    def generate(  # noqa: PLR0913 (what is measured, each by its name)
-        self,
-        prompt: Sequence[str],
-        *,
-        steps: int,
-        guidance: float | str,
-        solver: str,
-        shift: float,
-        numerics: str,
-        plan: str,
-        best_of: int,
-        grid: str,
-        guidance_rescale: float,
-        reuse: float,
-        seed: int,
-        batch_size: int,
-    ) -> list[Image.Image]:
-        """Draw one picture for each prompt."""
+    def generate(self, *args: Any, **kwargs: Any) -> list[Image.Image]:
+        """Draw one image for each prompt."""
         ...
 
-    def answer(
-        self,
-        conversations: Sequence[Sequence[Any]],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> list[str]:
+    def answer(self, *args: Any, **kwargs: Any) -> list[str]:
         """Answer each conversation."""
         ...
 
@@ -115,18 +87,15 @@ class Task:
     """What decides the items and the verdicts; JSON."""
     items: Sequence[Item]
     judge: Callable[[Any, Any], dict[str, Any]]
-    """From an item and its answer or picture to a verdict: JSON, with `right` (true, false, or a
-    part of 1), and for a drawing `why`; without it where a picture is neither by itself, or a judge
-    elsewhere gives the verdicts."""
+    """From an item and its answer or image to a verdict: JSON, with `right` (true, false, or a
+    part of 1), and for a drawing `why`; without `right` where an image is neither by itself."""
     score: Callable[[Sequence[Row]], list[Measurement]]
     """Sums up all rows, in the order of the items."""
     score_set: ScoreSet | None = None
-    """Measures the drawn pictures together, after they were all drawn."""
+    """Measures the drawn images together, after they were all drawn."""
     follow_up: Callable[[ToDraw, Image.Image], ToAnswer] | None = None
-    """Asks about a picture that was just drawn. What comes of it, judged like any answer, stands in
+    """Asks about an image that was just drawn. What comes of it, judged like any answer, stands in
     the drawing's row as `then`, so that both are kept at once or not at all."""
-    for_judge: Callable[[Sequence[Row]], Any] | None = None
-    """All answers as a judge elsewhere takes them; JSON."""
 
     @property
     def needs_model(self) -> bool:

@@ -9,9 +9,9 @@ import torch
 from image_networks import Layered, MeanColour, save_script
 from PIL import Image
 
-from janusflow.config.errors import CheckpointError, ConfigError, DataError
+from janusflow.config.errors import CheckpointError, ConfigError, DataError, NotFiniteError
 from janusflow.evaluation import features
-from janusflow.evaluation.features import as_input, load_features, pictures_in
+from janusflow.evaluation.features import as_input, images_in, load_features
 
 
 def speckled(seed: int, width: int = 20, height: int = 12) -> Image.Image:
@@ -69,12 +69,17 @@ def test_what_is_no_torchscript_or_no_network_is_one_line(
         load_features("builtins:dict")
 
 
-def test_a_picture_becomes_its_centre_square_in_values_of_8_bits():
-    wide = Image.new("RGB", (20, 12), "black")
-    wide.paste((10, 20, 30), (4, 0, 16, 12))
-    assert torch.equal(
-        as_input(wide, size=7), torch.tensor([10.0, 20.0, 30.0])[:, None, None].expand(3, 7, 7)
-    )
+def test_all_of_an_image_is_resized_as_clean_fid_does_and_nothing_is_cropped():
+    """cleanfid/resize.py: Image.fromarray(channel, "F").resize(size, BICUBIC) of each channel."""
+    wide = speckled(0, 20, 12)
+    wanted = [
+        np.asarray(Image.fromarray(channel).resize((7, 7), Image.Resampling.BICUBIC))
+        for channel in np.asarray(wide).transpose(2, 0, 1).astype(np.float32)
+    ]
+    assert torch.equal(as_input(wide, size=7), torch.from_numpy(np.stack(wanted)))
+    edges = Image.new("RGB", (20, 12), "black")
+    edges.paste((200, 200, 200), (0, 0, 4, 12))  # outside of the centre square
+    assert as_input(edges, size=7).max() > 100
     square = speckled(0, 12, 12)
     same = torch.from_numpy(np.array(square)).permute(2, 0, 1).float()
     assert torch.equal(as_input(square, size=12), same)
@@ -88,31 +93,45 @@ def test_resizing_keeps_what_rounding_would_lose():
     assert (found.clamp(0, 255) - rounded).abs().max() <= 1.0
 
 
-def test_a_resolution_in_between_is_gone_through():
-    picture = speckled(0, 12, 12)
-    small = picture.resize((4, 4), Image.Resampling.LANCZOS)
-    assert torch.equal(as_input(picture, size=9, resolution=4), as_input(small, size=9))
+def test_a_resolution_in_between_takes_the_centre_square_as_gigagans_evaluation_does():
+    wide = speckled(0, 20, 12)
+    small = wide.crop((4, 0, 16, 12)).resize((4, 4), Image.Resampling.LANCZOS)
+    assert torch.equal(as_input(wide, size=9, resolution=4), as_input(small, size=9))
+
+
+def test_features_that_are_not_finite_are_told_with_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, colour in {"a": "red", "b": "blue"}.items():
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{name}.png")
+    network = load_features("image_networks:MeanColour")
+    # What red is divided by is 0 for the blue one.
+    monkeypatch.setattr(
+        network.network, "forward", lambda images: images.mean((2, 3)) / images.mean((2, 3))[:, :1]
+    )
+    with pytest.raises(NotFiniteError, match=r"features of .*b\.png that are not finite"):
+        network.features(images_in(tmp_path, option=""), resolution=None, called="test")
 
 
 def test_features_do_not_depend_on_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for index in range(5):
         speckled(index).save(tmp_path / f"{index}.png")
-    network, files = load_features("image_networks:MeanColour"), pictures_in(tmp_path, option="")
+    network, files = load_features("image_networks:MeanColour"), images_in(tmp_path, option="")
     found = []
     for size in (1, 2, 5):
         monkeypatch.setattr(features, "BATCH_SIZE", size)
         found.append(network.features(files, resolution=None, called="test"))
     assert found[0].shape == (5, 3)
-    assert all(torch.allclose(each, found[0]) for each in found)
-    assert torch.allclose(found[0][3], as_input(speckled(3), size=8).mean((1, 2)))
+    assert all(np.allclose(each, found[0]) for each in found)
+    assert np.allclose(found[0][3], as_input(speckled(3), size=8).mean((1, 2)))
 
 
-def test_a_folders_pictures_are_found_by_name_wherever_they_lie(tmp_path: Path):
+def test_a_folders_images_are_found_by_name_wherever_they_lie(tmp_path: Path):
     (tmp_path / "b").mkdir()
     for name in ("c.png", "b/a.JPG", "a.webp"):
         speckled(0).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
-    found = [path.relative_to(tmp_path).as_posix() for path in pictures_in(tmp_path, option="")]
+    found = [path.relative_to(tmp_path).as_posix() for path in images_in(tmp_path, option="")]
     assert found == ["a.webp", "b/a.JPG", "c.png"]
-    with pytest.raises(DataError, match=r"--drawn .*nosuch: got no picture"):
-        pictures_in(tmp_path / "nosuch", option="--drawn")
+    with pytest.raises(DataError, match=r"--drawn .*nosuch: got no image"):
+        images_in(tmp_path / "nosuch", option="--drawn")

@@ -10,7 +10,8 @@ from benchmark_runs import Scripted, measure, values
 from PIL import Image
 
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.evaluation.geneval import Detection, keep_certain, mismatches, relations
+from janusflow.evaluation.geneval import keep_certain, mismatches, relations
+from janusflow.evaluation.judges import Detection
 
 PICTURE = Image.new("RGB", (100, 100))
 
@@ -167,10 +168,10 @@ def test_a_limit_is_of_prompts_and_keeps_their_seeds(data: Path):
     ("line", "message"),
     [
         ({"tag": "two", "include": [], "prompt": "x"}, "line 4: got tag='two'"),
-        ({"tag": "counting", "prompt": "x"}, "line 4: got include='None', wanted a list"),
+        ({"tag": "counting", "prompt": "x"}, r"line 4: got tag, prompt, wanted include \(a list\)"),
         (
             {"tag": "counting", "include": [{"class": "dog"}], "prompt": "x"},
-            r"line 4, include\[0\]: got count='None'",
+            r"line 4, include\[0\]: got class, wanted count \(a whole number\)",
         ),
         (
             {"tag": "position", "include": [clause("dog", position=["above", 0])], "prompt": "x"},

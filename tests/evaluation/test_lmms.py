@@ -58,7 +58,7 @@ metric_list: [{{metric: right, aggregation: mean, higher_is_better: true}}]
 generation_kwargs: {{max_new_tokens: 96, temperature: 0.2, do_sample: false, until: [NEVER]}}
 """
 TASKS = {
-    "shapes_asked": SHARED + "doc_to_visual: !function functions.pictures\n",
+    "shapes_asked": SHARED + "doc_to_visual: !function functions.images\n",
     "shapes_in_pairs": SHARED + "doc_to_messages: !function functions.messages\n",
 }
 

@@ -28,7 +28,7 @@ def test_a_prompt_is_its_lines_even_where_they_do_not_lie_together(tmp_path: Pat
     first, other = row("a1", 1, "0", "entity - whole", "?"), row("b2", 1, "0", "global - -", "?")
     second = row("a1", 2, "1, 0", "attribute - color", "!")
     table = write_table(tmp_path / "table.csv", [first, other, second])
-    one, two = read_prompts(read_table(table, COLUMNS, delimiter=","))
+    one, two = read_prompts(read_table(table, COLUMNS))
     assert (one.name, one.text, two.name) == ("a1", first["text"], "b2")
     assert [each["parents"] for each in one.propositions] == [[0], [1, 0]]
     assert [each["category"] for each in one.propositions] == ["entity", "attribute"]
@@ -46,7 +46,7 @@ def test_a_wrong_line_is_named(change: dict[str, str], message: str, tmp_path: P
     right = row("a1", 1, "0", "entity - whole", "?")
     table = write_table(tmp_path / "table.csv", [right, {**right, **change}])
     with pytest.raises(DataError, match=re.escape(message)):
-        read_prompts(read_table(table, COLUMNS, delimiter=","))
+        read_prompts(read_table(table, COLUMNS))
 
 
 def test_shares_count_propositions_and_the_mean_counts_pictures():

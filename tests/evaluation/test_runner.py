@@ -13,19 +13,19 @@ import pytest
 import torch
 from PIL import Image
 
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, NotFiniteError
 from janusflow.evaluation.report import save
 from janusflow.evaluation.runner import (
     ALONE,
-    Crew,
+    ProcessInfo,
     Report,
     RunFiles,
     batches,
     fingerprint,
     run_task,
 )
-from janusflow.evaluation.scores import shares
-from janusflow.evaluation.tasks import Item, Task, ToAnswer, ToDraw
+from janusflow.evaluation.scores import Measurement, shares
+from janusflow.evaluation.tasks import Item, Row, Task, ToAnswer, ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
 
 PICTURE = Image.new("RGB", (4, 4), "red")
@@ -41,7 +41,7 @@ def to_answer(index: int, *, max_new_tokens: int = 8) -> ToAnswer:
     return ToAnswer(
         id=f"a{index}",
         kind="asked",
-        picture=PICTURE,
+        image=PICTURE,
         question=f"{index}?",
         max_new_tokens=max_new_tokens,
     )
@@ -86,7 +86,9 @@ def toy(**settings: Any) -> Task:
     )
 
 
-def run(model: Counting, files: RunFiles | None, *, crew: Crew = ALONE, **settings: Any) -> Report:
+def run(
+    model: Counting, files: RunFiles | None, *, process: ProcessInfo = ALONE, **settings: Any
+) -> Report:
     return run_task(
         toy(**settings),
         model,
@@ -94,7 +96,7 @@ def run(model: Counting, files: RunFiles | None, *, crew: Crew = ALONE, **settin
         drawing=DrawingSettings(),
         batch_size=2,
         files=files,
-        crew=crew,
+        process=process,
     )
 
 
@@ -153,11 +155,11 @@ def test_the_report_and_the_page_hold_every_item_and_the_pictures_are_there(file
     assert page.count('class="wrong"') == 1
     assert page.count("&lt;b&gt;3") == 2
     for row in content["items"][:5]:
-        assert (files.pictures / row["picture"]).is_file()
-        assert f"{files.pictures.name}/{row['picture']}" in page
+        assert (files.images / row["image"]).is_file()
+        assert f"{files.images.name}/{row['image']}" in page
 
 
-def test_processes_share_the_items_and_all_end_with_the_whole_report(files: RunFiles):
+def test_processes_share_the_items_and_one_of_them_sums_up(files: RunFiles):
     """Threads stand for them: each has a model of its own, and they meet at a barrier."""
     alone = Counting()
     wanted = run(alone, RunFiles(report=files.report.with_name("alone.json")))
@@ -167,11 +169,11 @@ def test_processes_share_the_items_and_all_end_with_the_whole_report(files: RunF
     models, barrier = [Counting(), Counting()], Barrier(2)
 
     def work(number: int) -> Report:
-        crew = Crew(number=number, size=2, wait=lambda: barrier.wait(60) and None)
-        return run(models[number], files, crew=crew)
+        process = ProcessInfo(rank=number, world_size=2, barrier=lambda: barrier.wait(60) and None)
+        return run(models[number], files, process=process)
 
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(work, range(2))) == [wanted, wanted]
+        assert list(pool.map(work, range(2))) == [wanted, replace(wanted, scores=[])]
     assert all(model.made for model in models)
     assert sorted(cut.made + models[0].made + models[1].made) == sorted(alone.made)
     # One process goes on from what several left.
@@ -182,7 +184,7 @@ def test_processes_share_the_items_and_all_end_with_the_whole_report(files: RunF
 
 def test_processes_without_a_file_to_share_are_refused():
     with pytest.raises(ConfigError, match="got 2 processes and no --output"):
-        run(Counting(), None, crew=Crew(size=2))
+        run(Counting(), None, process=ProcessInfo(world_size=2))
 
 
 def test_pictures_are_asked_about_as_soon_as_they_are_drawn(files: RunFiles):
@@ -218,9 +220,57 @@ def test_the_page_shows_drawings_by_kind(files: RunFiles):
     save(report, files)
     page = files.page.read_text(encoding="utf-8")
     even, odd = page.split("<h3>")[1:]
-    assert even.startswith("even &lt;0&gt; <small>3 of 3 right</small>")
-    assert odd.startswith("odd <small>1 of 2 right</small>")
+    assert even.startswith("even &lt;0&gt;</h3>")
+    assert odd.startswith("odd</h3>")
     assert (even.count("<figure>"), odd.count("<figure>")) == (3, 2)
+
+
+def test_what_sets_are_measured_by_is_computed_in_one_process_alone(files: RunFiles):
+    summed: list[int] = []
+    barrier = Barrier(2)
+
+    def work(rank: int) -> Report:
+        def score_set(rows: Sequence[Row], folder: Path) -> list[Measurement]:
+            summed.append(rank)
+            assert all((folder / row["image"]).is_file() for row in rows)
+            return [Measurement(name="FID", value=1.0, num_items=len(rows))]
+
+        process = ProcessInfo(rank=rank, world_size=2, barrier=lambda: barrier.wait(60) and None)
+        task = replace(toy(), items=ITEMS[:5], score_set=score_set)
+        return run_task(
+            task,
+            Counting(),
+            name="m",
+            drawing=DrawingSettings(),
+            batch_size=2,
+            files=files,
+            process=process,
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(work, range(2))
+    assert summed == [0]
+    assert [score.name for score in first.scores] == ["drawn", "all", "FID"]
+    assert (second.scores, second.rows) == ([], first.rows)
+
+
+def test_a_verdict_that_is_no_number_is_refused_by_its_item(files: RunFiles):
+    def judge(item: Item, _: Any) -> dict[str, Any]:
+        return {"clip": float("nan") if item.id == "d3" else 1.0}
+
+    with pytest.raises(NotFiniteError, match="toy, d3: its judge gave clip=nan"):
+        run_task(
+            replace(toy(), judge=judge),
+            Counting(),
+            name="m",
+            drawing=DrawingSettings(),
+            batch_size=1,
+            files=files,
+        )
+    # Nothing of it is kept, so that the same command tries it again.
+    kept = files.answers.read_text(encoding="utf-8")
+    assert '"d2"' in kept
+    assert '"d3"' not in kept
 
 
 def test_two_items_of_one_id_are_refused():

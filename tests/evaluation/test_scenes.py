@@ -19,7 +19,7 @@ from janusflow.evaluation.shapes import (
     describe,
     names_of,
     questioned_scenes,
-    wishes,
+    shape_prompts,
 )
 from janusflow.evaluation.tasks import Row, ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
@@ -35,7 +35,7 @@ LIMIT = 2
 
 @dataclass
 class Oracle:
-    """Draws the wish of a prompt and describes what it drew; answers questions as it is told."""
+    """Draws the scene of a prompt and describes what it drew; answers questions as it is told."""
 
     answers: Mapping[str, str] = field(default_factory=dict)
     describes: Callable[[Scene, Language], str] = lambda scene, language: description(
@@ -50,9 +50,9 @@ class Oracle:
     def __post_init__(self) -> None:
         # Prompts occur in several categories.
         self.scenes = {
-            (wish.prompt(language), SEED + SEEDS_APART * number + index): wish.scene
+            (prompt.text(language), SEED + SEEDS_APART * number + index): prompt.scene
             for number, category in enumerate(CATEGORIES)
-            for index, wish in enumerate(wishes(category, LIMIT, seed=SEED))
+            for index, prompt in enumerate(shape_prompts(category, LIMIT, seed=SEED))
             for language in LANGUAGES
         }
         self.described: dict[bytes, Scene] = {}
@@ -129,7 +129,7 @@ def drawings(report: Report) -> list[Row]:
 def test_a_true_model_is_right_in_everything_that_is_reported(report: Report):
     names = [f"{category} {language}" for category in CATEGORIES for language in LANGUAGES]
     names += ["mean of categories en", "mean of categories ko"]
-    names += [f"own picture {x}, as {y}" for x in LANGUAGES for y in ("asked", "drawn")]
+    names += [f"own image {x}, as {y}" for x in LANGUAGES for y in ("asked", "drawn")]
     names += ["questions", "questions en", "questions ko"]
     names += [f"detector, {category}" for category in CATEGORIES]
     told = [score for score in report.scores if not score.name.startswith("outlines")]
@@ -196,7 +196,7 @@ def test_an_item_asks_the_same_in_both_languages_with_the_same_noise(report: Rep
     assert len(seeds) == 6 * LIMIT
 
 
-def test_the_model_is_called_once_a_picture_and_twice_an_own_picture_in_batches():
+def test_the_model_is_called_once_a_picture_and_twice_an_own_image_in_batches():
     whole, parts = Oracle(), Oracle()
     assert measured(whole).rows == measured(parts, batch_size=2).rows
     assert (whole.drawn, whole.asked) != ([], [])
@@ -208,7 +208,7 @@ def test_the_model_is_called_once_a_picture_and_twice_an_own_picture_in_batches(
     assert whole.settings == {(30, 2.0, "euler")}
 
 
-def test_a_run_that_was_cut_off_asks_about_every_own_picture_once(tmp_path: Path):
+def test_a_run_that_was_cut_off_asks_about_every_own_image_once(tmp_path: Path):
     class Cut(Oracle):
         def answer(self, conversations: Sequence[Any], *, max_new_tokens: int) -> list[str]:
             if len(self.batches) > 1:
@@ -231,7 +231,7 @@ def test_a_run_that_was_cut_off_asks_about_every_own_picture_once(tmp_path: Path
     assert again.batches == []
 
 
-def test_an_own_picture_is_described_rightly_only_by_all_of_its_objects():
+def test_an_own_image_is_described_rightly_only_by_all_of_its_objects():
     told = Oracle(describes=lambda scene, language: "a red ring and 빨간 고리")
     for row in drawings(measured(told, categories="two", languages="en")):
         assert row["then"]["named"] == ["red ring"]
@@ -240,13 +240,13 @@ def test_an_own_picture_is_described_rightly_only_by_all_of_its_objects():
 
 def test_a_wrong_picture_that_is_described_rightly_is_right_as_drawn_alone():
     oracle = Oracle()
-    # Every prompt is drawn as the wish after it: of another composition.
+    # Every prompt is drawn as the one after it: of another composition.
     asked, scenes = list(oracle.scenes), list(oracle.scenes.values())
     oracle.scenes = dict(zip(asked, scenes[6:] + scenes[:6], strict=True))
     report = measured(oracle, categories="two,counting", languages="en")
     scores = {score.name: score for score in report.scores}
-    assert scores["own picture en, as drawn"].value == 1.0
-    assert scores["own picture en, as asked"].value < 0.5
+    assert scores["own image en, as drawn"].value == 1.0
+    assert scores["own image en, as asked"].value < 0.5
     assert scores["mean of categories en"].value < 0.5
 
 

@@ -5,14 +5,16 @@ from math import sqrt
 import numpy as np
 import pytest
 
+from janusflow.config.errors import NotFiniteError
 from janusflow.evaluation.scores import (
     WILSON_Z,
-    Score,
+    Measurement,
     bootstrap,
     mean,
     ratio,
     resampled,
-    tally,
+    shares,
+    wilson_interval,
 )
 
 
@@ -55,10 +57,6 @@ def test_a_ratio_of_sums_is_no_mean_of_ratios():
 # ---- shares -------------------------------------------------------------------------------------
 
 
-def score(num_right: int, num_items: int) -> Score:
-    return Score(name="x", num_right=num_right, num_items=num_items)
-
-
 @pytest.mark.parametrize(
     ("num_right", "num_items", "low", "high"),
     [
@@ -73,7 +71,7 @@ def score(num_right: int, num_items: int) -> Score:
     ],
 )
 def test_the_interval_is_wilsons(num_right: int, num_items: int, low: float, high: float):
-    assert score(num_right, num_items).interval == pytest.approx((low, high), abs=1e-4)
+    assert wilson_interval(num_right, num_items) == pytest.approx((low, high), abs=1e-4)
 
 
 @pytest.mark.parametrize(("num_right", "num_items"), [(1, 3), (270, 300), (299, 300), (7, 50)])
@@ -81,14 +79,22 @@ def test_the_interval_ends_where_the_share_is_just_z_deviations_away(
     num_right: int, num_items: int
 ):
     """Its definition: |share - p| = z sqrt(p (1 - p) / n) at both ends."""
-    measured = score(num_right, num_items)
-    for end in measured.interval:
+    for end in wilson_interval(num_right, num_items):
         deviation = sqrt(end * (1 - end) / num_items)
-        assert abs(measured.share - end) == pytest.approx(WILSON_Z * deviation, rel=1e-9)
+        assert abs(num_right / num_items - end) == pytest.approx(WILSON_Z * deviation, rel=1e-9)
 
 
-def test_a_tally_counts_by_name_and_in_all():
+def test_shares_count_by_name_and_in_all():
     named = [("b", True), ("a", False), ("b", False), ("a", False), ("b", True)]
-    counted = [(s.name, s.num_right, s.num_items) for s in tally(named)]
+    counted = [(s.name, s.num_right, s.num_items) for s in shares(named)]
     assert counted == [("b", 2, 3), ("a", 0, 2), ("all", 2, 5)]
-    assert [s.share for s in tally(named)] == pytest.approx([2 / 3, 0, 0.4])
+    assert [s.value for s in shares(named)] == pytest.approx([2 / 3, 0, 0.4])
+    assert [s.interval for s in shares(named)] == [wilson_interval(*c[1:]) for c in counted]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_finite_number_is_no_score(value: float):
+    with pytest.raises(NotFiniteError, match=f"FID: got {value} of 3 items, wanted a finite"):
+        Measurement(name="FID", value=value, num_items=3)
+    with pytest.raises(NotFiniteError, match="CLIP score: got"):
+        mean("CLIP score", [1.0, value], is_share=False)

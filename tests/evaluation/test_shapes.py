@@ -11,11 +11,11 @@ from janusflow.evaluation.shapes import (
     CATEGORIES,
     JUDGED,
     Category,
-    Wish,
+    ShapePrompt,
     held_out_scenes,
     kinds,
     questioned_scenes,
-    wishes,
+    shape_prompts,
 )
 from janusflow.mini.naming import named_objects
 from janusflow.mini.render import render
@@ -32,12 +32,12 @@ from janusflow.mini.words import ENGLISH_RELATIONS, LANGUAGES
 
 SEED = 11
 PAIRS: tuple[Category, ...] = ("two", "position", "attribution")
-WISHES = {category: wishes(category, 12, seed=SEED) for category in CATEGORIES}
+PROMPTS = {category: shape_prompts(category, 12, seed=SEED) for category in CATEGORIES}
 
 
 def verdicts(category: Category, change: Callable[[Scene], Scene]) -> set[bool]:
     """What a category says of its scenes' true renders, changed."""
-    return {wish.judge(render(change(wish.scene)))["right"] for wish in WISHES[category]}
+    return {prompt.judge(render(change(prompt.scene)))["right"] for prompt in PROMPTS[category]}
 
 
 def each(scene: Scene, change: Callable[[SceneObject], SceneObject]) -> Scene:
@@ -88,15 +88,15 @@ def one_more(scene: Scene) -> Scene:
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_true_renders_are_right_at_any_size(category: Category):
     assert verdicts(category, lambda scene: scene) == {True}
-    wish = WISHES[category][0]
-    assert wish.judge(render(wish.scene, size=384))["right"]
+    prompt = PROMPTS[category][0]
+    assert prompt.judge(render(prompt.scene, size=384))["right"]
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_an_object_too_few_or_too_many_is_wrong(category: Category):
     assert verdicts(category, one_fewer) == {False}
-    few = [wish for wish in WISHES[category] if len(wish.scene.objects) < 3]
-    assert not any(wish.judge(render(one_more(wish.scene)))["right"] for wish in few)
+    few = [prompt for prompt in PROMPTS[category] if len(prompt.scene.objects) < 3]
+    assert not any(prompt.judge(render(one_more(prompt.scene)))["right"] for prompt in few)
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -109,11 +109,11 @@ def test_another_colour_is_wrong_and_so_is_another_shape(category: Category):
 def test_colours_swapped_are_right_as_colours_and_shapes_alone_and_wrong_together(
     category: Category,
 ):
-    for wish in WISHES[category]:
-        a, b = wish.scene.objects
+    for prompt in PROMPTS[category]:
+        a, b = prompt.scene.objects
         if a.colour == b.colour or a.shape == b.shape:
             continue
-        verdict = wish.judge(render(colours_swapped(wish.scene)))
+        verdict = prompt.judge(render(colours_swapped(prompt.scene)))
         assert not verdict["right"]
         assert (verdict["traits"]["colours"], verdict["traits"]["shapes"]) == (True, True)
 
@@ -125,39 +125,39 @@ def test_swapped_places_are_wrong_for_position_alone(category: Category):
 
 def test_a_mirrored_picture_is_wrong_where_left_or_right_was_asked():
     seen = set()
-    for wish in wishes("position", 20, seed=SEED):
-        mirrored = each(wish.scene, lambda thing: replace(thing, x=1 - thing.x))
-        right = wish.judge(render(mirrored))["right"]
-        assert right == (wish.relation in ("above", "below"))
-        seen.add(wish.relation)
+    for prompt in shape_prompts("position", 20, seed=SEED):
+        mirrored = each(prompt.scene, lambda thing: replace(thing, x=1 - thing.x))
+        right = prompt.judge(render(mirrored))["right"]
+        assert right == (prompt.relation in ("above", "below"))
+        seen.add(prompt.relation)
     assert seen == set(ENGLISH_RELATIONS)
 
 
 def test_an_empty_picture_is_wrong_and_says_so():
-    empty = replace(WISHES["single"][0].scene, objects=())
+    empty = replace(PROMPTS["single"][0].scene, objects=())
     for category in CATEGORIES:
-        verdict = WISHES[category][0].judge(render(empty))
+        verdict = PROMPTS[category][0].judge(render(empty))
         assert (verdict["right"], verdict["why"], verdict["found"]) == (False, "found nothing", [])
         assert verdict["outline"] is None
 
 
 def test_the_outline_of_a_picture_is_the_mean_of_its_objects():
-    scene = WISHES["two"][0].scene
+    scene = PROMPTS["two"][0].scene
     alone = [
-        WISHES["two"][0].judge(render(replace(scene, objects=(thing,))))["outline"]
+        PROMPTS["two"][0].judge(render(replace(scene, objects=(thing,))))["outline"]
         for thing in scene.objects
     ]
     assert alone[0] != alone[1]
-    both = WISHES["two"][0].judge(render(scene))["outline"]
+    both = PROMPTS["two"][0].judge(render(scene))["outline"]
     assert both == pytest.approx(sum(alone) / 2, abs=1e-3)
 
 
 def test_a_verdict_tells_what_was_found_and_how_it_lies():
-    wish = WISHES["position"][0]
-    verdict = wish.judge(render(places_swapped(wish.scene)))
-    swapped = relation(wish.scene.objects[1], wish.scene.objects[0])
+    prompt = PROMPTS["position"][0]
+    verdict = prompt.judge(render(places_swapped(prompt.scene)))
+    swapped = relation(prompt.scene.objects[1], prompt.scene.objects[0])
     assert verdict["why"].endswith(f", {swapped}")
-    for thing in wish.scene.objects:
+    for thing in prompt.scene.objects:
         assert f"{thing.colour} {thing.shape}" in verdict["why"]
         assert f"{thing.colour} {thing.shape}" in verdict["found"]
 
@@ -166,8 +166,10 @@ def test_a_verdict_tells_what_was_found_and_how_it_lies():
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_every_wish_is_of_a_composition_training_never_saw(category: Category):
-    assert all(is_held_out(composition(wish.scene)) for wish in wishes(category, 90, seed=SEED))
+def test_every_prompt_is_of_a_composition_training_never_saw(category: Category):
+    assert all(
+        is_held_out(composition(prompt.scene)) for prompt in shape_prompts(category, 90, seed=SEED)
+    )
     assert all(is_held_out(composition(scene)) for scene in held_out_scenes(90, seed=SEED))
 
 
@@ -175,40 +177,41 @@ def test_categories_ask_for_what_they_say():
     def numbers(category: Category) -> Counter[tuple[int, int]]:
         """How many objects, and how many kinds of them."""
         return Counter(
-            (len(wish.scene.objects), len(kinds(wish.scene.objects))) for wish in WISHES[category]
+            (len(prompt.scene.objects), len(kinds(prompt.scene.objects)))
+            for prompt in PROMPTS[category]
         )
 
     assert numbers("single") == numbers("colours") == {(1, 1): 12}
     assert numbers("counting") == {(2, 1): 4, (3, 1): 4, (4, 1): 4}
     assert numbers("two") == numbers("position") == numbers("attribution") == {(2, 2): 12}
-    for wish in wishes("attribution", 200, seed=SEED):
-        a, b = wish.scene.objects
+    for prompt in shape_prompts("attribution", 200, seed=SEED):
+        a, b = prompt.scene.objects
         assert a.colour != b.colour
         assert a.shape != b.shape
     shared = [
-        wish
-        for wish in wishes("two", 200, seed=SEED)
-        if len({thing.colour for thing in wish.scene.objects}) == 1
+        prompt
+        for prompt in shape_prompts("two", 200, seed=SEED)
+        if len({thing.colour for thing in prompt.scene.objects}) == 1
     ]
     assert shared, "two objects may share a trait where attribution is not asked"
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_a_prompt_names_its_objects_in_both_languages_and_nothing_else(category: Category):
-    for wish in WISHES[category]:
+    for prompt in PROMPTS[category]:
         for language in LANGUAGES:
-            said = named_objects(wish.prompt(language), language=language)
-            assert said == kinds(wish.scene.objects)
+            said = named_objects(prompt.text(language), language=language)
+            assert said == kinds(prompt.scene.objects)
 
 
 def test_prompts_are_worded_as_documented():
     thing = SceneObject(shape="circle", colour="red", size="small", x=0.25, y=0.5)
     star = replace(thing, shape="star", colour="blue", x=0.75)
-    scene = WISHES["single"][0].scene
+    scene = PROMPTS["single"][0].scene
 
     def prompts(category: Category, *objects: SceneObject) -> list[str]:
-        wish = Wish(category=category, scene=replace(scene, objects=objects))
-        return [wish.prompt(language) for language in LANGUAGES]
+        prompt = ShapePrompt(category=category, scene=replace(scene, objects=objects))
+        return [prompt.text(language) for language in LANGUAGES]
 
     for category in ("single", "colours"):
         assert prompts(category, thing) == ["a red circle", "빨간 원"]
@@ -225,25 +228,25 @@ def test_prompts_are_worded_as_documented():
     assert prompts("position", star, thing)[0] == "a blue star right of a red circle"
 
 
-def test_wishes_are_a_function_of_the_seed_and_the_first_ones_stay():
+def test_prompts_are_a_function_of_the_seed_and_the_first_ones_stay():
     for category in CATEGORIES:
-        assert wishes(category, 4, seed=SEED) == WISHES[category][:4]
-        assert wishes(category, 4, seed=SEED + 1) != WISHES[category][:4]
+        assert shape_prompts(category, 4, seed=SEED) == PROMPTS[category][:4]
+        assert shape_prompts(category, 4, seed=SEED + 1) != PROMPTS[category][:4]
 
 
-def test_a_wish_arranged_anew_is_fulfilled_too_and_has_the_same_words():
+def test_a_scene_arranged_anew_fulfils_the_prompt_too_and_has_the_same_words():
     rng = np.random.default_rng(0)
     for category in CATEGORIES:
-        for wish in WISHES[category][:6]:
-            anew = wish.arranged_anew(rng)
-            assert anew.scene != wish.scene
-            assert anew.prompt("en") == wish.prompt("en")
-            assert wish.judge(render(anew.scene))["right"]
+        for prompt in PROMPTS[category][:6]:
+            anew = prompt.arranged_anew(rng)
+            assert anew.scene != prompt.scene
+            assert anew.text("en") == prompt.text("en")
+            assert prompt.judge(render(anew.scene))["right"]
 
 
 def test_every_category_is_judged_by_one_of_its_verdicts():
     for category, trait in JUDGED.items():
-        verdict = WISHES[category][0].judge(render(WISHES[category][0].scene))
+        verdict = PROMPTS[category][0].judge(render(PROMPTS[category][0].scene))
         assert verdict["right"] is verdict["traits"][trait]
 
 

@@ -13,8 +13,16 @@ from PIL import Image
 from janusflow.config.errors import ConfigError
 from janusflow.evaluation.runner import RunFiles
 from janusflow.evaluation.scores import Measurement, shares
-from janusflow.evaluation.sweep import Sweep, combinations, read_axes, run_sweep
-from janusflow.evaluation.sweep_report import as_json, build_page, save_sweep, table
+from janusflow.evaluation.sweep import (
+    Sweep,
+    combinations,
+    plot,
+    read_axes,
+    run_sweep,
+    save_sweep,
+    sweep_as_json,
+    table,
+)
 from janusflow.evaluation.tasks import Row, Task, ToAnswer, ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
 
@@ -48,8 +56,8 @@ def score(rows: Sequence[Row]) -> list[Measurement]:
     ]
 
 
-def judge(_: Any, picture: Image.Image) -> dict[str, Any]:
-    guidance, steps, _blue = picture.getpixel((0, 0))
+def judge(_: Any, image: Image.Image) -> dict[str, Any]:
+    guidance, steps, _blue = image.getpixel((0, 0))
     return {"right": steps > 9, "guidance": guidance}
 
 
@@ -124,7 +132,7 @@ def test_what_is_no_axis_or_no_value_is_said_before_a_model_is_loaded(
 
 
 def test_a_task_that_draws_nothing_is_refused():
-    asked = ToAnswer(id="a", kind="asked", picture=Image.new("RGB", (4, 4)), question="?")
+    asked = ToAnswer(id="a", kind="asked", image=Image.new("RGB", (4, 4)), question="?")
     task = Task(name="ask", protocol="", settings={}, items=[asked], judge=judge, score=score)
     with pytest.raises(ConfigError, match="--sweep steps: ask draws nothing"):
         run_sweep(
@@ -144,7 +152,7 @@ def test_every_combination_is_measured_once_with_its_own_settings():
     assert [point.settings for point in found.points] == [
         {"guidance": guidance, "steps": steps} for guidance, steps in model.made
     ]
-    assert [[s.value for s in point.scores] for point in found.points] == [
+    assert [[s.value for s in point.report.scores] for point in found.points] == [
         [0.0, 1.0],
         [1.0, 1.0],
         [0.0, 3.0],
@@ -160,7 +168,7 @@ def test_a_sweep_that_was_cut_off_goes_on_and_more_values_draw_only_themselves(f
     found = sweep(rest, *words, files=files)
     assert rest.made == [(3.0, 10)]
     whole = sweep(Draws(), *words)
-    assert [point.scores for point in found.points] == [point.scores for point in whole.points]
+    assert found.scores == whole.scores
     more = Draws()
     sweep(more, "guidance=1,3,7.5", "steps=5,10", files=files)
     assert more.made == [(7.5, 5), (7.5, 10)]
@@ -170,17 +178,29 @@ def test_points_keep_reports_and_the_table_lies_beside_them(files: RunFiles):
     found = sweep(Draws(), "guidance=1,2.5", "steps=5", files=files)
     save_sweep(found, files)
     content = json.loads(files.report.read_text(encoding="utf-8"))
-    assert content == json.loads(json.dumps(as_json(found)))
+    assert content == json.loads(json.dumps(sweep_as_json(found)))
     assert content["axes"] == {"guidance": [1.0, 2.5], "steps": [5]}
-    page = files.page.read_text(encoding="utf-8")
     for point, guidance in zip(content["points"], ("1", "2.5"), strict=True):
         assert point["report"] == f"out.sweep/guidance={guidance},steps=5.json"
         own = json.loads((files.report.parent / point["report"]).read_text(encoding="utf-8"))
         assert own["scores"] == point["scores"]
         assert own["settings"]["guidance"] == float(guidance)
-        link = point["report"].replace(".json", ".html")
-        assert f'href="{link}"' in page
-        assert (files.report.parent / link).is_file()
+        assert (files.report.parent / point["report"]).with_suffix(".html").is_file()
+    assert files.report.with_suffix(".csv").read_text(encoding="utf-8").splitlines() == [
+        "guidance,steps,drawn,mean <guidance>",
+        "1.0,5,0.0,1.0",
+        "2.5,5,0.0,2.0",
+    ]
+    assert files.report.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_there_is_no_plot_and_all_else(
+    files: RunFiles, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("janusflow.evaluation.sweep.find_spec", lambda _: None)
+    save_sweep(sweep(Draws(), "guidance=1,2", files=files), files)
+    assert files.report.is_file()
+    assert not files.report.with_suffix(".png").exists()
 
 
 def test_the_table_has_a_column_for_each_point():
@@ -194,22 +214,18 @@ def test_the_table_has_a_column_for_each_point():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_the_page_plots_every_score_with_a_line_for_each_value_of_the_other_axis():
-    page = build_page(sweep(Draws(), "steps=5", "guidance=1,2,3", "solver=euler,heun"))
-    assert page.count("<svg") == 2
-    assert page.count("<polyline") == 2 * 2
-    assert page.count("<circle") == 2 * 6
-    assert "Over guidance; lines are" in page
-    assert "mean &lt;guidance&gt;" in page
-    heights = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', page)[6:]
-    # The second score rises with guidance: further right is higher up.
-    euler = [(float(x), float(y)) for x, y in heights[::2]]
-    assert euler == sorted(euler)
-    assert [y for _, y in euler] == sorted((y for _, y in euler), reverse=True)
-    assert len({y for _, y in euler}) == 3
+def test_every_score_is_plotted_with_a_line_for_each_value_of_the_other_axis():
+    figure = plot(sweep(Draws(), "steps=5", "guidance=1,2,3", "solver=euler,heun"))
+    right, mean = figure.axes
+    assert [panel.get_title() for panel in figure.axes] == ["drawn", "mean <guidance>"]
+    assert {panel.get_xlabel() for panel in figure.axes} == {"guidance"}
+    lines = {line.get_label(): list(line.get_ydata()) for line in mean.lines}
+    assert lines == {f"steps=5, solver={name}": [1.0, 2.0, 3.0] for name in ("euler", "heun")}
+    # Wilson's interval of no right one in four.
+    ((_, low), (_, high)) = right.collections[0].get_segments()[0]
+    assert (low, high) == pytest.approx((0.0, 0.4899), abs=1e-4)
 
 
 def test_one_point_is_a_sweep_too():
-    page = build_page(sweep(Draws(), "guidance=2"))
-    assert page.count("<circle") == 2
-    assert "Over guidance; one line" in page
+    figure = plot(sweep(Draws(), "guidance=2"))
+    assert [len(panel.lines) for panel in figure.axes] == [1, 1]

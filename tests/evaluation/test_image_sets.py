@@ -72,19 +72,19 @@ def painter() -> Scripted:
 
 def test_two_folders_are_compared_without_a_model(tmp_path: Path, real: Path):
     drawn = fill(tmp_path / "drawn", {f"{i}/x.png": plain(each) for i, each in enumerate(MADE)})
-    found = values(run("fid", drawn=drawn, pictures=real, features=MEAN_COLOUR))
+    found = values(run("fid", drawn=drawn, images=real, features=MEAN_COLOUR))
     assert found["FID"] == pytest.approx(closed_form(MADE, REAL), rel=1e-4)
-    same = values(run("fid", drawn=real, pictures=real, features=MEAN_COLOUR))
+    same = values(run("fid", drawn=real, images=real, features=MEAN_COLOUR))
     assert same["FID"] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_what_is_drawn_from_prompts_scores_as_the_folder_it_is_kept_in(
     real: Path, files: RunFiles, prompts: Path
 ):
-    reference = {"pictures": real, "features": MEAN_COLOUR}
+    reference = {"images": real, "features": MEAN_COLOUR}
     report = run("fid", painter(), files=files, data=prompts, **reference)
     assert values(report)["FID"] == pytest.approx(closed_form(MADE, REAL), rel=1e-4)
-    again = run("fid", drawn=files.pictures, data=prompts, **reference)
+    again = run("fid", drawn=files.images, data=prompts, **reference)
     assert values(again) == values(report)
     # Cut off and gone on with, nothing is drawn anew.
     assert (
@@ -102,9 +102,7 @@ def test_what_is_drawn_from_prompts_scores_as_the_folder_it_is_kept_in(
 def test_the_page_shows_pictures_that_are_neither_right_nor_wrong(
     real: Path, files: RunFiles, prompts: Path
 ):
-    save(
-        run("fid", painter(), files=files, data=prompts, pictures=real, features=MEAN_COLOUR), files
-    )
+    save(run("fid", painter(), files=files, data=prompts, images=real, features=MEAN_COLOUR), files)
     page = files.page.read_text(encoding="utf-8")
     assert page.count("<figure>") == len(MADE)
     assert 'class="right"' not in page
@@ -113,7 +111,7 @@ def test_the_page_shows_pictures_that_are_neither_right_nor_wrong(
 
 def test_pictures_that_are_measured_together_must_be_kept(real: Path, prompts: Path):
     with pytest.raises(ConfigError, match="fid got no --output"):
-        run("fid", painter(), data=prompts, pictures=real, features=MEAN_COLOUR)
+        run("fid", painter(), data=prompts, images=real, features=MEAN_COLOUR)
 
 
 def test_the_clip_score_is_the_mean_of_pictures(tmp_path: Path, prompts: Path):
@@ -143,7 +141,7 @@ def mjhq(tmp_path: Path) -> Path:
 def test_mjhq_is_measured_by_category_and_overall(mjhq: Path, files: RunFiles):
     model = painter()
     found = run(
-        "mjhq", model, files=files, data=mjhq, pictures=mjhq.parent / "mjhq", features=MEAN_COLOUR
+        "mjhq", model, files=files, data=mjhq, images=mjhq.parent / "mjhq", features=MEAN_COLOUR
     )
     named = values(found)
     assert list(named) == ["FID plants", "FID animals", "FID", "KID x 1000"]
@@ -162,17 +160,17 @@ def test_mjhqs_limit_counts_by_category_and_keeps_the_whole_reference(mjhq: Path
         painter(),
         files=files,
         data=mjhq,
-        pictures=mjhq.parent / "mjhq",
+        images=mjhq.parent / "mjhq",
         features=MEAN_COLOUR,
         limit=2,
     )
     assert [row["id"] for row in found.rows] == ["id0", "id1", "id2", "id3"]
-    assert found.settings["pictures"] == "mjhq, 8 pictures"
+    assert found.settings["images"] == "mjhq, 8 images"
     again = run(
         "mjhq",
-        drawn=files.pictures,
+        drawn=files.images,
         data=mjhq,
-        pictures=mjhq.parent / "mjhq",
+        images=mjhq.parent / "mjhq",
         features=MEAN_COLOUR,
         limit=2,
     )
@@ -183,16 +181,16 @@ def test_mjhqs_limit_counts_by_category_and_keeps_the_whole_reference(mjhq: Path
     ("entry", "message"),
     [
         ({"category": 3, "prompt": "p"}, "id1: got category='3', wanted text"),
-        ({"category": "plants"}, "id1: got prompt='None', wanted text"),
+        ({"category": "plants"}, "id1: got category, wanted prompt (text)"),
         ([], "id1: got '[]', wanted an object"),
-        ({"category": "logo", "prompt": "p"}, "there is no picture"),
+        ({"category": "logo", "prompt": "p"}, "there is no image"),
     ],
 )
 def test_a_wrong_entry_of_mjhq_is_named(entry: Any, message: str, mjhq: Path):
     content = json.loads(mjhq.read_text(encoding="utf-8"))
     mjhq.write_text(json.dumps({**content, "id1": entry}), encoding="utf-8")
     with pytest.raises(DataError, match=re.escape(message)):
-        run("mjhq", data=mjhq, pictures=mjhq.parent / "mjhq", features=MEAN_COLOUR)
+        run("mjhq", data=mjhq, images=mjhq.parent / "mjhq", features=MEAN_COLOUR)
 
 
 @pytest.mark.parametrize(
@@ -201,15 +199,23 @@ def test_a_wrong_entry_of_mjhq_is_named(entry: Any, message: str, mjhq: Path):
         ({}, ConfigError, "got no --data"),
         ({"drawn": "real"}, ConfigError, "fid got neither --features"),
         ({"drawn": "real", "clip": "x"}, ConfigError, "--clip x needs the prompts"),
-        ({"drawn": "real", "features": MEAN_COLOUR}, ConfigError, "got no --pictures"),
-        ({"drawn": "none", "features": MEAN_COLOUR}, DataError, "--drawn none: got no picture"),
+        ({"drawn": "real", "features": MEAN_COLOUR}, ConfigError, "got no --images"),
+        (
+            {"drawn": "none", "features": MEAN_COLOUR, "images": "real"},
+            DataError,
+            "--drawn none: got no image",
+        ),
         ({"data": "prompts.txt", "drawn": "real", "clip": "x"}, DataError, "the first is 00000"),
         ({"data": "gap.txt", "features": MEAN_COLOUR}, DataError, "gap.txt, line 2: got an empty"),
-        ({"data": "tab.txt", "features": MEAN_COLOUR}, DataError, "tab.txt, line 1: got 2 values"),
         (
-            {"data": "one.txt", "features": MEAN_COLOUR, "pictures": "real"},
+            {"data": "tab.txt", "features": MEAN_COLOUR},
             DataError,
-            "picture: got 1 pictures to compare, wanted at least 2",
+            "tab.txt, line 1: got values between tabs",
+        ),
+        (
+            {"data": "one.txt", "features": MEAN_COLOUR, "images": "real"},
+            DataError,
+            "image: got 1 images to compare, wanted at least 2",
         ),
     ],
 )
@@ -224,6 +230,6 @@ def test_what_does_not_fit_is_said_before_anything_is_drawn(
     monkeypatch.chdir(tmp_path)
     for name, text in {"gap": "a\n\nb\n", "tab": "a\tb\n", "one": "a\n"}.items():
         Path(f"{name}.txt").write_text(text, encoding="utf-8")
-    paths = {name: Path(options[name]) for name in options.keys() & {"data", "drawn", "pictures"}}
+    paths = {name: Path(options[name]) for name in options.keys() & {"data", "drawn", "images"}}
     with pytest.raises(error, match=re.escape(message)):
         run("fid", **{**options, **paths})
