@@ -10,7 +10,7 @@ from janusflow.evaluation.registry import LMMS_TASKS, TASKS, find_task
 
 if TYPE_CHECKING:
     from janusflow.evaluation.runner import Report, RunFiles
-    from janusflow.evaluation.sweep import Sweep
+    from janusflow.evaluation.sweep import Point
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
 
@@ -169,13 +169,13 @@ def command(
     _finish(found, files, as_json=as_json)
 
 
-def _finish(found: "Report | Sweep", files: "RunFiles | None", *, as_json: bool) -> None:
+def _finish(found: "Report | list[Point]", files: "RunFiles | None", *, as_json: bool) -> None:
     """Write the files, if any are wanted, and print the scores."""
     import json
 
     from janusflow.evaluation import report, sweep
 
-    if isinstance(found, sweep.Sweep):
+    if isinstance(found, list):
         tree, table = sweep.sweep_as_json(found), sweep.table(found)
         if files is not None:
             sweep.save_sweep(found, files)

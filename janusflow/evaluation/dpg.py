@@ -5,6 +5,7 @@ The aggregation is that of dpg_bench/compute_dpg_bench.py of github.com/TencentQ
 
 from collections.abc import Mapping, Sequence
 
+from janusflow.evaluation.judges import settings_of
 from janusflow.evaluation.propositions import (
     COLUMNS,
     NO_PARENT,
@@ -13,7 +14,6 @@ from janusflow.evaluation.propositions import (
     question_judge,
     read_numbers,
     read_prompts,
-    settings_of,
 )
 from janusflow.evaluation.reading import Entry, read_table
 from janusflow.evaluation.registry import TaskOptions

@@ -6,6 +6,7 @@ Format, categories and aggregation are those of github.com/j-min/DSG (Cho et al.
 import re
 from collections.abc import Mapping, Sequence
 
+from janusflow.evaluation.judges import settings_of
 from janusflow.evaluation.propositions import (
     COLUMNS,
     NO_PARENT,
@@ -13,7 +14,6 @@ from janusflow.evaluation.propositions import (
     mean_score,
     question_judge,
     read_prompts,
-    settings_of,
 )
 from janusflow.evaluation.reading import Entry, read_table
 from janusflow.evaluation.registry import TaskOptions

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from janusflow.evaluation.judges import OFFICIAL, Detection, ObjectJudge, load_judge
-from janusflow.evaluation.reading import Entry, entries_of, identity, read_json_lines
+from janusflow.evaluation.judges import Detection, ObjectJudge, load_judge, settings_of
+from janusflow.evaluation.reading import Entry, entries_of, read_json_lines
 from janusflow.evaluation.registry import TaskOptions
-from janusflow.evaluation.scores import Measurement, mean_of_groups, share_of_sums
+from janusflow.evaluation.scores import Measurement, mean_of_groups, share_of_sums, sums_by_item
 from janusflow.evaluation.tasks import Row, Task, ToDraw, first_of_each
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
@@ -28,8 +28,6 @@ POSITION_THRESHOLD = 0.1
 
 def geneval(options: TaskOptions) -> Task:
     """GenEval's prompts (evaluation_metadata.jsonl), four images each."""
-    path = options.path("data")
-    entries = read_json_lines(path)
     items = [
         ToDraw(
             id=f"{index:05d}-{sample}",
@@ -38,7 +36,7 @@ def geneval(options: TaskOptions) -> Task:
             seed=options.seed + IMAGES_PER_PROMPT * index + sample,
             facts={"include": _clauses(entry, "include"), "exclude": _clauses(entry, "exclude")},
         )
-        for index, entry in enumerate(entries)
+        for index, entry in enumerate(read_json_lines(options.path("data")))
         for sample in range(IMAGES_PER_PROMPT)
     ]
     judge = load_judge(options.judge, _official)
@@ -53,11 +51,7 @@ def geneval(options: TaskOptions) -> Task:
         name="geneval",
         protocol="GenEval: the mean of six categories, four images a prompt; intervals are over "
         "prompts.",
-        settings={
-            **identity(path),
-            "judge": options.judge or OFFICIAL,
-            "seed": options.seed,
-        },
+        settings=settings_of(options),
         items=first_of_each(items, limit),
         judge=verdict,
         score=geneval_scores,
@@ -84,7 +78,7 @@ def mismatches(
     wanted: Mapping[str, Any],
     judge: ObjectJudge,
 ) -> list[str]:
-    """Why a image is not what its prompt says; nothing if it is.
+    """Why an image is not what its prompt says; nothing if it is.
 
     Every clause of `include` takes its number of the most certain objects of its name; colour and
     place are asked of those. Clauses of `exclude` name numbers that are too many.
@@ -147,12 +141,10 @@ def relations(one: Detection, other: Detection) -> set[str]:
 
 def geneval_scores(rows: Sequence[Row]) -> list[Measurement]:
     """Every category's share of right images, and the mean of categories."""
-    prompts: dict[str, dict[str, list[float]]] = {}
+    by_tag: dict[str, list[tuple[str, float]]] = {}
     for row in rows:
-        sums = prompts.setdefault(row["kind"], {}).setdefault(row["id"].split("-")[0], [0.0, 0.0])
-        sums[0] += row["right"]
-        sums[1] += 1.0
-    tables = {tag: list(of_tag.values()) for tag, of_tag in prompts.items()}
+        by_tag.setdefault(row["kind"], []).append((row["id"].split("-")[0], float(row["right"])))
+    tables = {tag: sums_by_item(images) for tag, images in by_tag.items()}
     each = [share_of_sums(tag, table) for tag, table in tables.items()]
     return [*each, mean_of_groups("overall", tables)]
 

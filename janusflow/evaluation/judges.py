@@ -12,6 +12,8 @@ from jaxtyping import Bool
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
+from janusflow.evaluation.reading import identity
+from janusflow.evaluation.registry import TaskOptions
 
 OFFICIAL = "official"
 
@@ -46,6 +48,12 @@ def own_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
+
+
+def settings_of(options: TaskOptions) -> dict[str, Any]:
+    """What decides a judged benchmark's items and verdicts: its file, its judge, the first seed."""
+    judge = options.judge or OFFICIAL
+    return {**identity(options.path("data")), "judge": judge, "seed": options.seed}
 
 
 def load_judge(spec: str | None, official: Callable[[str], Any]) -> Any:

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError, PromptError
-from janusflow.evaluation.tasks import Model
 from janusflow.inference.answering.chat import Message
 from janusflow.inference.answering.decoding import AnsweringSettings
 
@@ -84,7 +83,7 @@ def as_conversation(
 
 
 def answer_requests(
-    model: Model, requests: Sequence[Request], *, batch_size: int, is_quiet: bool = False
+    model: Any, requests: Sequence[Request], *, batch_size: int, is_quiet: bool = False
 ) -> list[str]:
     """Answer all requests, those with equal settings side by side.
 

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 from PIL import Image
 
-from janusflow.evaluation.judges import OFFICIAL, load_judge, own_device, require_package
-from janusflow.evaluation.reading import Entry, identity
+from janusflow.evaluation.judges import load_judge, own_device, require_package
+from janusflow.evaluation.reading import Entry
 from janusflow.evaluation.registry import TaskOptions
 from janusflow.evaluation.runner import conversation
-from janusflow.evaluation.scores import Measurement, share_of_sums
+from janusflow.evaluation.scores import Measurement, share_of_sums, sums_by_item
 from janusflow.evaluation.tasks import NO_SYSTEM_PROMPT, Row, ToDraw
 
 COLUMNS = ("item_id", "text", "proposition_id", "dependency", "tuple", "question_natural_language")
@@ -75,12 +75,6 @@ def read_numbers(row: Entry, name: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def settings_of(options: TaskOptions) -> dict[str, Any]:
-    """What decides a benchmark's items and verdicts: its file, who judges, and the first seed."""
-    judge = options.judge or OFFICIAL
-    return {**identity(options.path("data")), "judge": judge, "seed": options.seed}
-
-
 def is_yes(answer: str) -> bool:
     """The official comparison, in any case and with or without a period."""
     return answer.strip().rstrip(".").lower() == "yes"
@@ -119,27 +113,19 @@ def category_shares(rows: Sequence[Row], *, called: str = "{}") -> list[Measurem
         rows: with `propositions` and whether each `holds`.
         called: the measurement's name, made of the category's.
     """
-    categories: dict[str, dict[str, list[float]]] = {}
+    categories: dict[str, list[tuple[str, float]]] = {}
     for row in rows:
         for each, holds in zip(row["propositions"], row["holds"], strict=True):
-            _count(categories.setdefault(each["category"], {}), row["item"], float(holds))
+            categories.setdefault(each["category"], []).append((row["item"], float(holds)))
     return [
-        share_of_sums(called.format(name), prompts.values()) for name, prompts in categories.items()
+        share_of_sums(called.format(name), sums_by_item(of_prompts))
+        for name, of_prompts in categories.items()
     ]
 
 
 def mean_score(name: str, rows: Sequence[Row]) -> Measurement:
     """The mean of images' scores; its interval is over prompts."""
-    prompts: dict[str, list[float]] = {}
-    for row in rows:
-        _count(prompts, row["item"], float(row["right"]))
-    return share_of_sums(name, prompts.values())
-
-
-def _count(table: dict[str, list[float]], item: str, value: float) -> None:
-    sums = table.setdefault(item, [0.0, 0.0])
-    sums[0] += value
-    sums[1] += 1.0
+    return share_of_sums(name, sums_by_item((row["item"], float(row["right"])) for row in rows))
 
 
 def _own(options: TaskOptions) -> Asker:

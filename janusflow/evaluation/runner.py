@@ -20,7 +20,7 @@ from tqdm import tqdm
 from janusflow.config.errors import ConfigError, DataError, NotFiniteError
 from janusflow.evaluation.answers import AnswerLog
 from janusflow.evaluation.scores import Measurement
-from janusflow.evaluation.tasks import Drawn, Item, Model, Row, Task, ToAnswer, ToDraw
+from janusflow.evaluation.tasks import Drawn, Item, Row, Task, ToAnswer, ToDraw
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.drawing.metadata import save_image
 from janusflow.inference.drawing.sampling import DrawingSettings
@@ -99,7 +99,7 @@ ALONE = ProcessInfo()
 
 def run_task(
     task: Task,
-    model: Model | None,
+    model: Any,
     *,
     name: str,
     drawing: DrawingSettings,
@@ -111,7 +111,8 @@ def run_task(
 
     Args:
         task: what to measure.
-        model: draws and answers; None where images are there already.
+        model: draws and answers as a `janusflow.JanusFlow` does; None where images are there
+            already.
         name: of the model.
         drawing: how images are drawn.
         batch_size: items side by side; no result depends on it.
@@ -179,7 +180,7 @@ def _check(task: Task, files: RunFiles | None, process: ProcessInfo) -> None:
 
 def _rows(
     task: Task,
-    model: Model | None,
+    model: Any,
     batch: Sequence[Item],
     drawing: DrawingSettings,
     files: RunFiles | None,
@@ -229,7 +230,7 @@ def _follows(first: Item, second: Item) -> bool:
     return isinstance(first, Drawn) and isinstance(second, Drawn)
 
 
-def _outputs(model: Model | None, batch: Sequence[Item], drawing: DrawingSettings) -> list[Any]:
+def _outputs(model: Any, batch: Sequence[Item], drawing: DrawingSettings) -> list[Any]:
     if model is None:
         return [open_image(item.image) for item in batch if isinstance(item, Drawn)]
     drawn = [item for item in batch if isinstance(item, ToDraw)]

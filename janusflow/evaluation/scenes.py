@@ -21,10 +21,8 @@ from janusflow.evaluation.shapes import (
     MAX_ANSWER_TOKENS,
     Category,
     ShapePrompt,
-    describe,
     kinds,
     names_of,
-    plain_question,
     questioned_scenes,
     shape_prompts,
 )
@@ -33,6 +31,7 @@ from janusflow.evaluation.tower import Tower, as_text
 from janusflow.mini.easy_vqa import EasyVqa, fetch_easy_vqa
 from janusflow.mini.naming import named_objects
 from janusflow.mini.questions import Question, is_correct
+from janusflow.mini.wordings import WORDINGS
 from janusflow.mini.words import LANGUAGES, Language
 
 DEFAULT_LIMIT = 500
@@ -86,7 +85,12 @@ def easy_vqa(options: TaskOptions) -> Task:
     """The test split of easy-VQA, which is fetched on first use."""
     test = EasyVqa(fetch_easy_vqa(options.data or EASY_VQA), "test")
     items = [
-        asked(number, test.pictures[index], plain_question(question, answer))
+        # Compared as a description is: as a whole.
+        asked(
+            number,
+            test.pictures[index],
+            Question(kind="description", text=question, answer=answer, language="en"),
+        )
         for number, (question, answer, index) in enumerate(test.questions[: options.limit])
     ]
     return Task(
@@ -113,9 +117,6 @@ def _chosen(option: str, said: str | None, known: tuple[Any, ...]) -> tuple[Any,
                 "Name some of them, with commas between."
             )
     return tuple(name for name in known if name in names)
-
-
-# ---- items --------------------------------------------------------------------------------------
 
 
 def drawings(
@@ -147,7 +148,7 @@ def about_own_image(item: ToDraw, image: Image.Image) -> ToAnswer:
         id=f"{item.id}-described",
         kind=OWN_IMAGE,
         image=image,
-        question=describe(item.facts["language"]),
+        question=WORDINGS[item.facts["language"]]["description"][0],
         system_prompt=None,
         max_new_tokens=MAX_ANSWER_TOKENS,
         facts={"language": item.facts["language"], "wanted": item.facts["wanted"]},
@@ -179,9 +180,6 @@ def asked(index: int, image: Image.Image, question: Question) -> ToAnswer:
             "wanted": question.answer,
         },
     )
-
-
-# ---- verdicts -----------------------------------------------------------------------------------
 
 
 def judge_answer(item: ToAnswer, answer: str) -> dict[str, Any]:

@@ -98,6 +98,16 @@ def resampled(
     return replace(measured, interval=bootstrap(table, statistic, strata=strata))
 
 
+def sums_by_item(items: Iterable[tuple[str, float]]) -> list[list[float]]:
+    """Of every item, in order of first appearance: the sum of its values, and their number."""
+    sums: dict[str, list[float]] = {}
+    for item, value in items:
+        own = sums.setdefault(item, [0.0, 0.0])
+        own[0] += value
+        own[1] += 1.0
+    return list(sums.values())
+
+
 def mean_of_groups(name: str, groups: Mapping[str, Sequence[Sequence[float]]]) -> Measurement:
     """The mean of several groups' shares; how many items a group has is fixed by the design.
 
@@ -115,19 +125,16 @@ def mean_of_groups(name: str, groups: Mapping[str, Sequence[Sequence[float]]]) -
     )
 
 
-def share_of_sums(name: str, columns: Iterable[Sequence[float]]) -> Measurement:
+def share_of_sums(
+    name: str, columns: Iterable[Sequence[float]], *, is_share: bool = True
+) -> Measurement:
     """The first column's sum by the second's, resampled by rows."""
-    return resampled(name, columns, lambda sums: ratio(sums[:, 0], sums[:, 1]))
+    return resampled(name, columns, lambda sums: ratio(sums[:, 0], sums[:, 1]), is_share=is_share)
 
 
 def mean(name: str, values: Sequence[float], *, is_share: bool = True) -> Measurement:
     """The mean of independent values."""
-    return resampled(
-        name,
-        [(value, 1.0) for value in values],
-        lambda sums: ratio(sums[:, 0], sums[:, 1]),
-        is_share=is_share,
-    )
+    return share_of_sums(name, [(value, 1.0) for value in values], is_share=is_share)
 
 
 def bootstrap(

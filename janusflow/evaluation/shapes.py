@@ -42,7 +42,6 @@ from janusflow.mini.scenes import (
     relation,
     sample_scene,
 )
-from janusflow.mini.wordings import WORDINGS
 from janusflow.mini.words import (
     ENGLISH_COUNTS,
     ENGLISH_RELATIONS,
@@ -57,16 +56,6 @@ from janusflow.mini.words import (
 
 Category = Literal["single", "two", "counting", "colours", "position", "attribution"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
-Trait = Literal["objects", "colours", "shapes", "relation"]
-JUDGED: dict[Category, Trait] = {
-    "single": "objects",
-    "two": "objects",
-    "counting": "objects",
-    "colours": "objects",
-    "position": "relation",
-    "attribution": "objects",
-}
-"""Which of its verdicts makes a image right."""
 MAX_ANSWER_TOKENS = 96
 """A description of four objects in Korean fits."""
 Kinds = Counter[tuple[Colour, Shape]]
@@ -117,7 +106,7 @@ class ShapePrompt:
         looked = look_at(image)
         found = reading_order(tuple(each.thing for each in looked))
         seen, wanted = kinds(found), kinds(self.scene.objects)
-        traits: dict[Trait, bool] = {
+        traits = {
             "objects": seen == wanted,
             "colours": _nth(seen, 0) == _nth(wanted, 0),
             "shapes": _nth(seen, 1) == _nth(wanted, 1),
@@ -131,7 +120,7 @@ class ShapePrompt:
             traits["relation"] = lies == self.relation
             why += f", {lies}" if lies else ""
         return {
-            "right": traits[JUDGED[self.category]],
+            "right": traits["relation" if self.category == "position" else "objects"],
             "traits": traits,
             "found": names_of(seen),
             "outline": fmean(each.overlap for each in looked) if looked else None,
@@ -195,10 +184,8 @@ def _first(sample: Callable[[], Scene], fits: Callable[[Scene], bool]) -> Scene:
 
 def held_out_scenes(num_scenes: int, *, seed: int) -> list[Scene]:
     """Scenes of compositions that training never saw, of one to four objects."""
-    return [
-        sample_scene(np.random.default_rng((seed, index)), split="heldout")
-        for index in range(num_scenes)
-    ]
+    numbers = range(num_scenes)
+    return [sample_scene(np.random.default_rng((seed, n)), split="heldout") for n in numbers]
 
 
 def questioned_scenes(
@@ -211,13 +198,3 @@ def questioned_scenes(
         asked = ask_all(scene, rng, language=languages[index % len(languages)])
         items.append((render(scene, size=size), asked[rng.integers(len(asked))]))
     return items
-
-
-def plain_question(text: str, answer: str) -> Question:
-    """A question from elsewhere, whose answer is compared as a description's is: as a whole."""
-    return Question(kind="description", text=text, answer=answer, language="en")
-
-
-def describe(language: Language) -> str:
-    """The question that asks for an image's description, in its first wording."""
-    return WORDINGS[language]["description"][0]

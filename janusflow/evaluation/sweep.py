@@ -9,7 +9,6 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,8 +20,7 @@ from janusflow.config.files import replace_text
 from janusflow.config.guidance import read_guidance
 from janusflow.evaluation.report import as_json, save, save_json, value_text
 from janusflow.evaluation.runner import ALONE, ProcessInfo, Report, RunFiles, run_task
-from janusflow.evaluation.scores import Measurement
-from janusflow.evaluation.tasks import Model, Task, ToDraw
+from janusflow.evaluation.tasks import Task, ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
 
 Axes: TypeAlias = Mapping[str, Sequence[Any]]
@@ -42,19 +40,6 @@ class Point:
     report: Report
     path: Path | None = None
     """Of its own report, relative to the sweep's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """All combinations, measured."""
-
-    axes: Axes
-    points: Sequence[Point]
-
-    @property
-    def scores(self) -> list[tuple[Measurement, ...]]:
-        """Each score at all points."""
-        return list(zip(*(point.report.scores for point in self.points), strict=True))
 
 
 def read_axes(words: Sequence[str]) -> dict[str, list[Any]]:
@@ -98,14 +83,14 @@ def combinations(axes: Axes, drawing: DrawingSettings) -> list[DrawingSettings]:
 
 def run_sweep(
     task: Task,
-    model: Callable[[], Model],
+    model: Callable[[], Any],
     *,
     axes: Axes,
     drawing: DrawingSettings,
     files: RunFiles | None = None,
     process: ProcessInfo = ALONE,
     **settings: Any,
-) -> Sweep:
+) -> list[Point]:
     """Measure a model at every combination, going on from what is already there.
 
     Args:
@@ -138,75 +123,51 @@ def run_sweep(
             if process.is_main_process:
                 save(report, own)
         points.append(Point(settings=values, report=report, path=path))
-    return Sweep(axes=axes, points=points)
+    return points
 
 
-def save_sweep(sweep: Sweep, files: RunFiles) -> None:
-    """Write the table as JSON and as CSV, and a plot of each score where matplotlib is there."""
-    save_json(sweep_as_json(sweep), files)
+def save_sweep(points: Sequence[Point], files: RunFiles) -> None:
+    """Write all scores as JSON, and as CSV for a plot: a row for each point."""
+    save_json(sweep_as_json(points), files)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*sweep.axes, *(scores[0].name for scores in sweep.scores)])
-    for point in sweep.points:
+    names = [score.name for score in points[0].report.scores]
+    writer.writerow([*points[0].settings, *names])
+    for point in points:
         writer.writerow([*point.settings.values(), *(each.value for each in point.report.scores)])
     replace_text(files.report.with_suffix(".csv"), stream.getvalue())
-    if find_spec("matplotlib") is not None:
-        plot(sweep).savefig(files.report.with_suffix(".png"))
 
 
-def sweep_as_json(sweep: Sweep) -> dict[str, Any]:
+def sweep_as_json(points: Sequence[Point]) -> dict[str, Any]:
     """All of a sweep; items are in the points' own reports."""
-    head = as_json(sweep.points[0].report)
+    trees = [as_json(point.report) for point in points]
+    axes = points[0].settings
     return {
-        **{name: head[name] for name in ("task", "model", "protocol", "versions")},
-        "axes": {name: list(values) for name, values in sweep.axes.items()},
+        **{name: trees[0][name] for name in ("task", "model", "protocol", "versions")},
+        "axes": {axis: list(dict.fromkeys(p.settings[axis] for p in points)) for axis in axes},
         "points": [
             {
                 "settings": dict(point.settings),
                 "report": None if point.path is None else point.path.as_posix(),
-                "scores": as_json(point.report)["scores"],
+                "scores": tree["scores"],
             }
-            for point in sweep.points
+            for point, tree in zip(points, trees, strict=True)
         ],
     }
 
 
-def table(sweep: Sweep) -> str:
+def table(points: Sequence[Point]) -> str:
     """A line for each axis and each score, a column for each point."""
     lines = [
-        (axis, [setting_text(point.settings[axis]) for point in sweep.points])
-        for axis in sweep.axes
+        (axis, [setting_text(point.settings[axis]) for point in points])
+        for axis in points[0].settings
     ]
-    lines += [
-        (scores[0].name, [value_text(score).strip() for score in scores]) for scores in sweep.scores
-    ]
+    for scores in zip(*(point.report.scores for point in points), strict=True):
+        lines.append((scores[0].name, [value_text(score).strip() for score in scores]))
     width = max(len(cell) for _, cells in lines for cell in cells)
     return "\n".join(
         f"{name:28s} {'  '.join(cell.rjust(width) for cell in cells)}" for name, cells in lines
     )
-
-
-def plot(sweep: Sweep) -> Any:
-    """A figure with each score over the first axis that varies, a line for each of the others."""
-    from matplotlib.figure import Figure
-
-    axis = max(sweep.axes, key=lambda name: len(sweep.axes[name]) > 1)
-    lines: dict[str, list[int]] = {}
-    for index, point in enumerate(sweep.points):
-        others = (f"{name}={setting_text(at)}" for name, at in point.settings.items())
-        label = ", ".join(said for said in others if not said.startswith(f"{axis}="))
-        lines.setdefault(label, []).append(index)
-    figure = Figure(figsize=(5, 3 * len(sweep.scores)), layout="constrained")
-    for place, scores in enumerate(sweep.scores, start=1):
-        panel = figure.add_subplot(len(sweep.scores), 1, place, title=scores[0].name, xlabel=axis)
-        for label, indices in lines.items():
-            at = [setting_text(sweep.points[index].settings[axis]) for index in indices]
-            panel.plot(at, [scores[index].value for index in indices], "o-", label=label)
-            ends = [scores[index].interval or (scores[index].value,) * 2 for index in indices]
-            panel.vlines(at, *zip(*ends, strict=True), alpha=0.5)
-        if len(lines) > 1:
-            panel.legend()
-    return figure
 
 
 def setting_text(value: Any) -> str:

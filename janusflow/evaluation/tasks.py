@@ -8,7 +8,7 @@ all of them alike.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, TypeAlias, TypeVar
 
 from PIL import Image
 
@@ -61,19 +61,6 @@ Row: TypeAlias = Mapping[str, Any]
 """An item's id, kind, words and facts, what the model made of it, and the verdict."""
 ScoreSet: TypeAlias = Callable[[Sequence[Row], Path], "list[Measurement]"]
 """From all rows and the folder that their images' names are relative to."""
-
-
-@runtime_checkable
-class Model(Protocol):
-    """The part of `janusflow.JanusFlow` that is measured, with its arguments."""
-
-    def generate(self, *args: Any, **kwargs: Any) -> list[Image.Image]:
-        """Draw one image for each prompt."""
-        ...
-
-    def answer(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Answer each conversation."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

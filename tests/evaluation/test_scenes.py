@@ -16,7 +16,6 @@ from janusflow.evaluation.shape_scores import outline_scores, plan_scores
 from janusflow.evaluation.shapes import (
     CATEGORIES,
     MAX_ANSWER_TOKENS,
-    describe,
     names_of,
     questioned_scenes,
     shape_prompts,
@@ -27,6 +26,7 @@ from janusflow.mini.captions import description
 from janusflow.mini.naming import named_objects
 from janusflow.mini.render import render
 from janusflow.mini.scenes import Scene
+from janusflow.mini.wordings import WORDINGS
 from janusflow.mini.words import LANGUAGES, Language
 
 SEED = 11
@@ -96,7 +96,7 @@ class Oracle:
         self.asked.append(text["text"])
         scene = self.described.get(picture["image"].tobytes())
         for language in LANGUAGES:
-            if scene is not None and text["text"] == describe(language):
+            if scene is not None and text["text"] == WORDINGS[language]["description"][0]:
                 return self.describes(scene, language)
         return self.answers.get(text["text"], "?")
 

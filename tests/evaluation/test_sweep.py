@@ -14,9 +14,8 @@ from janusflow.config.errors import ConfigError
 from janusflow.evaluation.runner import RunFiles
 from janusflow.evaluation.scores import Measurement, shares
 from janusflow.evaluation.sweep import (
-    Sweep,
+    Point,
     combinations,
-    plot,
     read_axes,
     run_sweep,
     save_sweep,
@@ -64,7 +63,7 @@ def judge(_: Any, image: Image.Image) -> dict[str, Any]:
 TASK = Task(name="toy", protocol="None.", settings={}, items=ITEMS, judge=judge, score=score)
 
 
-def sweep(model: Draws, *words: str, files: RunFiles | None = None) -> Sweep:
+def sweep(model: Draws, *words: str, files: RunFiles | None = None) -> list[Point]:
     return run_sweep(
         TASK,
         lambda: model,
@@ -149,10 +148,10 @@ def test_every_combination_is_measured_once_with_its_own_settings():
     model = Draws()
     found = sweep(model, "guidance=1,3", "steps=5,10")
     assert model.made == [(1.0, 5), (1.0, 10), (3.0, 5), (3.0, 10)]
-    assert [point.settings for point in found.points] == [
+    assert [point.settings for point in found] == [
         {"guidance": guidance, "steps": steps} for guidance, steps in model.made
     ]
-    assert [[s.value for s in point.report.scores] for point in found.points] == [
+    assert [[s.value for s in point.report.scores] for point in found] == [
         [0.0, 1.0],
         [1.0, 1.0],
         [0.0, 3.0],
@@ -168,7 +167,7 @@ def test_a_sweep_that_was_cut_off_goes_on_and_more_values_draw_only_themselves(f
     found = sweep(rest, *words, files=files)
     assert rest.made == [(3.0, 10)]
     whole = sweep(Draws(), *words)
-    assert found.scores == whole.scores
+    assert [point.report.scores for point in found] == [point.report.scores for point in whole]
     more = Draws()
     sweep(more, "guidance=1,3,7.5", "steps=5,10", files=files)
     assert more.made == [(7.5, 5), (7.5, 10)]
@@ -191,16 +190,6 @@ def test_points_keep_reports_and_the_table_lies_beside_them(files: RunFiles):
         "1.0,5,0.0,1.0",
         "2.5,5,0.0,2.0",
     ]
-    assert files.report.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_without_matplotlib_there_is_no_plot_and_all_else(
-    files: RunFiles, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("janusflow.evaluation.sweep.find_spec", lambda _: None)
-    save_sweep(sweep(Draws(), "guidance=1,2", files=files), files)
-    assert files.report.is_file()
-    assert not files.report.with_suffix(".png").exists()
 
 
 def test_the_table_has_a_column_for_each_point():
@@ -212,20 +201,3 @@ def test_the_table_has_a_column_for_each_point():
         ["mean", "<guidance>", "1.00", "1.00", "2.00", "2.00"],
     ]
     assert len({len(line) for line in lines}) == 1
-
-
-def test_every_score_is_plotted_with_a_line_for_each_value_of_the_other_axis():
-    figure = plot(sweep(Draws(), "steps=5", "guidance=1,2,3", "solver=euler,heun"))
-    right, mean = figure.axes
-    assert [panel.get_title() for panel in figure.axes] == ["drawn", "mean <guidance>"]
-    assert {panel.get_xlabel() for panel in figure.axes} == {"guidance"}
-    lines = {line.get_label(): list(line.get_ydata()) for line in mean.lines}
-    assert lines == {f"steps=5, solver={name}": [1.0, 2.0, 3.0] for name in ("euler", "heun")}
-    # Wilson's interval of no right one in four.
-    ((_, low), (_, high)) = right.collections[0].get_segments()[0]
-    assert (low, high) == pytest.approx((0.0, 0.4899), abs=1e-4)
-
-
-def test_one_point_is_a_sweep_too():
-    figure = plot(sweep(Draws(), "guidance=2"))
-    assert [len(panel.lines) for panel in figure.axes] == [1, 1]
