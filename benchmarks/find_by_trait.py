@@ -12,10 +12,10 @@ import argparse
 import numpy as np
 
 import janusflow
-from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.scenes import asked, judge_answer
-from janusflow.evaluation.scores import shares
-from janusflow.evaluation.tasks import Task
+from janusflow.evaluation.core.runner import run_task
+from janusflow.evaluation.core.scores import shares
+from janusflow.evaluation.core.tasks import Task
+from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.mini.questions import Kind, Name, Question
 from janusflow.mini.render import render

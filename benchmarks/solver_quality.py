@@ -26,12 +26,12 @@ from PIL import Image
 from torch import Tensor
 
 import janusflow
-from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.scenes import drawings
-from janusflow.evaluation.scores import mean
-from janusflow.evaluation.shapes import Category, ShapePrompt, shape_prompts
-from janusflow.evaluation.sweep import combinations, read_axes, setting_text
-from janusflow.evaluation.tasks import Row, Task, ToDraw
+from janusflow.evaluation.core.runner import run_task
+from janusflow.evaluation.core.scores import mean
+from janusflow.evaluation.core.sweep import combinations, read_axes, setting_text
+from janusflow.evaluation.core.tasks import Row, Task, ToDraw
+from janusflow.evaluation.shapes.prompts import Category, ShapePrompt, shape_prompts
+from janusflow.evaluation.shapes.task import drawings
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from janusflow.evaluation.registry import TaskOptions, open_task
-from janusflow.evaluation.runner import Report, RunFiles, run_task
+from janusflow.evaluation.core.registry import TaskOptions, open_task
+from janusflow.evaluation.core.runner import Report, RunFiles, run_task
 from janusflow.inference.drawing.sampling import DrawingSettings
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janusflow.cli.options import BestOf, Guidance, Json, Model, Plan, Quantize, Solver, Steps
-from janusflow.evaluation.registry import LMMS_TASKS, TASKS, find_task
+from janusflow.evaluation.core.registry import LMMS_TASKS, TASKS, find_task
 
 if TYPE_CHECKING:
-    from janusflow.evaluation.runner import Report, RunFiles
-    from janusflow.evaluation.sweep import Point
+    from janusflow.evaluation.core.runner import Report, RunFiles
+    from janusflow.evaluation.core.sweep import Point
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
 
@@ -115,9 +115,9 @@ def command(
     from functools import cache
 
     import janusflow
-    from janusflow.evaluation.registry import TaskOptions, open_task
-    from janusflow.evaluation.runner import ProcessInfo, RunFiles, run_task
-    from janusflow.evaluation.sweep import read_axes, run_sweep
+    from janusflow.evaluation.core.registry import TaskOptions, open_task
+    from janusflow.evaluation.core.runner import ProcessInfo, RunFiles, run_task
+    from janusflow.evaluation.core.sweep import read_axes, run_sweep
     from janusflow.inference.drawing.sampling import DrawingSettings
     from janusflow.training.engine.distributed import (
         num_processes,
@@ -173,7 +173,7 @@ def _finish(found: "Report | list[Point]", files: "RunFiles | None", *, as_json:
     """Write the files, if any are wanted, and print the scores."""
     import json
 
-    from janusflow.evaluation import report, sweep
+    from janusflow.evaluation.core import report, sweep
 
     if isinstance(found, list):
         tree, table = sweep.sweep_as_json(found), sweep.table(found)

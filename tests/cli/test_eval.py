@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 
 import janusflow
 from janusflow.cli.main import build_app
-from janusflow.evaluation import registry
-from janusflow.evaluation.registry import LMMS_TASKS, TaskOptions
-from janusflow.evaluation.scenes import SEEDS_APART
-from janusflow.evaluation.shapes import CATEGORIES, shape_prompts
+from janusflow.evaluation.core import registry
+from janusflow.evaluation.core.registry import LMMS_TASKS, TaskOptions
+from janusflow.evaluation.shapes.prompts import CATEGORIES, shape_prompts
+from janusflow.evaluation.shapes.task import SEEDS_APART
 from janusflow.mini.render import render
 
 SEED = 11

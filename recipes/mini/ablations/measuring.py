@@ -17,11 +17,11 @@ from janusflow.config.files import replace_text
 from janusflow.config.recipes import StageRecipe
 from janusflow.data.collate import Collator
 from janusflow.data.samples import GenerationSample, Sample, Turn, UnderstandingSample
-from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.scenes import asked, judge_answer
-from janusflow.evaluation.scores import shares
-from janusflow.evaluation.shapes import ShapePrompt
-from janusflow.evaluation.tasks import Task, ToDraw
+from janusflow.evaluation.core.runner import run_task
+from janusflow.evaluation.core.scores import shares
+from janusflow.evaluation.core.tasks import Task, ToDraw
+from janusflow.evaluation.shapes.prompts import ShapePrompt
+from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.captions import caption
