@@ -19,12 +19,17 @@ from janusflow.evaluation.core.scores import (
     share_of_sums,
     sums_by_item,
 )
-from janusflow.evaluation.core.tasks import Row, Task, ToDraw, first_of_each
-from janusflow.evaluation.drawing.judges import Detection, ObjectJudge, load_judge, settings_of
+from janusflow.evaluation.core.tasks import Row, Task, ToDraw
+from janusflow.evaluation.drawing.judges import (
+    Detection,
+    ObjectJudge,
+    drawings_of,
+    load_judge,
+    settings_of,
+)
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 RELATIONS = ("left of", "right of", "above", "below")
-IMAGES_PER_PROMPT = 4
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
 MAX_OBJECTS = 16
 POSITION_THRESHOLD = 0.1
@@ -33,17 +38,10 @@ POSITION_THRESHOLD = 0.1
 
 def geneval(options: TaskOptions) -> Task:
     """GenEval's prompts (evaluation_metadata.jsonl), four images each."""
-    items = [
-        ToDraw(
-            id=f"{index:05d}-{sample}",
-            kind=entry.one_of("tag", TAGS),
-            prompt=entry.get("prompt", str),
-            seed=options.seed + IMAGES_PER_PROMPT * index + sample,
-            facts={"include": _clauses(entry, "include"), "exclude": _clauses(entry, "exclude")},
-        )
-        for index, entry in enumerate(read_json_lines(options.path("data")))
-        for sample in range(IMAGES_PER_PROMPT)
-    ]
+    prompts = []
+    for entry in read_json_lines(options.path("data")):
+        facts = {name: _clauses(entry, name) for name in ("include", "exclude")}
+        prompts.append((entry.one_of("tag", TAGS), entry.get("prompt", str), facts))
     judge = load_judge(options.judge, _official)
 
     def verdict(item: ToDraw, image: Image.Image) -> dict[str, Any]:
@@ -51,13 +49,12 @@ def geneval(options: TaskOptions) -> Task:
         reasons = mismatches(image, objects, item.facts, judge)
         return {"right": not reasons, "why": "; ".join(reasons)}
 
-    limit = None if options.limit is None else IMAGES_PER_PROMPT * options.limit
     return Task(
         name="geneval",
         protocol="GenEval: the mean of six categories, four images a prompt; intervals are over "
         "prompts.",
         settings=settings_of(options),
-        items=first_of_each(items, limit),
+        items=drawings_of(prompts, options),
         judge=verdict,
         score=geneval_scores,
     )

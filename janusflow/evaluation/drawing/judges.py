@@ -14,8 +14,10 @@ from PIL import Image
 from janusflow.config.errors import ConfigError
 from janusflow.evaluation.core.reading import identity
 from janusflow.evaluation.core.registry import TaskOptions
+from janusflow.evaluation.core.tasks import ToDraw, first_of_each
 
 OFFICIAL = "official"
+IMAGES_PER_PROMPT = 4
 
 
 class Detection(NamedTuple):
@@ -54,6 +56,29 @@ def settings_of(options: TaskOptions) -> dict[str, Any]:
     """What decides a judged benchmark's items and verdicts: its file, its judge, the first seed."""
     judge = options.judge or OFFICIAL
     return {**identity(options.path("data")), "judge": judge, "seed": options.seed}
+
+
+def drawings_of(
+    prompts: Sequence[tuple[str, str, dict[str, Any]]], options: TaskOptions
+) -> list[ToDraw]:
+    """Four images of every prompt, each from noise of its own; a limit counts prompts of a kind.
+
+    Args:
+        prompts: kind, words and facts of each.
+        options: the first seed, and the limit.
+    """
+    items = [
+        ToDraw(
+            id=f"{index:05d}-{sample}",
+            kind=kind,
+            prompt=prompt,
+            seed=options.seed + IMAGES_PER_PROMPT * index + sample,
+            facts=facts,
+        )
+        for index, (kind, prompt, facts) in enumerate(prompts)
+        for sample in range(IMAGES_PER_PROMPT)
+    ]
+    return first_of_each(items, options.limit and IMAGES_PER_PROMPT * options.limit)
 
 
 def load_judge(spec: str | None, official: Callable[[str], Any]) -> Any:

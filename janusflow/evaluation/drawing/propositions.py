@@ -1,32 +1,95 @@
-"""Questions that depend on one another about what a prompt says, as DPG-Bench and DSG have them.
+"""The tasks `dpg` and `dsg`: questions that depend on one another about what a prompt says.
 
-Both share a table (Davidsonian Scene Graphs, Cho et al. 2024): a line is a proposition of a prompt,
-a question about it, and the propositions without which it makes no sense.
+Both benchmarks share a table (Davidsonian Scene Graphs, Cho et al. 2024): a line is a proposition
+of a prompt, a question about it, and the propositions without which it makes no sense. DPG-Bench's
+aggregation is that of dpg_bench/compute_dpg_bench.py of github.com/TencentQQGYLab/ELLA (Hu et al.
+2024), DSG-1k's kinds and aggregation are those of github.com/j-min/DSG.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from PIL import Image
 
-from janusflow.evaluation.core.reading import Entry
+from janusflow.evaluation.core.reading import Entry, read_table
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.runner import conversation
 from janusflow.evaluation.core.scores import Measurement, share_of_sums, sums_by_item
-from janusflow.evaluation.core.tasks import NO_SYSTEM_PROMPT, Row, ToDraw
-from janusflow.evaluation.drawing.judges import load_judge, own_device, require_package
+from janusflow.evaluation.core.tasks import NO_SYSTEM_PROMPT, Row, Task, ToDraw, first_of_each
+from janusflow.evaluation.drawing.judges import (
+    drawings_of,
+    load_judge,
+    own_device,
+    require_package,
+    settings_of,
+)
 
 COLUMNS = ("item_id", "text", "proposition_id", "dependency", "tuple", "question_natural_language")
 NO_PARENT = 0
 MPLUG = "damo/mplug_visual-question-answering_coco_large_en"
 OWN = "own"
 OWN_PROMPT = "{question}\nAnswer yes or no."
+SOURCES = {
+    "tifa160": "tifa",
+    "stanford_paragraph": "paragraph",
+    "localized_narratives": "paragraph",
+    "vrd": "relation",
+    "countbench": "count",
+    "diffusiondb": "real_user",
+    "midjourney": "real_user",
+    "posescript": "pose",
+    "whoops": "defying",
+    "drawtext": "text",
+}
+"""Where an item's prompt is from, as its id begins, and what the benchmark calls that kind."""
+NUMBER_AND_WORD = re.compile(r"\d+(\s*,\s*\d+)*\s*,\s*[A-Za-z][A-Za-z ]*")
 
 Asker: TypeAlias = Callable[[Image.Image, Sequence[str]], Sequence[str]]
 """Answers questions about an image."""
 Aggregation: TypeAlias = Callable[[Mapping[int, bool], Mapping[int, Sequence[int]]], float]
 """From what holds by itself, and every proposition's parents, to an image's score."""
+
+
+def dpg(options: TaskOptions) -> Task:
+    """DPG-Bench's table (dpg_bench.csv), four images a prompt."""
+    table = read_table(options.path("data"), COLUMNS)
+    _require_parents(table)
+    return Task(
+        name="dpg",
+        protocol="DPG-Bench: the mean share of propositions that hold together with all they "
+        "depend on, four images a prompt; intervals are over prompts.",
+        settings=settings_of(options),
+        items=drawings_of([("prompt", p.text, p.facts) for p in read_prompts(table)], options),
+        judge=question_judge(options, dependent_share, benchmark="DPG-Bench"),
+        score=lambda rows: [*category_shares(rows), mean_score("overall", rows)],
+    )
+
+
+def dsg(options: TaskOptions) -> Task:
+    """DSG-1k's table (dsg-1k-anns.csv), an image a prompt."""
+    table = read_table(options.path("data"), COLUMNS)
+    kinds = {row.get("item_id", str): _kind(row) for row in table}
+    items = [
+        ToDraw(
+            id=prompt.name,
+            kind=kinds[prompt.name],
+            prompt=prompt.text,
+            seed=options.seed + index,
+            facts=prompt.facts,
+        )
+        for index, prompt in enumerate(read_prompts(_with_dependencies(table)))
+    ]
+    return Task(
+        name="dsg",
+        protocol="DSG-1k: the mean share of questions that are answered yes together with those "
+        "they depend on, an image a prompt; intervals are over prompts.",
+        settings=settings_of(options),
+        items=first_of_each(items, options.limit),
+        judge=question_judge(options, valid_share, benchmark="DSG"),
+        score=dsg_scores,
+    )
 
 
 @dataclass(kw_only=True)
@@ -73,6 +136,31 @@ def read_numbers(row: Entry, name: str) -> list[int]:
     if not all(part.isdigit() for part in parts):
         raise row.wrong(f"{name}={row.get(name, str)!r}, wanted whole numbers")
     return [int(part) for part in parts]
+
+
+def dependent_share(holds: Mapping[int, bool], parents: Mapping[int, Sequence[int]]) -> float:
+    """The share of propositions that hold, none counting whose parent does not.
+
+    They are gone through in order, so that a parent that does not count takes its children along.
+    """
+    counts = dict(holds)
+    for key, of_key in parents.items():
+        counts[key] &= all(counts[parent] for parent in of_key if parent != NO_PARENT)
+    return sum(counts.values()) / len(counts)
+
+
+def valid_share(holds: Mapping[int, bool], parents: Mapping[int, Sequence[int]]) -> float:
+    """The share of questions that are answered yes, as are all that they depend on.
+
+    Only answers are asked of parents, not whether they count themselves; one that is no question
+    of this prompt was never answered yes.
+    """
+    counts = [
+        holds[key]
+        and all(holds.get(parent, False) for parent in parents[key] if parent != NO_PARENT)
+        for key in holds
+    ]
+    return sum(counts) / len(counts)
 
 
 def is_yes(answer: str) -> bool:
@@ -126,6 +214,58 @@ def category_shares(rows: Sequence[Row], *, called: str = "{}") -> list[Measurem
 def mean_score(name: str, rows: Sequence[Row]) -> Measurement:
     """The mean of images' scores; its interval is over prompts."""
     return share_of_sums(name, sums_by_item((row["item"], float(row["right"])) for row in rows))
+
+
+def dsg_scores(rows: Sequence[Row]) -> list[Measurement]:
+    """The benchmark's score for every kind of prompt and for all, and kinds of questions."""
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    return [
+        *(
+            mean_score(f"{kind} prompts", [row for row in rows if row["kind"] == kind])
+            for kind in kinds
+        ),
+        *category_shares(rows, called="{} questions"),
+        mean_score("overall", rows),
+    ]
+
+
+def _require_parents(rows: Sequence[Entry]) -> None:
+    known: dict[str, set[int]] = {}
+    for row in rows:
+        numbers = known.setdefault(row.get("item_id", str), {NO_PARENT})
+        numbers.update(read_numbers(row, "proposition_id"))
+    for row in rows:
+        if not known[row.get("item_id", str)].issuperset(read_numbers(row, "dependency")):
+            raise row.wrong(
+                f"dependency={row.get('dependency', str)!r}, no proposition of this item"
+            )
+
+
+def _kind(row: Entry) -> str:
+    item = row.get("item_id", str)
+    source, _, number = item.rpartition("_")
+    if source not in SOURCES or not number.isdigit():
+        raise row.wrong(f"item_id={item[:60]!r}, wanted SOURCE_NUMBER of: {', '.join(SOURCES)}")
+    return SOURCES[source]
+
+
+def _with_dependencies(table: Sequence[Entry]) -> list[Entry]:
+    """The table as the official script reads it.
+
+    Of eight prompts of the official table a dependency says a number and a word ("5, right"): there
+    the script keeps no dependency of the whole prompt.
+    """
+    broken = {
+        row.get("item_id", str)
+        for row in table
+        if NUMBER_AND_WORD.fullmatch(row.get("dependency", str).strip())
+    }
+    return [
+        Entry(where=row.where, values={**row.values, "dependency": str(NO_PARENT)})
+        if row.get("item_id", str) in broken
+        else row
+        for row in table
+    ]
 
 
 def _own(options: TaskOptions) -> Asker:

@@ -8,7 +8,7 @@ from benchmark_runs import Scripted, measure, values
 from proposition_table import row, write_table
 
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.evaluation.drawing.dpg import dependent_share
+from janusflow.evaluation.drawing.propositions import dependent_share
 
 
 def test_a_proposition_counts_only_with_all_it_depends_on():

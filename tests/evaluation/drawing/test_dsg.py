@@ -8,8 +8,7 @@ from benchmark_runs import Scripted, measure, values
 from proposition_table import row, write_table
 
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.evaluation.drawing.dpg import dependent_share
-from janusflow.evaluation.drawing.dsg import valid_share
+from janusflow.evaluation.drawing.propositions import dependent_share, valid_share
 
 
 def test_a_question_counts_only_where_what_it_depends_on_is_answered_yes():
