@@ -68,7 +68,7 @@ def entries_of(entry: Entry, name: str) -> list[Entry]:
     return [_entry(f"{entry.where}, {name}[{i}]", e) for i, e in enumerate(entry.get(name, list))]
 
 
-def read_prompts(path: Path) -> list[str]:
+def read_prompt_lines(path: Path) -> list[str]:
     """A text file with a prompt a line.
 
     Raises:

@@ -135,20 +135,15 @@ def run_task(
     process.barrier()  # so that all of them miss the same items
     missing = [item for item in task.items if item.id not in log.rows]
     own = list(batches(missing, batch_size))[process.rank :: process.world_size]
-    is_quiet = not process.is_main_process
-    with tqdm(total=sum(map(len, own)), desc=task.name, disable=is_quiet) as bar:
-        for batch in own:
-            log.add(_rows(task, model, batch, drawing, files))
-            bar.update(len(batch))
+    for batch in tqdm(own, desc=task.name, unit="batch", disable=not process.is_main_process):
+        log.add(_rows(task, model, batch, drawing, files))
     process.barrier()
     if process.world_size > 1:
         log = AnswerLog(answers, decided_by, rank=process.rank)
     rows = [log.rows[item.id] for item in task.items]
-    scores = []
-    if process.is_main_process:
-        scores = task.score(rows)
-        if task.score_set is not None:
-            scores += task.score_set(rows, Path() if files is None else files.images)
+    scores = task.score(rows) if process.is_main_process else []
+    if process.is_main_process and task.score_set is not None:
+        scores += task.score_set(rows, Path() if files is None else files.images)
     return Report(
         task=task.name,
         model=name,

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from tqdm import tqdm
@@ -38,8 +37,8 @@ class Point:
 
     settings: Mapping[str, Any]
     report: Report
-    path: Path | None = None
-    """Of its own report, relative to the sweep's."""
+    files: RunFiles | None = None
+    """Where its own report lies."""
 
 
 def read_axes(words: Sequence[str]) -> dict[str, list[Any]]:
@@ -117,12 +116,9 @@ def run_sweep(
         values = {axis: getattr(each, axis) for axis in axes}
         own = None if files is None else _point_files(files, values)
         report = run_task(task, loaded, drawing=each, files=own, process=process, **settings)
-        path = None
-        if files is not None and own is not None:
-            path = own.report.relative_to(files.report.parent)
-            if process.is_main_process:
-                save(report, own)
-        points.append(Point(settings=values, report=report, path=path))
+        if own is not None and process.is_main_process:
+            save(report, own)
+        points.append(Point(settings=values, report=report, files=own))
     return points
 
 
@@ -148,7 +144,7 @@ def sweep_as_json(points: Sequence[Point]) -> dict[str, Any]:
         "points": [
             {
                 "settings": dict(point.settings),
-                "report": None if point.path is None else point.path.as_posix(),
+                "report": None if point.files is None else _beside_sweep(point.files),
                 "scores": tree["scores"],
             }
             for point, tree in zip(points, trees, strict=True)
@@ -173,6 +169,11 @@ def table(points: Sequence[Point]) -> str:
 def setting_text(value: Any) -> str:
     """A setting as a person writes it."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _beside_sweep(files: RunFiles) -> str:
+    """A point's report, as its sweep's report names it."""
+    return f"{files.report.parent.name}/{files.report.name}"
 
 
 def _value(kind: Any, text: str) -> Any:

@@ -40,8 +40,9 @@ def geneval(options: TaskOptions) -> Task:
     """GenEval's prompts (evaluation_metadata.jsonl), four images each."""
     prompts = []
     for entry in read_json_lines(options.path("data")):
+        kind, prompt = entry.one_of("tag", TAGS), entry.get("prompt", str)
         facts = {name: _clauses(entry, name) for name in ("include", "exclude")}
-        prompts.append((entry.one_of("tag", TAGS), entry.get("prompt", str), facts))
+        prompts.append((kind, prompt, facts))
     judge = load_judge(options.judge, _official)
 
     def verdict(item: ToDraw, image: Image.Image) -> dict[str, Any]:

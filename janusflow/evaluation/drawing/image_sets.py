@@ -16,7 +16,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.evaluation.core.reading import identity, read_json_object, read_prompts
+from janusflow.evaluation.core.reading import identity, read_json_object, read_prompt_lines
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.scores import Measurement, mean
 from janusflow.evaluation.core.tasks import Drawn, Item, Row, ScoreSet, Task, ToDraw, first_of_each
@@ -38,7 +38,7 @@ def fid(options: TaskOptions) -> Task:
     if options.drawn is None or options.data is not None:
         prompts = [
             ToDraw(id=f"{index:05d}", kind=KIND, prompt=prompt, seed=options.seed + index)
-            for index, prompt in enumerate(read_prompts(options.path("data")))
+            for index, prompt in enumerate(read_prompt_lines(options.path("data")))
         ]
     elif options.clip is not None:
         raise ConfigError(f"--clip {options.clip} needs the prompts: name them by --data.")
