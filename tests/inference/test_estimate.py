@@ -73,8 +73,6 @@ def test_a_token_reads_the_llms_weights_once_and_no_table_of_embeddings(folder: 
     table = llm.get_input_embeddings().weight.nbytes
     whole = asked.memory["cache"]
     cache = whole - 5 * whole // (1 + 1 + 16 + 1 + 64 + 10)  # at the answer's middle
-        1 + 1 + 16 + 1 + 64 + 10
-    )  # at the answer's middle
     weights = sum(p.nbytes for p in llm.parameters()) - table
     assert asked.work["answer token"].read_bytes == weights + cache
     assert asked.work["answer token"].times == 10

@@ -15,7 +15,8 @@ from compare_speed import compare, is_equal, largest_difference, read_options, r
 from synthetic_weights import SIZES, Size, SyntheticWeights, ensure_folder, settings_of
 
 from janusflow.inference.loading import load
-from janusflow.interop.release import SETTINGS
+from janusflow.interop.release import release_config
+from janusflow.interop.release_layout import release_settings
 
 TINY = Size(
     llm_layers=1,
@@ -114,7 +115,7 @@ def test_a_weight_depends_on_its_name_and_shape_alone():
 
 
 def test_the_full_size_is_the_release_and_the_scaled_one_has_its_widths():
-    assert settings_of(SIZES["full"]) == SETTINGS
+    assert settings_of(SIZES["full"]) == release_settings(release_config())
     scaled, full = (settings_of(SIZES[name])["language_config"] for name in ("scaled", "full"))
     differing = {key for key in full if full[key] != scaled[key]}
     assert differing == {"num_hidden_layers", "vocab_size"}

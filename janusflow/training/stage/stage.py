@@ -5,7 +5,7 @@ run's folder, and the next stage starts from it.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,27 +14,17 @@ from typing import Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from janusflow.config.data import SourceConfig
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.formats import open_source, require_kind
-from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
-from janusflow.data.prepare import Preparation, preparation
+from janusflow.data.formats import open_sources
+from janusflow.data.mixture import mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.prepare import preparation
 from janusflow.data.sources import BadRows, Weighted
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.saving import write_model
-from janusflow.interop.vae import load_vae
-from janusflow.mini.easy_vqa import easy_vqa_questions
-from janusflow.mini.sources import (
-    scene_drawings,
-    scene_lookups,
-    scene_plans,
-    scene_questions,
-    scene_texts,
-)
-from janusflow.mini.training.runners import VAE, made_by_earlier_step
+from janusflow.interop.vae import SUBFOLDER, load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.distributed import is_first, own_parts
@@ -45,7 +35,7 @@ from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.hooks import LogHook
 from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
 from janusflow.training.report.trackers import open_trackers
-from janusflow.training.stage.build_model import MODEL, start_model
+from janusflow.training.stage.build_model import MODEL, made_by_earlier_step, start_model
 from janusflow.training.stage.caching import Cache
 from janusflow.training.stage.freezing import train_only
 
@@ -121,50 +111,6 @@ def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig
     return replace(recipe.log, prompts=prompts)
 
 
-MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = {
-    "scenes": {
-        "understanding": scene_questions,
-        "generation": scene_drawings,
-        "text": scene_texts,
-    },
-    "scene-lookups": {"understanding": scene_lookups},
-    "scene-plans": {"understanding": scene_plans},
-    "easy-vqa": {"understanding": easy_vqa_questions},
-}
-"""Formats that only the recipe of `mini` needs, beside those of janusflow/data/formats.py."""
-
-
-def open_sources(
-    configs: Mapping[Kind, Sequence[SourceConfig]],
-    prepare: Preparation,
-    *,
-    lengths: Path | None = None,
-) -> dict[Kind, list[Weighted]]:
-    """Open the sources of each kind.
-
-    Args:
-        configs: the sources.
-        prepare: makes their pictures fit the model.
-        lengths: file that keeps how long the shards of streams are.
-
-    Raises:
-        ConfigError: a format is unknown, or does not make the kind it is listed under.
-        DataError: a file is missing or is something else.
-    """
-
-    def opened(kind: Kind, config: SourceConfig) -> list[Weighted]:
-        openers = MINI_FORMATS.get(config.format)
-        if openers is None:
-            return open_source(kind, config, prepare, lengths=lengths)
-        require_kind(kind, config, makes=list(openers))
-        return openers[kind](config)
-
-    return {
-        kind: [source for config in listed for source in opened(kind, config)]
-        for kind, listed in configs.items()
-    }
-
-
 class ModelHook:
     """Keeps `model/` at the newest average, so that a run can be tried while it goes on."""
 
@@ -195,7 +141,7 @@ def save_model(
         shutil.rmtree(leftover, ignore_errors=True)
     write_model(model, new, state_dict=weights)
     processor.save_pretrained(new)
-    vae.save_pretrained(new / VAE)
+    vae.save_pretrained(new / SUBFOLDER)
     if (run / MODEL).exists():
         (run / MODEL).rename(old)
     new.rename(run / MODEL)
