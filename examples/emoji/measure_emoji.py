@@ -1,10 +1,15 @@
-"""The tasks `emoji-naming` and `emoji-drawing`, on what `janusflow train recipes/emoji` rendered.
+"""Naming and drawing of emoji, measured on what make_emoji_data.py rendered.
 
-A drawing is judged by looking for the true picture nearest to it, in pixels, so that no model's own
-features favour it; what this judge makes of true pictures is measured beside.
+Run: python examples/emoji/measure_emoji.py naming --model runs/emoji/drawing2 [--limit 300]
+     python examples/emoji/measure_emoji.py drawing --model runs/emoji/drawing2 --output FILE.json
+
+A drawing is judged by looking for the true image nearest to it, in pixels, so that no model's own
+features favour it; what this judge makes of true images is measured beside.
 """
 
+import argparse
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,25 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from make_emoji_data import DATA, QUESTIONS, SPLITS, Emoji, captions, read_emoji
 from PIL import Image
 
-from janusflow.data.emoji import (
-    QUESTIONS,
-    SPLITS,
-    Emoji,
-    captions,
-    read_emoji,
-)
+import janusflow
+from janusflow.config.errors import JanusFlowError
 from janusflow.evaluation.core.reading import identity
-from janusflow.evaluation.core.registry import TaskOptions
+from janusflow.evaluation.core.report import lines, save
+from janusflow.evaluation.core.runner import RunFiles, run_task
 from janusflow.evaluation.core.scores import Measurement, mean, shares
 from janusflow.evaluation.core.tasks import Row, Task, ToAnswer, ToDraw
+from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.interop.vae import decode_images, encode_images, psnr
 from janusflow.processing.image_files import open_image
 from janusflow.processing.images import to_images, to_latent_range
 
-DATA = Path("runs/emoji/data")
-DEFAULT_LIMIT = 300
 GRID = 16
 """Rows and columns of means that the judge compares."""
 NEAR = 5
@@ -38,9 +39,8 @@ NEAR = 5
 MAX_ANSWER_TOKENS = 96
 
 
-def emoji_naming(options: TaskOptions) -> Task:
+def emoji_naming(folder: Path, *, limit: int) -> Task:
     """What is this? Of pictures in learnt styles and in another, and of emoji never learnt."""
-    folder = options.data or DATA
     items = [
         ToAnswer(
             id=f"{split}-{language}-{Path(emoji.image).parent.name}-{emoji.hexcode}",
@@ -53,7 +53,7 @@ def emoji_naming(options: TaskOptions) -> Task:
         )
         for split in SPLITS
         for language, question in QUESTIONS.items()
-        for emoji in some_of(read_emoji(folder, split), options.limit)
+        for emoji in some_of(read_emoji(folder, split), limit)
     ]
     return Task(
         name="emoji-naming",
@@ -65,9 +65,8 @@ def emoji_naming(options: TaskOptions) -> Task:
     )
 
 
-def emoji_drawing(options: TaskOptions) -> Task:
+def emoji_drawing(folder: Path, model: Any, *, limit: int, seed: int = 2024) -> Task:
     """Drawings of labels that were learnt and of some that were not, and what the VAE leaves."""
-    folder, model = options.data or DATA, options.model()
     learnt, unknown = read_emoji(folder, "train"), read_emoji(folder, "held-out-labels")
     judge = Judge(folder, [*learnt, *unknown])
     items = [
@@ -75,12 +74,12 @@ def emoji_drawing(options: TaskOptions) -> Task:
             id=f"{kind}-{language}-{emoji.hexcode}",
             kind=f"{kind} {language}",
             prompt=captions(emoji)[language],
-            seed=options.seed + number,
+            seed=seed + number,
             facts={"hexcode": emoji.hexcode},
         )
         for kind, of_kind in (("learnt", learnt), ("unknown", unknown))
         for language in QUESTIONS
-        for number, emoji in enumerate(some_of(one_each(of_kind), options.limit))
+        for number, emoji in enumerate(some_of(one_each(of_kind), limit))
     ]
 
     def verdict(item: ToDraw, picture: Image.Image) -> dict[str, Any]:
@@ -92,8 +91,8 @@ def emoji_drawing(options: TaskOptions) -> Task:
         first = [(row["kind"], row["right"]) for row in rows]
         near = [(f"{row['kind']}, in {NEAR}", row["rank"] < NEAR) for row in rows]
         return [
-            *judge_on_true_pictures(judge, read_emoji(folder, "held-out-style"), options.limit),
-            *rebuilt(model, judge, folder, options.limit),
+            *judge_on_true_pictures(judge, read_emoji(folder, "held-out-style"), limit),
+            *rebuilt(model, judge, folder, limit),
             *shares(first)[:-1],
             *shares(near)[:-1],
         ]
@@ -102,8 +101,7 @@ def emoji_drawing(options: TaskOptions) -> Task:
         name="emoji-drawing",
         protocol=f"A drawing is right if, as {GRID}x{GRID} means of RGB, the true picture nearest "
         f"to it, of {len(judge.emoji)} in the learnt styles, has the label that was asked for.",
-        settings={"seed": options.seed}
-        | identity(*(folder / f"{split}.jsonl" for split in SPLITS)),
+        settings={"seed": seed} | identity(*(folder / f"{split}.jsonl" for split in SPLITS)),
         items=items,
         judge=verdict,
         score=score,
@@ -115,10 +113,10 @@ def is_label(answer: str, wanted: str) -> bool:
     return answer.strip().rstrip(".").casefold() == wanted.casefold()
 
 
-def some_of(emoji: Sequence[Emoji], limit: int | None) -> list[Emoji]:
+def some_of(emoji: Sequence[Emoji], limit: int) -> list[Emoji]:
     """So many, anyhow but always the same ones."""
     mixed = sorted(emoji, key=lambda each: hashlib.sha256(each.image.encode()).digest())
-    return mixed[: limit or DEFAULT_LIMIT]
+    return mixed[:limit]
 
 
 def one_each(emoji: Sequence[Emoji]) -> list[Emoji]:
@@ -162,9 +160,7 @@ def features(picture: Image.Image) -> Float[np.ndarray, " d"]:
     return (np.asarray(small, dtype=np.float32) / 255).flatten()
 
 
-def judge_on_true_pictures(
-    judge: Judge, others: Sequence[Emoji], limit: int | None
-) -> list[Measurement]:
+def judge_on_true_pictures(judge: Judge, others: Sequence[Emoji], limit: int) -> list[Measurement]:
     """How often the judge knows a picture in a style hidden from it, and one in a new style."""
     named = [
         (name, judge.rank(open_image(judge.folder / e.image), e.hexcode, without=e.style) == 0)
@@ -178,7 +174,7 @@ def judge_on_true_pictures(
 
 
 @torch.no_grad()
-def rebuilt(model: Any, judge: Judge, folder: Path, limit: int | None) -> list[Measurement]:
+def rebuilt(model: Any, judge: Judge, folder: Path, limit: int) -> list[Measurement]:
     """What the VAE leaves of true pictures: PSNR by split, and whether the judge knows them."""
     scores, known = [], []
     for split in SPLITS:
@@ -194,3 +190,36 @@ def rebuilt(model: Any, judge: Judge, folder: Path, limit: int | None) -> list[M
                 known.append(("judge on rebuilt pictures", judge.rank(again, each.hexcode) == 0))
         scores.append(mean(f"PSNR in dB, {split}", ratios, is_share=False))
     return [*scores, *shares(known)[:1]]
+
+
+def main() -> None:
+    """Measure one of both, print the scores and write what is wanted."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("task", choices=["naming", "drawing"])
+    parser.add_argument("--model", default="runs/emoji/drawing2")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--limit", type=int, default=300, help="images or labels a line")
+    parser.add_argument("--guidance", type=float, default=2.0)
+    parser.add_argument("--output", "-o", type=Path, help=".json file, beside it images and a page")
+    options = parser.parse_args()
+    try:
+        model = janusflow.load(options.model)
+        task = (
+            emoji_naming(options.data, limit=options.limit)
+            if options.task == "naming"
+            else emoji_drawing(options.data, model, limit=options.limit)
+        )
+        files = None if options.output is None else RunFiles(report=options.output)
+        drawing = DrawingSettings(guidance=options.guidance)
+        report = run_task(task, model, name=options.model, drawing=drawing, files=files)
+    except JanusFlowError as error:
+        sys.exit(f"error: {error}")
+    if files is not None:
+        save(report, files)
+    print(lines(report))
+
+
+if __name__ == "__main__":
+    main()

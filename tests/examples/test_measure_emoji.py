@@ -9,21 +9,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from make_emoji_data import QUESTIONS, SPLITS, Emoji, Split, captions, read_emoji
+from measure_emoji import Judge, emoji_drawing, emoji_naming, features, is_label, some_of
 from PIL import Image
 from tiny_run import VAE
 
-from janusflow.data.emoji import QUESTIONS, SPLITS, Emoji, Split, captions, read_emoji
-from janusflow.evaluation.core.registry import TASKS, TaskOptions, open_task
 from janusflow.evaluation.core.runner import run_task
-from janusflow.evaluation.core.tasks import ToDraw
-from janusflow.evaluation.emoji import (
-    Judge,
-    emoji_drawing,
-    emoji_naming,
-    features,
-    is_label,
-    some_of,
-)
+from janusflow.evaluation.core.tasks import Task, ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
 
 SIZE = 16
@@ -91,16 +83,19 @@ class Knowing:
         return answers
 
 
-def measured(name: str, model: Knowing, folder: Path, **said: Any) -> dict[str, Any]:
-    options = TaskOptions(model=lambda: model, data=folder, **said)
-    task = open_task(name, options)
+def scores_of(task: Task, model: Knowing) -> dict[str, Any]:
     report = run_task(task, model, name="toy", drawing=DrawingSettings())
     return {score.name: score for score in report.scores}
 
 
+def drawing_scores(folder: Path, *, off: int = 0) -> dict[str, Any]:
+    model = Knowing(off=off)
+    return scores_of(emoji_drawing(folder, model, limit=300), model)
+
+
 def test_who_names_every_picture_is_right_in_each_split_and_language(folder: Path):
     model = Knowing()
-    scores = measured("emoji-naming", model, folder)
+    scores = scores_of(emoji_naming(folder, limit=300), model)
     assert {name: (s.num_right, s.num_items) for name, s in scores.items()} == {
         f"{split} {language}": (n := len(GREYS[split]) * len(STYLES[split]), n)
         for split in SPLITS
@@ -110,20 +105,20 @@ def test_who_names_every_picture_is_right_in_each_split_and_language(folder: Pat
 
 
 def test_a_drawing_is_right_where_the_nearest_true_picture_has_its_label(folder: Path):
-    scores = measured("emoji-drawing", Knowing(), folder)
+    scores = drawing_scores(folder)
     for kind, number in (("learnt", 3), ("unknown", 1)):
         for language in QUESTIONS:
             for near in ("", ", in 5"):
                 score = scores[f"{kind} {language}{near}"]
                 assert (score.num_right, score.num_items) == (number, number)
     # 60 is nearer to 0 (or 3) than to 60 + 62; 200 + 62 is white; only black becomes dim.
-    wrong = measured("emoji-drawing", Knowing(off=-62), folder)
+    wrong = drawing_scores(folder, off=-62)
     assert wrong["learnt en"].num_right == 2
     assert wrong["learnt en, in 5"].num_right == 3
 
 
 def test_the_judge_and_the_vae_are_measured_on_true_pictures(folder: Path):
-    scores = measured("emoji-drawing", Knowing(), folder)
+    scores = drawing_scores(folder)
     assert scores["judge across learnt styles"].value == 1.0
     assert scores["judge on the held-out style"].num_right == 3
     assert scores["PSNR in dB, held-out-style"].num_items == 3
@@ -151,7 +146,7 @@ def test_a_limit_takes_a_part_of_what_a_higher_one_takes(folder: Path):
     emoji = [Emoji(image=f"{i}", hexcode="", style="", en="", ko="") for i in range(50)]
     assert some_of(emoji[::-1], 9) == some_of(emoji, 20)[:9]
     assert some_of(emoji, 9) != emoji[:9]
-    task = emoji_naming(TaskOptions(model=Knowing, data=folder, limit=1))
+    task = emoji_naming(folder, limit=1)
     assert len(task.items) == len(SPLITS) * len(QUESTIONS)
 
 
@@ -164,8 +159,7 @@ def test_an_answer_is_the_whole_label(answer: str, is_right: bool):
 
 
 def test_prompts_are_the_captions_that_training_saw(folder: Path):
-    task = emoji_drawing(TaskOptions(model=Knowing, data=folder))
+    task = emoji_drawing(folder, Knowing(), limit=300)
     prompts = {item.prompt for item in task.items if isinstance(item, ToDraw)}
     black = Emoji(image="", hexcode="", style="", en="black", ko="ko black")
     assert set(captions(black).values()) <= prompts
-    assert all(TASKS[name].takes == ("data",) for name in ("emoji-naming", "emoji-drawing"))

@@ -6,15 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import make_emoji_data
 import numpy as np
 import pytest
-from npm_registry import publish
-from PIL import Image
-
-from janusflow.config.data import SourceConfig
-from janusflow.config.errors import ConfigError, DataError
-from janusflow.data import emoji
-from janusflow.data.emoji import (
+from make_emoji_data import (
     NAMING,
     SPLITS,
     STYLES,
@@ -29,8 +24,13 @@ from janusflow.data.emoji import (
     svg_by_hexcode,
     write_emoji,
 )
+from npm_packages import REGISTRY_SETTING, NpmPackage
+from npm_registry import publish
+from PIL import Image
+
+from janusflow.config.data import SourceConfig
+from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.formats import open_source
-from janusflow.data.npm import REGISTRY_SETTING, NpmPackage
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, UnderstandingSample
 from janusflow.data.sources import Source
@@ -85,9 +85,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, NpmPa
         name: Style(pictures=published[name], code_points=published[name], words=STYLES[name].words)
         for name in ("flat", "noto")
     }
-    monkeypatch.setattr(emoji, "NAMES", published["names"])
-    monkeypatch.setattr(emoji, "PACKAGES", tuple(published.values()))
-    monkeypatch.setattr(emoji, "STYLES", styles)
+    monkeypatch.setattr(make_emoji_data, "NAMES", published["names"])
+    monkeypatch.setattr(make_emoji_data, "PACKAGES", tuple(published.values()))
+    monkeypatch.setattr(make_emoji_data, "STYLES", styles)
     return published
 
 
@@ -103,7 +103,7 @@ def png(svg: str, *, size: int) -> bytes:
 @pytest.fixture
 def data(packages: dict[str, NpmPackage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The written folder; no label is held out unless by a hash of its last bit or so."""
-    monkeypatch.setattr(emoji, "render_svg", png)
+    monkeypatch.setattr(make_emoji_data, "render_svg", png)
     write_emoji(tmp_path / "data", size=16, held_out_style="noto", held_out_labels=10**9)
     return tmp_path / "data"
 
@@ -209,7 +209,9 @@ def test_only_training_captions_name_a_style(data: Path):
 
 def test_a_second_run_renders_nothing_anew(data: Path, monkeypatch: pytest.MonkeyPatch):
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
-    monkeypatch.setattr(emoji, "render_svg", lambda *_, **__: pytest.fail("rendered again"))
+    monkeypatch.setattr(
+        make_emoji_data, "render_svg", lambda *_, **__: pytest.fail("rendered again")
+    )
     write_emoji(data, size=16, held_out_style="noto", held_out_labels=10**9)
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
 
@@ -217,19 +219,21 @@ def test_a_second_run_renders_nothing_anew(data: Path, monkeypatch: pytest.Monke
 def test_an_unknown_style_and_a_missing_folder_are_one_line(tmp_path: Path):
     with pytest.raises(ConfigError, match="held_out_style=oil: wanted one of flat, shaded, noto"):
         write_emoji(tmp_path, size=16, held_out_style="oil", held_out_labels=2)
-    with pytest.raises(DataError, match=r"recipes/emoji/0-emoji\.yaml"):
+    with pytest.raises(ConfigError, match="held_out_labels=1: one in so many"):
+        write_emoji(tmp_path, held_out_labels=1)
+    with pytest.raises(DataError, match=r"make_emoji_data\.py --output"):
         read_emoji(tmp_path, "train")
 
 
-def test_a_missing_renderer_names_its_extra(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_renderer_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "resvg_py", None)
-    with pytest.raises(DataError, match=r"pip install 'janusflow\[emoji\]'"):
+    with pytest.raises(DataError, match="pip install resvg-py"):
         render_svg("<svg/>", size=4)
 
 
 @pytest.fixture
 def renderer() -> Callable[..., bytes]:
-    reason = "NOT RENDERED: resvg-py is missing, pip install 'janusflow[emoji]'"
+    reason = "NOT RENDERED: resvg-py is missing, pip install resvg-py"
     pytest.importorskip("resvg_py", reason=reason)
     return render_svg
 

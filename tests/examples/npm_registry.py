@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from janusflow.data.npm import ROOT, NpmPackage
+from npm_packages import ROOT, NpmPackage
 
 
 def publish(registry: Path, name: str, files: Mapping[str, Any]) -> NpmPackage:
