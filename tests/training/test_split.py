@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from split_run import split, step_of, tower_step_of
-from tiny_run import TinySources
+from tiny_run import LLM, TinySources
 from torch import Tensor
 
 from janusflow.config.training import Alignment, ScaleConfig
@@ -83,8 +83,28 @@ def test_a_step_of_the_tower_is_the_same_however_it_is_split(
     assert_same_step(found, whole)
 
 
+def test_gradients_are_sent_once_a_step_however_many_micro_batches(
+    sources: TinySources, tmp_path: Path
+):
+    """One message a block, and one for all that is outside of blocks."""
+    counts = [
+        split(2, tmp_path / "out.pt", sources, "messages", size, json.dumps({"shard": 0}))
+        for size in ("6", "2")
+    ]
+    assert counts == [{"messages": LLM["num_hidden_layers"] + 1}] * 2
+
+
 def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, Tensor]):
     assert_same_step(step_of(sources, scale=ScaleConfig(recompute=True)), whole, atol=1e-6)
+
+
+def test_bf16_shards_leave_latents_and_pixels_as_the_data_has_them(
+    sources: TinySources, tmp_path: Path
+):
+    """So data - noise is float32, and the VAE sees whole pixels; the model casts for itself."""
+    scale = json.dumps({"precision": "bf16", "shard": 0})
+    found = split(2, tmp_path / "out.pt", sources, "inputs", "12", scale)
+    assert found == {"latents": 0.0, "pixels": 0.0}
 
 
 @pytest.mark.slow
