@@ -29,7 +29,7 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.distributed import is_first, own_parts
 from janusflow.training.engine.loop import Hook, train
-from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
+from janusflow.training.estimate.utilisation import stage_utilisation
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.hooks import LogHook
@@ -82,9 +82,7 @@ def train_stage(
         return [row._asdict() for row in rows]
 
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
-        flops = model_flops(model, aligns=recipe.objective.uses_head)
-        mfu = None if peak is None else utilisation_of(flops, peak_tflops=peak)
+        mfu = stage_utilisation(recipe, model)
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
