@@ -13,7 +13,7 @@ from janusflow.config.errors import ConfigError, DataError
 from janusflow.evaluation.drawing.geneval import keep_certain, mismatches, relations
 from janusflow.evaluation.drawing.judges import Detection
 
-PICTURE = Image.new("RGB", (100, 100))
+IMAGE = Image.new("RGB", (100, 100))
 
 
 def at(x: float, y: float, *, score: float = 0.95, size: float = 10) -> Detection:
@@ -22,14 +22,12 @@ def at(x: float, y: float, *, score: float = 0.95, size: float = 10) -> Detectio
 
 
 class Judge:
-    """Sees what a picture's info says is there; colours go by an object's left edge."""
+    """Sees what an image's info says is there; colours go by an object's left edge."""
 
-    def detect(self, picture: Image.Image) -> Mapping[str, Sequence[Detection]]:
-        return picture.info["objects"]
+    def detect(self, image: Image.Image) -> Mapping[str, Sequence[Detection]]:
+        return image.info["objects"]
 
-    def colours(
-        self, picture: Image.Image, objects: Sequence[Detection], name: str
-    ) -> Sequence[str]:
+    def colours(self, image: Image.Image, objects: Sequence[Detection], name: str) -> Sequence[str]:
         return ["red" if each.box[0] < 50 else "blue" for each in objects]
 
 
@@ -43,7 +41,7 @@ def is_right(
     exclude: list[dict[str, Any]] | None = None,
 ) -> bool:
     wanted = {"include": include, "exclude": exclude or []}
-    return not mismatches(PICTURE, objects, wanted, Judge())
+    return not mismatches(IMAGE, objects, wanted, Judge())
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,7 @@ def test_a_place_is_seen_from_an_earlier_clause_that_is_there():
     assert is_right(objects, [clause("dog"), left])
     assert not is_right(objects, [clause("dog"), clause("cat", position=["above", 0])])
     wanted = {"include": [clause("bus"), left], "exclude": []}
-    reasons = mismatches(PICTURE, objects, wanted, Judge())
+    reasons = mismatches(IMAGE, objects, wanted, Judge())
     assert reasons == ["expected bus>=1, found 0", "no target for cat to be left of"]
 
 
@@ -138,15 +136,15 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def draw(prompt: str, seed: int) -> Image.Image:
-    """A dog in every picture; two only where the seed is even; their score is below counting's."""
+    """A dog in every image; two only where the seed is even; their score is below counting's."""
     number = 2 if "two" in prompt and seed % 2 == 0 else 1
     score = 0.85 if seed % 4 == 0 else 0.95
-    picture = PICTURE.copy()
-    picture.info["objects"] = {"dog": [at(20 + 60 * i, 50, score=score) for i in range(number)]}
-    return picture
+    image = IMAGE.copy()
+    image.info["objects"] = {"dog": [at(20 + 60 * i, 50, score=score) for i in range(number)]}
+    return image
 
 
-def test_geneval_is_the_mean_of_categories_over_four_pictures_a_prompt(data: Path):
+def test_geneval_is_the_mean_of_categories_over_four_images_a_prompt(data: Path):
     model = Scripted(draw=draw)
     report = measure("geneval", model, data=data, judge="plugged_in:judge")
     # Dogs are right four times, cats never; two dogs for seeds 2 (mod 4) alone.

@@ -49,7 +49,7 @@ def test_a_wrong_line_is_named(change: dict[str, str], message: str, tmp_path: P
         read_prompts(read_table(table, COLUMNS))
 
 
-def test_shares_count_propositions_and_the_mean_counts_pictures():
+def test_shares_count_propositions_and_the_mean_counts_images():
     thing, colour = {"category": "entity"}, {"category": "attribute"}
     rows = [
         {"item": "a", "propositions": [thing, colour], "holds": [True, False], "right": 0.5},
