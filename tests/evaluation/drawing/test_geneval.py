@@ -9,7 +9,7 @@ import pytest
 from benchmark_runs import Scripted, measure, values
 from PIL import Image
 
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, NotFiniteError
 from janusflow.evaluation.drawing.geneval import keep_certain, mismatches, relations
 from janusflow.evaluation.drawing.judges import Detection
 
@@ -76,6 +76,14 @@ def test_counting_asks_for_more_certainty_and_the_best_come_first():
     many = {"dog": [at(0, 0, score=0.4 + i / 100) for i in range(40)]}
     kept = keep_certain(many, is_counting=False)["dog"]
     assert [d.score for d in kept] == [0.4 + i / 100 for i in range(39, 23, -1)]
+
+
+@pytest.mark.parametrize(
+    "found", [at(0, 0, score=float("nan")), at(float("inf"), 0), at(0, float("nan"), score=0.1)]
+)
+def test_detections_that_are_not_finite_are_no_verdict(found: Detection):
+    with pytest.raises(NotFiniteError, match="the judge found dog in"):
+        keep_certain({"cat": [at(0, 0)], "dog": [at(0, 0), found]}, is_counting=False)
 
 
 def test_what_is_included_must_be_there_and_what_is_excluded_must_not():
