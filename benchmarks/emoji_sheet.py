@@ -23,7 +23,7 @@ STYLES = ("flat", "shaded")
 def cell(row: dict[str, Any], in_korean: Path, pictures: Path) -> Image.Image:
     """What one label was drawn as, beside what it looks like."""
     true = [DATA / "pictures" / style / f"{row['hexcode']}.png" for style in STYLES]
-    shown = [Image.open(path) for path in (*true, pictures / row["picture"], in_korean)]
+    shown = [Image.open(path) for path in (*true, pictures / row["image"], in_korean)]
     made = Image.new("RGB", (len(shown) * (SIDE + GAP), SIDE + GAP + TEXT), "white")
     for column, picture in enumerate(shown):
         large = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
@@ -42,7 +42,7 @@ def main() -> None:
     if not options.report.is_file():
         parser.error(f"no {options.report}: wanted the --output of janusflow eval emoji-drawing.")
     rows = json.loads(options.report.read_text(encoding="utf-8"))["items"]
-    pictures = options.report.with_suffix(".pictures")
+    pictures = options.report.with_suffix(".images")
     english, korean = (
         {row["hexcode"]: row for row in rows if row["kind"] == f"learnt {language}"}
         for language in ("en", "ko")
@@ -50,7 +50,7 @@ def main() -> None:
     if not english:
         parser.error(f"{options.report} has no drawings of emoji: wanted emoji-drawing's report.")
     cells = [
-        cell(row, pictures / korean[hexcode]["picture"], pictures)
+        cell(row, pictures / korean[hexcode]["image"], pictures)
         for hexcode, row in list(english.items())[:NUM_LABELS]
     ]
     width, height = cells[0].size
