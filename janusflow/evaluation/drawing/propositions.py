@@ -60,7 +60,7 @@ def dpg(options: TaskOptions) -> Task:
         protocol="DPG-Bench: the mean share of propositions that hold together with all they "
         "depend on, four images a prompt; intervals are over prompts.",
         settings=settings_of(options),
-        items=drawings_of([("prompt", *prompt) for prompt in read_prompts(table)], options),
+        items=drawings_of([("prompt", p.text, p.facts) for p in read_prompts(table)], options),
         judge=question_judge(options, dependent_share, benchmark="DPG-Bench"),
         score=lambda rows: [*category_shares(rows), mean_score("overall", rows)],
     )
