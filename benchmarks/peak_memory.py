@@ -1,6 +1,6 @@
 """Peak memory of real training steps of `mini` on the CPU, against what the dry run says.
 
-Run: python benchmarks/peak_memory.py [--accumulate 1] [--batch-size 32] [--recompute]
+Run: python benchmarks/peak_memory.py [--micro-batch-size 8] [--batch-size 32] [--recompute]
 Rendered scenes, the shipped weights, steps of the real loop. Measured are the allocator's bytes, as
 torch.profiler records them from the second step on, and how far the process's resident memory
 (Linux) rises above what it was before the stage; the latter holds libraries loaded since, what
@@ -83,7 +83,9 @@ def allocated_at_most(trace: Path) -> int:
     return highest
 
 
-def recipe_in(root: Path, *, batch_size: int, accumulate: int, recompute: bool) -> StageRecipe:
+def recipe_in(
+    root: Path, *, batch_size: int, micro_batch_size: int | None, recompute: bool
+) -> StageRecipe:
     """Stage 2 of mini from the shipped weights, on a few scenes; pictures go through the VAE."""
     write_scenes(root / "scenes", num_scenes=64, size=64, seed=0)
     scenes = {"format": "scenes", "path": str(root / "scenes")}
@@ -104,7 +106,7 @@ def recipe_in(root: Path, *, batch_size: int, accumulate: int, recompute: bool) 
         },
         "loop": {
             "steps": STEPS,
-            "accumulate": accumulate,
+            "micro_batch_size": micro_batch_size,
             "save_every": 1000,
             "scale": {"recompute": recompute},
         },
@@ -131,7 +133,7 @@ def main() -> None:
     """Print what was measured and what was estimated."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--micro-batch-size", type=int)
     parser.add_argument("--recompute", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +141,7 @@ def main() -> None:
         recipe = recipe_in(
             root,
             batch_size=options.batch_size,
-            accumulate=options.accumulate,
+            micro_batch_size=options.micro_batch_size,
             recompute=options.recompute,
         )
         hook = MemoryHook(root)
@@ -149,7 +151,8 @@ def main() -> None:
         train_stage(recipe, (hook,))
     estimated, measured = memory.total, hook.peak_bytes
     state = hook.state_bytes
-    print(f"batch {options.batch_size} in {options.accumulate}, {torch.__version__}")
+    size = options.micro_batch_size or options.batch_size
+    print(f"batch {options.batch_size} by {size}, {torch.__version__}")
     print(f"estimated              {estimated / 1e6:9.1f} MB: {memory}")
     print(f"measured, allocator    {measured / 1e6:9.1f} MB, of it state {state / 1e6:.1f} MB")
     print(f"measured, resident     {(hook.highest_resident - before) / 1e6:9.1f} MB")

@@ -1,6 +1,6 @@
 """Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
-Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS NUM_PARTS SCALE
+Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS MICRO_BATCH SCALE
 or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `tower` for STEPS.
 """
 
@@ -54,14 +54,14 @@ MIXTURE = MixtureConfig(batch_size=12, ratios=(Ratio(understanding=1.0, generati
 def step_of(
     sources: TinySources,
     *,
-    num_parts: int = 1,
+    micro_batch: int = 12,
     scale: ScaleConfig | None = None,
     alignment: Alignment = "repa",
 ) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
     objective = new_objective(alignment)
     distribute(objective, scale or ScaleConfig())
-    losses, tally = backward(objective, next(batches_of(sources, 5, num_parts)))
+    losses, tally = backward(objective, next(batches_of(sources, 5, micro_batch)))
     assert tally["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
@@ -72,7 +72,7 @@ def step_of(
 
 
 def tower_step_of(
-    sources: TinySources, *, num_parts: int = 1, scale: ScaleConfig | None = None
+    sources: TinySources, *, micro_batch: int = 12, scale: ScaleConfig | None = None
 ) -> dict[str, Tensor]:
     """The same of a step of the SigLIP pair; gradients as shares of their norm, which is large."""
     torch.manual_seed(0)
@@ -91,7 +91,9 @@ def tower_step_of(
         grid=VISION["image_size"] // VISION["patch_size"],
     )
     pictures = np.arange(len(scenes))
-    batches = [whole_batch.of(own) for own in own_parts(pictures, num_parts=num_parts)]
+    batches = [
+        whole_batch.of(own) for own in own_parts(pictures, LoopConfig(micro_batch_size=micro_batch))
+    ]
     losses, tally = backward(objective, batches)
     gradients = {n: whole(p.grad) for n, p in objective.named_parameters() if p.grad is not None}
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
@@ -104,7 +106,7 @@ def run_of(
     run: Path,
     *,
     steps: int,
-    num_parts: int = 1,
+    micro_batch: int = 12,
     scale: ScaleConfig | None = None,
     muon: bool = False,
 ) -> dict[str, Tensor]:
@@ -118,7 +120,7 @@ def run_of(
         def after_step(self, state: TrainState, report: StepReport) -> None:
             losses.update({f"{name} {report.step}": v for name, v in report.losses.items()})
 
-    batches = partial(batches_of, sources, num_parts=num_parts)
+    batches = partial(batches_of, sources, micro_batch=micro_batch)
     state = train(new_objective(), batches, config, run=run, hooks=[Collect()])
     assert state.ema is not None
     weights = whole_state(state.objective.get_submodule("model"))
@@ -135,7 +137,9 @@ def new_objective(alignment: Alignment = "repa") -> JanusFlowObjective:
     return JanusFlowObjective(model, config, vae=run_vae(), scorer=load_scorer(config, model))
 
 
-def batches_of(sources: TinySources, step: int, num_parts: int) -> Iterator[list[TrainBatch]]:
+def batches_of(
+    sources: TinySources, step: int, micro_batch: int = MIXTURE.batch_size
+) -> Iterator[list[TrainBatch]]:
     """This process's share of every step."""
     return mixed_batches(
         sources.by_kind,
@@ -143,7 +147,7 @@ def batches_of(sources: TinySources, step: int, num_parts: int) -> Iterator[list
         MIXTURE,
         seed=0,
         step=step,
-        own_parts=lambda items: own_parts(items, num_parts=num_parts),
+        own_parts=partial(own_parts, loop=LoopConfig(micro_batch_size=micro_batch)),
     )
 
 
@@ -157,20 +161,27 @@ def split(num: int, out: Path, sources: TinySources, *arguments: str) -> dict[st
 
 
 def take_part(
-    scenes: Path, out: Path, rank: int, num: int, what: str, num_parts: str, scale: str, *more: str
+    scenes: Path,
+    out: Path,
+    rank: int,
+    num: int,
+    what: str,
+    micro_batch: str,
+    scale: str,
+    *more: str,
 ) -> None:
     """Be one of several processes; the first leaves the result in `out`."""
     meeting, settings = f"file://{out}.meeting", ScaleConfig(**json.loads(scale))
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num)
-    sources, parts = TinySources(scenes), int(num_parts)
+    sources, size = TinySources(scenes), int(micro_batch)
     if what == "gradients":
         alignment = cast(Alignment, more[0])
-        result = step_of(sources, num_parts=parts, scale=settings, alignment=alignment)
+        result = step_of(sources, micro_batch=size, scale=settings, alignment=alignment)
     elif what == "tower":
-        result = tower_step_of(sources, num_parts=parts, scale=settings)
+        result = tower_step_of(sources, micro_batch=size, scale=settings)
     else:
         run, muon = out.parent / "run", "muon" in more
-        result = run_of(sources, run, steps=int(what), num_parts=parts, scale=settings, muon=muon)
+        result = run_of(sources, run, steps=int(what), micro_batch=size, scale=settings, muon=muon)
     if rank == 0:
         torch.save(result, out)
     dist.barrier()

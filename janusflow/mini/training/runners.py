@@ -69,7 +69,7 @@ def train_vae(recipe: VaeRecipe) -> None:
     def batches(step: int) -> Iterator[list[PictureBatch]]:
         while True:
             numbers = np.arange(recipe.batch_size)
-            parts = own_parts(numbers, num_parts=recipe.loop.accumulate)
+            parts = own_parts(numbers, recipe.loop)
             yield [pictures.batch(step, part.tolist()) for part in parts]
             step += 1
 
@@ -206,7 +206,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
                 grid=grid,
             )
             pictures = np.arange(len(rows))
-            yield [whole.of(own) for own in own_parts(pictures, num_parts=recipe.loop.accumulate)]
+            yield [whole.of(own) for own in own_parts(pictures, recipe.loop)]
             step += 1
 
     def held_out_batch() -> RegionBatch:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.training import LoopConfig
 
 
 @contextmanager
@@ -83,20 +83,16 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def own_parts(items: Any, *, num_parts: int = 1) -> list[Any]:
-    """This process's share of a sequence or array, in `num_parts` batches.
+def own_parts(items: Any, loop: LoopConfig) -> list[Any]:
+    """This process's micro-batches of a step's items, a sequence or array.
 
     Each holds every n-th item, so that kinds that stand in a row are spread evenly.
 
     Raises:
-        ConfigError: there are fewer items than batches.
+        ConfigError: there are fewer items than processes.
     """
+    num_parts = loop.num_micro_batches(len(items), num_processes())
     stride = num_processes() * num_parts
-    if len(items) < stride:
-        raise ConfigError(
-            f"{len(items)} samples a step for {num_processes()} processes with {num_parts} batches "
-            "each: raise the batch size, or lower loop.accumulate or the number of processes."
-        )
     return [items[rank() * num_parts + part :: stride] for part in range(num_parts)]
 
 

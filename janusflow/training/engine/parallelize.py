@@ -19,7 +19,6 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
-from janusflow.config.errors import ConfigError
 from janusflow.config.training import ScaleConfig
 from janusflow.training.engine.distributed import device, num_processes, require_group, summed
 from janusflow.training.objectives.base import Objective
@@ -48,7 +47,7 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
         if config.compile:
             block.compile()
     is_half = config.precision == "bf16"
-    is_copy = num_processes() == 1 or config.shard == 1
+    is_copy = config.shard_size(num_processes()) == 1
     if is_copy and not is_half:
         return
     if is_copy and device().type == "cpu":
@@ -57,7 +56,7 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
     require_group()
     shard = partial(
         fully_shard,
-        mesh=device_mesh(config.shard),
+        mesh=device_mesh(config),
         mp_policy=MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if is_half else None, reduce_dtype=torch.float32
         ),
@@ -83,18 +82,14 @@ def recompute(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None
     block.forward = partial(checkpoint, block.forward, **again)
 
 
-def device_mesh(shard: int) -> DeviceMesh:
-    """All processes, in groups of `shard` (0: all of them) that hold one copy between them.
+def device_mesh(config: ScaleConfig) -> DeviceMesh:
+    """All processes, in groups that hold one copy between them.
 
     Raises:
-        ConfigError: the number of processes is no multiple of `shard`.
+        ConfigError: the groups would differ in size.
     """
     count = num_processes()
-    shard = shard or count
-    if count % shard:
-        raise ConfigError(
-            f"loop.scale.shard={shard} for {count} processes: wanted a number that divides them."
-        )
+    shard = config.shard_size(count)
     kind = device().type
     if shard == count:
         return init_device_mesh(kind, (count,))

@@ -84,7 +84,7 @@ def as_recipe_says(config: DryRunConfig, scale: ScaleConfig) -> DryRunConfig:
     """Imagine the model on the machine as a recipe would lay it there."""
     return replace(
         config,
-        shard=scale.shard or config.gpus,
+        shard=scale.shard_size(config.gpus),
         precision=scale.precision,
         recompute=scale.recompute,
     )

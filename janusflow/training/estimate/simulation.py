@@ -124,6 +124,9 @@ class Simulation:
             vae=self.vae,
             scorer=load_scorer(recipe.objective, self.model),
         )
+        self.num_micro_batches = recipe.loop.num_micro_batches(
+            recipe.mixture.batch_size, config.gpus
+        )
         self._largest: tuple[int, TrainBatch] | None = None
 
     def phase(self, begin: int, *, steps: int) -> Phase:
@@ -148,13 +151,7 @@ class Simulation:
 
     def _batches(self, planned: Sequence[Planned]) -> list[Alike]:
         """All processes' batches of a step, shared out as a run does; one of every mix of kinds."""
-        num_batches = self.config.gpus * self.recipe.loop.accumulate
-        if len(planned) < num_batches:
-            raise ConfigError(
-                f"{len(planned)} samples a step for {self.config.gpus} GPUs with "
-                f"{self.recipe.loop.accumulate} batches each: raise mixture.batch_size, or lower "
-                "loop.accumulate or the number of GPUs."
-            )
+        num_batches = self.config.gpus * self.num_micro_batches
         batches = [planned[number::num_batches] for number in range(num_batches)]
         mixes = [tuple(kind for kind, _ in batch) for batch in batches]
         return [
@@ -205,7 +202,7 @@ class Simulation:
             parts["scorer"] = self.objective.scorer.tower
         if self.model.repa_head is not None:
             parts["repa_head"] = self.model.repa_head
-        keeps_gradients = self.recipe.loop.accumulate > 1  # those of the batches before
+        keeps_gradients = self.num_micro_batches > 1  # those of the batches before
         share = 0.0 if keeps_gradients else FP32_BYTES / self.model.dtype.itemsize
         with counting(
             parts, trained=self.objective, gradient_share=share / self.config.shard
@@ -255,7 +252,7 @@ class Simulation:
             gradients=trained,
             optimizer=ADAM_MOMENTS * trained - self._moments_saved(),
             average=trained if self.recipe.loop.ema else 0,
-            batch=self.recipe.loop.accumulate * num_bytes(batch),
+            batch=self.num_micro_batches * num_bytes(batch),
             activations=activation_bytes,
             activations_otherwise=otherwise,
         )

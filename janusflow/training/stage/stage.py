@@ -80,7 +80,7 @@ def train_stage(
             recipe.mixture,
             seed=recipe.loop.seed,
             step=step,
-            own_parts=partial(own_parts, num_parts=recipe.loop.accumulate),
+            own_parts=partial(own_parts, loop=recipe.loop),
             bad=bad,
         )
 

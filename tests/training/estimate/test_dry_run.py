@@ -124,7 +124,7 @@ def test_512_packed_rows_a_step_explain_the_papers_bill_and_512_samples_do_not()
     Of stage 2 after its first steps, which is nearly all of the paper's training.
     """
     ratio = "mixture.ratios=[{understanding: 14, generation: 80, text: 6}]"
-    recipe = read_recipe(PAPER / "stage2.yaml", (ratio, "loop.accumulate=1"))
+    recipe = read_recipe(PAPER / "stage2.yaml", (ratio, "loop.micro_batch_size=64"))
     found = dry_run(recipe, DryRunConfig(gpus=8, mfu=1.0))
     (phase,) = found.phases
     by_samples = found.gpu_days / PAPER_DAYS

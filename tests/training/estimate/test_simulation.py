@@ -91,9 +91,9 @@ def test_a_counted_batch_is_a_real_one(root: Path, has_latents: bool, recomputes
 def test_a_step_is_the_same_work_however_it_is_split(root: Path):
     """One sample fits into a row, and all are alike, so nothing depends on packing."""
     found = set()
-    for gpus, accumulate in ((1, 1), (2, 1), (1, 4), (4, 2)):
+    for gpus, size in ((1, 8), (2, 4), (1, 2), (4, 1)):
         mixture = {"batch_size": 8, "row_tokens": 100, "ratios": [DRAWN]}
-        loop = {"steps": 10, "accumulate": accumulate}
+        loop = {"steps": 10, "micro_batch_size": size}
         config = replace(ONE, gpus=gpus)
         (phase,) = cost(root, config, mixture=mixture, loop=loop).phases
         assert (phase.size.rows, phase.size.pictures_drawn) == (8, 8)
@@ -101,9 +101,9 @@ def test_a_step_is_the_same_work_however_it_is_split(root: Path):
     assert len(found) == 1
 
 
-def test_a_step_needs_a_sample_for_every_batch(root: Path):
-    with pytest.raises(ConfigError, match="4 samples a step for 4 GPUs with 3 batches each"):
-        cost(root, replace(ONE, gpus=4), loop={"steps": 10, "accumulate": 3})
+def test_a_step_needs_a_sample_for_every_gpu(root: Path):
+    with pytest.raises(ConfigError, match="4 samples a step for 8 processes"):
+        cost(root, replace(ONE, gpus=8))
 
 
 def test_muon_keeps_one_moment_of_what_it_moves(root: Path):
