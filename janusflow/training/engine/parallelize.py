@@ -42,10 +42,10 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
     """
     objective.to(device())
     for block in objective.blocks():
+        if config.compile:  # inside of what is run again: dynamo would skip a frame around it
+            block.forward = torch.compile(block.forward)
         if config.recompute:
             recompute(block)
-        if config.compile:
-            block.compile()
     is_half = config.precision == "bf16"
     is_copy = config.shard_size(num_processes()) == 1
     if is_copy and not is_half:

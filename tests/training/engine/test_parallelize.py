@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig, ScaleConfig
 from janusflow.training.engine import parallelize as scale
+from janusflow.training.engine.loop import backward
 from janusflow.training.engine.parallelize import device_mesh, distribute, moved
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 
@@ -123,12 +125,29 @@ def test_blocks_are_computed_again_for_their_gradients_if_asked(sources: TinySou
     assert counts[True] - counts[False] == of_a_block * LLM["num_hidden_layers"]
 
 
-def test_blocks_are_compiled_if_asked(monkeypatch: pytest.MonkeyPatch):
-    compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
-    objective = split_run.new_objective()
-    distribute(objective, ScaleConfig(compile=True))
-    assert compiled == list(objective.blocks())
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # dynamo looks at every tensor's
+@pytest.mark.parametrize("recompute", [False, True])
+def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch, recompute: bool
+):
+    """What they compute is what they computed before."""
+    graphs = []
+
+    def counting(graph: torch.fx.GraphModule, _: object) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    (batch,) = next(split_run.batches_of(sources, 5))
+    losses = {}
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    for compiles in (False, True):
+        objective = split_run.new_objective()
+        objective.model.llm.set_attn_implementation("sdpa")
+        distribute(objective, ScaleConfig(compile=compiles, recompute=recompute))
+        losses[compiles], _ = backward(objective, [batch])
+    torch.testing.assert_close(losses[True], losses[False])
+    assert graphs
 
 
 def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources):
