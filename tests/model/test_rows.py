@@ -124,6 +124,31 @@ def drawing(model: JanusFlowForConditionalGeneration, num: int = 1, *, align: bo
     return model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(num), t=t, align=align)
 
 
+@pytest.mark.parametrize("block", [1, 2], ids=["between blocks", "at the end"])
+@torch.no_grad()
+def test_the_repa_head_reads_what_transformers_calls_the_hidden_states_of_its_block(
+    monkeypatch: pytest.MonkeyPatch, block: int
+):
+    model, asked = JanusFlowForConditionalGeneration(with_repa(block)), {}
+    forward = model.llm.forward
+    monkeypatch.setattr(model.llm, "forward", lambda **all_: asked.update(all_) or forward(**all_))
+    reading = drawing(model)
+    states = forward(**asked, output_hidden_states=True).hidden_states
+    assert len(states) == 3
+    expected = model.repa_head(states[block][:, len(PROMPT) + 1 :])
+    torch.testing.assert_close(reading.alignment, expected)
+
+
+def test_the_output_layer_runs_on_learnt_positions_alone():
+    model, num_positions = tiny_model(), []
+    model.llm.lm_head.register_forward_hook(lambda _, x, __: num_positions.append(x[0].shape[:-1]))
+    rows = rows_of([BOS, 40, 41, 42], [BOS, 50], [BOS, 51, 52])
+    reading = model.read_rows(rows, is_learnt=learnt(rows, 1, 3, 7))
+    assert num_positions == [(3,)]
+    assert len(reading.logits) == 3
+    assert not model.llm.lm_head._forward_pre_hooks
+
+
 def test_alignment_is_one_guess_an_image_token():
     model = JanusFlowForConditionalGeneration(with_repa())
     reading = drawing(model, 2)

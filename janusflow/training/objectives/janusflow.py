@@ -86,15 +86,14 @@ class JanusFlowObjective(Objective):
     def tally(self, batch: TrainBatch) -> dict[str, int]:
         """What the batch tallies, pairs of positions with scores, and positions with logits.
 
-        Scores are those of whole rows, on a CPU those within samples; logits those of every row
-        wherever one has something to learn (`read_rows`).
+        Scores are those of whole rows, on a CPU those within samples; logits those of learnt
+        tokens.
         """
         num_rows, length = batch.labels.shape
         pairs = num_rows * length**2
         if self.model.device.type == "cpu":
             pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
-        num_columns = int((batch.labels != IGNORED).any(0).sum())
-        return batch.tally | {"pairs": pairs, "logits": num_rows * num_columns}
+        return batch.tally | {"pairs": pairs, "logits": int((batch.labels != IGNORED).sum())}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""

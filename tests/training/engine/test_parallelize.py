@@ -147,7 +147,7 @@ def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
         distribute(objective, ScaleConfig(compile=compiles, recompute=recompute))
         losses[compiles], _ = backward(objective, [batch])
     torch.testing.assert_close(losses[True], losses[False])
-    assert graphs
+    assert len(graphs) == 1
 
 
 def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources):
