@@ -1,12 +1,13 @@
 """Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
 Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS MICRO_BATCH SCALE
-or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `tower` for STEPS.
+or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `inputs` or `tower` for STEPS.
 """
 
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -25,7 +26,7 @@ from tiny_run import (
     trained_tokenizer,
 )
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.config.training import (
@@ -39,11 +40,13 @@ from janusflow.config.training import (
 )
 from janusflow.data.collate import TrainBatch
 from janusflow.data.mixture import mixed_batches
+from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.mini.training.objectives import SiglipObjective
 from janusflow.mini.training.runners import region_batch
 from janusflow.training.engine.distributed import leave_group, own_parts
 from janusflow.training.engine.loop import StepReport, TrainState, backward, train
 from janusflow.training.engine.parallelize import distribute, whole, whole_state
+from janusflow.training.objectives import janusflow as janusflow_objective
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.stage.freezing import PARTS, train_only
@@ -99,6 +102,33 @@ def tower_step_of(
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     gradients = {name: gradient / norm for name, gradient in gradients.items()}
     return gradients | losses | {"norm": norm.log(), "tally": torch.tensor([*tally.values()])}
+
+
+def inputs_of(sources: TinySources, *, scale: ScaleConfig) -> dict[str, Tensor]:
+    """How far what reaches the losses and the VAE is from what the batch held."""
+    objective = new_objective()
+    distribute(objective, scale)
+    (batch,) = next(batches_of(sources, 5))
+    drawings = batch.drawings
+    assert drawings is not None
+    assert objective.vae is not None
+    assert drawings.latents is not None
+    assert drawings.pixel_values is not None
+    found: dict[str, Tensor] = {}
+
+    def noted(*, data: Tensor, **others: Tensor) -> PathPoint:
+        found["latents"] = (data - drawings.latents).abs().max()
+        return point_on_path(data=data, **others)
+
+    def note_pixels(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        found["pixels"] = (inputs[0] - drawings.pixel_values).abs().max()
+
+    janusflow_objective.point_on_path = noted
+    objective(batch)
+    janusflow_objective.point_on_path = point_on_path
+    objective.vae.encoder.register_forward_pre_hook(note_pixels)
+    objective(replace(batch, drawings=replace(drawings, latents=None)))
+    return found
 
 
 def run_of(
@@ -177,6 +207,8 @@ def take_part(
     if what == "gradients":
         alignment = cast(Alignment, more[0])
         result = step_of(sources, micro_batch=size, scale=settings, alignment=alignment)
+    elif what == "inputs":
+        result = inputs_of(sources, scale=settings)
     elif what == "tower":
         result = tower_step_of(sources, micro_batch=size, scale=settings)
     else:

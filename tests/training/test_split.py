@@ -87,6 +87,15 @@ def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, 
     assert_same_step(step_of(sources, scale=ScaleConfig(recompute=True)), whole, atol=1e-6)
 
 
+def test_bf16_shards_leave_latents_and_pixels_as_the_data_has_them(
+    sources: TinySources, tmp_path: Path
+):
+    """So data - noise is float32, and the VAE sees whole pixels; the model casts for itself."""
+    scale = json.dumps({"precision": "bf16", "shard": 0})
+    found = split(2, tmp_path / "out.pt", sources, "inputs", "12", scale)
+    assert found == {"latents": 0.0, "pixels": 0.0}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", [0, 1], ids=["one copy between them", "a copy each"])
 def test_bf16_differs_by_its_rounding_alone_and_is_added_up_in_float32(

@@ -54,13 +54,13 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
         objective.forward = torch.autocast("cpu", torch.bfloat16)(objective.forward)
         return
     require_group()
-    shard = partial(
-        fully_shard,
-        mesh=device_mesh(config),
-        mp_policy=MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if is_half else None, reduce_dtype=torch.float32
-        ),
+    # Batches stay float32: data - noise and the VAE need it, and the model casts for itself.
+    precision = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if is_half else None,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
     )
+    shard = partial(fully_shard, mesh=device_mesh(config), mp_policy=precision)
     for block in objective.blocks():
         shard(block)
     frozen = {parameter for module in objective.frozen() for parameter in module.parameters()}
