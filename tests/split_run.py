@@ -1,7 +1,8 @@
 """Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
 Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS MICRO_BATCH SCALE
-or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `inputs` or `tower` for STEPS.
+or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `inputs` or `tower` for
+STEPS.
 """
 
 import json
