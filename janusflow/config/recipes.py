@@ -10,6 +10,24 @@ from janusflow.config.log import LogConfig
 from janusflow.config.model import require_positive
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 
+CHANGEABLE = (
+    "log",
+    "loop.guard",
+    "loop.steps",
+    "loop.log_every",
+    "loop.save_every",
+    "loop.keep",
+    "loop.keep_every",
+    "loop.micro_batch_size",
+    "loop.scale.shard",
+    "loop.scale.recompute",
+    "loop.scale.compile",
+    "mixture.max_bad_share",
+    "data.cache",
+)
+"""Settings and sections that may change on a run that has begun: what is learnt stays the same but
+for rounding. `loop.steps` only where the rate does not fall at the end (`decay_steps`)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EmojiRecipe:

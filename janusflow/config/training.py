@@ -125,7 +125,9 @@ class LoopConfig:
     save_every: int = 500
     """Steps between checkpoints."""
     keep: int = 2
-    """Checkpoints kept; older ones are deleted."""
+    """Newest checkpoints kept; older ones are deleted."""
+    keep_every: int = 0
+    """Checkpoints of every so many steps are kept for good; 0 for none."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
@@ -135,6 +137,7 @@ class LoopConfig:
         if self.micro_batch_size is not None:
             require_positive(self, "micro_batch_size")
         _require(self, "seed", self.seed >= 0, "0 or more")
+        _require(self, "keep_every", self.keep_every >= 0, "0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must be in [0, 1): the paper uses 0.99.")
 

@@ -75,10 +75,15 @@ class Checkpointer:
     """Writes a run's checkpoints one at a time, each while the training goes on.
 
     Leaving its `with` block, also by an interruption, finishes what was begun.
+
+    Args:
+        run: folder of the run.
+        keep: newest checkpoints that are kept.
+        keep_every: checkpoints of multiples of so many steps are kept besides; 0 for none.
     """
 
-    def __init__(self, run: Path, *, keep: int) -> None:
-        self.run, self.keep = run, keep
+    def __init__(self, run: Path, *, keep: int, keep_every: int = 0) -> None:
+        self.run, self.keep, self.keep_every = run, keep, keep_every
         self._writing: Future[Any] | None = None
         # Not around the calls alone: the thread that writes warns as well.
         warnings.filterwarnings("ignore", message=SINGLE_PROCESS)
@@ -116,7 +121,7 @@ class Checkpointer:
         return path
 
     def finish(self) -> None:
-        """Wait until what was begun is on disk, then delete all but the newest.
+        """Wait until what was begun is on disk, then delete what is not to be kept.
 
         Raises:
             CheckpointError: it could not be written.
@@ -133,8 +138,11 @@ class Checkpointer:
             ) from error
         if is_first():
             complete = checkpoints(self.run)
+            kept = complete[-self.keep :]
+            if self.keep_every:
+                kept += [path for path in complete if int(path.name) % self.keep_every == 0]
             for path in (self.run / FOLDER).glob("[0-9]*"):
-                if path.is_dir() and path not in complete[-self.keep :]:
+                if path.is_dir() and path not in kept:
                     shutil.rmtree(path)
 
 

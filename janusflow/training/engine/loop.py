@@ -116,7 +116,7 @@ def train(
     """
     state = start(objective, config, run=run)
     source = batches(state.step)
-    with Checkpointer(run, keep=config.keep) as checkpointer:
+    with Checkpointer(run, keep=config.keep, keep_every=config.keep_every) as checkpointer:
         while state.step < config.steps:
             began = time.perf_counter()
             own = next(source)

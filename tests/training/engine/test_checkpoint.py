@@ -65,6 +65,13 @@ def test_the_newest_are_kept_by_step(tmp_path: Path, keep: int, left: list[int])
     assert [int(read_checkpoint(path)["step"]) for path in checkpoints(tmp_path)] == left
 
 
+def test_every_nth_checkpoint_is_kept_for_good(tmp_path: Path):
+    with Checkpointer(tmp_path, keep=1, keep_every=20) as checkpointer:
+        for step in (10, 20, 30, 40, 50, 60, 70):
+            checkpointer.save(step, {"step": torch.tensor(step)})
+    assert [int(path.name) for path in checkpoints(tmp_path)] == [20, 40, 60, 70]
+
+
 def test_one_without_its_description_does_not_count_and_makes_room(tmp_path: Path):
     unfinished = saved(tmp_path, 5, {"step": torch.tensor(5)})
     (unfinished / COMPLETE).unlink()
