@@ -38,8 +38,9 @@ def command(
 ) -> None:
     """Train by a recipe; an interrupted run goes on where it stopped.
 
-    Every run folder keeps its settings (recipe.yaml), log (log.jsonl), checkpoints and the newest
-    averaged model (model/), which every other command takes as --model. With log.samples_every it
+    Every run folder keeps its settings (recipe.yaml), log (log.jsonl), checkpoints and at the end
+    the averaged model (model/), which every other command takes as --model; janusflow convert makes
+    one of any checkpoint. With log.samples_every it
     shows sample pictures and answers on the way (samples/), with log.to it reports to trackers.
 
     Examples:

@@ -184,8 +184,8 @@ def _refuse_other_settings(recipe: Any) -> bool:
     if changed:
         told = ", ".join(f"{n}={now.get(n)} (was {before.get(n)})" for n in changed[:SHOWN])
         raise ConfigError(
-            f"{recipe.run} was begun with other settings ({echo}), now {told}: they change what is "
-            "learnt. Choose another run=FOLDER or delete it."
+            f"{recipe.run} was begun with other settings ({echo}), now {told}: choose another "
+            "run=FOLDER or delete it, for this changes what is learnt."
         )
     return now.get("loop.steps", 0) > before.get("loop.steps", 0)
 

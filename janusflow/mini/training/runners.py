@@ -87,7 +87,7 @@ def train_vae(recipe: VaeRecipe) -> None:
         lambda **settings: VaeSamples(lambda: start_vae(recipe), pictures.held_out(), **settings),
     )
     vae = start_vae(recipe)
-    vae.load_state_dict(state.averaged_weights("vae"))
+    vae.load_state_dict(state.averaged_weights("vae", on_all=True))
     nn.Module.to(vae, device())
     if not recipe.decoder_only:
         standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
@@ -229,10 +229,11 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         batches,
         lambda **settings: SiglipSamples(siglip.config, held_out_batch(), **settings),
     )
-    tower = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
-    tower.load_state_dict(state.averaged_weights("siglip.vision_model"))
+    weights = state.averaged_weights("siglip.vision_model")
     if not is_first():
         return
+    tower = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
+    tower.load_state_dict(weights)
     nn.Module.to(tower, device())
     standardise_features(tower, pixel_values(scenes.pictures[:CALIBRATION_PICTURES]))
     write_model(tower, recipe.run / TOWER)

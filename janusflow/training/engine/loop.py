@@ -66,13 +66,13 @@ class TrainState:
     step: int = 0
     samples_seen: int = 0
 
-    def averaged_weights(self, name: str) -> dict[str, Tensor]:
+    def averaged_weights(self, name: str, *, on_all: bool = False) -> dict[str, Tensor]:
         """What the module of a name averages to, or is if the run keeps no average; on the CPU.
 
-        Every process gives its shards, so all of them must ask.
+        Every process gives its shards, so all of them must ask; the first gets it, or all.
         """
         with nullcontext() if self.ema is None else self.ema.swapped_in():
-            return whole_state(self.objective.get_submodule(name))
+            return whole_state(self.objective.get_submodule(name), on_all=on_all)
 
 
 @runtime_checkable

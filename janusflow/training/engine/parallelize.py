@@ -20,7 +20,13 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from janusflow.config.training import ScaleConfig
-from janusflow.training.engine.distributed import device, num_processes, require_group, summed
+from janusflow.training.engine.distributed import (
+    device,
+    is_first,
+    num_processes,
+    require_group,
+    summed,
+)
 from janusflow.training.objectives.base import Objective
 
 Contexts: TypeAlias = Callable[
@@ -123,10 +129,17 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_state(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of a module's state dict on the CPU, every tensor whole; all processes must ask."""
-    state = module.state_dict()
-    return {name: whole(value).detach().to("cpu", copy=True) for name, value in state.items()}
+def whole_state(module: nn.Module, *, on_all: bool = False) -> dict[str, Tensor]:
+    """A copy of a module's state dict on the CPU, every tensor whole; all processes must ask.
+
+    Only the first process gets it, unless it is for `on_all`.
+    """
+    state = {}
+    for name, value in module.state_dict().items():
+        full = whole(value).detach()
+        if on_all or is_first():
+            state[name] = full.to("cpu", copy=True)
+    return state
 
 
 def untouched(objective: Objective) -> Tensor:

@@ -1,15 +1,15 @@
 """Run a stage recipe: build or load the model, train the named parts, save the average.
 
-The `model/` folder a stage leaves is complete (weights, processor, VAE): `janusflow.load` takes the
-run's folder, and the next stage starts from it.
+The `model/` folder a finished stage leaves is complete (weights, processor, VAE): `janusflow.load`
+takes the run's folder, and the next stage starts from it. Before, `janusflow convert RUN DIR` makes
+one of its newest checkpoint (export.py).
 """
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -23,12 +23,13 @@ from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by
 from janusflow.data.prepare import preparation
 from janusflow.data.sources import BadRows, Weighted
 from janusflow.interop.hub import CONFIG
-from janusflow.interop.saving import write_model
-from janusflow.interop.vae import SUBFOLDER, load_vae
+from janusflow.interop.load import filled_model
+from janusflow.interop.saving import write_folder, write_model
+from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.distributed import is_first, own_parts
-from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
+from janusflow.training.engine.loop import Hook, train
 from janusflow.training.estimate.utilisation import (
     Utilisation,
     device_tflops,
@@ -104,10 +105,13 @@ def train_stage(
             batches,
             recipe.loop,
             run=recipe.run,
-            hooks=[log, ModelHook(recipe, processor, vae), *hooks],
+            hooks=[log, *hooks],
             rows_of=rows_of,
         )
-    save_model(state, recipe.run, processor, vae)
+    weights = state.averaged_weights("model")
+    if is_first():
+        filled = filled_model(model.config, weights, device=torch.device("cpu"))
+        write_folder(recipe.run / MODEL, model=filled, processor=processor, vae=vae)
 
 
 def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
@@ -129,43 +133,6 @@ def _utilisation(
     objective = objective_without_memory(recipe, collate.config, vae)
     flops = flops_by_tally(objective, small_batches(recipe, sources, collate))
     return utilisation_of(flops, peak_tflops=peak)
-
-
-class ModelHook:
-    """Keeps `model/` at the newest average, so that a run can be tried while it goes on."""
-
-    def __init__(
-        self, recipe: StageRecipe, processor: JanusFlowProcessor, vae: AutoencoderKL
-    ) -> None:
-        self.every, self.processor, self.vae = recipe.loop.save_every, processor, vae
-
-    def after_step(self, state: TrainState, report: StepReport) -> None:
-        """Save when due."""
-        if report.step % self.every == 0:
-            save_model(state, state.run, self.processor, self.vae)
-
-
-def save_model(
-    state: TrainState, run: Path, processor: JanusFlowProcessor, vae: AutoencoderKL
-) -> None:
-    """Write the averaged model, complete, beside `model/`, then put it in its place.
-
-    Every process gives its shards, the first one writes.
-    """
-    model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
-    weights = state.averaged_weights("model")
-    if not is_first():
-        return
-    new, old = run / f"{MODEL}.new", run / f"{MODEL}.old"
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    write_model(model, new, state_dict=weights)
-    processor.save_pretrained(new)
-    vae.save_pretrained(new / SUBFOLDER)
-    if (run / MODEL).exists():
-        (run / MODEL).rename(old)
-    new.rename(run / MODEL)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def ship(recipe: ShipRecipe) -> None:
