@@ -188,11 +188,17 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnknownTorchError as error:
+        raise CheckpointError(f"{path} holds {error}.") from None
     except UNREADABLE as error:
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read here ({type(error).__name__}: "
             f"{_reason(error)}): delete it to resume the run from the one before, or name another."
         ) from error
+
+
+class UnknownTorchError(CheckpointError):
+    """A checkpoint that another version of PyTorch may have written."""
 
 
 class PlainReader(dcp.FileSystemReader):
@@ -203,6 +209,7 @@ class PlainReader(dcp.FileSystemReader):
 
         Raises:
             UnpicklingError: it names something that is not a tensor.
+            UnknownTorchError: it names something of PyTorch's that is not known here.
         """
         with (Path(self.path) / COMPLETE).open("rb") as file:
             metadata = _PlainUnpickler(file).load()
@@ -212,9 +219,15 @@ class PlainReader(dcp.FileSystemReader):
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if name not in TRUSTED.get(module, ()):
+        if name in TRUSTED.get(module, ()):
+            return super().find_class(module, name)
+        if module.partition(".")[0] != "torch":
             raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
-        return super().find_class(module, name)
+        raise UnknownTorchError(
+            f"{module}.{name}, which is not read from checkpoints here (PyTorch "
+            f"{torch.__version__}). The file need not be damaged: keep it, and read it with the "
+            "versions that wrote it (environment.jsonl in the run's folder)"
+        )
 
 
 def _reason(error: BaseException) -> str:

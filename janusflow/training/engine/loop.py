@@ -23,7 +23,7 @@ from janusflow.training.engine.checkpoint import (
     load_into,
     newest_checkpoint,
 )
-from janusflow.training.engine.distributed import device, summed
+from janusflow.training.engine.distributed import device, from_first, summed
 from janusflow.training.engine.ema import Ema
 from janusflow.training.engine.guard import Guard, RowsOf
 from janusflow.training.engine.optim import Together, build_optimizer, learning_rate, new_moments
@@ -146,7 +146,8 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
         run=run,
         guard=Guard(config.guard),
     )
-    saved = newest_checkpoint(run)
+    # One process chooses: a listing of a shared folder may be stale in another.
+    saved = from_first(lambda: newest_checkpoint(run))
     if saved is not None:
         restore(state, saved)
     return state

@@ -15,6 +15,7 @@ from toy_run import toy_train
 from janusflow.config.errors import CheckpointError
 from janusflow.training.engine.checkpoint import (
     COMPLETE,
+    TRUSTED,
     Checkpointer,
     checkpoints,
     load_into,
@@ -134,12 +135,23 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path):
     assert not (tmp_path / "hacked").exists()
 
 
+def test_a_class_that_a_newer_pytorch_may_write_is_told_of_and_nothing_is_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = saved(tmp_path, 1, {"step": torch.tensor(1)})
+    monkeypatch.setitem(TRUSTED, "torch.distributed.checkpoint.metadata", {"Metadata"})
+    with pytest.raises(CheckpointError, match=r"metadata\.\w+, which is not .* \(PyTorch 2") as told:
+        load_into(path, {"step": torch.tensor(0)})
+    assert "keep it" in str(told.value)
+    assert "delete" not in str(told.value)
+
+
 def test_what_is_no_tensor_is_refused(tmp_path: Path):
     """Anything else would be unpickled as it pleases."""
     with pytest.warns(UserWarning, match="single process"):
         dcp.save({"step": 1}, checkpoint_id=tmp_path / "checkpoints" / "00000001", no_dist=True)
     (path,) = checkpoints(tmp_path)
-    with pytest.raises(CheckpointError, match="BytesStorageMetadata has no place in a"):
+    with pytest.raises(CheckpointError, match="BytesStorageMetadata, which is not read"):
         load_into(path, {"step": torch.tensor(0)})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from forked import in_processes
 
 from janusflow.config.errors import ConfigError
@@ -16,7 +17,9 @@ from janusflow.training.engine.distributed import (
     is_first,
     num_processes,
     own_parts,
+    process_group,
     rank,
+    require_group,
     summed,
 )
 
@@ -52,6 +55,23 @@ def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
     assert [each["rank"] for each in (first, second)] == [0, 1]
     assert first["num"] == second["num"] == 2
     assert (first["gathered"], second["gathered"]) == ([["own", 0], ["own", 1]], None)
+
+
+def test_a_group_is_left_after_success_alone():
+    """After an error NCCL would wait there for processes that go on."""
+
+    def fail_in_a_group() -> None:
+        with process_group():
+            require_group()
+            raise ValueError("alone")
+
+    with pytest.raises(ValueError, match="alone"):
+        fail_in_a_group()
+    assert dist.is_initialized()
+    dist.destroy_process_group()
+    with process_group():
+        require_group()
+    assert not dist.is_initialized()
 
 
 def test_a_lone_process_takes_everything_and_adds_nothing():
