@@ -1,8 +1,8 @@
 """Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
 Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS MICRO_BATCH SCALE
-or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `inputs` or `tower` for
-STEPS.
+or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `inputs`, `messages` or
+`tower` for STEPS.
 """
 
 import json
@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
+from unittest import mock
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from tiny_run import (
 )
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.config.training import (
@@ -132,6 +134,16 @@ def inputs_of(sources: TinySources, *, scale: ScaleConfig) -> dict[str, Tensor]:
     return found
 
 
+def messages_of(sources: TinySources, *, micro_batch: int, scale: ScaleConfig) -> dict[str, Tensor]:
+    """How often a step sends gradients."""
+    objective = new_objective()
+    distribute(objective, scale)
+    reduce = _fsdp_param_group.foreach_reduce
+    with mock.patch.object(_fsdp_param_group, "foreach_reduce", side_effect=reduce) as sent:
+        backward(objective, next(batches_of(sources, 5, micro_batch)))
+    return {"messages": torch.tensor(sent.call_count)}
+
+
 def run_of(
     sources: TinySources,
     run: Path,
@@ -210,6 +222,8 @@ def take_part(
         result = step_of(sources, micro_batch=size, scale=settings, alignment=alignment)
     elif what == "inputs":
         result = inputs_of(sources, scale=settings)
+    elif what == "messages":
+        result = messages_of(sources, micro_batch=size, scale=settings)
     elif what == "tower":
         result = tower_step_of(sources, micro_batch=size, scale=settings)
     else:

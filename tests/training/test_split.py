@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from split_run import split, step_of, tower_step_of
-from tiny_run import TinySources
+from tiny_run import LLM, TinySources
 from torch import Tensor
 
 from janusflow.config.training import Alignment, ScaleConfig
@@ -81,6 +81,17 @@ def test_a_step_of_the_tower_is_the_same_however_it_is_split(
         assert_same_step(tower_step_of(sources, micro_batch=micro_batch), whole)
     found = split(2, tmp_path / "out.pt", sources, "tower", "3", json.dumps(scale))
     assert_same_step(found, whole)
+
+
+def test_gradients_are_sent_once_a_step_however_many_micro_batches(
+    sources: TinySources, tmp_path: Path
+):
+    """One message a block, and one for all that is outside of blocks."""
+    counts = [
+        split(2, tmp_path / "out.pt", sources, "messages", size, json.dumps({"shard": 0}))
+        for size in ("6", "2")
+    ]
+    assert counts == [{"messages": LLM["num_hidden_layers"] + 1}] * 2
 
 
 def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, Tensor]):

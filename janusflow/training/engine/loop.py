@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from janusflow.config.training import GuardConfig, LoopConfig
 from janusflow.training.engine.checkpoint import (
@@ -196,7 +197,9 @@ def backward(
     tally = dict(zip(seen, totals[len(names) :], strict=True))
     divisors = objective.divisors(counts)
     losses = dict.fromkeys(names, torch.zeros((), device=device()))
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
+        if isinstance(objective, FSDPModule):  # gradients are sent once a step
+            objective.set_requires_gradient_sync(number == len(batches))
         totals_here = objective(moved(batch, device()))
         shares = {name: total / max(divisors[name], 1) for name, total in totals_here.items()}
         torch.stack([*shares.values(), untouched(objective)]).sum().backward()

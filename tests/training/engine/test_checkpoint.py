@@ -140,7 +140,9 @@ def test_a_class_that_a_newer_pytorch_may_write_is_told_of_and_nothing_is_to_be_
 ):
     path = saved(tmp_path, 1, {"step": torch.tensor(1)})
     monkeypatch.setitem(TRUSTED, "torch.distributed.checkpoint.metadata", {"Metadata"})
-    with pytest.raises(CheckpointError, match=r"metadata\.\w+, which is not .* \(PyTorch 2") as told:
+    with pytest.raises(
+        CheckpointError, match=r"metadata\.\w+, which is not .* \(PyTorch 2"
+    ) as told:
         load_into(path, {"step": torch.tensor(0)})
     assert "keep it" in str(told.value)
     assert "delete" not in str(told.value)
