@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
@@ -52,7 +52,7 @@ class RowReading:
         self,
         rows: Rows,
         *,
-        is_learnt: Bool[Tensor, "b t"],
+        learnt_positions: Int[Tensor, " learnt"],
         pixel_values: Float[Tensor, "n c_pixel y_pixel x_pixel"] | None = None,
         features: Float[Tensor, "n k w"] | None = None,
         x_t: Float[Tensor, "p c y x"] | None = None,
@@ -63,7 +63,8 @@ class RowReading:
 
         Args:
             rows: their positions for images are filled in reading order.
-            is_learnt: tokens whose logits are wanted, never a row's first.
+            learnt_positions: of tokens whose logits are wanted, never a row's first; indices of
+                the flattened rows.
             pixel_values: images to understand.
             features: their `image_features` instead, where these are known already.
             x_t: noisy latents of the images to generate.
@@ -76,20 +77,20 @@ class RowReading:
                 mask rows.
         """
         embeds = self.embed_conversation(rows.token_ids, pixel_values, features=features)
-        encoded = None
+        encoded, drawing = None, None
         if x_t is not None and t is not None:
             encoded = self.generation_encoder(x_t.to(self.dtype), t)
             tokens = rearrange(self._image_tokens(encoded), "p s d -> (p s) d")
-            rows.require_room(len(tokens))
-            embeds = embeds.index_put((rows.is_drawing,), tokens.to(embeds.dtype))
-        is_before = is_learnt.roll(-1, dims=1)
+            drawing = rows.drawing_positions_of(len(tokens))
+            flat = embeds.flatten(0, 1).index_put((drawing,), tokens.to(embeds.dtype))
+            embeds = flat.view_as(embeds)
         head = self.llm.get_output_embeddings()
         repa_block = self._repa_block() if align else head
         hidden: dict[nn.Module, Float[Tensor, "b t d"]] = {}
 
         def note(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
             hidden[module] = inputs[0]
-            return inputs[0][is_before] if module is head else None
+            return inputs[0].flatten(0, 1)[learnt_positions - 1] if module is head else None
 
         with ExitStack() as stack:
             for module in {repa_block, head}:
@@ -104,7 +105,7 @@ class RowReading:
             return Reading(output.logits, None, None)
 
         def hidden_of_images(module: nn.Module) -> Float[Tensor, "p s d"]:
-            found = hidden[module][rows.is_drawing]
+            found = hidden[module].flatten(0, 1)[drawing]
             return rearrange(found, "(p s) d -> p s d", p=len(encoded.features))
 
         velocity = self._decoded(hidden_of_images(head), encoded)
