@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from janusflow.config.errors import DataError, ImageError, PromptError
+from janusflow.config.files import JsonLines
 from janusflow.data.order import share_out, shuffled
 from janusflow.data.samples import Sample
-from janusflow.data.shared_log import SharedLog
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class BadRows:
     num_bad: int = 0
 
     def __post_init__(self) -> None:
-        self._shared = SharedLog(self.log)
+        self._shared = JsonLines(self.log)
         self.reread()
 
     def reread(self) -> None:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from janusflow.config.errors import StreamError
+from janusflow.config.files import JsonLines
 from janusflow.data.order import shuffled
-from janusflow.data.shared_log import SharedLog
 
 SHUFFLE_BUFFER = 1000
 """Rows that are shuffled together, as many as `datasets` takes: 100 MB of pictures of 100 kB."""
@@ -58,7 +58,7 @@ class ShardLengths:
     """Shard -> its number of rows."""
 
     def __post_init__(self) -> None:
-        self._shared = SharedLog(self.log)
+        self._shared = JsonLines(self.log)
         self.reread()
 
     @property
