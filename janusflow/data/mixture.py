@@ -1,6 +1,7 @@
 """Which kinds a step's samples are, and which rows they come from: functions of seed and step."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Literal, NamedTuple, get_args
 
@@ -84,11 +85,12 @@ def mixed_batches(
         seed: decides the order of rows and all choices within them.
         step: the first step.
         own_parts: picks, of the step's sample numbers, those this process is to make, by batch.
-        bad: keeps count of rows that make no sample.
+        bad: keeps count of rows that make no sample. `rows_tried` and `rows_bad` in the batches'
+            tallies add up, over steps and processes, to what its `require_few` judges.
 
     Raises:
         ConfigError: a kind has a share but no source.
-        DataError: too many bad rows.
+        DataError: all rows of a source are bad.
         StreamError: a stream breaks off.
     """
     bad = BadRows(max_share=config.max_bad_share) if bad is None else bad
@@ -108,7 +110,8 @@ def mixed_batches(
             )
             for i in sorted(chain.from_iterable(parts))
         }
-        yield [collate.pack([built[i] for i in part]) for part in parts]
+        batches = [collate.pack([built[i] for i in part]) for part in parts]
+        yield [replace(batch, tally=batch.tally | bad.take_counts()) for batch in batches]
         step += 1
 
 

@@ -114,7 +114,7 @@ def train_stage(
             batches,
             recipe.loop,
             run=recipe.run,
-            hooks=[log, ModelHook(recipe, processor, vae), *hooks],
+            hooks=[BadRowsHook(bad), log, ModelHook(recipe, processor, vae), *hooks],
             rows_of=rows_of,
         )
     save_model(state, recipe.run, processor, vae)
@@ -183,6 +183,22 @@ def open_sources(
         kind: [source for config in listed for source in opened(kind, config)]
         for kind, listed in configs.items()
     }
+
+
+class BadRowsHook:
+    """Stops a run in all processes at once when too many of its rows are bad."""
+
+    def __init__(self, bad: BadRows) -> None:
+        self.bad = bad
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:  # noqa: ARG002
+        """Judge what all processes have counted since the run began.
+
+        Raises:
+            DataError: too many rows are bad.
+        """
+        num_tried = state.samples_seen + state.rows_bad
+        self.bad.require_few(num_tried=num_tried, num_bad=state.rows_bad)
 
 
 class ModelHook:

@@ -211,7 +211,7 @@ def test_a_damaged_picture_is_written_down_and_passed_over(root: Path, tmp_path:
             ("chats.json", 2),
         }
         assert all("blue.png" in each["why"] for each in found)
-        with pytest.raises(DataError, match=r"bad, the last one row 2 of .*max_bad_share"):
+        with pytest.raises(DataError, match=r"bad, more than .*, the last one row 2 of "):
             run_recipes(recipe(root, tmp_path / "strict", batch_size=18, max_bad_share=0.0))
     finally:
         (root / "own" / "blue.png").write_bytes(good)
