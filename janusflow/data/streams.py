@@ -8,7 +8,7 @@ run that resumes begins at its block, in the shard that it lies in.
 
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -107,6 +107,8 @@ class StreamedTable:
     """Rows of a block; the last one of a pass may be shorter."""
     seed: int | None = None
     """Of the order; without one, that of the files."""
+    parse: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    """Makes a row of what a shard holds, when it is asked for."""
 
     def __post_init__(self) -> None:
         self._first = 0
@@ -116,7 +118,7 @@ class StreamedTable:
         """Pass, and place in it, of the reader's next row."""
 
     def __getitem__(self, row: int) -> Mapping[str, Any]:
-        return self.located(row).row
+        return self.parse(self.located(row).row)
 
     def located(self, row: int) -> Located:
         """A row with its shard.
@@ -181,7 +183,7 @@ def _read(shard: Shard) -> Iterator[Mapping[str, Any]]:
     try:
         yield from shard.rows
     except READ_ERRORS as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = " ".join(str(error).split()).removeprefix(f"{shard.name}: ")[:200].rstrip(".")
         raise StreamError(
             f"cannot read on in {shard.name}: {reason}. Get the file again or leave it out, and "
             "start again."

@@ -169,7 +169,7 @@ def shards(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_an_address_is_read_as_its_files_are(shards: str):
     source = streamed(f"file://{shards}", pictures=Path(shards).parent)
     assert prompts(source, range(NUM_ROWS)) == prompts(streamed(shards), range(NUM_ROWS))
-    assert source.table.located(0).shard == f"shard 0 of file://{shards}"
+    assert source.table.located(0).shard == f"file://{shards}".replace("*", "0")
 
 
 def test_without_a_seed_rows_come_in_the_order_of_the_files_again_and_again(shards: str):
