@@ -173,7 +173,7 @@ def _digest(sample: Sample) -> bytes:
     """16 bytes that samples of the same words and pictures share."""
     match sample:
         case UnderstandingSample():
-            words = repr(sample.turns)
+            words = repr((sample.system, sample.turns))
         case GenerationSample():
             words = sample.prompt
         case TextSample():

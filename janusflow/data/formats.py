@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from janusflow.config.data import SourceConfig
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, PromptError
 from janusflow.data.adapters import (
+    LLAVA_TAG,
     Captioned,
     Chat,
     Given,
-    Row,
     coco_captions,
     gqa,
     journeydb,
@@ -30,7 +30,7 @@ from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources import BAD_ROW_ERRORS, Weighted
 from janusflow.data.streams import StreamedTable
-from janusflow.data.tables import Table, open_table
+from janusflow.data.tables import Row, Table, open_table
 
 CAPTION_QUESTION = "Generate the caption of this picture."
 """The paper's example (section 4.2)."""
@@ -60,8 +60,14 @@ class TableSource(ABC):
         """
         try:
             return self.read(self.table[row])
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise DataError(f"the row is not as its format has it ({error!r}).") from error
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            # The placeholder is the model's: people write <image>.
+            told = str(error).replace(self.prepare.image_tag, LLAVA_TAG)
+            if isinstance(error, PromptError):
+                raise PromptError(told) from error
+            raise DataError(
+                f"the row is not as its format has it ({type(error).__name__}: {told:.100})."
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +78,7 @@ class Chats(TableSource):
         """One conversation."""
         chat: Chat = self.record(row)
         pictures = tuple(self.prepare.seen(picture) for picture in chat.pictures)
-        return UnderstandingSample(pictures=pictures, turns=chat.turns)
+        return UnderstandingSample(pictures=pictures, turns=chat.turns, system=chat.system)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +243,13 @@ def open_source(
         image_tag=prepare.image_tag,
         columns={name: config.options[name] for name in layout.columns if name in config.options},
     )
-    table = layout.table(config.path, **told)
+    try:
+        table = layout.table(config.path, **told)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{config.path} is not as format {config.format} has it ({type(error).__name__}: "
+            f"{error!s:.100}): get the file again, or name another format."
+        ) from error
     if isinstance(table, StreamedTable):
         table.lengths = replace(table.lengths, log=lengths)
     source = layout.sources[kind](
