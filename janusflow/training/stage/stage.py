@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.fingerprint import fingerprint, require_same_data
 from janusflow.data.formats import open_source, require_kind
 from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import Preparation, preparation
@@ -37,6 +39,7 @@ from janusflow.mini.sources import (
 from janusflow.mini.training.runners import VAE, made_by_earlier_step
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import is_first, own_parts
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
 from janusflow.training.estimate.utilisation import (
@@ -58,6 +61,7 @@ from janusflow.training.stage.freezing import train_only
 
 BAD_ROWS = "bad-rows.jsonl"
 SHARDS = "shards.jsonl"
+DATA = "data.json"
 
 
 def train_stage(
@@ -69,7 +73,11 @@ def train_stage(
         recipe: what is trained, on what.
         hooks: called after every step, after the stage's own.
         sampler: draws and answers for `log.samples_every`.
+
+    Raises:
+        DataError: files of a source have changed since the run began.
     """
+    _require_same_data(recipe)
     torch.manual_seed(recipe.loop.seed)
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
     model = start_model(recipe, processor)
@@ -118,6 +126,13 @@ def train_stage(
             rows_of=rows_of,
         )
     save_model(state, recipe.run, processor, vae)
+
+
+def _require_same_data(recipe: StageRecipe) -> None:
+    """Let a run go on with the data it was begun with only."""
+    if is_first():
+        named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
+        require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 
 
 def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
