@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.samples import Turn
-from janusflow.data.tables import MappedTable, Row, Table, open_table, read_json
+from janusflow.data.tables import MappedTable, Row, Table, compact_table, open_table, read_json
 from janusflow.processing.conversations import SYSTEM_ROLES, read_conversation, with_images
 from janusflow.processing.image_files import ImageInput, image_from_url
 from janusflow.processing.templates import USER
@@ -264,11 +264,12 @@ def coco_captions(path: str) -> Table:
     captions: dict[int, list[str]] = {}
     for each in _entries(content, "annotations", ("image_id", "caption"), path):
         captions.setdefault(each["image_id"], []).append(each["caption"])
-    return [
+    rows = [
         {"image": image["file_name"], "caption": captions[image["id"]]}
         for image in _entries(content, "images", ("id", "file_name"), path)
         if image["id"] in captions
     ]
+    return compact_table(rows, path)
 
 
 def vqav2(path: str, *, answers: str = "", name: str = "COCO_train2014_{:012d}.jpg") -> Table:
@@ -281,7 +282,7 @@ def vqav2(path: str, *, answers: str = "", name: str = "COCO_train2014_{:012d}.j
         for each in _entries(read_json(answers), "annotations", wanted, answers)
     }
     wanted = ("image_id", "question", "question_id")
-    return [
+    rows = [
         {
             "image": name.format(each["image_id"]),
             "question": each["question"],
@@ -290,15 +291,17 @@ def vqav2(path: str, *, answers: str = "", name: str = "COCO_train2014_{:012d}.j
         for each in _entries(read_json(path), "questions", wanted, path)
         if each["question_id"] in given
     ]
+    return compact_table(rows, path)
 
 
 def gqa(path: str) -> Table:
     """GQA's questions file: an object of questions by id."""
     questions = {"questions": [*read_json(path).values()]}
-    return [
+    rows = [
         {"image": f"{each['imageId']}.jpg", "question": each["question"], "answer": each["answer"]}
         for each in _entries(questions, "questions", ("imageId", "question", "answer"), path)
     ]
+    return compact_table(rows, path)
 
 
 def _entries(content: Any, part: str, keys: tuple[str, ...], path: str) -> list[Row]:

@@ -1,6 +1,7 @@
 """Rows as people write them: tags, shapes and numbers of every layout are read, or bad rows."""
 
 import base64
+import gc
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,30 @@ def test_a_file_that_is_another_of_its_data_set_names_key_and_file(
     with pytest.raises(DataError, match=told) as error:
         opened("understanding", layout, path)
     assert path in str(error.value)
+
+
+def test_the_rows_of_one_large_object_are_no_python_objects(tmp_path: Path):
+    num = 5000
+    images = [{"id": n, "file_name": f"{n}.png"} for n in range(num)]
+    captions = [{"image_id": n, "caption": f"number {n}"} for n in range(num)]
+    coco = write_json(tmp_path / "coco.json", {"images": images, "annotations": captions})
+    asked = {f"q{n}": {"imageId": "1", "question": "q", "answer": f"{n}"} for n in range(num)}
+    gqa = write_json(tmp_path / "gqa.json", asked)
+    del images, captions, asked
+    before = len(gc.get_objects())
+    sources = [
+        opened("generation", "coco-captions", coco),
+        opened("understanding", "gqa", gqa),
+    ]
+    gc.collect()
+    assert len(gc.get_objects()) - before < num
+    assert [len(source) for source in sources] == [num, num]
+
+
+def test_a_file_of_no_rows_is_refused(tmp_path: Path):
+    path = write_json(tmp_path / "coco.json", {"images": [], "annotations": []})
+    with pytest.raises(DataError, match=f"{path} has no rows"):
+        opened("understanding", "coco-captions", path)
 
 
 def test_vqav2_without_its_answers_is_refused_by_name(tmp_path: Path):
