@@ -62,7 +62,7 @@ class Chat(NamedTuple):
 class Captioned(NamedTuple):
     """An image and one or more descriptions of all of it."""
 
-    picture: ImageInput
+    pictures: tuple[ImageInput]
     captions: tuple[str, ...]
 
 
@@ -227,7 +227,7 @@ def read_captioned(row: Row, given: Given) -> Captioned:
         raise DataError(f"{len(pictures)} images for one caption: wanted one.")
     names = given.names("caption", CAPTION_COLUMNS)
     return Captioned(
-        pictures[0], texts_of(value(row, *names), given.columns.get("caption", "caption"))
+        (pictures[0],), texts_of(value(row, *names), given.columns.get("caption", "caption"))
     )
 
 

@@ -31,6 +31,7 @@ from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, U
 from janusflow.data.sources import BAD_ROW_ERRORS, Weighted
 from janusflow.data.streams import StreamedTable
 from janusflow.data.tables import Row, Table, open_table
+from janusflow.processing.image_files import ImageInput
 
 CAPTION_QUESTION = "Generate the caption of this picture."
 """The paper's example (section 4.2)."""
@@ -69,6 +70,10 @@ class TableSource(ABC):
                 f"the row is not as its format has it ({type(error).__name__}: {told:.100})."
             ) from error
 
+    def images(self, row: int) -> tuple[ImageInput, ...]:
+        """A row's images, unopened; errors are those of `record`."""
+        return self.record(row).pictures
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chats(TableSource):
@@ -90,7 +95,7 @@ class Captions(TableSource):
         found: Captioned = self.record(row)
         caption = found.captions[rng.integers(len(found.captions))]
         turns = (Turn(question=CAPTION_QUESTION, answer=caption),)
-        return UnderstandingSample(pictures=(self.prepare.seen(found.picture),), turns=turns)
+        return UnderstandingSample(pictures=(self.prepare.seen(found.pictures[0]),), turns=turns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +107,7 @@ class Drawings(TableSource):
         found: Captioned = self.record(row)
         return GenerationSample(
             prompt=found.captions[rng.integers(len(found.captions))],
-            **self.prepare.drawn(found.picture, rng)._asdict(),
+            **self.prepare.drawn(found.pictures[0], rng)._asdict(),
             seed=int(rng.integers(2**63)),
         )
 
