@@ -29,7 +29,7 @@ test-slow: $(VENV)/.dev  ## Run the slow tests, one after another
 	$(BIN)/python -m pytest -m slow
 
 test-lmms: $(LMMS_VENV)/.lmms  ## Test the plug-in for lmms-eval, in an environment of its own (2.4 GB)
-	$(LMMS_VENV)/bin/python -m pytest tests/evaluation/test_lmms.py
+	$(LMMS_VENV)/bin/python -m pytest tests/evaluation/lmms
 
 gpu-check: $(VENV)/.dev  ## Try everything on the GPU in eight minutes; OFFICIAL=DIR names the authors' code
 	$(BIN)/python benchmarks/gpu_check.py $(if $(OFFICIAL),--official $(OFFICIAL))

@@ -21,6 +21,7 @@ from PIL import Image
 import janusflow.mini
 from janusflow.config.recipes import StageRecipe
 from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.formats import open_sources
 from janusflow.data.mixture import mixed_batches, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.interop.vae import load_vae
@@ -32,7 +33,6 @@ from janusflow.training.recipes import read_stage
 from janusflow.training.stage.build_model import start_model
 from janusflow.training.stage.caching import Cache
 from janusflow.training.stage.freezing import train_only
-from janusflow.training.stage.stage import open_sources
 
 ASSETS = Path(janusflow.mini.__file__).parent / "assets"
 NUM_PICTURES = 256

@@ -12,10 +12,10 @@ import argparse
 import numpy as np
 
 import janusflow
-from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.scenes import answer_verdict, asked
-from janusflow.evaluation.scores import shares
-from janusflow.evaluation.tasks import Task
+from janusflow.evaluation.core.runner import run_task
+from janusflow.evaluation.core.scores import shares
+from janusflow.evaluation.core.tasks import Task
+from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.mini.questions import Kind, Name, Question
 from janusflow.mini.render import render
@@ -57,7 +57,7 @@ def main() -> None:
         protocol="One of two objects, named by a trait that the other lacks.",
         settings={},
         items=items,
-        judge=answer_verdict,
+        judge=judge_answer,
         score=lambda rows: shares(
             [(f"{row['asks']} by {row['named by']}", row["right"]) for row in rows]
         ),

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 import janusflow
-from janusflow.evaluation.shapes import kinds
+from janusflow.evaluation.shapes.prompts import kinds
 from janusflow.flow import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.inference.pipeline import JanusFlow

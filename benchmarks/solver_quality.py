@@ -26,12 +26,12 @@ from PIL import Image
 from torch import Tensor
 
 import janusflow
-from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.scenes import drawings
-from janusflow.evaluation.scores import mean
-from janusflow.evaluation.shapes import Category, Wish, wishes
-from janusflow.evaluation.sweep import combinations, read_axes, value_text
-from janusflow.evaluation.tasks import Row, Task, ToDraw
+from janusflow.evaluation.core.runner import run_task
+from janusflow.evaluation.core.scores import mean
+from janusflow.evaluation.core.sweep import combinations, read_axes, setting_text
+from janusflow.evaluation.core.tasks import Row, Task, ToDraw
+from janusflow.evaluation.shapes.prompts import Category, ShapePrompt, shape_prompts
+from janusflow.evaluation.shapes.task import drawings
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 
@@ -70,10 +70,10 @@ class Drawings:
 
     def __init__(self, jf: JanusFlow, *, categories: Sequence[Category], limit: int) -> None:
         self.jf, self.passes = jf, Passes(jf)
-        self.asked_for: dict[Category, list[Wish]] = {
-            category: wishes(category, limit, seed=SEED) for category in categories
+        self.prompts: dict[Category, list[ShapePrompt]] = {
+            category: shape_prompts(category, limit, seed=SEED) for category in categories
         }
-        self.items = drawings(self.asked_for, ["en"], seed=SEED)
+        self.items = drawings(self.prompts, ["en"], seed=SEED)
         self.exact: dict[str, np.ndarray] = {}
         self.rows(EXACT, batch_size=50)
 
@@ -94,8 +94,8 @@ class Drawings:
         """The detector's verdict, and the distance from the exact picture, which comes first."""
         pixels = np.asarray(picture, dtype=np.float64)
         exact = self.exact.setdefault(item.id, pixels)
-        wish = self.asked_for[item.facts["category"]][item.facts["index"]]
-        return {"right": wish.judge(picture)["right"], "pixels": abs(pixels - exact).mean()}
+        prompt = self.prompts[item.facts["category"]][item.facts["index"]]
+        return {"right": prompt.judge(picture)["right"], "pixels": abs(pixels - exact).mean()}
 
 
 def measured(
@@ -126,7 +126,7 @@ def measured(
 def changed(settings: DrawingSettings) -> str:
     """What is not as by default, as words."""
     default = asdict(DEFAULTS)
-    words = [f"{k}={value_text(v)}" for k, v in asdict(settings).items() if v != default[k]]
+    words = [f"{k}={setting_text(v)}" for k, v in asdict(settings).items() if v != default[k]]
     return " ".join(words) or "defaults"
 
 

@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor
 
 import janusflow
-from janusflow.evaluation.scores import mean
+from janusflow.evaluation.core.scores import mean
 from janusflow.flow import Velocity, VelocityQuery, run_sampler, sample_noise
 from janusflow.inference.drawing.init_image import InitImage
 from janusflow.inference.drawing.prompts import (

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from janusflow.evaluation.registry import TaskOptions, open_task
-from janusflow.evaluation.runner import Report, RunFiles, run_task
+from janusflow.evaluation.core.registry import TaskOptions, open_task
+from janusflow.evaluation.core.runner import Report, RunFiles, run_task
 from janusflow.inference.drawing.sampling import DrawingSettings
 
 
@@ -40,8 +40,6 @@ def measure(
     *,
     limit: int | None = None,
     data: Path | None = None,
-    pictures: Path | None = None,
-    answers: Path | None = None,
     judge: str | None = None,
     files: RunFiles | None = None,
 ) -> Report:
@@ -50,8 +48,6 @@ def measure(
         model=lambda: model,
         limit=limit,
         data=data,
-        pictures=pictures,
-        answers=answers,
         judge=judge,
     )
     return run_task(
@@ -62,10 +58,3 @@ def measure(
 def values(report: Report) -> dict[str, float]:
     """Scores by name."""
     return {score.name: score.value for score in report.scores}
-
-
-def paint(folder: Path, *names: str) -> None:
-    """Put pictures where questions want them."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), "red").save(folder / name)

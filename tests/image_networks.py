@@ -15,10 +15,10 @@ class MeanColour(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.picture_size = 8
+        self.image_size = 8
 
     def forward(self, pictures: Tensor) -> Tensor:
-        assert pictures.shape[1:] == (3, self.picture_size, self.picture_size)
+        assert pictures.shape[1:] == (3, self.image_size, self.image_size)
         return pictures.mean((2, 3))
 
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from janusflow.inference.loading import mini_folder
 from janusflow.interop.conversion import Shape, official_shapes, shapes_of
 from janusflow.interop.load import StoredWeights, fill, on_meta
-from janusflow.interop.release import LLM_WIDTH, PATH_WIDTH, SETTINGS, VAE
-from janusflow.interop.release_config import TOWERS, config_from_official
+from janusflow.interop.release import VAE, release_config
+from janusflow.interop.release_config import config_from_official
+from janusflow.interop.release_layout import TOWERS, release_settings
 from janusflow.interop.saving import save_official
 from janusflow.interop.tokens import read_token_ids
 from janusflow.interop.vae import SUBFOLDER
@@ -43,10 +44,10 @@ class Size:
     tower_layers: int = -1
     """As the release counts: -1 is all."""
     vocabulary: int = 102400
-    llm_width: int = LLM_WIDTH
+    llm_width: int = 2048
     llm_inner_width: int = 5632
     llm_heads: int = 16
-    path_width: int = PATH_WIDTH
+    path_width: int = 768
     picture_size: int = 384
     vae_widths: tuple[int, ...] = VAE["block_out_channels"]
     prompt_tokens: int = 64
@@ -88,7 +89,7 @@ class SyntheticWeights:
 
 def settings_of(size: Size) -> dict[str, Any]:
     """The release's settings with another size in them."""
-    settings = json.loads(json.dumps(SETTINGS))
+    settings = release_settings(release_config())
     settings["language_config"] |= {
         "hidden_size": size.llm_width,
         "intermediate_size": size.llm_inner_width,

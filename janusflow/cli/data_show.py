@@ -45,10 +45,10 @@ def command(
       janusflow data show pairs.jsonl --pictures images --kind generation -n 4
     """
     inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
+    from janusflow.data.formats import open_sources
     from janusflow.data.mixture import sources_by_kind
     from janusflow.data.show import build_page, draw_samples
     from janusflow.data.sources import BadRows
-    from janusflow.training.stage.stage import open_sources
 
     recipe, collate = inputs.recipe, inputs.collate
     seed = recipe.loop.seed if seed is None else seed

@@ -1,4 +1,4 @@
-"""`janusflow eval`: measure a model on a benchmark's own files, or on scenes of shapes."""
+"""`janusflow eval`: measure what a model draws, on a benchmark's prompts or scenes of shapes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janusflow.cli.options import BestOf, Guidance, Json, Model, Plan, Quantize, Solver, Steps
-from janusflow.evaluation.registry import TASKS
+from janusflow.evaluation.core.registry import LMMS_TASKS, TASKS, find_task
 
 if TYPE_CHECKING:
-    from janusflow.evaluation.runner import Report, RunFiles
-    from janusflow.evaluation.sweep import Sweep
+    from janusflow.evaluation.core.runner import Report, RunFiles
+    from janusflow.evaluation.core.sweep import Point
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
 
 
 def known(task: str) -> str:
-    """Refuse a name that no task has."""
-    if task not in TASKS:
-        raise typer.BadParameter(f"{task!r} is none of: {', '.join(TASKS)}.")
+    """Refuse what is not measured here: a benchmark of lmms-eval's is answered with its command."""
+    names = (*TASKS, *LMMS_TASKS)
+    if task not in names:
+        raise typer.BadParameter(f"{task!r} is none of: {', '.join(names)}.")
+    find_task(task)
     return task
 
 
@@ -35,26 +37,19 @@ def command(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="The benchmark's own file or folder of prompts or questions."),
+        typer.Option(help="The benchmark's own file of prompts."),
     ] = None,
-    pictures: Annotated[
+    images: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pictures asked about, or compared with."),
-    ] = None,
-    answers: Annotated[
-        Path | None,
-        typer.Option(help="The answers, where they are a file of their own."),
+        typer.Option(help="Folder of the images compared with."),
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(
-            help="Who judges drawings: official, module:function, or own (dpg); for mmvet the "
-            "grades that its judge gave, a .json or .csv."
-        ),
+        typer.Option(help="Who judges drawings: official, module:function, or own (dpg, dsg)."),
     ] = None,
     drawn: Annotated[
         Path | None,
-        typer.Option(help="Pictures drawn before: score this folder, without a model."),
+        typer.Option(help="Images drawn before: score this folder, without a model."),
     ] = None,
     features: Annotated[
         str | None,
@@ -66,7 +61,7 @@ def command(
     ] = None,
     resolution: Annotated[
         int | None,
-        typer.Option(min=1, help="Bring all pictures to this many pixels a side before FID."),
+        typer.Option(min=1, help="Bring all images to this many pixels a side before FID."),
     ] = None,
     clip: Annotated[
         str | None, typer.Option(help="CLIP of the CLIP score: a folder, or a hub id.")
@@ -75,7 +70,7 @@ def command(
         str | None, typer.Option(help="Some of shapes': single,two,counting,colours,...")
     ] = None,
     languages: Annotated[str | None, typer.Option(help="Some of shapes': en,ko.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of pictures, and of scenes.")] = 2024,
+    seed: Annotated[int, typer.Option(min=0, help="Of images, and of scenes.")] = 2024,
     steps: Steps = 30,
     guidance: Guidance = 2.0,
     solver: Solver = "euler",
@@ -97,10 +92,10 @@ def command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure drawing and answering, with 95% intervals.
+    """Measure drawing, with 95% intervals; benchmarks of understanding are lmms-eval's.
 
     Items are kept beside the --output file as they come: the same command goes on after an
-    interruption. Drawn pictures lie there too, with a page that shows them and their verdicts.
+    interruption. Drawn images lie there too, with a page that shows them and their verdicts.
     torchrun shares the items out; the numbers stay the same.
 
     Examples:
@@ -110,7 +105,7 @@ def command(
 
       janusflow eval geneval --data evaluation_metadata.jsonl --sweep guidance=1,2,5 steps=10,30
 
-      janusflow eval fid --drawn FOLDER --pictures REFERENCE --features inception-2015-12-05.pt
+      janusflow eval fid --drawn FOLDER --images REFERENCE --features inception-2015-12-05.pt
 
       OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m janusflow.cli.main eval shapes -o s.json
     """
@@ -120,9 +115,9 @@ def command(
     from functools import cache
 
     import janusflow
-    from janusflow.evaluation.registry import TaskOptions, open_task
-    from janusflow.evaluation.runner import Crew, RunFiles, run_task
-    from janusflow.evaluation.sweep import read_axes, run_sweep
+    from janusflow.evaluation.core.registry import TaskOptions, open_task
+    from janusflow.evaluation.core.runner import ProcessInfo, RunFiles, run_task
+    from janusflow.evaluation.core.sweep import read_axes, run_sweep
     from janusflow.inference.drawing.sampling import DrawingSettings
     from janusflow.training.engine.distributed import (
         num_processes,
@@ -141,8 +136,7 @@ def command(
         categories=categories,
         languages=languages,
         data=data,
-        pictures=pictures,
-        answers=answers,
+        images=images,
         judge=judge,
         drawn=drawn,
         features=features,
@@ -151,17 +145,19 @@ def command(
         clip=clip,
     )
     swept = read_axes(axes or [])
-    opened = open_task(task, options)
+    drawing = DrawingSettings(
+        steps=steps, guidance=guidance, solver=solver, plan=plan, best_of=best_of
+    )
     name = model if quantize is None else f"{model}, {quantize}"
     with process_group():
+        # Judges and models take the device that is current, which is this process's own by now.
+        opened = open_task(task, options)
         settings: dict[str, Any] = {
             "name": name if opened.needs_model else str(drawn),
-            "drawing": DrawingSettings(
-                steps=steps, guidance=guidance, solver=solver, plan=plan, best_of=best_of
-            ),
+            "drawing": drawing,
             "batch_size": batch_size,
             "files": files,
-            "crew": Crew(number=rank(), size=num_processes(), wait=wait_for_all),
+            "process": ProcessInfo(rank=rank(), world_size=num_processes(), barrier=wait_for_all),
         }
         found: Any
         if swept:
@@ -173,25 +169,18 @@ def command(
     _finish(found, files, as_json=as_json)
 
 
-def _finish(found: "Report | Sweep", files: "RunFiles | None", *, as_json: bool) -> None:
+def _finish(found: "Report | list[Point]", files: "RunFiles | None", *, as_json: bool) -> None:
     """Write the files, if any are wanted, and print the scores."""
     import json
 
-    from janusflow.evaluation import report, sweep_report
-    from janusflow.evaluation.sweep import Sweep
+    from janusflow.evaluation.core import report, sweep
 
-    if isinstance(found, Sweep):
-        tree, table = sweep_report.as_json(found), sweep_report.table(found)
+    if isinstance(found, list):
+        tree, table = sweep.sweep_as_json(found), sweep.table(found)
         if files is not None:
-            sweep_report.save_sweep(found, files)
+            sweep.save_sweep(found, files)
     else:
         tree, table = report.as_json(found), report.lines(found)
         if files is not None:
             report.save(found, files)
-    if as_json:
-        typer.echo(json.dumps(tree, ensure_ascii=False, indent=1))
-        return
-    if files is not None and files.for_judge.exists():
-        typer.echo(f"Answers for the judge: {files.for_judge}")
-    if table:
-        typer.echo(table)
+    typer.echo(json.dumps(tree, ensure_ascii=False, indent=1) if as_json else table)

@@ -1,8 +1,10 @@
 """Layouts of training data by name, as a recipe's `format` says them, and the sources they make."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -187,6 +189,28 @@ LAYOUTS: dict[str, Layout] = {
 `captions`, C4 and OpenWebText are `text`."""
 
 
+Opener = Callable[[SourceConfig], list[Weighted]]
+PLUGIN_FORMATS: dict[str, dict[Kind, Opener]] = {}
+"""Formats that plugins registered."""
+
+
+def register_format(name: str, openers: dict[Kind, Opener]) -> None:
+    """Make a format known; a plugin (entry point group `janusflow.plugins`) does so.
+
+    Args:
+        name: what `format` says in a recipe.
+        openers: for each kind of sample that the format makes, what opens its sources.
+    """
+    PLUGIN_FORMATS[name] = openers
+
+
+@cache
+def load_plugins() -> None:
+    """Let installed packages, ours for `mini` among them, register their tasks and formats."""
+    for point in entry_points(group="janusflow.plugins"):
+        point.load()()
+
+
 def require_kind(kind: Kind, config: SourceConfig, *, makes: list[Kind]) -> None:
     """Refuse a source that is listed under a kind it does not make."""
     if kind not in makes:
@@ -211,6 +235,33 @@ def require_stream_options(path: str, *, streaming: Any, shuffle_buffer: Any) ->
         )
 
 
+def open_sources(
+    configs: Mapping[Kind, Sequence[SourceConfig]],
+    prepare: Preparation,
+    *,
+    lengths: Path | None = None,
+) -> dict[Kind, list[Weighted]]:
+    """Open the sources of each kind.
+
+    Args:
+        configs: the sources.
+        prepare: makes their pictures fit the model.
+        lengths: file that keeps how long the shards of streams are.
+
+    Raises:
+        ConfigError: a format is unknown, or does not make the kind it is listed under.
+        DataError: a file is missing or is something else.
+    """
+    return {
+        kind: [
+            source
+            for config in listed
+            for source in open_source(kind, config, prepare, lengths=lengths)
+        ]
+        for kind, listed in configs.items()
+    }
+
+
 def open_source(
     kind: Kind, config: SourceConfig, prepare: Preparation, *, lengths: Path | None = None
 ) -> list[Weighted]:
@@ -226,6 +277,11 @@ def open_source(
         ConfigError: the format is unknown, does not make this kind or has no such option or value.
         DataError: its file is missing or is something else.
     """
+    load_plugins()
+    if config.format in PLUGIN_FORMATS:
+        openers = PLUGIN_FORMATS[config.format]
+        require_kind(kind, config, makes=list(openers))
+        return openers[kind](config)
     layout = LAYOUTS.get(config.format)
     if layout is None:
         raise ConfigError(f"format {config.format!r} is unknown: use {', '.join(LAYOUTS)}.")

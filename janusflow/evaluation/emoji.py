@@ -21,10 +21,10 @@ from janusflow.data.emoji import (
     captions,
     read_emoji,
 )
-from janusflow.evaluation.reading import identity
-from janusflow.evaluation.registry import TaskOptions
-from janusflow.evaluation.scores import Measurement, mean, shares
-from janusflow.evaluation.tasks import Row, Task, ToAnswer, ToDraw
+from janusflow.evaluation.core.reading import identity
+from janusflow.evaluation.core.registry import TaskOptions
+from janusflow.evaluation.core.scores import Measurement, mean, shares
+from janusflow.evaluation.core.tasks import Row, Task, ToAnswer, ToDraw
 from janusflow.interop.vae import decode_images, encode_images, psnr
 from janusflow.processing.image_files import open_image
 from janusflow.processing.images import to_images, to_latent_range
@@ -45,7 +45,7 @@ def emoji_naming(options: TaskOptions) -> Task:
         ToAnswer(
             id=f"{split}-{language}-{Path(emoji.image).parent.name}-{emoji.hexcode}",
             kind=f"{split} {language}",
-            picture=folder / emoji.image,
+            image=folder / emoji.image,
             question=question,
             system_prompt=None,
             max_new_tokens=MAX_ANSWER_TOKENS,

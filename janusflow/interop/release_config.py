@@ -1,4 +1,4 @@
-"""config.json -> `JanusFlowConfig`, of the release's layout too (back: release_config_writing.py).
+"""config.json <-> `JanusFlowConfig`, in the release's layout and ours.
 
 What the release's file says is kept word for word in `JanusFlowConfig.official`, so that reading
 and writing it back changes nothing, including its misspelt and ignored keys. Its meaning is
@@ -8,7 +8,6 @@ docs/parity-quirks.md.
 
 import copy
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,37 +19,22 @@ import janusflow.interop.conversion  # noqa: F401 (registers the mapping of name
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.model import GenerationPathConfig, RepaConfig
 from janusflow.interop.hub import CONFIG, folder_at_hand
+from janusflow.interop.release_layout import (
+    OFFICIAL_MODEL_TYPE,
+    PATCH_SIZE,
+    TOWERS,
+    VAE_FACTOR,
+    Tower,
+    network,
+    release_settings,
+)
 from janusflow.interop.tokens import TokenIds, read_token_ids
 from janusflow.model.configuration import JanusFlowConfig
-
-OFFICIAL_MODEL_TYPE = "multi_modality"
-VAE_FACTOR = 8
-"""Image pixels per latent cell: the release stores no latent size, its VAE fixes it."""
-PATCH_SIZE = 2
-"""Latent cells per token: the release's decoder has one pixel shuffle by two, and no other way."""
 
 SIBLING_SECTION = "gen_vision_config"
 """What Janus and Janus-Pro, of the same model_type, have in their config.json."""
 PLANS = "plans"
 """The one key that the release does not know: JanusFlowConfig.plans."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tower:
-    """Sizes the release's code attaches to a `model_name`; `num_blocks` before `select_layer`."""
-
-    hidden_size: int
-    num_blocks: int
-    num_heads: int
-    intermediate_size: int
-    patch_size: int
-
-
-TOWERS = {
-    "siglip_large_patch16_384": Tower(
-        hidden_size=1024, num_blocks=24, num_heads=16, intermediate_size=4096, patch_size=16
-    )
-}
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -115,9 +99,14 @@ def settings_in_our_layout(
 ) -> dict[str, Any]:
     """What our config.json would say, for `JanusFlowConfig.from_pretrained` and `AutoConfig`.
 
-    Token ids are those of the tokenizer in the folder `where`, else the release's.
+    Token ids are those of the tokenizer in the folder `where`, else the release's. `AutoConfig`
+    keeps its `subfolder` to itself: without a file in the folder, that which holds these settings
+    is meant.
     """
     folder = folder_at_hand(where) if where is not None else None
+    if folder is not None and not (folder / CONFIG).is_file():
+        inside = (file.parent for file in folder.glob(f"*/{CONFIG}"))
+        folder = next((each for each in inside if read_settings(each) == settings), None)
     has_tokenizer = folder is not None and (folder / "tokenizer.json").is_file()
     ids = read_token_ids(folder) if folder is not None and has_tokenizer else TokenIds()
     return config_from_official(settings, token_ids=ids).to_dict()
@@ -143,14 +132,14 @@ def config_from_official(
             "another way (discrete tokens): pass a JanusFlow, such as deepseek-ai/JanusFlow-1.3B."
         )
     llm = _llm_config(_section(settings, "language_config"), token_ids)
-    return JanusFlowConfig(
+    tower = _parameters(settings, "vision_und_enc_config")
+    config = JanusFlowConfig(
         llm_config=llm,
-        vision_config=_vision_config(_parameters(settings, "vision_und_enc_config")),
+        vision_config=_vision_config(tower),
         generation=_generation(
             _parameters(settings, "vision_gen_enc_config"),
             _parameters(settings, "vision_gen_dec_config"),
-            hidden_size=llm.hidden_size,
-            image_size=_parameters(settings, "vision_und_enc_config")["image_size"],
+            image_size=tower["image_size"],
         ),
         repa=None,
         plans=_plans(settings),
@@ -164,6 +153,8 @@ def config_from_official(
         image_end_token_id=token_ids.image_end,
         dtype=settings.get("torch_dtype"),
     )
+    _refuse_other_networks(settings, config)
+    return config
 
 
 def _plans(settings: dict[str, Any]) -> bool:
@@ -198,7 +189,6 @@ def _vision_config(params: dict[str, Any]) -> SiglipVisionConfig:
             f"config.json: understanding tower {name!r} is unknown: known is {', '.join(TOWERS)}."
         )
     tower = TOWERS[name]
-    _require(params, "select_feature", "same")
     return SiglipVisionConfig(
         hidden_size=tower.hidden_size,
         intermediate_size=tower.intermediate_size,
@@ -227,34 +217,19 @@ def _num_blocks(tower: Tower, select_layer: int) -> int:
 
 
 def _generation(
-    encoder: dict[str, Any], decoder: dict[str, Any], *, hidden_size: int, image_size: int
+    encoder: dict[str, Any], decoder: dict[str, Any], *, image_size: int
 ) -> dict[str, Any]:
-    width = _single(encoder, "block_out_channels")
-    for key, value in (
-        ("kernel_size", PATCH_SIZE),
-        ("stride", PATCH_SIZE),
-        ("padding", 0),
-        ("hidden_size", hidden_size),
-        ("use_bias", True),
-        ("use_mid_block", True),
-    ):
-        _require(encoder, key, value)
-    for key, value in (
-        ("in_channels", width),
-        ("out_channels", encoder["input_channels"]),
-        ("block_out_channels", [width]),
-        ("hidden_size", hidden_size),
-        ("norm_eps", encoder["norm_eps"]),
-        ("upsamples", 1),
-        ("use_bias", True),
-        ("use_mid_block", True),
-    ):
-        _require(decoder, key, value)
+    widths = encoder["block_out_channels"]
+    if len(widths) != 1:
+        raise CheckpointError(
+            f"config.json: block_out_channels={widths!r} but only one resolution is supported: use "
+            "one number."
+        )
     return {
         "latent_channels": encoder["input_channels"],
         "latent_size": image_size // VAE_FACTOR,
         "patch_size": PATCH_SIZE,
-        "width": width,
+        "width": widths[0],
         "num_encoder_blocks": encoder["layers_in_middle"],
         "num_decoder_blocks": decoder["layers_in_middle"],
         "kernel_size": 7,
@@ -295,19 +270,47 @@ _REQUIRED: dict[str, dict[str, type]] = {
 }
 
 
-def _single(params: dict[str, Any], key: str) -> int:
-    values = params[key]
-    if not isinstance(values, list) or len(values) != 1:
-        raise CheckpointError(
-            f"config.json: {key}={values!r} but only one resolution is supported: use one number."
-        )
-    return values[0]
+def _refuse_other_networks(settings: dict[str, Any], config: JanusFlowConfig) -> None:
+    """Refuse a file that says anything else than what would be written for its configuration."""
+    for name, section in release_settings(config).items():
+        for key, wanted in section.get("params", {}).items() if isinstance(section, dict) else ():
+            got = settings[name]["params"].get(key, wanted)
+            if got != wanted and key != "select_layer":
+                raise CheckpointError(
+                    f"config.json: {key}={got!r} would build another network than {key}="
+                    f"{wanted!r}, the only one supported: use the release's file."
+                )
 
 
-def _require(params: dict[str, Any], key: str, wanted: object) -> None:
-    got = params.get(key, wanted)
-    if got != wanted:
+# ---- the way back ------------------------------------------------------------------------------
+
+
+def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
+    """The release's config.json for this network: the one it came with, if that still describes it.
+
+    Raises:
+        CheckpointError: the release's layout has no way to say what this network is.
+    """
+    ids = TokenIds.of(config)
+    if config.official is not None:
+        original = config_from_official(config.official, token_ids=ids)
+        if network(original) == network(config):
+            return _with_plans(copy.deepcopy(config.official), config)
+    settings = release_settings(config)
+    differing = [
+        f"{name}={network(config)[name]!r}"
+        for name, value in network(config_from_official(settings, token_ids=ids)).items()
+        if network(config)[name] != value
+    ]
+    if differing:
         raise CheckpointError(
-            f"config.json: {key}={got!r} would build another network than {key}={wanted!r}, the "
-            "only one supported: use the release's file."
+            f"the release's layout cannot hold {', '.join(differing)}: keep this model in our "
+            "layout (--to janusflow)."
         )
+    return _with_plans(settings, config)
+
+
+def _with_plans(settings: dict[str, Any], config: JanusFlowConfig) -> dict[str, Any]:
+    """Say that the model has learnt to plan, a key of ours that the release's code passes over."""
+    is_said = settings.get(PLANS, False)
+    return settings if is_said == config.plans else {**settings, PLANS: config.plans}

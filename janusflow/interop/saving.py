@@ -17,7 +17,7 @@ from transformers.utils import logging
 from janusflow.config.errors import CheckpointError
 from janusflow.interop.conversion import TRAINING_ONLY, to_official
 from janusflow.interop.hub import CONFIG
-from janusflow.interop.release_config_writing import config_to_official
+from janusflow.interop.release_config import config_to_official
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.interop.weight_files import SAFETENSORS
 from janusflow.model.modeling import JanusFlowForConditionalGeneration

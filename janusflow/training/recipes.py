@@ -5,28 +5,16 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.recipes import (
-    EasyVqaRecipe,
-    EmojiRecipe,
-    ScenesRecipe,
-    ShipRecipe,
-    SiglipRecipe,
-    StageRecipe,
-    TokenizerRecipe,
-    VaeRecipe,
-)
+from janusflow.config.recipes import EmojiRecipe, ShipRecipe, StageRecipe
 from janusflow.config.records import has_setting, load_record, read_tree, to_tree
 from janusflow.data.emoji import write_emoji
-from janusflow.mini.dataset import write_scenes
-from janusflow.mini.easy_vqa import fetch_easy_vqa
-from janusflow.mini.tokenizer import mini_processor, train_tokenizer
-from janusflow.mini.training.runners import train_siglip, train_vae
+from janusflow.data.formats import load_plugins
 from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
 from janusflow.training.report.previews import Sampler
 from janusflow.training.report.provenance import ENVIRONMENT, record_environment
@@ -40,6 +28,16 @@ FREE = ("log", "loop.guard")
 """Sections that may change from one start of a run to the next."""
 SHOWN = 3
 """Changed settings that a refusal shows."""
+
+
+class Task(NamedTuple):
+    """What a recipe file's `task` stands for."""
+
+    recipe: type
+    """Record that the file fills."""
+    run: Callable[[Any], None]
+    is_distributed: bool
+    """Whether every process takes part, instead of the first alone."""
 
 
 def run_recipes(
@@ -103,11 +101,12 @@ def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
     """Read one recipe file into the record of its task; overrides may name the task before them."""
     task = _task(path)
     return load_record(
-        TASKS[task][0], path, tuple(each.removeprefix(f"{task}:") for each in overrides)
+        TASKS[task].recipe, path, tuple(each.removeprefix(f"{task}:") for each in overrides)
     )
 
 
 def _task(path: Path) -> str:
+    load_plugins()
     task = read_tree(path).get("task")
     if not isinstance(task, str) or task not in TASKS:
         raise ConfigError(f"{path}: task is {task!r}, wanted one of {', '.join(TASKS)}.")
@@ -126,7 +125,7 @@ def _shared_out(
         takers = [
             file
             for file, task in tasks.items()
-            if has_setting(TASKS[task][0], setting.partition("=")[0])
+            if has_setting(TASKS[task].recipe, setting.partition("=")[0])
             and (not is_for_one_task or task == named)
         ]
         if not takers:
@@ -154,10 +153,9 @@ def _run(recipe: Any, sampler: Sampler | None) -> Path:
         (run / ECHO).write_text(settings, encoding="utf-8")
         record_environment(run)
     wait_for_all()
-    _, runner, is_shared = TASKS[recipe.task]
-    if runner is train_stage:
-        runner = partial(train_stage, sampler=sampler)
-    if is_shared or is_first():
+    task = TASKS[recipe.task]
+    runner = partial(train_stage, sampler=sampler) if task.run is train_stage else task.run
+    if task.is_distributed or is_first():
         runner(recipe)
     wait_for_all()
     if is_first():
@@ -195,20 +193,6 @@ def _fixed(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _scenes(recipe: ScenesRecipe) -> None:
-    write_scenes(
-        recipe.run,
-        num_scenes=recipe.num_scenes,
-        size=recipe.size,
-        seed=recipe.seed,
-        progress=tqdm,
-    )
-
-
-def _easy_vqa(recipe: EasyVqaRecipe) -> None:
-    fetch_easy_vqa(recipe.run)
-
-
 def _emoji(recipe: EmojiRecipe) -> None:
     write_emoji(
         recipe.run,
@@ -219,23 +203,23 @@ def _emoji(recipe: EmojiRecipe) -> None:
     )
 
 
-def _tokenizer(recipe: TokenizerRecipe) -> None:
-    tokenizer = train_tokenizer(
-        vocab_size=recipe.vocab_size, num_texts=recipe.num_texts, seed=recipe.seed
-    )
-    mini_processor(
-        tokenizer, image_size=recipe.image_size, num_image_tokens=recipe.num_image_tokens
-    ).save_pretrained(recipe.run)
-
-
-TASKS: dict[str, tuple[type, Callable[[Any], None], bool]] = {
-    "scenes": (ScenesRecipe, _scenes, False),
-    "easy_vqa": (EasyVqaRecipe, _easy_vqa, False),
-    "emoji": (EmojiRecipe, _emoji, False),
-    "tokenizer": (TokenizerRecipe, _tokenizer, False),
-    "vae": (VaeRecipe, train_vae, True),
-    "siglip": (SiglipRecipe, train_siglip, True),
-    "stage": (StageRecipe, train_stage, True),
-    "ship": (ShipRecipe, ship, False),
+TASKS: dict[str, Task] = {
+    "emoji": Task(EmojiRecipe, _emoji, False),
+    "stage": Task(StageRecipe, train_stage, True),
+    "ship": Task(ShipRecipe, ship, False),
 }
-"""Task name -> the record its file fills, what runs it, and whether every process takes part."""
+"""What a recipe's `task` may say, beside what plugins register."""
+
+
+def register_task(
+    name: str, recipe: type, run: Callable[[Any], None], *, is_distributed: bool = False
+) -> None:
+    """Make a task of recipe files known; a plugin (entry point group `janusflow.plugins`) does so.
+
+    Args:
+        name: what `task` says in the file.
+        recipe: frozen dataclass that the file fills; it has `task` and `run`, the run folder.
+        run: does the task and leaves its result in the run folder.
+        is_distributed: every process takes part, instead of the first alone.
+    """
+    TASKS[name] = Task(recipe, run, is_distributed)

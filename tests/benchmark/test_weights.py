@@ -9,7 +9,8 @@ from bench_sides import TINY
 from janusflow.benchmark import weights
 from janusflow.benchmark.weights import SIZES, Facts, SyntheticWeights, ensure_folder, settings_of
 from janusflow.inference.loading import load
-from janusflow.interop.release import SETTINGS
+from janusflow.interop.release import release_config
+from janusflow.interop.release_layout import release_settings
 
 
 def test_a_weight_depends_on_its_name_and_shape_alone():
@@ -27,7 +28,7 @@ def test_scales_of_norms_are_near_one_and_matrices_small():
 
 
 def test_the_full_size_is_the_release():
-    assert settings_of(SIZES["full"]) == SETTINGS
+    assert settings_of(SIZES["full"]) == release_settings(release_config())
 
 
 def test_the_scaled_size_has_the_widths_of_the_release():

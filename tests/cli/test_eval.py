@@ -1,7 +1,10 @@
 """`janusflow eval`: prints scores and keeps every verdict; mistakes are found before the work."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,8 +12,10 @@ from typer.testing import CliRunner, Result
 
 import janusflow
 from janusflow.cli.main import build_app
-from janusflow.evaluation.scenes import SEEDS_APART
-from janusflow.evaluation.shapes import CATEGORIES, wishes
+from janusflow.evaluation.core import registry
+from janusflow.evaluation.core.registry import LMMS_TASKS, TaskOptions
+from janusflow.evaluation.shapes.prompts import CATEGORIES, shape_prompts
+from janusflow.evaluation.shapes.task import SEEDS_APART
 from janusflow.mini.render import render
 
 SEED = 11
@@ -23,8 +28,8 @@ class Oracle:
 
     def generate(self, prompt: list[str], *, seed: int, **_: object) -> list[Image.Image]:
         number, first = divmod(seed - SEED, SEEDS_APART)
-        asked = wishes(CATEGORIES[number], first + len(prompt), seed=SEED)
-        return [render(wish.scene, size=64) for wish in asked[first:]]
+        asked = shape_prompts(CATEGORIES[number], first + len(prompt), seed=SEED)
+        return [render(prompt.scene, size=64) for prompt in asked[first:]]
 
     def answer(self, conversations: list[object], **_: object) -> list[str]:
         return ["?" for _ in conversations]
@@ -78,38 +83,56 @@ def test_scores_are_printed_and_every_verdict_is_kept(tmp_path: Path):
     assert [score["items"] for score in report["scores"][:4]] == [2, 2, 2, 2]
 
 
-@pytest.mark.usefixtures("oracle")
-def test_a_benchmark_reads_its_own_file_and_names_a_wrong_line_before_the_model_is_loaded(
+def test_a_wrong_line_of_a_benchmarks_file_is_named_before_the_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    data = tmp_path / "coco_pope_random.json"
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
-    entry = {"question_id": 1, "image": "a.jpg", "text": "Is there a dog?", "label": "yes"}
-    data.write_text(json.dumps(entry) + "\n", encoding="utf-8")
-    options = ["--data", str(data), "--pictures", str(tmp_path)]
-    assert "random accuracy              100.0 %  (1, " in evaluate("pope", *options).stdout
-    out = tmp_path / "pope.json"
-    told = evaluate("pope", *options, "--json", "--output", str(out)).stdout
-    assert json.loads(told) == json.loads(out.read_text(encoding="utf-8"))
     monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("loaded"))
+    data = tmp_path / "evaluation_metadata.jsonl"
     data.write_text("{}\n", encoding="utf-8")
-    result = evaluate("pope", *options)
+    result = evaluate("geneval", "--data", str(data))
     assert result.exit_code == 1
-    assert "coco_pope_random.json, line 1: got " in result.stderr
+    assert "evaluation_metadata.jsonl, line 1: got nothing, wanted tag" in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.usefixtures("oracle")
-def test_answers_for_a_judge_elsewhere_are_written_and_named(tmp_path: Path):
-    question = {"imagename": "a.jpg", "question": "Why?", "answer": "So.", "capability": ["rec"]}
-    data = tmp_path / "mm-vet.json"
-    data.write_text(json.dumps({"v1_0": question}), encoding="utf-8")
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
-    out = ["--pictures", str(tmp_path), "--output", str(tmp_path / "out.json")]
-    result = evaluate("mmvet", "--data", str(data), *out)
-    assert result.stdout == f"Answers for the judge: {tmp_path / 'out.answers.json'}\n"
-    answers = json.loads((tmp_path / "out.answers.json").read_text(encoding="utf-8"))
-    assert answers == {"v1_0": "?"}
+@pytest.mark.parametrize(("task", "theirs"), LMMS_TASKS.items())
+def test_a_benchmark_of_understanding_is_answered_with_lmms_evals_command(task: str, theirs: str):
+    result = evaluate(task, "--limit", "5")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {task} is measured by lmms-eval")
+    assert result.stderr.endswith(
+        f"python -m lmms_eval --model janusflow --model_args pretrained=MODEL --tasks {theirs}\n"
+    )
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_task_and_its_judge_are_opened_where_this_process_has_its_own_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Of several processes each has taken its GPU by then, and nothing lands on the first one."""
+    called: list[str] = []
+
+    @contextmanager
+    def process_group() -> Iterator[None]:
+        called.append("set_device")
+        yield
+        called.append("left")
+
+    def load(*_: object, **__: object) -> Oracle:
+        called.append("model loaded")
+        return Oracle()
+
+    def open_task(name: str, options: TaskOptions) -> Any:
+        called.append("judge opened")
+        return registry_open_task(name, options)
+
+    registry_open_task = registry.open_task
+    monkeypatch.setattr("janusflow.training.processes.process_group", process_group)
+    monkeypatch.setattr(registry, "open_task", open_task)
+    monkeypatch.setattr(janusflow, "load", load, raising=False)
+    few = ["--limit", "1", "--categories", "single", "--languages", "en"]
+    assert evaluate("shapes", *few).exit_code == 0
+    assert called == ["set_device", "judge opened", "model loaded", "left"]
 
 
 @pytest.mark.usefixtures("oracle")
@@ -133,7 +156,7 @@ def test_a_folder_is_scored_without_a_model(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("loaded"))
     for index, colour in enumerate(["red", "green", "blue"]):
         Image.new("RGB", (8, 8), colour).save(tmp_path / f"{index}.png")
-    folder = ["--drawn", str(tmp_path), "--pictures", str(tmp_path)]
+    folder = ["--drawn", str(tmp_path), "--images", str(tmp_path)]
     result = evaluate("fid", *folder, "--features", "image_networks:MeanColour")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].split() == ["FID", "0.00", "(3)"]
@@ -150,8 +173,8 @@ def test_a_sweep_prints_one_table_and_keeps_every_point(tmp_path: Path):
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].split() == ["guidance", "1", "2"]
     assert len(json.loads(out.read_text(encoding="utf-8"))["points"]) == 2
-    assert (tmp_path / "sweep.html").is_file()
-    assert (tmp_path / "sweep.sweep" / "guidance=2,steps=5.pictures").is_dir()
+    assert (tmp_path / "sweep.csv").is_file()
+    assert (tmp_path / "sweep.sweep" / "guidance=2,steps=5.images").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +208,7 @@ def test_wrong_usage_exits_with_2_and_no_traceback(arguments: list[str]):
     ("arguments", "said"),
     [
         (["shapes", "--categories", "two,three"], "'three' is none of single, two, counting"),
-        (["pope", "--languages", "ko"], "pope has no use for --languages ko"),
+        (["dpg", "--languages", "ko"], "dpg has no use for --languages ko"),
     ],
 )
 def test_what_a_task_cannot_take_is_one_line_and_exit_code_1(arguments: list[str], said: str):

@@ -60,7 +60,7 @@ def test_of_several_processes_the_first_alone_tells_of_runs(tmp_path: Path):
         (SCENES, ["size"], "wanted key=value"),
         (SCENES, ["size=big"], "wanted a whole number"),
         (SCENES + "colour: red\n", [], "unknown key 'colour'"),
-        ("task: paint\n", [], "task is 'paint', wanted one of scenes"),
+        ("task: paint\n", [], "task is 'paint', wanted one of"),
         ("task: scenes\nrun: here\n", [], "lacks num_scenes"),
         ("a: [\n", [], "not valid YAML"),
         ("task: vae\nrun: {run}\nscenes: no/where\nmodel: {{}}\n", [], "no rendered scenes"),

@@ -82,7 +82,10 @@ def test_everything_the_page_names_is_on_the_way(passed: Passed):
 
 
 def test_what_is_not_on_the_way_is_seen(passed: Passed):
-    text = "`model/modeling.py`, `inference/pipeline.py:JanusFlow.generate`, `training/engine/loop.py:train`"
+    text = (
+        "`model/modeling.py`, `inference/pipeline.py:JanusFlow.generate`, "
+        "`training/engine/loop.py:train`"
+    )
     assert all(is_passed(passed, *each) for each in names(text))
     others = "`inference/pipeline.py:JanusFlow.paint`, `cli/main.py`, `model/modeling.py:nosuch`"
     assert not any(is_passed(passed, *each) for each in names(others))

@@ -13,6 +13,9 @@ from PIL import Image
 from tiny_run import VAE
 
 from janusflow.data.emoji import QUESTIONS, SPLITS, Emoji, Split, captions, read_emoji
+from janusflow.evaluation.core.registry import TASKS, TaskOptions, open_task
+from janusflow.evaluation.core.runner import run_task
+from janusflow.evaluation.core.tasks import ToDraw
 from janusflow.evaluation.emoji import (
     Judge,
     emoji_drawing,
@@ -21,9 +24,6 @@ from janusflow.evaluation.emoji import (
     is_label,
     some_of,
 )
-from janusflow.evaluation.registry import TASKS, TaskOptions, open_task
-from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.tasks import ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
 
 SIZE = 16

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from release_folder import TOKEN_IDS, write_release_folder
 from transformers import AutoConfig, AutoModel
 
 from janusflow.config.errors import CheckpointError, ConfigError
@@ -16,6 +17,14 @@ def test_the_releases_config_has_its_true_size(reference: Path, tmp_path: Path):
     (tmp_path / "config.json").write_text(text, encoding="utf-8")
     for config in (AutoConfig.from_pretrained(tmp_path), JanusFlowConfig.from_pretrained(tmp_path)):
         assert on_meta(config).num_parameters() == 2_046_367_504
+
+
+@pytest.mark.parametrize("subfolder", ["", "inside"])
+def test_token_ids_are_those_of_the_tokenizer_beside_it(tmp_path: Path, subfolder: str):
+    write_release_folder(tmp_path / subfolder)
+    config = AutoConfig.from_pretrained(tmp_path, subfolder=subfolder)
+    found = (config.image_token_id, config.eos_token_id)
+    assert found == (TOKEN_IDS.image, TOKEN_IDS.eos) != (100015, 100001)
 
 
 def test_another_models_config_gives_no_default(tmp_path: Path):

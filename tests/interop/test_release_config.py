@@ -9,8 +9,7 @@ import pytest
 from release_folder import TOKEN_IDS, release_settings
 
 from janusflow.config.errors import CheckpointError
-from janusflow.interop.release_config import config_from_official
-from janusflow.interop.release_config_writing import config_to_official
+from janusflow.interop.release_config import config_from_official, config_to_official
 from janusflow.model.configuration import JanusFlowConfig
 
 

@@ -10,7 +10,6 @@ from transformers import AutoConfig, LlamaConfig, Qwen3Config, SiglipVisionConfi
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import RepaConfig
-from janusflow.interop.release import release_config
 from janusflow.model.configuration import JanusFlowConfig
 
 
@@ -93,12 +92,6 @@ def test_records_are_checked_where_they_are_set_and_plain_in_the_file():
     assert written["generation"] == asdict(config.generation)
     assert written["repa"] == {"block": 1, "hidden_size": 16}
     assert JanusFlowConfig(**written).generation == config.generation
-
-
-def test_the_defaults_are_the_release_as_its_own_configuration_reads():
-    """All but the file itself; the tower's unused head is there too."""
-    default, release = JanusFlowConfig().to_dict(), release_config().to_dict()
-    assert {key for key in release if default[key] != release[key]} == {"official", "dtype"}
 
 
 def test_files_of_before_the_renaming_still_load(tmp_path: Path):

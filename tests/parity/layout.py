@@ -7,7 +7,7 @@ from check import EXACT, Check, Measure, error, mismatch
 from reference import Reference
 
 from janusflow.interop.conversion import official_shapes, shapes_of, to_official, to_ours
-from janusflow.interop.release_config_writing import config_to_official
+from janusflow.interop.release_config import config_to_official
 from janusflow.interop.tokens import TokenIds
 from janusflow.model.configuration import JanusFlowConfig
 

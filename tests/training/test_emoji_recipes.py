@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.recipes import EmojiRecipe, StageRecipe, VaeRecipe
+from janusflow.config.recipes import EmojiRecipe, StageRecipe
 from janusflow.data.emoji import NAMING, SPLITS
+from janusflow.mini.training.recipes import VaeRecipe
 from janusflow.training.recipes import read_recipe, read_recipes
 
 ROOT = Path(__file__).parents[2]

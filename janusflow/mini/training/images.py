@@ -10,7 +10,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from janusflow.config.data import SourceConfig
-from janusflow.config.recipes import VaeRecipe
 from janusflow.data.formats import open_source
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, Sample
@@ -19,6 +18,7 @@ from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.sources import pixel_values
 from janusflow.mini.training.objectives import PictureBatch
 from janusflow.mini.training.previews import NUM_REBUILT, held_out
+from janusflow.mini.training.recipes import VaeRecipe
 from janusflow.processing.images import JanusFlowImageProcessor
 
 CHUNK = 128

@@ -21,11 +21,9 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from janusflow.config.errors import DataError
-from janusflow.config.recipes import SiglipRecipe, VaeRecipe
 from janusflow.config.records import refuse_unknown, to_tree
 from janusflow.interop.saving import write_model
-from janusflow.interop.vae import load_vae
+from janusflow.interop.vae import SUBFOLDER, load_vae
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
 from janusflow.mini.scenes import Scene
@@ -44,6 +42,7 @@ from janusflow.mini.training.previews import (
     VaeSamples,
     held_out,
 )
+from janusflow.mini.training.recipes import SiglipRecipe, VaeRecipe
 from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.engine.distributed import gathered, is_first, num_processes, own_parts, rank
 from janusflow.training.engine.loop import Batches, TrainState, train
@@ -51,10 +50,9 @@ from janusflow.training.objectives.base import Objective
 from janusflow.training.report.hooks import LogHook
 from janusflow.training.report.previews import SampleHook
 from janusflow.training.report.trackers import open_trackers
-from janusflow.training.stage.build_model import refuse_unknown_settings
+from janusflow.training.stage.build_model import made_by_earlier_step, refuse_unknown_settings
 
 LATENTS = "latents.npy"
-VAE = "vae"
 TOWER = "tower"
 CALIBRATION_PICTURES = 2048
 
@@ -86,7 +84,7 @@ def train_vae(recipe: VaeRecipe) -> None:
     if not recipe.decoder_only:
         standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
     if is_first():
-        vae.save_pretrained(recipe.run / VAE)
+        vae.save_pretrained(recipe.run / SUBFOLDER)
     if recipe.scenes is not None and not recipe.decoder_only:
         # Standardised latents need no scaling: the factor is 1.
         save_latents(vae, pictures.chunks(), recipe.run / LATENTS)
@@ -139,19 +137,6 @@ def train_part(
         log = LogHook(recipe.run, recipe.loop, trackers=trackers)
         shown = [samples(every=every, trackers=trackers)] if every else []
         return train(objective, batches, recipe.loop, run=recipe.run, hooks=[log, *shown])
-
-
-def made_by_earlier_step(path: Path) -> Path:
-    """Refuse a recipe that needs a file no recipe has made yet.
-
-    Raises:
-        DataError: the file is not there.
-    """
-    if not path.is_file():
-        raise DataError(
-            f"{path} is missing: run the recipe that makes it first (janusflow train recipes/mini)."
-        )
-    return path
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from janusflow.config.dry_run import TypicalLengths
 from janusflow.config.errors import JanusFlowError
 from janusflow.config.recipes import StageRecipe
 from janusflow.data.collate import Built, Collator
+from janusflow.data.formats import open_sources
 from janusflow.data.mixture import KINDS, Kind
 from janusflow.data.prepare import preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
@@ -23,7 +24,6 @@ from janusflow.data.sources import BadRows, draw
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.training.estimate.sizes import Sizes
 from janusflow.training.stage.caching import cached, keeps_pixels
-from janusflow.training.stage.stage import open_sources
 
 ROWS_READ = 64
 """Rows of a kind that are read for their lengths."""

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from janusflow.config.data import DataConfig
-from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.records import refuse_unknown
 from janusflow.interop.hub import find_folder
@@ -151,3 +151,16 @@ def special_tokens(processor: JanusFlowProcessor) -> dict[str, Any]:
     """A processor's special tokens, as JanusFlowConfig's arguments."""
     names = ("bos", "eos", "pad", "image", "image_start", "image_end")
     return {f"{name}_token_id": getattr(processor, f"{name}_token_id") for name in names}
+
+
+def made_by_earlier_step(path: Path) -> Path:
+    """Refuse a recipe that needs a file no recipe has made yet.
+
+    Raises:
+        DataError: the file is not there.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: run the recipe that makes it first (janusflow train recipes/mini)."
+        )
+    return path

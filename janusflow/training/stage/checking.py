@@ -7,10 +7,10 @@ from typing import Any
 
 from janusflow.config.errors import ConfigError, DataError, StreamError
 from janusflow.data.check import SourceReport, check_source, chosen_rows
+from janusflow.data.formats import open_sources
 from janusflow.data.mixture import KINDS, require_sources, sources_by_kind
 from janusflow.data.sources import Source, Stream
 from janusflow.training.stage.inputs import Inputs
-from janusflow.training.stage.stage import open_sources
 
 STREAMED_ROWS = 1000
 """Rows of a streaming source that are checked if nobody says how many."""

@@ -5,7 +5,7 @@ run's folder, and the next stage starts from it.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -15,28 +15,18 @@ from typing import Any, cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from janusflow.config.data import SourceConfig
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.fingerprint import fingerprint, require_same_data
-from janusflow.data.formats import open_source, require_kind
+from janusflow.data.formats import open_sources
 from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
-from janusflow.data.prepare import Preparation, preparation
+from janusflow.data.prepare import preparation
 from janusflow.data.sources import BadRows, Weighted
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.saving import write_model
-from janusflow.interop.vae import load_vae
-from janusflow.mini.easy_vqa import easy_vqa_questions
-from janusflow.mini.sources import (
-    scene_drawings,
-    scene_lookups,
-    scene_plans,
-    scene_questions,
-    scene_texts,
-)
-from janusflow.mini.training.runners import VAE, made_by_earlier_step
+from janusflow.interop.vae import SUBFOLDER, load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
@@ -55,7 +45,7 @@ from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.hooks import LogHook
 from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
 from janusflow.training.report.trackers import open_trackers
-from janusflow.training.stage.build_model import MODEL, start_model
+from janusflow.training.stage.build_model import MODEL, made_by_earlier_step, start_model
 from janusflow.training.stage.caching import Cache
 from janusflow.training.stage.freezing import train_only
 
@@ -77,7 +67,6 @@ def train_stage(
     Raises:
         DataError: files of a source have changed since the run began.
     """
-    _require_same_data(recipe)
     torch.manual_seed(recipe.loop.seed)
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
     model = start_model(recipe, processor)
@@ -87,6 +76,7 @@ def train_stage(
     if recipe.data.cache is not None:
         prepare = Cache(recipe, model, vae, prepare).preparation()
     sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
+    _require_same_data(recipe)
     tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
     collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
@@ -156,50 +146,6 @@ def _utilisation(
     return utilisation_of(flops, peak_tflops=peak)
 
 
-MINI_FORMATS: dict[str, dict[Kind, Callable[[SourceConfig], list[Weighted]]]] = {
-    "scenes": {
-        "understanding": scene_questions,
-        "generation": scene_drawings,
-        "text": scene_texts,
-    },
-    "scene-lookups": {"understanding": scene_lookups},
-    "scene-plans": {"understanding": scene_plans},
-    "easy-vqa": {"understanding": easy_vqa_questions},
-}
-"""Formats that only the recipe of `mini` needs, beside those of janusflow/data/formats.py."""
-
-
-def open_sources(
-    configs: Mapping[Kind, Sequence[SourceConfig]],
-    prepare: Preparation,
-    *,
-    lengths: Path | None = None,
-) -> dict[Kind, list[Weighted]]:
-    """Open the sources of each kind.
-
-    Args:
-        configs: the sources.
-        prepare: makes their pictures fit the model.
-        lengths: file that keeps how long the shards of streams are.
-
-    Raises:
-        ConfigError: a format is unknown, or does not make the kind it is listed under.
-        DataError: a file is missing or is something else.
-    """
-
-    def opened(kind: Kind, config: SourceConfig) -> list[Weighted]:
-        openers = MINI_FORMATS.get(config.format)
-        if openers is None:
-            return open_source(kind, config, prepare, lengths=lengths)
-        require_kind(kind, config, makes=list(openers))
-        return openers[kind](config)
-
-    return {
-        kind: [source for config in listed for source in opened(kind, config)]
-        for kind, listed in configs.items()
-    }
-
-
 class BadRowsHook:
     """Stops a run in all processes at once when too many of its rows are bad."""
 
@@ -246,7 +192,7 @@ def save_model(
         shutil.rmtree(leftover, ignore_errors=True)
     write_model(model, new, state_dict=weights)
     processor.save_pretrained(new)
-    vae.save_pretrained(new / VAE)
+    vae.save_pretrained(new / SUBFOLDER)
     if (run / MODEL).exists():
         (run / MODEL).rename(old)
     new.rename(run / MODEL)

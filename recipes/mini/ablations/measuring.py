@@ -17,11 +17,11 @@ from janusflow.config.files import replace_text
 from janusflow.config.recipes import StageRecipe
 from janusflow.data.collate import Collator
 from janusflow.data.samples import GenerationSample, Sample, Turn, UnderstandingSample
-from janusflow.evaluation.runner import run_task
-from janusflow.evaluation.scenes import answer_verdict, asked
-from janusflow.evaluation.scores import shares
-from janusflow.evaluation.shapes import Wish
-from janusflow.evaluation.tasks import Task, ToDraw
+from janusflow.evaluation.core.runner import run_task
+from janusflow.evaluation.core.scores import shares
+from janusflow.evaluation.core.tasks import Task, ToDraw
+from janusflow.evaluation.shapes.prompts import ShapePrompt
+from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.captions import caption
@@ -171,13 +171,13 @@ def held_out_losses(
 
 def drawings(items: Sequence[Item]) -> Task:
     """Each scene from its prompt; right when the detector finds its object and no other."""
-    wishes = {
-        f"draw-{number}": Wish(category="single", scene=item.scene)
+    prompts = {
+        f"draw-{number}": ShapePrompt(category="single", scene=item.scene)
         for number, item in enumerate(items)
     }
 
     def judge(item: ToDraw, picture: Any) -> dict[str, Any]:
-        return wishes[item.id].judge(picture)
+        return prompts[item.id].judge(picture)
 
     return Task(
         name="drawing",
@@ -207,7 +207,7 @@ def answers(items: Sequence[Item]) -> Task:
             )
             for number, item in enumerate(items)
         ],
-        judge=answer_verdict,
+        judge=judge_answer,
         score=lambda rows: shares([("answered", row["right"]) for row in rows])[:1],
     )
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from janusflow.config.errors import DataError
-from janusflow.evaluation.seeds import (
+from seeds import (
     Interval,
     paired_difference,
     sampling_variance,
     student_interval,
 )
+
+from janusflow.config.errors import DataError
 
 Values: TypeAlias = Mapping[str, float]
 Measured: TypeAlias = Mapping[int, Values]

@@ -12,11 +12,11 @@ from PIL import Image
 from tiny_run import VAE
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.recipes import VaeRecipe
 from janusflow.config.records import build_record
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.training.images import Sourced, open_pictures
 from janusflow.mini.training.previews import NUM_REBUILT
+from janusflow.mini.training.recipes import VaeRecipe
 from janusflow.mini.training.runners import start_vae
 from janusflow.training.recipes import run_recipes
 

@@ -17,6 +17,7 @@ from janusflow.config.gpus import GPUS
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import Collator
+from janusflow.data.formats import open_sources
 from janusflow.data.mixture import mixed_batches, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.processing.processor import JanusFlowProcessor
@@ -29,7 +30,6 @@ from janusflow.training.estimate.utilisation import (
     small_batches,
 )
 from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.stage.stage import open_sources
 
 DRAWING = {"understanding": 0, "generation": 1, "text": 0}
 PAPER = [{"understanding": 3, "generation": 5, "text": 2, "until": 5}, DRAWING | {"text": 0.3}]

@@ -14,13 +14,14 @@ from tiny_recipes import tiny_recipes
 import janusflow
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError, DataError, TrainingError
+from janusflow.data.formats import open_sources
 from janusflow.data.mixture import KINDS
 from janusflow.inference.previews import draw_and_answer
 from janusflow.training.engine import loop
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.loop import StepReport, TrainState, backward
 from janusflow.training.recipes import read_recipe, run_recipes
-from janusflow.training.stage.stage import open_sources, train_stage
+from janusflow.training.stage.stage import train_stage
 
 COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 

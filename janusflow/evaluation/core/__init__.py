@@ -1,0 +1,1 @@
+"""What every measurement goes through: tasks, the runner, scores and reports."""

@@ -1,0 +1,1 @@
+"""Benchmarks of drawing, their judges, and distances of sets of images."""
