@@ -34,7 +34,7 @@ def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]
 
 def kinds_of(format_name: str) -> list[Kind]:
     """One kind for every way a format's rows are read: captions are asked for and drawn from."""
-    kinds: dict[type, Kind] = {way: kind for kind, way in LAYOUTS[format_name].sources.items()}
+    kinds = {make: kind for kind, make in LAYOUTS[format_name].samples.items()}
     return list(kinds.values())
 
 

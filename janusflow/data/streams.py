@@ -8,7 +8,7 @@ run that resumes begins at its block, in the shard that it lies in.
 
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,8 +30,8 @@ class Shard(NamedTuple):
     """A part of a stream, e.g. one file."""
 
     name: str
-    rows: Iterable[Mapping[str, Any]]
-    """From the first one on, as often as it is iterated over."""
+    rows: Callable[[], Iterator[Mapping[str, Any]]]
+    """Begins anew with every call."""
 
 
 class Located(NamedTuple):
@@ -181,7 +181,7 @@ def _rows(
 
 def _read(shard: Shard) -> Iterator[Mapping[str, Any]]:
     try:
-        yield from shard.rows
+        yield from shard.rows()
     except READ_ERRORS as error:
         reason = " ".join(str(error).split()).removeprefix(f"{shard.name}: ")[:200].rstrip(".")
         raise StreamError(

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -182,12 +183,12 @@ def _streamed(path: str, files: list[str], split: str, shuffle_buffer: int | Non
     """Rows by number, of which nothing is kept."""
     reader = READERS.get(ending_of(path))
     if reader is not None:
-        shards = [Shard(file, _Records(file)) for file in files]
+        shards = [Shard(file, partial(read_records, [file])) for file in files]
     else:
         table = _load_dataset(path, files, split, streaming=True).decode(False)
         num = table.num_shards
         names = files if len(files) == num else [f"shard {i} of {path}" for i in range(num)]
-        shards = [Shard(name, _Part(table, num, i)) for i, name in enumerate(names)]
+        shards = [Shard(name, partial(_part, table, num, i)) for i, name in enumerate(names)]
     if not any(_has_a_row(shard) for shard in shards):
         raise DataError(f"{path} has no rows: check the file.")
     return StreamedTable(
@@ -201,30 +202,13 @@ def _streamed(path: str, files: list[str], split: str, shuffle_buffer: int | Non
 
 def _has_a_row(shard: Shard) -> bool:
     """Whether a shard holds anything; its file is closed again at once."""
-    with closing(iter(shard.rows)) as rows:  # pyright: ignore[reportArgumentType]: a generator
+    with closing(shard.rows()) as rows:
         return next(rows, None) is not None
 
 
-@dataclass(frozen=True)
-class _Records:
-    """A file's records, from the first one on as often as it is iterated over."""
-
-    file: str
-
-    def __iter__(self) -> Iterator[Row]:
-        return read_records([self.file])
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A shard that is cut off when it is read; for all at once the time is quadratic in them."""
-
-    table: Any
-    num_shards: int
-    shard: int
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.table.shard(self.num_shards, self.shard))
+def _part(table: Any, num_shards: int, shard: int) -> Iterator[Row]:
+    """A shard, cut off when it is read; for all at once the time is quadratic in them."""
+    return iter(table.shard(num_shards, shard))
 
 
 def compact_table(rows: Iterable[Row], path: str) -> Table:

@@ -21,7 +21,7 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError, StreamError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator
-from janusflow.data.formats import StreamedSource, Texts, open_source
+from janusflow.data.formats import StreamedSource, TableSource, open_source, text_sample
 from janusflow.data.mixture import mixed_batches, rows_of_step
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import TextSample
@@ -232,7 +232,7 @@ class Counted:
 def counted(log: Path | None = None, **changes: Any) -> tuple[StreamedTable, list[Counted]]:
     shards = [Counted(shard) for shard in range(len(LENGTHS))]
     lengths = ShardLengths(source="s", num_shards=len(shards), log=log)
-    named = [Shard(f"file {number}", each) for number, each in enumerate(shards)]
+    named = [Shard(f"file {number}", each.__iter__) for number, each in enumerate(shards)]
     settings: dict[str, Any] = {"shuffle_buffer": 4, "seed": 5} | changes
     return StreamedTable(name="s", shards=named, lengths=lengths, **settings), shards
 
@@ -247,7 +247,13 @@ def test_what_is_read_in_order_is_read_once(tmp_path: Path):
 def test_the_batches_of_a_step_do_not_send_a_stream_back():
     table, shards = counted()
     source = StreamedSource(
-        Texts(name="s", table=table, prepare=PREPARE, read=lambda row: row["text"])
+        TableSource(
+            name="s",
+            table=table,
+            prepare=PREPARE,
+            read=lambda row: row["text"],
+            make=text_sample,
+        )
     )
     batches = mixed_batches(
         {"text": [Weighted(source, 1.0)]},

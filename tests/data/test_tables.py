@@ -173,7 +173,7 @@ def test_a_stream_that_is_dropped_closes_its_file_at_once():
 
     def read_one_row() -> None:
         lengths = ShardLengths(source="rows", num_shards=1)
-        table = StreamedTable(name="rows", shards=[Shard("rows", Rows())], lengths=lengths)
+        table = StreamedTable(name="rows", shards=[Shard("rows", Rows().__iter__)], lengths=lengths)
         assert table[0] == {"text": "0"}
         assert not closed
 
