@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.fingerprint import fingerprint, require_same_data
 from janusflow.data.formats import open_sources
 from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
@@ -28,8 +30,9 @@ from janusflow.interop.saving import write_folder, write_model
 from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import is_first, own_parts
-from janusflow.training.engine.loop import Hook, train
+from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
 from janusflow.training.estimate.utilisation import (
     Utilisation,
     device_tflops,
@@ -49,6 +52,7 @@ from janusflow.training.stage.freezing import train_only
 
 BAD_ROWS = "bad-rows.jsonl"
 SHARDS = "shards.jsonl"
+DATA = "data.json"
 
 
 def train_stage(
@@ -60,6 +64,9 @@ def train_stage(
         recipe: what is trained, on what.
         hooks: called after every step, after the stage's own.
         sampler: draws and answers for `log.samples_every`.
+
+    Raises:
+        DataError: files of a source have changed since the run began.
     """
     torch.manual_seed(recipe.loop.seed)
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
@@ -70,6 +77,7 @@ def train_stage(
     if recipe.data.cache is not None:
         prepare = Cache(recipe, model, vae, prepare).preparation()
     sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
+    _require_same_data(recipe)
     tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
     collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
@@ -105,13 +113,20 @@ def train_stage(
             batches,
             recipe.loop,
             run=recipe.run,
-            hooks=[log, *hooks],
+            hooks=[BadRowsHook(bad), log, *hooks],
             rows_of=rows_of,
         )
     weights = state.averaged_weights("model")
     if is_first():
         filled = filled_model(model.config, weights, device=torch.device("cpu"))
         write_folder(recipe.run / MODEL, model=filled, processor=processor, vae=vae)
+
+
+def _require_same_data(recipe: StageRecipe) -> None:
+    """Let a run go on with the data it was begun with only."""
+    if is_first():
+        named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
+        require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 
 
 def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
@@ -133,6 +148,22 @@ def _utilisation(
     objective = objective_without_memory(recipe, collate.config, vae)
     flops = flops_by_tally(objective, small_batches(recipe, sources, collate))
     return utilisation_of(flops, peak_tflops=peak)
+
+
+class BadRowsHook:
+    """Stops a run in all processes at once when too many of its rows are bad."""
+
+    def __init__(self, bad: BadRows) -> None:
+        self.bad = bad
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:  # noqa: ARG002
+        """Judge what all processes have counted since the run began.
+
+        Raises:
+            DataError: too many rows are bad.
+        """
+        num_tried = state.samples_seen + state.rows_bad
+        self.bad.require_few(num_tried=num_tried, num_bad=state.rows_bad)
 
 
 def ship(recipe: ShipRecipe) -> None:
