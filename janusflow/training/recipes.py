@@ -11,9 +11,8 @@ import yaml
 from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.recipes import CHANGEABLE, EmojiRecipe, ShipRecipe, StageRecipe
+from janusflow.config.recipes import CHANGEABLE, ShipRecipe, StageRecipe
 from janusflow.config.records import has_setting, load_record, read_tree, to_tree
-from janusflow.data.emoji import write_emoji
 from janusflow.data.formats import load_plugins
 from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
 from janusflow.training.report.previews import Sampler
@@ -199,18 +198,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _emoji(recipe: EmojiRecipe) -> None:
-    write_emoji(
-        recipe.run,
-        size=recipe.size,
-        held_out_style=recipe.held_out_style,
-        held_out_labels=recipe.held_out_labels,
-        progress=tqdm,
-    )
-
-
 TASKS: dict[str, Task] = {
-    "emoji": Task(EmojiRecipe, _emoji, False),
     "stage": Task(StageRecipe, train_stage, True),
     "ship": Task(ShipRecipe, ship, False),
 }

@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.training.engine import distributed
-from janusflow.training.estimate.dry_run import as_recipe_says
 from janusflow.training.recipes import read_recipe
 from janusflow.training.stage.freezing import PARTS
 
@@ -96,4 +94,4 @@ def test_a_stage_can_be_laid_out_on_one_node_and_on_eight(
     assert sorted(samples) == list(range(found.mixture.batch_size))
     assert len(sizes) == 1
     assert max(map(max, sizes)) <= (found.loop.micro_batch_size or 0)
-    assert as_recipe_says(DryRunConfig(gpus=num_gpus), found.loop.scale).shard == min(num_gpus, 8)
+    assert found.loop.scale.shard_size(num_gpus) == min(num_gpus, 8)

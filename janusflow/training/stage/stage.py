@@ -6,14 +6,13 @@ one of its newest checkpoint (export.py).
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
@@ -21,7 +20,7 @@ from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.fingerprint import fingerprint, require_same_data
 from janusflow.data.formats import open_sources
-from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.mixture import mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.data.sources import BadRows, Weighted
 from janusflow.interop.hub import CONFIG
@@ -33,14 +32,7 @@ from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import is_first, own_parts
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
-from janusflow.training.estimate.utilisation import (
-    Utilisation,
-    device_tflops,
-    flops_by_tally,
-    objective_without_memory,
-    small_batches,
-    utilisation_of,
-)
+from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.hooks import LogHook
@@ -98,7 +90,9 @@ def train_stage(
         return [row._asdict() for row in rows]
 
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        mfu = _utilisation(recipe, vae, sources, collate)
+        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
+        flops = model_flops(model, aligns=recipe.objective.uses_head)
+        mfu = None if peak is None else utilisation_of(flops, peak_tflops=peak)
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
@@ -133,21 +127,6 @@ def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig
     """The recipe's settings for samples, with prompts of its data where it names none."""
     prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
     return replace(recipe.log, prompts=prompts)
-
-
-def _utilisation(
-    recipe: StageRecipe,
-    vae: AutoencoderKL,
-    sources: Mapping[Kind, Sequence[Weighted]],
-    collate: Collator,
-) -> Utilisation | None:
-    """MFU for the log of the first process, if it is known what the device could do."""
-    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
-    if peak is None or not is_first():
-        return None
-    objective = objective_without_memory(recipe, collate.config, vae)
-    flops = flops_by_tally(objective, small_batches(recipe, sources, collate))
-    return utilisation_of(flops, peak_tflops=peak)
 
 
 class BadRowsHook:
