@@ -23,7 +23,7 @@ from janusflow.training.engine.checkpoint import checkpoints, read_checkpoint
 from janusflow.training.engine.distributed import leave_group
 from janusflow.training.engine.loop import Hook, TrainState, start, train
 from janusflow.training.objectives.base import Objective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 
 SEED = 5
 CONFIG = LoopConfig(

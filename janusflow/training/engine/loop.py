@@ -25,9 +25,14 @@ from janusflow.training.engine.checkpoint import (
     newest_checkpoint,
 )
 from janusflow.training.engine.distributed import device, from_first, summed
-from janusflow.training.engine.ema import Ema
 from janusflow.training.engine.guard import Guard, RowsOf
-from janusflow.training.engine.optim import Together, build_optimizer, learning_rate, new_moments
+from janusflow.training.engine.optim import (
+    Ema,
+    Together,
+    build_optimizer,
+    learning_rate,
+    new_moments,
+)
 from janusflow.training.engine.parallelize import (
     add_up,
     distribute,

@@ -8,6 +8,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
@@ -19,12 +20,6 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.packed_attention import use_packed_attention
 from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.objectives.base import Objective
-from janusflow.training.objectives.losses import (
-    alignment_loss,
-    contrastive_loss,
-    response_loss,
-    velocity_loss,
-)
 from janusflow.training.objectives.scoring import Scorer
 
 AS_IT_IS = torch.autocast("cpu", enabled=False)
@@ -223,3 +218,39 @@ def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Ten
     """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
     is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
     return replace(rows, segment_ids=rows.segment_ids.masked_fill(is_hidden, PAD_SEGMENT))
+
+
+# ---- losses: sums over what they are about, but for tokens, which are of two kinds -------------
+
+
+def response_loss(logits: Float[Tensor, "n v"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """L_AR: cross entropy in nats of every learnt token; logits are those before each."""
+    return cross_entropy(logits.float(), labels, reduction="none")
+
+
+def velocity_loss(
+    predicted: Float[Tensor, "b c y x"], velocity: Float[Tensor, "b c y x"]
+) -> Float[Tensor, ""]:
+    """L_RF: squared error of the velocity, summed over all latent values."""
+    return (predicted.float() - velocity).square().sum()
+
+
+def alignment_loss(
+    predicted: Float[Tensor, "*shape w"], features: Float[Tensor, "*shape w"]
+) -> Float[Tensor, ""]:
+    """L_REPA: minus the cosine similarity, summed over patches; the features are a constant."""
+    return -cosine_similarity(predicted.float(), features.detach().float(), dim=-1).sum()
+
+
+def contrastive_loss(
+    predicted: Float[Tensor, "b p w"], features: Float[Tensor, "b p w"], *, temperature: float
+) -> Float[Tensor, ""]:
+    """InfoNCE (van den Oord et al. 2018): every patch finds its own features, summed over patches.
+
+    It looks among the patches of its own picture only: with those of other pictures the loss would
+    depend on how a step is split. The features are a constant.
+    """
+    targets = normalize(features.detach().float(), dim=-1)
+    similarities = normalize(predicted.float(), dim=-1) @ targets.mT / temperature
+    own = torch.arange(similarities.shape[-1], device=similarities.device)
+    return cross_entropy(similarities.mT, own.expand(len(similarities), -1), reduction="sum")

@@ -35,7 +35,7 @@ from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
 from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
 from janusflow.training.report.trackers import open_trackers
 from janusflow.training.stage.build_model import MODEL, made_by_earlier_step, start_model
@@ -89,6 +89,8 @@ def train_stage(
         rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
         return [row._asdict() for row in rows]
 
+    scorer = load_scorer(recipe.objective, model)
+    objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
         peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
         flops = model_flops(model, aligns=recipe.objective.uses_head)
@@ -96,14 +98,10 @@ def train_stage(
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
-            shown = StageSamples(
-                _with_prompts(recipe, sources["generation"]), sampler, trackers=trackers, **settings
-            )
-            hooks = (shown, *hooks)
+            config = _with_prompts(recipe, sources["generation"])
+            hooks = (StageSamples(config, sampler, trackers=trackers, **settings), *hooks)
         state = train(
-            JanusFlowObjective(
-                model, recipe.objective, vae=vae, scorer=load_scorer(recipe.objective, model)
-            ),
+            objective,
             batches,
             recipe.loop,
             run=recipe.run,
@@ -112,8 +110,8 @@ def train_stage(
         )
     weights = state.averaged_weights("model")
     if is_first():
-        filled = filled_model(model.config, weights, device=torch.device("cpu"))
-        write_folder(recipe.run / MODEL, model=filled, processor=processor, vae=vae)
+        averaged = filled_model(model.config, weights, device="cpu")
+        write_folder(recipe.run / MODEL, model=averaged, processor=processor, vae=vae)
 
 
 def _require_same_data(recipe: StageRecipe) -> None:

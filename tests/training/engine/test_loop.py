@@ -34,7 +34,7 @@ from janusflow.data.mixture import mixed_batches
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.loop import StepReport, TrainState, train
 from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.stage.freezing import PARTS, train_only
 
 
