@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tiny_run import LLM, MODEL, NUM_IMAGE_TOKENS, VAE, VISION, VOCAB_SIZE
 
 NUM_SCENES = 10
@@ -84,3 +85,10 @@ def stages(root: Path, runs: dict[str, str]) -> dict[str, dict[str, Any]]:
         },
         "7-ship": {"task": "ship", "run": str(root / "ship"), "start": str(root / "stage1")},
     }
+
+
+def write_recipes(folder: Path, recipes: dict[str, dict[str, Any]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, tree in recipes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return folder

@@ -23,7 +23,7 @@ from janusflow.training.engine.checkpoint import checkpoints, read_checkpoint
 from janusflow.training.engine.distributed import leave_group
 from janusflow.training.engine.loop import Hook, TrainState, start, train
 from janusflow.training.objectives.base import Objective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 
 SEED = 5
 CONFIG = LoopConfig(
@@ -52,6 +52,9 @@ class ToyObjective(Objective):
 
     def counts(self, batch: Tensor) -> dict[str, int]:
         return {"fit": 3 * len(batch), "size": 1}
+
+    def tally(self, batch: Tensor) -> dict[str, int]:
+        return {"rows_bad": 1}
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         self.calls += 1

@@ -1,5 +1,6 @@
 """`janusflow data show`: a page of samples as the model will get them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,23 +47,24 @@ def command(
     """
     inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
     from janusflow.data.formats import open_sources
-    from janusflow.data.mixture import sources_by_kind
-    from janusflow.data.show import build_page, draw_samples
+    from janusflow.data.mixture import build_samples, sources_by_kind
+    from janusflow.data.show import build_page
     from janusflow.data.sources import BadRows
 
     recipe, collate = inputs.recipe, inputs.collate
     seed = recipe.loop.seed if seed is None else seed
     bad = BadRows(max_share=1.0)
-    built = draw_samples(
+    built = build_samples(
         open_sources(sources_by_kind(recipe.data), inputs.prepare),
-        collate,
-        recipe.mixture,
-        number=number,
+        collate.build,
+        replace(recipe.mixture, batch_size=number),
+        own=range(number),
         seed=seed,
+        step=0,
         bad=bad,
     )
     page = build_page(
-        built,
+        list(built.values()),
         collate,
         inputs.prepare,
         name=target,

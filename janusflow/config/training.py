@@ -242,7 +242,8 @@ class MixtureConfig:
     row_tokens: int = 4096
     """Longest row that samples are packed into, in tokens."""
     max_bad_share: float = 0.01
-    """Share of rows drawn that may make no sample (say, a damaged picture); more stop the run."""
+    """Share of rows that may make no sample (say, a damaged picture). A larger share among all rows
+    of a run, in all its processes, stops it once it is no chance (99.9%)."""
     ratios: tuple[Ratio, ...] = (Ratio(understanding=50.0, generation=50.0, text=0.0),)
     """One after another; the last has no `until`."""
 

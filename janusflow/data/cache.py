@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, DataError
-from janusflow.data.prepare import Drawn, Preparation
 from janusflow.processing.image_files import ImageInput, open_image, read_image_file
 
 KEYS, VALUES, SHARDS = "keys", "values", "*.safetensors"
@@ -100,30 +99,18 @@ class Store:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CachedPreparation(Preparation):
-    """Takes pictures from stores, where there are any for them, and opens them only if it must."""
+class ImageCache:
+    """The stores that images are taken from; of what has none, pixels are prepared."""
 
-    seen_features: Store | None
-    """The frozen tower's features of pictures to understand."""
-    latents: Store | None
-    """Of every crop of pictures to draw."""
-    drawn_features: Store | None
+    seen_features: Store | None = None
+    """The frozen tower's features of images to understand."""
+    latents: Store | None = None
+    """Of every crop of images to draw."""
+    drawn_features: Store | None = None
     """The frozen tower's features of those crops."""
-    keeps_pixels: bool
-    """Whether pictures to draw are wanted as pixels too."""
+    keeps_pixels: bool = True
+    """Whether images to draw are wanted as pixels too."""
 
-    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
-        """Features of a picture to understand, or its pixels."""
-        if self.seen_features is None:
-            return super().seen(picture)
-        return self.seen_features.read(picture_key(picture))
 
-    def crop(self, picture: ImageInput, number: int) -> Drawn:
-        """A crop's latent and features, and its pixels if they are wanted."""
-        key = picture_key(picture)
-        pixels = super().crop(picture, number).pixel_values if self.keeps_pixels else None
-        latent, features = (
-            None if store is None else store.read(key, number)
-            for store in (self.latents, self.drawn_features)
-        )
-        return Drawn(pixels, latent, features)
+NO_CACHE = ImageCache()
+"""Everything is made of pixels."""

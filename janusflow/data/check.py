@@ -18,38 +18,10 @@ from torch import Tensor
 from janusflow.data.collate import Collator
 from janusflow.data.mixture import Kind
 from janusflow.data.order import shuffled
-from janusflow.data.prepare import Drawn, Preparation, parts_of
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
 from janusflow.data.sources import BAD_ROW_ERRORS, Source, Stream
-from janusflow.processing.image_files import ImageInput, open_image
 
 LENGTH_SHARES = {"min": 0.0, "median": 0.5, "95%": 0.95, "max": 1.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuringPreparation(Preparation):
-    """Notes how large pictures are before they are made to fit the model."""
-
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    """Columns and rows of every picture opened since the list was last emptied."""
-
-    @classmethod
-    def of(cls, prepare: Preparation) -> "MeasuringPreparation":
-        """The same preparation, measuring."""
-        return cls(**parts_of(prepare))
-
-    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"]:
-        """A picture to understand."""
-        return super().seen(self._opened(picture))
-
-    def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:
-        """A picture to draw."""
-        return super().drawn(self._opened(picture), rng)
-
-    def _opened(self, picture: ImageInput) -> ImageInput:
-        opened = open_image(picture)
-        self.sizes.append(opened.size)
-        return opened
 
 
 @dataclass(kw_only=True)
@@ -137,8 +109,8 @@ def check_source(
         rows: their numbers.
         collate: of the model that will learn them.
         report: filled in.
-        sizes: where the source's MeasuringPreparation notes them; stays empty for sources that
-            have pictures in memory, whose sizes are those of their samples.
+        sizes: where the source's preparation notes those of pictures it opens; stays empty for
+            sources that have pictures in memory, whose sizes are those of their samples.
     """
     seen: dict[bytes, list[int]] = defaultdict(list)
     for row in rows:
@@ -173,7 +145,7 @@ def _digest(sample: Sample) -> bytes:
     """16 bytes that samples of the same words and pictures share."""
     match sample:
         case UnderstandingSample():
-            words = repr(sample.turns)
+            words = repr((sample.system, sample.turns))
         case GenerationSample():
             words = sample.prompt
         case TextSample():

@@ -211,6 +211,7 @@ class Collator:
     def conversation(self, sample: UnderstandingSample) -> Row:
         """Pictures and turns; labels stand on the answers."""
         before, after = question_text("\0").split("\0")
+        system = f"{sample.system.strip()}\n\n" if sample.system else ""
         num_pictures = len(sample.pictures)
         num_placed = sum(turn.question.count(self.image_tag) for turn in sample.turns)
         if num_placed not in (0, num_pictures) or (num_placed and sample.are_independent):
@@ -222,9 +223,10 @@ class Collator:
         row = Row()
         row.add([self.config.bos_token_id])
         if shown:
-            row.add(self._words(before + shown, num_pictures=num_pictures))
+            row.add(self._words(system + before + shown, num_pictures=num_pictures))
         for index, turn in enumerate(sample.turns):
-            opens = "\n" if shown and (index == 0 or sample.are_independent) else before
+            is_first = index == 0 or sample.are_independent
+            opens = "\n" if shown and is_first else (system if is_first else "") + before
             branch = index + 1 if sample.are_independent else PREFIX_BRANCH
             num_here = turn.question.count(self.image_tag)
             asked = self._words(opens + turn.question + after, num_pictures=num_here)

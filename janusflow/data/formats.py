@@ -1,6 +1,5 @@
 """Layouts of training data by name, as a recipe's `format` says them, and the sources they make."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -11,12 +10,12 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from janusflow.config.data import SourceConfig
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, PromptError
 from janusflow.data.adapters import (
+    LLAVA_TAG,
     Captioned,
     Chat,
     Given,
-    Row,
     coco_captions,
     gqa,
     journeydb,
@@ -32,27 +31,33 @@ from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources import BAD_ROW_ERRORS, Weighted
 from janusflow.data.streams import StreamedTable
-from janusflow.data.tables import Table, open_table
+from janusflow.data.tables import Row, Table, open_table
+from janusflow.processing.image_files import ImageInput
 
 CAPTION_QUESTION = "Generate the caption of this picture."
 """The paper's example (section 4.2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSource(ABC):
-    """Rows of a table, each read into what `sample` makes a sample of."""
+class TableSource:
+    """Rows of a table, each read into what a layout holds, of which a sample is made."""
 
     name: str
     table: Table | StreamedTable
     prepare: Preparation
     read: Callable[[Row], Any]
+    make: "MakeSample"
 
     def __len__(self) -> int:
         return len(cast(Table, self.table))
 
-    @abstractmethod
     def sample(self, row: int, rng: np.random.Generator) -> Sample:
-        """Make a row's sample."""
+        """Make a row's sample; errors are those of `record`, and of images."""
+        return self.make(self.record(row), self.prepare, rng)
+
+    def images(self, row: int) -> tuple[ImageInput, ...]:
+        """A row's images, unopened; errors are those of `record`."""
+        return self.record(row).pictures
 
     def record(self, row: int) -> Any:
         """What a row holds.
@@ -62,54 +67,48 @@ class TableSource(ABC):
         """
         try:
             return self.read(self.table[row])
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise DataError(f"the row is not as its format has it ({error!r}).") from error
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            # The placeholder is the model's: people write <image>.
+            told = str(error).replace(self.prepare.image_tag, LLAVA_TAG)
+            if isinstance(error, PromptError):
+                raise PromptError(told) from error
+            raise DataError(
+                f"the row is not as its format has it ({type(error).__name__}: {told:.100})."
+            ) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chats(TableSource):
-    """Conversations about pictures."""
-
-    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
-        """One conversation."""
-        chat: Chat = self.record(row)
-        pictures = tuple(self.prepare.seen(picture) for picture in chat.pictures)
-        return UnderstandingSample(pictures=pictures, turns=chat.turns)
+MakeSample = Callable[[Any, Preparation, np.random.Generator], Sample]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Captions(TableSource):
-    """Captions to be learnt as answers."""
-
-    def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
-        """One picture with one of its captions."""
-        found: Captioned = self.record(row)
-        caption = found.captions[rng.integers(len(found.captions))]
-        turns = (Turn(question=CAPTION_QUESTION, answer=caption),)
-        return UnderstandingSample(pictures=(self.prepare.seen(found.picture),), turns=turns)
+def chat_sample(chat: Chat, prepare: Preparation, _rng: np.random.Generator) -> UnderstandingSample:
+    """A conversation about images."""
+    pictures = tuple(prepare.seen(picture) for picture in chat.pictures)
+    return UnderstandingSample(pictures=pictures, turns=chat.turns, system=chat.system)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawings(TableSource):
-    """Captions as prompts."""
-
-    def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:
-        """One picture with one of its captions."""
-        found: Captioned = self.record(row)
-        return GenerationSample(
-            prompt=found.captions[rng.integers(len(found.captions))],
-            **self.prepare.drawn(found.picture, rng)._asdict(),
-            seed=int(rng.integers(2**63)),
-        )
+def caption_sample(
+    found: Captioned, prepare: Preparation, rng: np.random.Generator
+) -> UnderstandingSample:
+    """An image with one of its captions, to be learnt as an answer."""
+    caption = found.captions[rng.integers(len(found.captions))]
+    turns = (Turn(question=CAPTION_QUESTION, answer=caption),)
+    return UnderstandingSample(pictures=(prepare.seen(found.pictures[0]),), turns=turns)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Texts(TableSource):
-    """Plain texts."""
+def drawing_sample(
+    found: Captioned, prepare: Preparation, rng: np.random.Generator
+) -> GenerationSample:
+    """An image with one of its captions as prompt."""
+    return GenerationSample(
+        prompt=found.captions[rng.integers(len(found.captions))],
+        **prepare.drawn(found.pictures[0], rng)._asdict(),
+        seed=int(rng.integers(2**63)),
+    )
 
-    def sample(self, row: int, rng: np.random.Generator) -> TextSample:  # noqa: ARG002
-        """One text."""
-        return TextSample(text=self.record(row))
+
+def text_sample(text: str, _prepare: Preparation, _rng: np.random.Generator) -> TextSample:
+    """A plain text."""
+    return TextSample(text=text)
 
 
 class StreamedSource:
@@ -147,19 +146,22 @@ class StreamedSource:
 
 
 class Layout(NamedTuple):
-    """How files of a layout are opened, how a row is read, and what sources it can be."""
+    """How files of a layout are opened, how a row is read, and what samples it makes."""
 
     table: Callable[..., Table | StreamedTable]
     """Takes the path and the options in `table_options`."""
     read: Callable[[Row, Given], Any]
-    sources: dict[Kind, type[TableSource]]
+    samples: dict[Kind, MakeSample]
     columns: tuple[str, ...] = ()
     """Options that name columns."""
     table_options: tuple[str, ...] = ()
 
 
-CHATS: dict[Kind, type[TableSource]] = {"understanding": Chats, "text": Chats}
-CAPTIONED: dict[Kind, type[TableSource]] = {"understanding": Captions, "generation": Drawings}
+CHATS: dict[Kind, MakeSample] = {"understanding": chat_sample, "text": chat_sample}
+CAPTIONED: dict[Kind, MakeSample] = {
+    "understanding": caption_sample,
+    "generation": drawing_sample,
+}
 IMAGE_AND_CAPTION = ("image", "caption")
 OPENING = ("split", "streaming", "shuffle_buffer")
 
@@ -167,7 +169,7 @@ LAYOUTS: dict[str, Layout] = {
     "chat": Layout(open_table, read_chat, CHATS, (), OPENING),
     "captions": Layout(open_table, read_captioned, CAPTIONED, IMAGE_AND_CAPTION, OPENING),
     "vqa": Layout(open_table, read_vqa, CHATS, ("image", "question", "answer"), OPENING),
-    "text": Layout(open_table, read_text, {"text": Texts}, ("text",), OPENING),
+    "text": Layout(open_table, read_text, {"text": text_sample}, ("text",), OPENING),
     "coco-captions": Layout(coco_captions, read_captioned, CAPTIONED),
     "vqav2": Layout(vqav2, read_vqa, CHATS, (), ("answers", "name")),
     "gqa": Layout(gqa, read_vqa, CHATS),
@@ -274,7 +276,7 @@ def open_source(
     layout = LAYOUTS.get(config.format)
     if layout is None:
         raise ConfigError(f"format {config.format!r} is unknown: use {', '.join(LAYOUTS)}.")
-    require_kind(kind, config, makes=list(layout.sources))
+    require_kind(kind, config, makes=list(layout.samples))
     known = (*layout.table_options, *layout.columns)
     unknown = [name for name in config.options if name not in known]
     if unknown:
@@ -293,11 +295,21 @@ def open_source(
         image_tag=prepare.image_tag,
         columns={name: config.options[name] for name in layout.columns if name in config.options},
     )
-    table = layout.table(config.path, **told)
+    try:
+        table = layout.table(config.path, **told)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{config.path} is not as format {config.format} has it ({type(error).__name__}: "
+            f"{error!s:.100}): get the file again, or name another format."
+        ) from error
     if isinstance(table, StreamedTable):
         table.lengths = replace(table.lengths, log=lengths)
-    source = layout.sources[kind](
-        name=config.path, table=table, prepare=prepare, read=lambda row: layout.read(row, given)
+    source = TableSource(
+        name=config.path,
+        table=table,
+        prepare=prepare,
+        read=lambda row: layout.read(row, given),
+        make=layout.samples[kind],
     )
     is_stream = isinstance(table, StreamedTable)
     return [Weighted(StreamedSource(source) if is_stream else source, config.weight)]

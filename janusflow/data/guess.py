@@ -4,17 +4,14 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from janusflow.config.errors import DataError
-from janusflow.data.adapters import CAPTION_COLUMNS, PICTURE_COLUMNS, TEXT_COLUMNS
+from janusflow.data.adapters import CAPTION_COLUMNS, PICTURE_COLUMNS, SHOWN_NAMES, TEXT_COLUMNS
 from janusflow.data.formats import LAYOUTS
 from janusflow.data.mixture import Kind
-from janusflow.data.tables import open_table, read_json
-
-SHOWN_NAMES = 8
-"""Columns a message lists."""
+from janusflow.data.tables import open_table, read_object
 
 
-def guess_format(path: str, *, streaming: bool = False) -> str:
-    """The format of a file, by the names its first row has.
+def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]:
+    """The format of a file by the names its first row has, and these names.
 
     Args:
         path: the file, a pattern, a folder or a data set of the hub.
@@ -23,39 +20,38 @@ def guess_format(path: str, *, streaming: bool = False) -> str:
     Raises:
         DataError: it cannot be told, or the file cannot be read.
     """
-    content = read_json(path) if path.endswith(".json") else None
-    if isinstance(content, Mapping):
-        names, found = content.keys(), _format_of_object(content)
-    else:
-        names = open_table(path, streaming=streaming)[0].keys()
-        found = _format_of_row(names)
+    content = read_object(path)
+    names = [*map(str, open_table(path, streaming=streaming)[0] if content is None else content)]
+    found = _format_of_object(content or {}) or _format_of_row({name.lower() for name in names})
     if found is None:
-        shown = ", ".join([*map(str, names)][:SHOWN_NAMES]) or "nothing"
+        shown = ", ".join(f"{name:.40}" for name in names[:SHOWN_NAMES]) or "nothing"
         raise DataError(
             f"cannot tell the format of {path}, which has {shown}: say --format, one of "
             f"{', '.join(LAYOUTS)}."
         )
-    return found
+    return found, names
 
 
 def kinds_of(format_name: str) -> list[Kind]:
     """One kind for every way a format's rows are read: captions are asked for and drawn from."""
-    kinds: dict[type, Kind] = {way: kind for kind, way in LAYOUTS[format_name].sources.items()}
+    kinds = {make: kind for kind, make in LAYOUTS[format_name].samples.items()}
     return list(kinds.values())
 
 
 def _format_of_row(names: Collection[str]) -> str | None:
-    has_picture = any(name in names for name in PICTURE_COLUMNS)
+    """The format that names in small letters speak for; the plainest columns win."""
+    has_image = any(name in names for name in PICTURE_COLUMNS)
+    has_caption = any(name in names for name in CAPTION_COLUMNS if name != "prompt")
     if "conversations" in names or "messages" in names:
         return "chat"
-    if "img_path" in names and ("Task2" in names or "prompt" in names):
-        return "journeydb"
-    if "question" in names and has_picture and ("answer" in names or "answers" in names):
+    if "question" in names and has_image and ("answer" in names or "answers" in names):
         return "vqa"
+    if "img_path" in names and ("task2" in names or ("prompt" in names and not has_caption)):
+        return "journeydb"
+    if has_image and (has_caption or "prompt" in names):
+        return "captions"
     if {"image_id", "caption"} <= set(names):
         return "localized-narratives"
-    if has_picture and any(name in names for name in CAPTION_COLUMNS):
-        return "captions"
     return "text" if any(name in names for name in TEXT_COLUMNS) else None
 
 

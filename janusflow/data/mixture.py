@@ -1,8 +1,9 @@
 """Which kinds a step's samples are, and which rows they come from: functions of seed and step."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.order import counts_before
+from janusflow.data.samples import Sample
 from janusflow.data.sources import BadRows, Weighted, draw, planned_rows
 
+T = TypeVar("T")
 Kind = Literal["understanding", "generation", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -84,32 +87,56 @@ def mixed_batches(
         seed: decides the order of rows and all choices within them.
         step: the first step.
         own_parts: picks, of the step's sample numbers, those this process is to make, by batch.
-        bad: keeps count of rows that make no sample.
+        bad: keeps count of rows that make no sample. `rows_tried` and `rows_bad` in the batches'
+            tallies add up, over steps and processes, to what its `require_few` judges.
 
     Raises:
         ConfigError: a kind has a share but no source.
-        DataError: too many bad rows.
+        DataError: all rows of a source are bad.
         StreamError: a stream breaks off.
     """
     bad = BadRows(max_share=config.max_bad_share) if bad is None else bad
     while True:
-        planned = plan(config, step)
-        require_sources(sources, [kind for kind, _ in planned])
-        parts = own_parts(range(len(planned)))
-        # In ascending order, as streams want it, whichever batch a sample goes to.
-        built = {
-            i: draw(
-                sources[planned[i].kind],
-                planned[i].ordinal,
-                seed=seed,
-                rng=np.random.default_rng((seed, step, i)),
-                build=collate.build,
-                bad=bad,
-            )
-            for i in sorted(chain.from_iterable(parts))
-        }
-        yield [collate.pack([built[i] for i in part]) for part in parts]
+        parts = own_parts(range(config.batch_size))
+        own = sorted(chain.from_iterable(parts))
+        built = build_samples(
+            sources, collate.build, config, own=own, seed=seed, step=step, bad=bad
+        )
+        batches = [collate.pack([built[i] for i in part]) for part in parts]
+        yield [replace(batch, tally=batch.tally | bad.take_counts()) for batch in batches]
         step += 1
+
+
+def build_samples(
+    sources: Mapping[Kind, Sequence[Weighted]],
+    build: Callable[[Sample], T],
+    config: MixtureConfig,
+    *,
+    own: Iterable[int],
+    seed: int,
+    step: int,
+    bad: BadRows,
+) -> dict[int, T]:
+    """Some of a step's samples by their numbers, which should ascend, as streams want it.
+
+    Raises:
+        ConfigError: a kind has a share but no source.
+        DataError: all rows of a source are bad.
+        StreamError: a stream breaks off.
+    """
+    planned = plan(config, step)
+    require_sources(sources, [kind for kind, _ in planned])
+    return {
+        i: draw(
+            sources[planned[i].kind],
+            planned[i].ordinal,
+            seed=seed,
+            rng=np.random.default_rng((seed, step, i)),
+            build=build,
+            bad=bad,
+        )
+        for i in own
+    }
 
 
 def require_sources(sources: Mapping[Kind, Sequence[object]], wanted: Iterable[Kind]) -> None:

@@ -1,13 +1,16 @@
 """Pictures from files to what the model's two halves take (paper section 4.1)."""
 
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
+from janusflow.data.cache import NO_CACHE, ImageCache, picture_key
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.processing.image_files import ImageInput, open_image
 from janusflow.processing.images import (
@@ -37,29 +40,44 @@ class Preparation:
     """Stands for a picture in a question."""
     crops: int | None = None
     """Squares of a picture to draw that may be cut out; None for any."""
+    cache: ImageCache = NO_CACHE
+    """Where pictures are taken from instead, opened only if they must be."""
+    on_open: Callable[[Image.Image], None] = lambda _: None
+    """Called with every picture that is opened, e.g. to note its size."""
 
     def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"] | Float[Tensor, "p w"]:
-        """A picture to understand: all of it, padded to a square."""
-        return self.image_processor.preprocess(picture)["pixel_values"][0]
+        """A picture to understand, all of it, padded to a square; or its features from a cache."""
+        if self.cache.seen_features is not None:
+            return self.cache.seen_features.read(picture_key(picture), 0)
+        return self.image_processor.preprocess(self._opened(picture))["pixel_values"][0]
 
     def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:
         """A picture to draw: its shorter side fitted, a square cut out at random."""
         if self.crops is not None:
             return self.crop(picture, int(rng.integers(self.crops)))
-        crop = crop_for_generation(open_image(picture), size=self.drawing_size, rng=rng)
+        crop = crop_for_generation(self._opened(picture), size=self.drawing_size, rng=rng)
         return Drawn(to_latent_range(crop))
 
     def crop(self, picture: ImageInput, number: int) -> Drawn:
-        """One of the squares, spread evenly from one end of the longer side to the other."""
+        """One of the squares, spread evenly from one end of the longer side to the other.
+
+        Latent and features are those of a cache, pixels are missing if they are not wanted then.
+        """
         assert self.crops is not None
+        latent, features = (
+            None if store is None else store.read(picture_key(picture), number)
+            for store in (self.cache.latents, self.cache.drawn_features)
+        )
+        if not self.cache.keeps_pixels:
+            return Drawn(None, latent, features)
         place = number / (self.crops - 1) if self.crops > 1 else 0.5
-        crop = crop_for_generation(open_image(picture), size=self.drawing_size, place=place)
-        return Drawn(to_latent_range(crop))
+        crop = crop_for_generation(self._opened(picture), size=self.drawing_size, place=place)
+        return Drawn(to_latent_range(crop), latent, features)
 
-
-def parts_of(prepare: Preparation) -> dict[str, Any]:
-    """What any kind of preparation is made of."""
-    return {each.name: getattr(prepare, each.name) for each in fields(Preparation)}
+    def _opened(self, picture: ImageInput) -> Image.Image:
+        image = open_image(picture)
+        self.on_open(image)
+        return image
 
 
 def preparation(

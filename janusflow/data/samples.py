@@ -29,6 +29,8 @@ class UnderstandingSample:
     """Pixels, or the frozen tower's features where a cache holds these."""
     turns: tuple[Turn, ...]
     are_independent: bool = False
+    system: str | None = None
+    """What stands before the conversation, as a system prompt does; it is not learnt."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """A page of samples as the model will get them: pixels from tensors, words from tokens."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.metadata import version
 from itertools import groupby
@@ -9,16 +8,12 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from janusflow.config.training import MixtureConfig
 from janusflow.data.check import number_images
 from janusflow.data.collate import IGNORED, Built, Collator, TrainBatch
-from janusflow.data.mixture import Kind, plan, require_sources
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample
-from janusflow.data.sources import BadRows, Weighted, draw
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH
 from janusflow.processing.images import to_images
 from janusflow.processing.pages import embedded, read_style
@@ -37,35 +32,6 @@ class Piece(NamedTuple):
     position: int
     """Position id of the first token."""
     branch: int
-
-
-def draw_samples(
-    sources: Mapping[Kind, Sequence[Weighted]],
-    collate: Collator,
-    config: MixtureConfig,
-    *,
-    number: int,
-    seed: int,
-    bad: BadRows,
-) -> list[Built]:
-    """The samples a run's first step would have if it had this many.
-
-    Raises:
-        ConfigError: a kind has a share but no source.
-    """
-    planned = plan(replace(config, batch_size=number), step=0)
-    require_sources(sources, [kind for kind, _ in planned])
-    return [
-        draw(
-            sources[kind],
-            ordinal,
-            seed=seed,
-            rng=np.random.default_rng((seed, 0, i)),
-            build=collate.build,
-            bad=bad,
-        )
-        for i, (kind, ordinal) in enumerate(planned)
-    ]
 
 
 def build_page(

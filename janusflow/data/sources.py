@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
+from math import lgamma, log, log1p
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -11,17 +12,19 @@ import numpy as np
 from tqdm import tqdm
 
 from janusflow.config.errors import DataError, ImageError, PromptError
+from janusflow.config.files import JsonLines
 from janusflow.data.order import share_out, shuffled
 from janusflow.data.samples import Sample
-from janusflow.data.shared_log import SharedLog
 
 T = TypeVar("T")
 
 BAD_ROW_ERRORS = (DataError, ImageError, PromptError)
 ENOUGH_TO_JUDGE = 100
-"""Rows tried before the share of bad ones is judged by their number."""
+"""Rows tried before the share of bad ones is judged: those of a start may lie together."""
+WRONG_STOPS = 1e-3
+"""Chance that a run is ever stopped though just the allowed share of its rows is bad."""
 MAX_BAD_IN_TURN = 1000
-"""Rows of a stream that may be bad one after another."""
+"""Rows that may be bad one after another."""
 
 
 @runtime_checkable
@@ -91,7 +94,7 @@ class Weighted(NamedTuple):
 
 @dataclass(kw_only=True)
 class BadRows:
-    """Rows that made no sample: each is written down once, too many stop the run.
+    """Rows that made no sample: each is written down once, too many of a run's rows stop it.
 
     A row that an earlier start or another process wrote down is not written again.
     """
@@ -103,9 +106,10 @@ class BadRows:
     """Source and row -> why."""
     num_tried: int = 0
     num_bad: int = 0
+    """These two since they were last taken, in this process."""
 
     def __post_init__(self) -> None:
-        self._shared = SharedLog(self.log)
+        self._shared = JsonLines(self.log)
         self.reread()
 
     def reread(self) -> None:
@@ -114,11 +118,7 @@ class BadRows:
             self.found[told["source"], told["row"]] = told["why"]
 
     def add(self, source: Source | Stream, row: int, why: Exception) -> None:
-        """Note a bad row.
-
-        Raises:
-            DataError: more than the allowed share of the rows tried is bad.
-        """
+        """Note a bad row."""
         self.num_bad += 1
         if (source.name, row) not in self.found:
             self.reread()
@@ -127,12 +127,49 @@ class BadRows:
             self._shared.append({"source": source.name, "row": row, "why": str(why)})
             if self.log is not None:
                 tqdm.write(f"bad row {row} of {source.name}: {why}", file=sys.stderr)
-        if self.num_bad > self.max_share * max(self.num_tried, ENOUGH_TO_JUDGE):
-            raise DataError(
-                f"{self.num_bad} of {self.num_tried} rows tried are bad, the last one row {row} of "
-                f"{source.name}: {str(why).rstrip('.')}. Mend the data or raise "
-                "mixture.max_bad_share."
-            ) from why
+
+    def take_counts(self) -> dict[str, int]:
+        """Rows tried and bad in this process since this was last asked, for a batch's tally."""
+        counts = {"rows_tried": self.num_tried, "rows_bad": self.num_bad}
+        self.num_tried = self.num_bad = 0
+        return counts
+
+    def require_few(self, *, num_tried: int, num_bad: int) -> None:
+        """Refuse a share of bad rows above the allowed one, if it is no chance.
+
+        Args:
+            num_tried: rows tried since the run began, in all processes.
+            num_bad: how many of them made no sample.
+
+        Raises:
+            DataError: too many are bad.
+        """
+        if not is_above(self.max_share, num_tried=num_tried, num_bad=num_bad):
+            return
+        self.reread()
+        (name, row), why = next(reversed(self.found.items()), (("a source", 0), "no reason kept"))
+        raise DataError(
+            f"{num_bad:,} of {num_tried:,} rows tried are bad, more than mixture.max_bad_share="
+            f"{self.max_share:g} allows, the last one row {row} of {name}: {why.rstrip('.')}. Mend "
+            "the data or raise mixture.max_bad_share."
+        )
+
+
+def is_above(share: float, *, num_tried: int, num_bad: int) -> bool:
+    """Whether the true share of bad rows is above this one, with confidence 1 - WRONG_STOPS.
+
+    That holds however often it is asked as rows come in. With every possible true share equally
+    likely beforehand, the odds of what was seen against `share` are a martingale, which exceeds
+    1 / WRONG_STOPS with a chance of at most WRONG_STOPS (Ville 1939; Robbins 1970).
+    """
+    if num_bad <= share * num_tried or (share and num_tried < ENOUGH_TO_JUDGE):
+        return False
+    if share == 0:
+        return True
+    num_good = num_tried - num_bad
+    seen = lgamma(num_bad + 1) + lgamma(num_good + 1) - lgamma(num_tried + 2)
+    expected = num_bad * log(share) + num_good * log1p(-share)
+    return seen - expected > -log(WRONG_STOPS)
 
 
 def planned_rows(
@@ -148,7 +185,7 @@ def planned_rows(
     if isinstance(source, Stream):
         return source.in_order(seed + which), range(count, count + MAX_BAD_IN_TURN)
     row = shuffled(count, len(source), seed=seed + which)
-    return source, chain(range(row, len(source)), range(row))
+    return source, islice(chain(range(row, len(source)), range(row)), MAX_BAD_IN_TURN)
 
 
 def draw(
@@ -165,7 +202,7 @@ def draw(
     A bad row is noted, and the row after it taken.
 
     Raises:
-        DataError: too many rows are bad, or all of a source.
+        DataError: all of a source's rows are bad, or MAX_BAD_IN_TURN one after another.
         StreamError: a stream breaks off.
     """
     source, rows = planned_rows(sources, ordinal, seed=seed)
@@ -177,4 +214,6 @@ def draw(
             return build(source.sample(row, rng))
         except BAD_ROW_ERRORS as error:
             bad.add(source, row, error)
-    raise DataError(f"none of the {num_tried} rows of {source.name} makes a sample: mend the data.")
+    raise DataError(
+        f"none of {num_tried} rows in turn of {source.name} makes a sample: mend the data."
+    )

@@ -8,7 +8,7 @@ run that resumes begins at its block, in the shard that it lies in.
 
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from janusflow.config.errors import StreamError
+from janusflow.config.files import JsonLines
 from janusflow.data.order import shuffled
-from janusflow.data.shared_log import SharedLog
 
 SHUFFLE_BUFFER = 1000
 """Rows that are shuffled together, as many as `datasets` takes: 100 MB of pictures of 100 kB."""
@@ -30,8 +30,8 @@ class Shard(NamedTuple):
     """A part of a stream, e.g. one file."""
 
     name: str
-    rows: Iterable[Mapping[str, Any]]
-    """From the first one on, as often as it is iterated over."""
+    rows: Callable[[], Iterator[Mapping[str, Any]]]
+    """Begins anew with every call."""
 
 
 class Located(NamedTuple):
@@ -58,7 +58,7 @@ class ShardLengths:
     """Shard -> its number of rows."""
 
     def __post_init__(self) -> None:
-        self._shared = SharedLog(self.log)
+        self._shared = JsonLines(self.log)
         self.reread()
 
     @property
@@ -107,6 +107,8 @@ class StreamedTable:
     """Rows of a block; the last one of a pass may be shorter."""
     seed: int | None = None
     """Of the order; without one, that of the files."""
+    parse: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    """Makes a row of what a shard holds, when it is asked for."""
 
     def __post_init__(self) -> None:
         self._first = 0
@@ -116,7 +118,7 @@ class StreamedTable:
         """Pass, and place in it, of the reader's next row."""
 
     def __getitem__(self, row: int) -> Mapping[str, Any]:
-        return self.located(row).row
+        return self.parse(self.located(row).row)
 
     def located(self, row: int) -> Located:
         """A row with its shard.
@@ -179,9 +181,9 @@ def _rows(
 
 def _read(shard: Shard) -> Iterator[Mapping[str, Any]]:
     try:
-        yield from shard.rows
+        yield from shard.rows()
     except READ_ERRORS as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = " ".join(str(error).split()).removeprefix(f"{shard.name}: ")[:200].rstrip(".")
         raise StreamError(
             f"cannot read on in {shard.name}: {reason}. Get the file again or leave it out, and "
             "start again."

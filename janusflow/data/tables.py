@@ -1,42 +1,57 @@
 """Rows of data files and of data sets on the hub, through the `datasets` library.
 
-What its loaders read becomes a memory-mapped table, so a file larger than memory is no trouble.
-Data that should not be downloaded as a whole is streamed (streams.py).
-Pictures inside stay undecoded: `processing.image_files` opens them, which trusts nothing.
+What is read becomes a memory-mapped table, so a file larger than memory is no trouble. Data that
+should not be copied as a whole is streamed (streams.py). Images inside stay undecoded:
+`processing.image_files` opens them, which trusts nothing.
 """
 
 import glob
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from janusflow.config.errors import DataError
+from janusflow.data.records import READERS, ending_of, parse_text, read_records
 from janusflow.data.streams import READ_ERRORS, SHUFFLE_BUFFER, Shard, ShardLengths, StreamedTable
 
-LOADERS = {
-    ".jsonl": "json",
-    ".jsonl.gz": "json",
-    ".json.gz": "json",
-    ".jsonl.zst": "json",
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "text",
-    ".tar": "webdataset",
-}
-"""How a file's name ends -> the loader of `datasets` that reads it."""
+KINDS = (*READERS, ".parquet")
+"""How names of files end that can be read; most may be compressed, too (.gz, .zst)."""
+NO_DATA = {b"version https://git-lfs": "a git-lfs pointer: run `git lfs pull`"} | dict.fromkeys(
+    (b"<!doctype html", b"<html"), "a web page (HTML): the download went wrong"
+)
+"""How files begin that often lie where data should."""
+READ_VERSION = 1
+"""Of what records.py makes of a file; another makes `datasets` read it anew."""
+
+Row = Mapping[str, Any]
 
 
 @runtime_checkable
 class Table(Protocol):
-    """Rows by number; a list of dicts is one, a Dataset of `datasets` too."""
+    """Rows by number; a list of dicts is one."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, row: int, /) -> Mapping[str, Any]: ...
+    def __getitem__(self, row: int, /) -> Row: ...
+
+
+@dataclass(frozen=True)
+class MappedTable:
+    """A table whose rows are read as others, one at a time."""
+
+    table: Table
+    read: Callable[[Row], Row]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> Row:
+        return self.read(self.table[row])
 
 
 def open_table(
@@ -46,10 +61,10 @@ def open_table(
     streaming: bool = False,
     shuffle_buffer: int | None = None,
 ) -> Table | StreamedTable:
-    """Open a file, all files of a pattern, a folder of pictures, or a data set of the hub.
+    """Open a file, all files of a pattern, a folder of images, or a data set of the hub.
 
     Args:
-        path: e.g. `pairs.jsonl`, `shards/*.tar`, `pictures/` (with a metadata.csv or .jsonl, see
+        path: e.g. `pairs.jsonl`, `shards/*.tar`, `images/` (with a metadata.csv or .jsonl, see
             the documentation of `datasets`), `owner/name`; to be streamed, also an address such as
             `hf://datasets/owner/name/*.parquet` or `https://...`.
         split: of a hub data set.
@@ -59,64 +74,175 @@ def open_table(
     Raises:
         DataError: it is not there, cannot be read, holds no rows or cannot be streamed.
     """
-    if streaming and (path.endswith(".json") or Path(path).is_dir()):
+    kind = ending_of(path)
+    if streaming and (path.lower().endswith(".json") or Path(path).is_dir()):
         raise DataError(
             f"streaming=true of {path}, which has to be read as a whole: leave it out, or write "
             ".jsonl, .parquet or WebDataset .tar files."
         )
-    if path.endswith(".json"):
-        return _listed(path)
-    is_address = streaming and "://" in path
-    files = [path] if is_address else sorted(glob.glob(path))
-    loader = next((LOADERS[end] for end in LOADERS if path.endswith(end)), None)
-    if loader is not None and not files:
-        raise DataError(f"no file {path}: check the path.")
-    if loader is None and not Path(path).is_dir() and (files or path.count("/") != 1):
-        raise DataError(
-            f"cannot tell what {path} is: wanted a name ending in .json, {', '.join(LOADERS)}, a "
-            "folder of pictures, or owner/name of a data set on the hub."
-        )
     try:
-        table = _loaded(path, loader, files, split, streaming=streaming)
-        is_empty = not (_has_a_row(table) if streaming else len(table))
-    except (*READ_ERRORS, ImportError) as error:  # the latter names what an address needs
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"cannot read {path}: {reason}. Check the file or the name.") from error
-    if is_empty:
+        files = _files(path, streaming=streaming)
+        if kind in KINDS and not files:
+            raise DataError(f"no file {path}: check the path.")
+        if kind not in KINDS and not Path(path).is_dir() and (files or path.count("/") != 1):
+            raise DataError(
+                f"cannot tell what {path} is: wanted a name ending in {', '.join(KINDS)}, a folder "
+                "of images, or owner/name of a data set on the hub."
+            )
+        if streaming:
+            return _streamed(path, files, split, shuffle_buffer)
+        table = _loaded(path, files, split)
+    except ImportError as error:  # of `datasets`, or of what an address needs
+        raise DataError(
+            f"cannot read {path}: {error}. Install what is missing: pip install 'janusflow[data]'."
+        ) from error
+    except READ_ERRORS as error:
+        reason = _reason(error, files).removeprefix(f"{path}: ")
+        raise DataError(f"cannot read {path}: {reason}.") from error
+    if not len(table):
         raise DataError(f"{path} has no rows: check the file.")
-    return _streamed(path, table, files, split, shuffle_buffer) if streaming else table
+    return table
 
 
-def _has_a_row(table: Any) -> bool:
-    """Whether an IterableDataset holds anything; its file is closed again at once."""
-    with closing(iter(table)) as rows:
-        return next(rows, None) is not None
+def _files(path: str, *, streaming: bool) -> list[str]:
+    """The files of a pattern, or the addresses of one if it is streamed."""
+    if "://" not in path or not streaming:
+        return sorted(glob.glob(path))
+    if not glob.has_magic(path):
+        return [path]
+    import fsspec
+
+    system, pattern = fsspec.url_to_fs(path)
+    return [system.unstrip_protocol(found) for found in sorted(system.glob(pattern))]
 
 
-def _streamed(
-    path: str, table: Any, files: list[str], split: str, shuffle_buffer: int | None
-) -> StreamedTable:
-    """Rows of an IterableDataset by number."""
-    num = table.num_shards
-    names = files if len(files) == num else [f"shard {i} of {path}" for i in range(num)]
+def _reason(error: BaseException, files: list[str]) -> str:
+    """What an error comes from, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    for file in filter(os.path.isfile, files):
+        with open(file, "rb") as content:
+            begin = content.read(100).lstrip().lower()
+        for start, what in NO_DATA.items():
+            if begin.startswith(start):
+                return f"{file} is {what}" if len(files) > 1 else f"it is {what}"
+    return (" ".join(str(error).split())[:300] or type(error).__name__).rstrip(".")
+
+
+def _loaded(path: str, files: list[str], split: str) -> Table:
+    """All rows on disk, memory-mapped; what was read before is found again."""
+    import datasets
+    from datasets.arrow_writer import SchemaInferenceError
+    from datasets.exceptions import DatasetsError
+
+    reader = READERS.get(ending_of(path))
+    try:
+        if reader is None:
+            return _undecoded(_load_dataset(path, files, split, streaming=False))
+        states = tuple((stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, files))
+        table = datasets.Dataset.from_generator(
+            read_records,
+            gen_kwargs={"files": files, "stamps": (READ_VERSION, *states)},
+            writer_batch_size=reader.rows_at_once,
+        )
+    except (DatasetsError, StopIteration, TypeError) as error:
+        if isinstance(error.__cause__, SchemaInferenceError):
+            raise DataError(f"{path} has no rows: check the file.") from error
+        raise ValueError(str(error) or "it has no rows") from error
+    return MappedTable(cast(Table, table), reader.parse)
+
+
+def _load_dataset(path: str, files: list[str], split: str, *, streaming: bool) -> Any:
+    """Parquet files, a folder of images or a data set of the hub, as `datasets` reads them."""
+    import datasets
+
+    if ending_of(path) == ".parquet":
+        told = {"path": "parquet", "data_files": files, "split": "train"}
+    elif Path(path).is_dir():
+        told = {"path": "imagefolder", "data_dir": path, "split": "train"}
+    else:
+        told = {"path": path, "split": split}
+    return datasets.load_dataset(**told, streaming=streaming)
+
+
+def _undecoded(table: Any) -> Any:
+    """The table with images, sounds and so on as the bytes they are, in lists and structs too."""
+    import datasets
+
+    def without_decoding(feature: dict[str, Any]) -> dict[str, Any]:
+        kind = getattr(datasets, str(feature.get("_type")), None)
+        return feature | {"decode": False} if hasattr(kind, "decode") else feature
+
+    told = json.dumps(table.features.to_dict())
+    features = datasets.Features.from_dict(json.loads(told, object_hook=without_decoding))
+    table.info.features = features
+    return table
+
+
+def _streamed(path: str, files: list[str], split: str, shuffle_buffer: int | None) -> StreamedTable:
+    """Rows by number, of which nothing is kept."""
+    reader = READERS.get(ending_of(path))
+    if reader is not None:
+        shards = [Shard(file, partial(read_records, [file])) for file in files]
+    else:
+        table = _load_dataset(path, files, split, streaming=True).decode(False)
+        num = table.num_shards
+        names = files if len(files) == num else [f"shard {i} of {path}" for i in range(num)]
+        shards = [Shard(name, partial(_part, table, num, i)) for i, name in enumerate(names)]
+    if not any(_has_a_row(shard) for shard in shards):
+        raise DataError(f"{path} has no rows: check the file.")
     return StreamedTable(
         name=path,
-        shards=[Shard(name, _Part(table, num, i)) for i, name in enumerate(names)],
-        lengths=ShardLengths(source=f"{path} ({split})", num_shards=num),
+        shards=shards,
+        lengths=ShardLengths(source=f"{path} ({split})", num_shards=len(shards)),
         shuffle_buffer=SHUFFLE_BUFFER if shuffle_buffer is None else shuffle_buffer,
+        parse=dict if reader is None else reader.parse,
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A shard that is cut off when it is read; for all at once the time is quadratic in them."""
+def _has_a_row(shard: Shard) -> bool:
+    """Whether a shard holds anything; its file is closed again at once."""
+    with closing(shard.rows()) as rows:
+        return next(rows, None) is not None
 
-    table: Any
-    num_shards: int
-    shard: int
 
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return iter(self.table.shard(self.num_shards, self.shard))
+def _part(table: Any, num_shards: int, shard: int) -> Iterator[Row]:
+    """A shard, cut off when it is read; for all at once the time is quadratic in them."""
+    return iter(table.shard(num_shards, shard))
+
+
+def compact_table(rows: Iterable[Row], path: str) -> Table:
+    """Rows as one block of memory and not as Python objects, which take three times as much.
+
+    Raises:
+        DataError: there are none.
+    """
+    import datasets
+
+    table = datasets.Dataset.from_dict({"json": [*map(json.dumps, rows)]})
+    if not len(table):
+        raise DataError(f"{path} has no rows: check the file.")
+    return MappedTable(cast(Table, table), parse_text)
+
+
+def read_object(path: str) -> Mapping[str, Any] | None:
+    """What a .json file holds that is one object, and so no rows; None of any other file.
+
+    Raises:
+        DataError: it is not there or is no JSON.
+    """
+    if not path.lower().endswith(".json") or not os.path.isfile(path):
+        return None
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = (line for line in file if line.strip())
+            first = next(lines, "[]")
+            if not first.lstrip().startswith("{"):
+                return None
+            content = json.loads(first)
+            return None if any(lines) else content
+    except ValueError:  # an object of many lines
+        return read_json(path)
 
 
 def read_json(path: str | Path) -> Any:
@@ -126,44 +252,8 @@ def read_json(path: str | Path) -> Any:
         DataError: it is not there or is no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}. Check the path.") from error
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}): get the file again.") from error
-
-
-def _listed(path: str) -> Table:
-    """A JSON list: rows may differ in their keys, which a table's columns could not."""
-    rows = read_json(path)
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], dict):
-        raise DataError(f"{path} holds no list of objects: wanted [{{...}}, {{...}}].")
-    return rows
-
-
-def _loaded(path: str, loader: str | None, files: list[str], split: str, *, streaming: bool) -> Any:
-    """A Dataset or, to be streamed, an IterableDataset."""
-    try:
-        import datasets
-        from datasets.exceptions import DatasetsError
-    except ImportError as error:
-        raise DataError(
-            f"reading {path} needs the `datasets` library: pip install 'janusflow[data]'."
-        ) from error
-    told: dict[str, Any] = {"split": "train", "streaming": streaming}
-    if path.endswith(".tsv"):
-        told["sep"] = "\t"
-    try:
-        if loader is not None:
-            table = datasets.load_dataset(loader, data_files=files, **told)
-        elif Path(path).is_dir():
-            table = datasets.load_dataset("imagefolder", data_dir=path, **told)
-        else:
-            told["split"] = split
-            table = datasets.load_dataset(path, **told)
-    except (DatasetsError, StopIteration) as error:  # the latter means an empty .jsonl
-        raise ValueError(str(error) or "it has no rows") from error
-    for name, feature in (table.features or {}).items():
-        if isinstance(feature, datasets.Image):
-            table = table.cast_column(name, datasets.Image(decode=False))
-    return table
+        raise DataError(f"{path} is no JSON ({_reason(error, [str(path)])}).") from error

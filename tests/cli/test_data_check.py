@@ -51,7 +51,7 @@ def test_a_source_that_is_not_there_does_not_hide_the_others(tmp_path: Path, roo
     data = {"understanding": [gone, scenes]}
     result = check(recipe(tmp_path, root, data=data, mixture=mixture))
     assert result.exit_code == 1
-    assert "not opened  cannot read no/where.json" in result.stdout
+    assert "not opened  no file no/where.json" in result.stdout
     assert "12 good" in result.stdout
     assert "1 of 2 sources must be mended: no/where.json" in result.stdout
 

@@ -1,5 +1,6 @@
 """A check calls bad what training calls bad, measures files and not tensors, and finds doubles."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from data_files import BLUE, PREPARE, TAG, picture, write_json
 from tiny_run import make_collator, run_model, trained_tokenizer
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.check import MeasuringPreparation, SourceReport, check_source, chosen_rows
+from janusflow.data.check import SourceReport, check_source, chosen_rows
 from janusflow.data.collate import Collator
 from janusflow.data.formats import open_source
 from janusflow.data.mixture import Kind
@@ -23,20 +24,21 @@ def collate() -> Collator:
     return make_collator(run_model(), row_tokens=ROW_TOKENS)
 
 
-def opened(kind: Kind, format_name: str, path: str) -> tuple[Source, MeasuringPreparation]:
-    prepare = MeasuringPreparation.of(PREPARE)
+def opened(kind: Kind, format_name: str, path: str) -> tuple[Source, list[tuple[int, int]]]:
+    sizes: list[tuple[int, int]] = []
+    prepare = replace(PREPARE, on_open=lambda image: sizes.append(image.size))
     ((source, _),) = open_source(kind, SourceConfig(format=format_name, path=path), prepare)
-    return source, prepare
+    return source, sizes
 
 
 def checked(
     collate: Collator, kind: Kind, format_name: str, path: str, max_bad_share: float = 0.0
 ) -> SourceReport:
-    source, prepare = opened(kind, format_name, path)
+    source, sizes = opened(kind, format_name, path)
     report = SourceReport(
         kind=kind, name=source.name, max_bad_share=max_bad_share, num_rows=len(source)
     )
-    check_source(source, range(len(source)), collate, report, prepare.sizes)
+    check_source(source, range(len(source)), collate, report, sizes)
     return report
 
 

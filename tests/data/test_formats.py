@@ -110,9 +110,12 @@ def test_a_picture_no_message_mentions_is_seen_all_the_same(tmp_path: Path):
     [
         ({"conversations": [{"from": "human", "value": "Hi"}]}, "wanted its answer"),
         ({"conversations": [{"from": "gpt", "value": "Hi"}]}, "user and assistant take turns"),
-        ({"conversations": [{"from": "human", "text": "Hi"}]}, "the row has from, text"),
-        ({"conversations": ["Hi"]}, "not as its format has it"),
-        ({"talk": []}, "the row has talk, wanted conversations or messages"),
+        (
+            {"conversations": [{"from": "human", "text": "Hi"}]},
+            "message 1 has from, text: wanted role",
+        ),
+        ({"conversations": ["Hi"]}, "message 1 has 'Hi': wanted role"),
+        ({"talk": []}, "the row has talk; wanted conversations or messages"),
         (
             {
                 "conversations": [

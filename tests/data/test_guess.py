@@ -29,18 +29,20 @@ def test_every_format_is_in_the_table():
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_format_is_told_by_its_names(tmp_path: Path, name: str):
-    assert guess_format(write_json(tmp_path / "rows.json", ROWS[name])) == name
+    found, names = guess_format(write_json(tmp_path / "rows.json", ROWS[name]))
+    assert found == name
+    assert set(names) == set(ROWS[name] if isinstance(ROWS[name], dict) else ROWS[name][0])
 
 
 def test_messages_are_a_chat_also_in_a_table_of_datasets(tmp_path: Path):
     row = {"messages": [{"role": "user", "content": "what?"}]}
-    assert guess_format(write_lines(tmp_path / "rows.jsonl", row)) == "chat"
+    assert guess_format(write_lines(tmp_path / "rows.jsonl", row))[0] == "chat"
 
 
 def test_a_folder_of_pictures_with_captions_is_captions(tmp_path: Path):
     picture(tmp_path / "pictures" / "1.png")
     write_lines(tmp_path / "pictures" / "metadata.jsonl", {"file_name": "1.png", "text": "red"})
-    assert guess_format(str(tmp_path / "pictures")) == "captions"
+    assert guess_format(str(tmp_path / "pictures"))[0] == "captions"
 
 
 def test_what_cannot_be_told_is_asked_for(tmp_path: Path):
@@ -58,4 +60,28 @@ def test_captions_are_both_asked_for_and_drawn_and_a_chat_is_one_kind():
 def test_the_format_of_a_stream_is_told_by_its_first_row_alone(tmp_path: Path):
     write_lines(tmp_path / "0.jsonl", {"text": "red"})
     (tmp_path / "1.jsonl").write_text("{broken", encoding="utf-8")
-    assert guess_format(f"{tmp_path}/*.jsonl", streaming=True) == "text"
+    assert guess_format(f"{tmp_path}/*.jsonl", streaming=True)[0] == "text"
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"img_path": "1.jpg", "prompt": "p", "caption": "c"}, "captions"),
+        ({"image_id": "1", "image": "1.jpg", "caption": "c"}, "captions"),
+        ({"Image": "1.jpg", "Caption": "c"}, "captions"),
+        ({"image": "1.jpg", "text": "t", "question": "q", "answer": "a"}, "vqa"),
+    ],
+)
+def test_of_formats_that_fit_the_one_of_the_plainest_columns_is_taken(
+    tmp_path: Path, row: dict[str, str], name: str
+):
+    assert guess_format(write_json(tmp_path / "rows.json", [row]))[0] == name
+
+
+def test_rows_by_line_may_be_named_json_and_objects_may_have_many_lines(tmp_path: Path):
+    path = tmp_path / "rows.json"
+    for number in (1, 2):
+        path.write_text('{"text": "red"}\n' * number, encoding="utf-8")
+        assert guess_format(str(path))[0] == "text"
+    path.write_text('{\n"annotations": [],\n"images": []}', encoding="utf-8")
+    assert guess_format(str(path))[0] == "coco-captions"

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import IGNORED, Built, Collator
 from janusflow.data.formats import open_source
-from janusflow.data.mixture import Kind, mixed_batches
-from janusflow.data.show import build_page, draw_samples, pieces, strips
+from janusflow.data.mixture import Kind, build_samples, mixed_batches
+from janusflow.data.show import build_page, pieces, strips
 from janusflow.data.sources import BadRows
 
 ALIKE = MixtureConfig(ratios=(Ratio(understanding=1.0, generation=1.0, text=1.0),), row_tokens=400)
@@ -30,7 +31,11 @@ def collate() -> Collator:
 @pytest.fixture(scope="module")
 def built(sources: TinySources, collate: Collator) -> list[Built]:
     bad = BadRows(max_share=0.0)
-    return draw_samples(sources.by_kind, collate, ALIKE, number=9, seed=3, bad=bad)
+    config = replace(ALIKE, batch_size=9)
+    built = build_samples(
+        sources.by_kind, collate.build, config, own=range(9), seed=3, step=0, bad=bad
+    )
+    return list(built.values())
 
 
 def page_of(built: list[Built], collate: Collator) -> str:

@@ -21,7 +21,7 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError, StreamError
 from janusflow.config.training import MixtureConfig, Ratio
 from janusflow.data.collate import Collator
-from janusflow.data.formats import StreamedSource, Texts, open_source
+from janusflow.data.formats import StreamedSource, TableSource, open_source, text_sample
 from janusflow.data.mixture import mixed_batches, rows_of_step
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import TextSample
@@ -113,6 +113,14 @@ def in_words(sample: Any) -> str:
     return f"{sample.prompt} {sample.seed} {sample.pixel_values.sum():.4f}"
 
 
+@dataclass(frozen=True)
+class Words:
+    """A batch of samples in words."""
+
+    texts: list[str]
+    tally: dict[str, int]
+
+
 class Recorder(Collator):
     """Puts samples into words."""
 
@@ -123,7 +131,7 @@ class Recorder(Collator):
         return sample
 
     def pack(self, built: Any) -> Any:
-        return [in_words(sample) for sample in built]
+        return Words([in_words(sample) for sample in built], {})
 
 
 DRAWING = MixtureConfig(batch_size=6, ratios=(Ratio(understanding=0.0, generation=1.0, text=0.0),))
@@ -150,7 +158,7 @@ def steps(
         ],
         bad=bad,
     )
-    return batches
+    return ([batch.texts for batch in step] for step in batches)
 
 
 @pytest.fixture(scope="module", params=WRITERS)
@@ -161,7 +169,7 @@ def shards(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_an_address_is_read_as_its_files_are(shards: str):
     source = streamed(f"file://{shards}", pictures=Path(shards).parent)
     assert prompts(source, range(NUM_ROWS)) == prompts(streamed(shards), range(NUM_ROWS))
-    assert source.table.located(0).shard == f"shard 0 of file://{shards}"
+    assert source.table.located(0).shard == f"file://{shards}".replace("*", "0")
 
 
 def test_without_a_seed_rows_come_in_the_order_of_the_files_again_and_again(shards: str):
@@ -224,7 +232,7 @@ class Counted:
 def counted(log: Path | None = None, **changes: Any) -> tuple[StreamedTable, list[Counted]]:
     shards = [Counted(shard) for shard in range(len(LENGTHS))]
     lengths = ShardLengths(source="s", num_shards=len(shards), log=log)
-    named = [Shard(f"file {number}", each) for number, each in enumerate(shards)]
+    named = [Shard(f"file {number}", each.__iter__) for number, each in enumerate(shards)]
     settings: dict[str, Any] = {"shuffle_buffer": 4, "seed": 5} | changes
     return StreamedTable(name="s", shards=named, lengths=lengths, **settings), shards
 
@@ -239,7 +247,13 @@ def test_what_is_read_in_order_is_read_once(tmp_path: Path):
 def test_the_batches_of_a_step_do_not_send_a_stream_back():
     table, shards = counted()
     source = StreamedSource(
-        Texts(name="s", table=table, prepare=PREPARE, read=lambda row: row["text"])
+        TableSource(
+            name="s",
+            table=table,
+            prepare=PREPARE,
+            read=lambda row: row["text"],
+            make=text_sample,
+        )
     )
     batches = mixed_batches(
         {"text": [Weighted(source, 1.0)]},
@@ -250,7 +264,7 @@ def test_the_batches_of_a_step_do_not_send_a_stream_back():
         own_parts=lambda items: [items[part::3] for part in range(3)],
     )
     found: Any = list(islice(batches, 10))
-    assert len({text for step in found for batch in step for text in batch}) == NUM_ROWS
+    assert len({text for step in found for batch in step for text in batch.texts}) == NUM_ROWS
     assert [shard.num_opened for shard in shards] == [3] * 3
 
 
@@ -314,11 +328,9 @@ def test_a_bad_row_is_named_with_its_file_and_the_next_one_taken(tmp_path: Path)
             assert sample.startswith(f"{prompts(good, range(row, row + 1), seed=None)[0]} ")
 
 
-def test_too_many_bad_rows_stop_the_run_and_so_does_a_stream_of_bad_rows(tmp_path: Path):
-    with pytest.raises(DataError, match=r"row \d+ of .*max_bad_share"):
-        list(islice(steps(streamed(write_bad(tmp_path / "a", 8, 13))), 10))
-    none = streamed(write_bad(tmp_path / "b", *range(NUM_ROWS)))
-    with pytest.raises(DataError, match=r"none of the 1000 rows of .* makes a sample"):
+def test_a_stream_of_bad_rows_stops_the_run(tmp_path: Path):
+    none = streamed(write_bad(tmp_path, *range(NUM_ROWS)))
+    with pytest.raises(DataError, match=r"none of 1000 rows in turn of .* makes a sample"):
         next(steps(none, bad=BadRows(max_share=1.0)))
 
 

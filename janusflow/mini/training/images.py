@@ -102,6 +102,7 @@ class Sourced:
         """Some of a step's pictures."""
         first = step * self.recipe.batch_size
         samples = [self._sample(self.sources, first + i) for i in own]
+        self.bad.require_few(num_tried=self.bad.num_tried, num_bad=self.bad.num_bad)
         return PictureBatch(
             pixel_values=torch.stack([_pixels(sample) for sample in samples]),
             seeds=tuple(sample.seed for sample in samples),

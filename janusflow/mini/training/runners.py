@@ -54,7 +54,7 @@ from janusflow.training.engine.distributed import (
 )
 from janusflow.training.engine.loop import Batches, TrainState, train
 from janusflow.training.objectives.base import Objective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.report.previews import SampleHook
 from janusflow.training.report.trackers import open_trackers
 from janusflow.training.stage.build_model import made_by_earlier_step, refuse_unknown_settings

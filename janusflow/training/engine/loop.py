@@ -25,9 +25,14 @@ from janusflow.training.engine.checkpoint import (
     newest_checkpoint,
 )
 from janusflow.training.engine.distributed import device, from_first, summed
-from janusflow.training.engine.ema import Ema
 from janusflow.training.engine.guard import Guard, RowsOf
-from janusflow.training.engine.optim import Together, build_optimizer, learning_rate, new_moments
+from janusflow.training.engine.optim import (
+    Ema,
+    Together,
+    build_optimizer,
+    learning_rate,
+    new_moments,
+)
 from janusflow.training.engine.parallelize import (
     add_up,
     distribute,
@@ -66,6 +71,8 @@ class TrainState:
     guard: Guard = field(default_factory=lambda: Guard(GuardConfig()))
     step: int = 0
     samples_seen: int = 0
+    rows_bad: int = 0
+    """Rows that made no sample, where the objective's tally counts them as `rows_bad`."""
 
     def averaged_weights(self, name: str, *, on_all: bool = False) -> dict[str, Tensor]:
         """What the module of a name averages to, or is if the run keeps no average; on the CPU.
@@ -171,6 +178,7 @@ def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> 
         state.ema.update()
     state.step += 1
     state.samples_seen += tally["samples"]
+    state.rows_bad += tally.get("rows_bad", 0)
     return StepReport(
         step=state.step,
         losses=losses,
@@ -226,6 +234,7 @@ def snapshot(state: TrainState) -> dict[str, Tensor]:
     return {
         "step": torch.tensor(state.step),
         "samples_seen": torch.tensor(state.samples_seen),
+        "rows_bad": torch.tensor(state.rows_bad),
         **{f"parameters.{name}": parameter.detach() for name, parameter in trained.items()},
         **{f"ema.{name}": shadow for name, shadow in shadows.items()},
         **moments,
@@ -246,4 +255,5 @@ def restore(state: TrainState, path: Path) -> None:
     if describe(path)[NORMS].shape != saved[NORMS].shape:
         del saved[NORMS]
     load_into(path, saved)
-    state.step, state.samples_seen = int(saved["step"]), int(saved["samples_seen"])
+    for name in ("step", "samples_seen", "rows_bad"):
+        setattr(state, name, int(saved[name]))

@@ -107,7 +107,7 @@ class Simulation:
 
         Micro-batches are shared out as a run does; of those with the same kinds one is run.
         """
-        kinds = [kind for kind, _ in plan(self.recipe.mixture, begin)]
+        kinds: list[Kind] = [kind for kind, _ in plan(self.recipe.mixture, begin)]
         number = self.config.gpus * self.num_micro_batches
         mixes: Counter[tuple[Kind, ...]] = Counter(
             tuple(kinds[first::number]) for first in range(number)

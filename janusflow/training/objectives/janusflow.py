@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
@@ -19,13 +21,6 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.packed_attention import use_packed_attention
 from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.objectives.base import Objective
-from janusflow.training.objectives.losses import (
-    alignment_loss,
-    contrastive_loss,
-    response_loss,
-    velocity_loss,
-)
-from janusflow.training.objectives.scoring import Scorer
 
 AS_IT_IS = torch.autocast("cpu", enabled=False)
 """What is frozen computes in its own precision; on other devices FSDP never touches it."""
@@ -47,7 +42,7 @@ class JanusFlowObjective(Objective):
         config: ObjectiveConfig,
         *,
         vae: AutoencoderKL | None = None,
-        scorer: Scorer | None = None,
+        scorer: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -122,24 +117,24 @@ class JanusFlowObjective(Objective):
         if drawings is None or point is None or chance is None or reading.velocity is None:
             return losses
         losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
-        if reading.alignment is not None:
-            loss = self._alignment(reading.alignment, drawings)
-            losses[config.alignment] = config.alignment_weight * loss
-        elif config.aligns and not config.uses_head:
+        weighted = config.alignment_weight
+        if config.aligns and config.alignment == "score":
             estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity
-            loss = self._score(estimate, drawings, is_dropped=chance.is_dropped)
-            losses[config.alignment] = config.alignment_weight * loss
+            losses["score"] = weighted * self._score(
+                estimate, drawings, is_dropped=chance.is_dropped
+            )
+        elif reading.alignment is not None:
+            loss = alignment_loss
+            if config.alignment == "contrastive":
+                loss = partial(contrastive_loss, temperature=config.temperature)
+            losses[config.alignment] = weighted * loss(reading.alignment, self._features(drawings))
         return losses
 
-    def _alignment(self, guess: Float[Tensor, "p k w"], drawings: Drawings) -> Float[Tensor, ""]:
-        features = drawings.features
-        if features is None:
-            assert drawings.pixel_values is not None
-            with torch.no_grad():
-                features = self.model.understanding_features(drawings.pixel_values)
-        if self.config.alignment == "contrastive":
-            return contrastive_loss(guess, features, temperature=self.config.temperature)
-        return alignment_loss(guess, features)
+    @torch.no_grad()
+    def _features(self, drawings: Drawings) -> Float[Tensor, "p k w"]:
+        if drawings.features is not None:
+            return drawings.features
+        return self.model.understanding_features(cast(Tensor, drawings.pixel_values))
 
     @AS_IT_IS
     def _score(
@@ -149,17 +144,16 @@ class JanusFlowObjective(Objective):
         *,
         is_dropped: Bool[Tensor, " p"],
     ) -> Float[Tensor, ""]:
-        """A picture whose prompt is hidden is not asked to show it."""
-        assert self.scorer is not None
-        assert self.vae is not None
-        found = self.scorer.picture_features(decode_images(self.vae, estimate))
-        with torch.no_grad():
-            if self.config.score_against == "prompt":
-                wanted = self.scorer.prompt_features(drawings.prompts)
-                found, wanted = found[~is_dropped], wanted[~is_dropped]
-            else:
-                assert drawings.pixel_values is not None
-                wanted = self.scorer.picture_features(drawings.pixel_values)
+        """An image whose prompt is hidden is not asked to show it."""
+        scorer: Any = self.scorer
+        found = scorer.image_features(decode_images(cast(AutoencoderKL, self.vae), estimate))
+        if self.config.score_against == "picture":
+            with torch.no_grad():
+                wanted = scorer.image_features(drawings.pixel_values)
+        else:
+            with torch.no_grad():
+                wanted = scorer.prompt_features(drawings.prompts)[~is_dropped]
+            found = found[~is_dropped]
         return alignment_loss(found, wanted)
 
     def blocks(self) -> Sequence[nn.Module]:
@@ -223,3 +217,39 @@ def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Ten
     """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
     is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
     return replace(rows, segment_ids=rows.segment_ids.masked_fill(is_hidden, PAD_SEGMENT))
+
+
+# ---- losses: sums over what they are about, but for tokens, which are of two kinds -------------
+
+
+def response_loss(logits: Float[Tensor, "n v"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """L_AR: cross entropy in nats of every learnt token; logits are those before each."""
+    return cross_entropy(logits.float(), labels, reduction="none")
+
+
+def velocity_loss(
+    predicted: Float[Tensor, "b c y x"], velocity: Float[Tensor, "b c y x"]
+) -> Float[Tensor, ""]:
+    """L_RF: squared error of the velocity, summed over all latent values."""
+    return (predicted.float() - velocity).square().sum()
+
+
+def alignment_loss(
+    predicted: Float[Tensor, "*shape w"], features: Float[Tensor, "*shape w"]
+) -> Float[Tensor, ""]:
+    """L_REPA: minus the cosine similarity, summed over patches; the features are a constant."""
+    return -cosine_similarity(predicted.float(), features.detach().float(), dim=-1).sum()
+
+
+def contrastive_loss(
+    predicted: Float[Tensor, "b p w"], features: Float[Tensor, "b p w"], *, temperature: float
+) -> Float[Tensor, ""]:
+    """InfoNCE (van den Oord et al. 2018): every patch finds its own features, summed over patches.
+
+    It looks among the patches of its own picture only: with those of other pictures the loss would
+    depend on how a step is split. The features are a constant.
+    """
+    targets = normalize(features.detach().float(), dim=-1)
+    similarities = normalize(predicted.float(), dim=-1) @ targets.mT / temperature
+    own = torch.arange(similarities.shape[-1], device=similarities.device)
+    return cross_entropy(similarities.mT, own.expand(len(similarities), -1), reduction="sum")

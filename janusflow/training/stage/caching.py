@@ -8,13 +8,12 @@ weights, sizes, normalisation, crops, precision. Values of another model are nev
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
@@ -23,11 +22,11 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.cache import CachedPreparation, Store, picture_key
-from janusflow.data.formats import LAYOUTS, open_source
-from janusflow.data.mixture import sources_by_kind
-from janusflow.data.prepare import Drawn, Preparation, parts_of, preparation
-from janusflow.data.sources import BAD_ROW_ERRORS, Source
+from janusflow.data.cache import ImageCache, Store, picture_key
+from janusflow.data.formats import LAYOUTS, TableSource, open_source
+from janusflow.data.mixture import Kind, sources_by_kind
+from janusflow.data.prepare import Preparation, preparation
+from janusflow.data.sources import BAD_ROW_ERRORS
 from janusflow.interop.vae import encode_images, load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -44,7 +43,6 @@ from janusflow.training.engine.distributed import (
 from janusflow.training.stage.build_model import start_model
 
 Name = Literal["seen_features", "latents", "drawn_features"]
-HALF = torch.bfloat16
 BATCH = 16
 """Pictures, or crops of one, that go through the VAE or the tower at a time."""
 SHARD_BYTES = 2**26
@@ -93,8 +91,6 @@ class Values(NamedTuple):
 
     compute: Callable[[Float[Tensor, "n c y x"]], Tensor]
     depends_on: dict[str, Any]
-    is_single: bool = False
-    """Whether a picture has one value, and not one for each crop."""
 
     def folder(self, parent: Path, name: Name) -> Path:
         """Where it is kept."""
@@ -128,50 +124,37 @@ class Cache:
         self._tower = cache(lambda: fingerprint(model.understanding_encoder))
         names = cached(recipe, model.config)
         self.values: dict[Name, Values] = {n: self._values(n, model, vae) for n in names}
-
-    def _folders(self) -> dict[Name, Path]:
-        return {name: each.folder(self.folder, name) for name, each in self.values.items()}
+        self.folders = {name: each.folder(self.folder, name) for name, each in self.values.items()}
 
     def _values(
         self, name: Name, model: JanusFlowForConditionalGeneration, vae: AutoencoderKL
     ) -> Values:
-        depends: dict[str, Any] = {}
-        if name != "seen_features":
-            depends |= {"size": self.prepare.drawing_size, "crops": self.prepare.crops}
+        depends: dict[str, Any] = {"size": self.prepare.drawing_size, "crops": self.prepare.crops}
         if name == "latents":
             depends |= {"vae": fingerprint(vae), "scaling": str(vae.config["scaling_factor"])}
             depends["shift"] = str(vae.config.get("shift_factor"))
             return Values(lambda pixels: encode_images(vae, pixels), depends)
-        is_single = name == "seen_features"
-        if is_single:
-            depends["pictures"] = self.prepare.image_processor.to_dict()
-        depends["tower"] = self._tower()
-        depends["precision"] = self.recipe.data.cached_features
-        dtype = HALF if depends["precision"] == "bf16" else torch.float32
-        return Values(
-            lambda pixels: model.understanding_features(pixels).to(dtype), depends, is_single
-        )
+        if name == "seen_features":
+            depends = {"pictures": self.prepare.image_processor.to_dict(), "crops": 1}
+        depends |= {"tower": self._tower(), "precision": self.recipe.data.cached_features}
+        dtype = torch.bfloat16 if depends["precision"] == "bf16" else torch.float32
+        return Values(lambda pixels: model.understanding_features(pixels).to(dtype), depends)
 
-    def preparation(self) -> CachedPreparation:
+    def preparation(self) -> Preparation:
         """Pictures from the cache, for training.
 
         Raises:
             ConfigError: nothing was computed for this recipe.
         """
-        folders = self._folders()
-        missing = [name for name, folder in folders.items() if not folder.is_dir()]
+        missing = [name for name, folder in self.folders.items() if not folder.is_dir()]
         if missing:
             raise ConfigError(
                 f"data.cache={self.folder} has no {', '.join(missing)} of this recipe's models and "
                 "sizes: run `janusflow data cache` with this recipe, or leave data.cache out."
             )
-        stores: dict[str, Any] = dict.fromkeys(get_args(Name))
-        stores |= {name: Store(folder) for name, folder in folders.items()}
-        return CachedPreparation(
-            **parts_of(self.prepare),
-            **stores,
-            keeps_pixels=keeps_pixels(self.recipe, list(folders)),
-        )
+        stores: dict[str, Any] = {name: Store(folder) for name, folder in self.folders.items()}
+        wanted = keeps_pixels(self.recipe, list(self.folders))
+        return replace(self.prepare, cache=ImageCache(**stores, keeps_pixels=wanted))
 
     @torch.no_grad()
     def fill(self) -> "Filled":
@@ -180,60 +163,51 @@ class Cache:
         Several processes share the pictures out, and each writes shards of its own.
         """
         filling: dict[Name, Filling] = {
-            name: Filling(Store(folder), self.values[name])
-            for name, folder in self._folders().items()
+            name: Filling(Store(folder), self.values[name].compute)
+            for name, folder in self.folders.items()
         }
-        noted: list[tuple[bool, ImageInput]] = []
-        prepare = NotingPreparation(**parts_of(self.prepare), noted=noted)
         bad: list[str] = []
-        sources = list(self._sources(prepare))
-        rows = ((source, row) for source in sources for row in range(len(source)))
-        num_rows = sum(map(len, sources))
-        for source, row in tqdm(rows, total=num_rows, desc="rows", disable=not is_first()):
-            noted.clear()
+        sources = list(self._sources())
+        rows = ((kind, source, row) for kind, source in sources for row in range(len(source)))
+        num_rows = sum(len(source) for _, source in sources)
+        for kind, source, row in tqdm(rows, total=num_rows, desc="rows", disable=not is_first()):
             is_mine = is_first()  # what no process can read, the first tells of
             try:
-                source.sample(row, np.random.default_rng(0))
-                for is_drawn, picture in noted:
+                for picture in source.images(row):
                     key = picture_key(picture)
                     is_mine = key % num_processes() == rank()
-                    if is_mine:
-                        self._add(filling, key, picture, is_drawn=is_drawn)
+                    of_kind = [
+                        each
+                        for name, each in filling.items()
+                        if (kind == "understanding") == (name == "seen_features")
+                        and key not in each
+                    ]
+                    pixels = self._squares(kind, picture) if is_mine and of_kind else None
+                    for each in of_kind if pixels is not None else ():
+                        each.add(key, pixels)
             except BAD_ROW_ERRORS as error:
                 if is_mine:
                     bad.append(f"row {row} of {source.name}: {error}")
         for each in filling.values():
             each.finish()
         added = summed(torch.tensor([each.num_added for each in filling.values()]))
-        num_added: dict[Name, int] = dict(zip(filling, added.tolist(), strict=True))
-        return Filled(self._folders(), num_added, bad)
+        return Filled(self.folders, dict(zip(filling, added.tolist(), strict=True)), bad)
 
-    def _sources(self, prepare: Preparation) -> Iterator[Source]:
+    def _sources(self) -> Iterator[tuple[Kind, TableSource]]:
         """Every source with pictures."""
         for kind, configs in sources_by_kind(self.recipe.data).items():
             for config in configs if kind != "text" else ():
-                for source, _ in open_source(kind, config, prepare):
-                    assert isinstance(source, Source)
-                    yield source
+                for source, _ in open_source(kind, config, self.prepare):
+                    assert isinstance(source, TableSource)
+                    yield kind, source
 
-    def _add(
-        self, filling: dict[Name, "Filling"], key: int, picture: ImageInput, *, is_drawn: bool
-    ) -> None:
-        lacking = [
-            each
-            for name, each in filling.items()
-            if is_drawn == (name != "seen_features") and key not in each
-        ]
-        if not lacking:
-            return
+    def _squares(self, kind: Kind, picture: ImageInput) -> Float[Tensor, "k c y x"]:
+        """What the parts are shown of a picture: all of it, or each of its crops."""
         opened = open_image(picture)
-        if is_drawn:
-            crops = [self.prepare.crop(opened, n) for n in range(self.prepare.crops or 0)]
-            pixels = torch.stack([c.pixel_values for c in crops if c.pixel_values is not None])
-        else:
-            pixels = self.prepare.seen(opened)[None]
-        for each in lacking:
-            each.add(key, pixels)
+        if kind == "understanding":
+            return self.prepare.seen(opened)[None]
+        crops = [self.prepare.crop(opened, n) for n in range(self.prepare.crops or 0)]
+        return torch.stack([crop.pixel_values for crop in crops if crop.pixel_values is not None])
 
 
 class Filled(NamedTuple):
@@ -249,8 +223,8 @@ class Filled(NamedTuple):
 class Filling:
     """A store, and the pictures that are on their way into it."""
 
-    def __init__(self, store: Store, values: Values) -> None:
-        self.store, self.values, self.num_added = store, values, 0
+    def __init__(self, store: Store, compute: Callable[..., Tensor]) -> None:
+        self.store, self.compute, self.num_added = store, compute, 0
         self._new: set[int] = set()
         self._waiting: list[tuple[int, Float[Tensor, "k c y x"]]] = []
         self._computed: list[tuple[int, Tensor]] = []
@@ -269,43 +243,22 @@ class Filling:
 
     def finish(self) -> None:
         """Compute and write what is left."""
-        self._compute()
-        self._write()
+        if self._waiting:
+            self._compute()
+        if self._computed:
+            self._write()
 
     def _compute(self) -> None:
-        if not self._waiting:
-            return
         keys, squares = zip(*self._waiting, strict=True)
-        values = self.values.compute(torch.cat(squares).to(device())).cpu()
+        values = self.compute(torch.cat(squares).to(device())).cpu()
         self._computed += zip(keys, values.unflatten(0, (len(keys), -1)), strict=True)
         self._waiting = []
 
     def _write(self) -> None:
-        if not self._computed:
-            return
         keys, values = zip(*self._computed, strict=True)
-        stacked = torch.stack(values)
-        self.store.add(torch.tensor(keys), stacked[:, 0] if self.values.is_single else stacked)
+        self.store.add(torch.tensor(keys), torch.stack(values))
         self.num_added += len(keys)
         self._computed = []
-
-
-@dataclass(frozen=True, kw_only=True)
-class NotingPreparation(Preparation):
-    """Makes nothing of pictures, but notes what they are wanted for."""
-
-    noted: list[tuple[bool, ImageInput]]
-    """Whether each is to be drawn, and the picture."""
-
-    def seen(self, picture: ImageInput) -> Float[Tensor, "c y x"]:
-        """Note a picture to understand."""
-        self.noted.append((False, picture))
-        return torch.empty(0, 0, 0)
-
-    def drawn(self, picture: ImageInput, rng: np.random.Generator) -> Drawn:  # noqa: ARG002
-        """Note a picture to draw."""
-        self.noted.append((True, picture))
-        return Drawn(None)
 
 
 def fingerprint(module: nn.Module) -> str:

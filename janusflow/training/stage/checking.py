@@ -1,11 +1,12 @@
 """Check every source of a recipe; one that cannot be opened does not hide what the others hold."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
 from janusflow.config.errors import ConfigError, DataError, StreamError
-from janusflow.data.check import MeasuringPreparation, SourceReport, check_source, chosen_rows
+from janusflow.data.check import SourceReport, check_source, chosen_rows
 from janusflow.data.formats import open_sources
 from janusflow.data.mixture import KINDS, require_sources, sources_by_kind
 from janusflow.data.sources import Source, Stream
@@ -35,7 +36,8 @@ def check_data(
     require_sources(
         configs, [kind for kind in KINDS for ratio in mixture.ratios if getattr(ratio, kind)]
     )
-    prepare = MeasuringPreparation.of(inputs.prepare)
+    sizes: list[tuple[int, int]] = []
+    prepare = replace(inputs.prepare, on_open=lambda image: sizes.append(image.size))
     for kind, listed in configs.items():
         told: dict[str, Any] = {"kind": kind, "max_bad_share": mixture.max_bad_share}
         for config in listed:
@@ -51,7 +53,7 @@ def check_data(
                 if isinstance(source, Stream):
                     rows = takewhile(source.has, rows)
                 try:
-                    check_source(source, rows, inputs.collate, report, prepare.sizes)
+                    check_source(source, rows, inputs.collate, report, sizes)
                 except StreamError as error:
                     report.not_opened = str(error)
                 report.num_rows = source.num_rows if isinstance(source, Stream) else len(source)

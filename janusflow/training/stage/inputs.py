@@ -9,6 +9,7 @@ from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import MixtureConfig, Ratio
+from janusflow.data.adapters import SHOWN_NAMES
 from janusflow.data.collate import Collator
 from janusflow.data.formats import LAYOUTS
 from janusflow.data.guess import guess_format, is_recipe, kinds_of
@@ -61,7 +62,14 @@ def open_inputs(
         raise ConfigError(f"{' '.join(overrides)}: settings to change need a recipe, not {path}.")
     if model is None:
         raise ConfigError(f"{path}: no recipe and no model: say whose tokenizer and sizes to use.")
-    return inputs_of(_with_model(_recipe_around(path, file), model))
+    notes = []
+    if file.format is None:
+        name, names = guess_format(path, streaming=file.options.get("streaming", False))
+        has = ", ".join(f"{each:.40}" for each in names[:SHOWN_NAMES])
+        notes.append(f"{path} has {has} and is read as {name}; --format names another.")
+        file = file._replace(format=name)
+    inputs = inputs_of(_with_model(_recipe_around(path, file), model))
+    return inputs._replace(notes=[*inputs.notes, *notes])
 
 
 def inputs_of(recipe: StageRecipe) -> Inputs:
@@ -105,8 +113,7 @@ def _with_model(recipe: StageRecipe, model: Path) -> StageRecipe:
 
 def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
     """A stage that learns from one data file; its parts are still to be named."""
-    streaming = file.options.get("streaming", False)
-    name = file.format or guess_format(path, streaming=streaming)
+    name = file.format or ""
     if name not in LAYOUTS:
         raise ConfigError(f"format {name!r} is unknown: use {', '.join(LAYOUTS)}.")
     wanted: list[Kind] = kinds_of(name)

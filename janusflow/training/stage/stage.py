@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
+from janusflow.data.fingerprint import fingerprint, require_same_data
 from janusflow.data.formats import open_sources
 from janusflow.data.mixture import mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
@@ -27,12 +29,13 @@ from janusflow.interop.saving import write_folder, write_model
 from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import is_first, own_parts
-from janusflow.training.engine.loop import Hook, train
+from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
 from janusflow.training.estimate.utilisation import stage_utilisation
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
 from janusflow.training.report.trackers import open_trackers
 from janusflow.training.stage.build_model import MODEL, made_by_earlier_step, start_model
@@ -41,6 +44,7 @@ from janusflow.training.stage.freezing import train_only
 
 BAD_ROWS = "bad-rows.jsonl"
 SHARDS = "shards.jsonl"
+DATA = "data.json"
 
 
 def train_stage(
@@ -52,6 +56,9 @@ def train_stage(
         recipe: what is trained, on what.
         hooks: called after every step, after the stage's own.
         sampler: draws and answers for `log.samples_every`.
+
+    Raises:
+        DataError: files of a source have changed since the run began.
     """
     torch.manual_seed(recipe.loop.seed)
     processor = JanusFlowProcessor.from_pretrained(recipe.processor)
@@ -62,6 +69,7 @@ def train_stage(
     if recipe.data.cache is not None:
         prepare = Cache(recipe, model, vae, prepare).preparation()
     sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
+    _require_same_data(recipe)
     tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
     collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
@@ -81,35 +89,56 @@ def train_stage(
         rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
         return [row._asdict() for row in rows]
 
+    scorer = load_scorer(recipe.objective, model)
+    objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
         mfu = stage_utilisation(recipe, model)
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
-            shown = StageSamples(
-                _with_prompts(recipe, sources["generation"]), sampler, trackers=trackers, **settings
-            )
-            hooks = (shown, *hooks)
+            config = _with_prompts(recipe, sources["generation"])
+            hooks = (StageSamples(config, sampler, trackers=trackers, **settings), *hooks)
         state = train(
-            JanusFlowObjective(
-                model, recipe.objective, vae=vae, scorer=load_scorer(recipe.objective, model)
-            ),
+            objective,
             batches,
             recipe.loop,
             run=recipe.run,
-            hooks=[log, *hooks],
+            hooks=[BadRowsHook(bad), log, *hooks],
             rows_of=rows_of,
         )
     weights = state.averaged_weights("model")
     if is_first():
-        filled = filled_model(model.config, weights, device=torch.device("cpu"))
-        write_folder(recipe.run / MODEL, model=filled, processor=processor, vae=vae)
+        averaged = filled_model(model.config, weights, device="cpu")
+        write_folder(recipe.run / MODEL, model=averaged, processor=processor, vae=vae)
+
+
+def _require_same_data(recipe: StageRecipe) -> None:
+    """Let a run go on with the data it was begun with only."""
+    if is_first():
+        named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
+        require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 
 
 def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
     """The recipe's settings for samples, with prompts of its data where it names none."""
     prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
     return replace(recipe.log, prompts=prompts)
+
+
+class BadRowsHook:
+    """Stops a run in all processes at once when too many of its rows are bad."""
+
+    def __init__(self, bad: BadRows) -> None:
+        self.bad = bad
+
+    def after_step(self, state: TrainState, report: StepReport) -> None:  # noqa: ARG002
+        """Judge what all processes have counted since the run began.
+
+        Raises:
+            DataError: too many rows are bad.
+        """
+        num_tried = state.samples_seen + state.rows_bad
+        self.bad.require_few(num_tried=num_tried, num_bad=state.rows_bad)
 
 
 def ship(recipe: ShipRecipe) -> None:

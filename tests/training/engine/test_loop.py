@@ -34,7 +34,7 @@ from janusflow.data.mixture import mixed_batches
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.loop import StepReport, TrainState, train
 from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.stage.freezing import PARTS, train_only
 
 
@@ -153,6 +153,7 @@ def test_a_finished_run_does_nothing_more(uninterrupted: Path):
     state = toy_train(uninterrupted)
     assert state.step == CONFIG.steps
     assert state.samples_seen == 2 * CONFIG.steps
+    assert state.rows_bad == CONFIG.steps
     assert_same(last_checkpoint(uninterrupted), before)
 
 
@@ -184,7 +185,7 @@ def test_frozen_parameters_are_neither_moved_nor_saved(uninterrupted: Path):
     trained = {"layer.weight", "layer.bias"}
     moments = {f"optimizer.{n}.{m}" for n in trained for m in ("step", "exp_avg", "exp_avg_sq")}
     weights = {f"{kind}.{name}" for name in trained for kind in ("parameters", "ema")}
-    assert set(saved) == {"step", "samples_seen", "guard.norms"} | weights | moments
+    assert set(saved) == {"step", "samples_seen", "rows_bad", "guard.norms"} | weights | moments
 
 
 def test_only_the_newest_checkpoints_are_kept(uninterrupted: Path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from janusflow.training.objectives.losses import (
+from janusflow.training.objectives.janusflow import (
     alignment_loss,
     contrastive_loss,
     response_loss,

@@ -21,7 +21,7 @@ from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import TrainBatch
 from janusflow.training.engine.loop import backward
 from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.objectives.scoring import PairScorer, Scorer, TowerScorer, load_scorer
+from janusflow.training.objectives.scoring import PairScorer, TowerScorer, load_scorer
 
 TEXT = {**VISION, "max_position_embeddings": 16, "vocab_size": 600}
 
@@ -42,10 +42,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class MeanColour(Scorer):
+class MeanColour(torch.nn.Module):
     """Features that can be worked out by hand: a picture's mean colour; every text means red."""
 
-    def picture_features(self, pixel_values: Tensor) -> Tensor:
+    def image_features(self, pixel_values: Tensor) -> Tensor:
         return pixel_values.mean((2, 3))
 
     def prompt_features(self, prompts: Sequence[str]) -> Tensor:
@@ -62,11 +62,9 @@ def test_the_towers_features_of_a_picture_are_the_mean_of_its_patches(sources: T
     pictures = torch.stack([sources.pixels(0), sources.pixels(1)])
     with torch.no_grad():
         wanted = model.understanding_features(pictures).mean(1)
-        torch.testing.assert_close(scorer.picture_features(pictures), wanted)
+        torch.testing.assert_close(scorer.image_features(pictures), wanted)
         model.understanding_encoder.apply(lambda m: [p.zero_() for p in m.parameters()])
-        torch.testing.assert_close(scorer.picture_features(pictures), wanted)
-    with pytest.raises(ConfigError, match="cannot read 2 prompts"):
-        scorer.prompt_features(["a", "b"])
+        torch.testing.assert_close(scorer.image_features(pictures), wanted)
 
 
 def test_the_score_is_the_cosine_of_the_estimates_features_and_the_pictures(sources: TinySources):
@@ -141,7 +139,7 @@ def test_a_pair_sees_pictures_as_its_own_processor_shows_them(pair: Path, source
     shown = ((picture + 1) / 2 - mean[:, None, None]) / std[:, None, None]
     own = SiglipModel.from_pretrained(pair)
     wanted = own.get_image_features(pixel_values=shown).pooler_output
-    torch.testing.assert_close(scorer.picture_features(picture), wanted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(scorer.image_features(picture), wanted, atol=1e-5, rtol=0)
     read = scorer.prompt_features(["a red circle", "two words " * 40])
     assert read.shape == (2, VISION["hidden_size"])
     alone = scorer.prompt_features(["a red circle"])

@@ -14,8 +14,8 @@ from janusflow.config.errors import ConfigError, ImageError
 from janusflow.config.log import LogConfig, SampleQuestion
 from janusflow.config.training import LoopConfig, ObjectiveConfig
 from janusflow.inference.previews import draw_and_answer
-from janusflow.training.engine.ema import Ema
 from janusflow.training.engine.loop import StepReport, TrainState, start
+from janusflow.training.engine.optim import Ema
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.report.previews import StageSamples, contact_sheet, first_prompts
 

@@ -8,7 +8,7 @@ import torch
 
 from janusflow.training.engine.loop import StepReport
 from janusflow.training.estimate.utilisation import utilisation_of
-from janusflow.training.report.summary import in_words, peak_memory, summarise
+from janusflow.training.report.log import in_words, peak_memory, summarise
 
 STATUS = Path("/proc/self/status")
 TALLIES = [

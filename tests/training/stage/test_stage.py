@@ -73,6 +73,19 @@ def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Pat
     assert picture.size == (64, 64)
 
 
+def test_a_run_whose_data_have_changed_does_not_go_on(root: Path, tmp_path: Path):
+    (tmp_path / "words.txt").write_text("some words\n", encoding="utf-8")
+    text = {"format": "text", "path": str(tmp_path / "words.txt")}
+    path = recipe(root, tmp_path / "run", ratios=[{"understanding": 0, "generation": 0, "text": 1}])
+    tree = yaml.safe_load(path.read_text()) | {"data": {"text": [text]}}
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    (run,) = run_recipes(path)
+    (run / "done").unlink()
+    (tmp_path / "words.txt").write_text("some words\nand others\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"was begun with other data \(changed: .*words\.txt\)"):
+        run_recipes(path)
+
+
 def run_stage(root: Path, run: Path, *overrides: str) -> Path:
     (done,) = run_recipes(recipe(root, run), overrides, sampler=draw_and_answer)
     return done
@@ -212,7 +225,7 @@ def test_a_damaged_picture_is_written_down_and_passed_over(root: Path, tmp_path:
             ("chats.json", 2),
         }
         assert all("blue.png" in each["why"] for each in found)
-        with pytest.raises(DataError, match=r"bad, the last one row 2 of .*max_bad_share"):
+        with pytest.raises(DataError, match=r"bad, more than .*, the last one row 2 of "):
             run_recipes(recipe(root, tmp_path / "strict", batch_size=18, max_bad_share=0.0))
     finally:
         (root / "own" / "blue.png").write_bytes(good)

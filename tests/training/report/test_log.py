@@ -9,8 +9,8 @@ from toy_run import ToyObjective, toy_train
 
 from janusflow.config.training import LoopConfig
 from janusflow.training.engine.loop import StepReport, TrainState
-from janusflow.training.report import hooks
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report import log as hooks
+from janusflow.training.report.log import LogHook
 
 
 def report(step: int, loss: float) -> StepReport:
