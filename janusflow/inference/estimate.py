@@ -21,16 +21,15 @@ from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.costs.meter import Meter, counting
 from janusflow.flow import combine
-from janusflow.inference.drawing.prompts import encode
 from janusflow.inference.loading import DTYPES, MINI, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand, model_in
 from janusflow.interop.load import on_meta
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
-from janusflow.model.cache import growing_cache
+from janusflow.model.cache import GrowingCache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, stack, unconditional
+from janusflow.model.prompt import Prompt, with_unconditional
 
 TASKS = ("generate", "ask")
 
@@ -177,13 +176,12 @@ class _Passes:
         is_guided = workload.guidance != 1.0
         prompts = self._prompt()
         with self._counted("reading prompts") as meter:
-            rows = [prompts, unconditional(prompts)] if is_guided else [prompts]
-            read = encode(self.model, stack(rows, pad_token_id=0))
+            read = self.model.encode_prompt(with_unconditional(prompts) if is_guided else prompts)
         cached = cache_bytes(read.cache)
         self._hold(meter.peak_bytes - cached)
         shape = (workload.batch, flow.latent_channels, flow.latent_size, flow.latent_size)
         noise = torch.zeros(shape, device="meta")
-        x_t = torch.cat([noise] * len(rows))
+        x_t = torch.cat([noise] * (2 if is_guided else 1))
         t = torch.zeros(len(x_t), device="meta")
         with self._counted("solver step", times=workload.steps, cached=cached) as meter:
             velocities = self.model.velocity(x_t, t, read)
@@ -204,7 +202,7 @@ class _Passes:
         pixel_values = torch.zeros(
             workload.batch, 3, vision.image_size, vision.image_size, device="meta"
         )
-        cache = growing_cache(config.llm_config)
+        cache = GrowingCache(config.llm_config)
         length = token_ids.shape[1]
         with self._counted("reading image and question") as meter:
             embeds = self.model.embed_conversation(token_ids, pixel_values)

@@ -16,7 +16,6 @@ from janusflow.inference.answering.chat import (
     ImagesPerQuestion,
     Message,
     Questions,
-    answer_texts,
     log_likelihood,
     pair_questions,
     question_message,
@@ -125,10 +124,9 @@ class JanusFlow:
             seed=seed,
             settings=DrawingSettings(steps=steps, guidance=guidance, solver=solver, **control),
             init_image=prepare_init_image(self, init_image, strength, mask, invert),
+            batch_size=batch_size,
         )
-        return generate_images(
-            self, request, batch_size, on_step=on_step, on_image=on_image, progress=progress
-        )
+        return generate_images(self, request, on_step=on_step, on_image=on_image, progress=progress)
 
     def plan(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Say in words where everything is: what is drawn instead of prompts, a seed for each.
@@ -201,12 +199,16 @@ class JanusFlow:
         *,
         allow_paths: bool = False,
     ) -> list[str]:
-        inputs = self.prepare_inputs(conversations, allow_paths=allow_paths)
         requests = [
             QuestionRequest(messages=messages, settings=settings, seed=seed)
             for messages, seed in zip(conversations, seeds, strict=True)
         ]
-        return answer_texts(AnswerBatch(self.model, self.processor), inputs, requests)
+        batch = AnswerBatch(self.model, self.processor)
+        batch.add(self.prepare_inputs(conversations, allow_paths=allow_paths), requests)
+        while batch.answers:
+            batch.choose()
+            batch.read()
+        return [request.result(0.0) for request in requests]
 
     def stream(
         self,

@@ -48,7 +48,7 @@ def number_images(
         config: says whether images attend to themselves in both directions.
         is_generation: positions of the time token and the noisy latent of images to generate.
     """
-    if not config.bidirectional_image_attention:
+    if config.image_attention != "bidirectional":
         return None
     is_start = token_ids == config.image_start_token_id
     is_image = is_start | (token_ids == config.image_token_id)
@@ -59,32 +59,34 @@ def number_images(
     return numbers.masked_fill(~is_image, NO_IMAGE)
 
 
-def causal_rule(images: Int[Tensor, "b t"] | None = None) -> MaskFunction:
-    """Earlier positions, and all of the query's own image where images are numbered."""
-
-    def attends(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        is_earlier = key <= query
-        if images is None:
-            return is_earlier
-        image = images[row, query]
-        return is_earlier | ((image == images[row, key]) & (image != NO_IMAGE))
-
-    return attends
-
-
-def with_padding(
-    rule: MaskFunction, attention_mask: Int[Tensor, "b t"] | None, *, window: int | None
+def attention_rule(
+    is_real: Bool[Tensor, "b t"] | None,
+    images: Int[Tensor, "b t"] | None,
+    rule: MaskFunction | None,
+    *,
+    window: int | None,
 ) -> MaskFunction:
-    """The rule for real keys within a sliding window; every position attends to itself."""
-    is_real = None if attention_mask is None else attention_mask > 0
+    """Itself, and of the real positions the earlier ones and all of one's own image.
+
+    Args:
+        is_real: False on padding; None: nothing is padded.
+        images: numbers of `number_images`; None is causal.
+        rule: allows fewer (training rows).
+        window: allows only so many before the query (sliding windows).
+    """
 
     def attends(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        is_seen = rule(row, head, query, key)
+        is_open = key <= query
+        if images is not None:
+            image = images[row, query]
+            is_open = is_open | ((image == images[row, key]) & (image != NO_IMAGE))
+        if rule is not None:
+            is_open = is_open & rule(row, head, query, key)
         if is_real is not None:
-            is_seen = is_seen & is_real[row, key]
+            is_open = is_open & is_real[row, key]
         if window is not None:
-            is_seen = is_seen & (key > query - window)
-        return is_seen | (key == query)
+            is_open = is_open & (key > query - window)
+        return is_open | (key == query)
 
     return attends
 
@@ -103,11 +105,12 @@ def llm_mask(
     Args:
         config: the LLM's.
         embeds: the new positions, at the end of those in the cache; only the shape is read.
-        attention_mask: 0 on padding; of the cached and the new positions. None: nothing is padded.
+        attention_mask: 0 on padding; of the cached and the new positions. None: nothing is padded,
+            which saves waiting for the device to say so.
         cache: holds the positions before them.
         images: numbers of cached and new positions, -1 outside images; missing ones at the end are
             -1. None is causal.
-        rule: replaces causality (training rows).
+        rule: of those, positions attend to these only (training rows).
 
     Returns:
         One mask, or one for each kind of layer (sliding windows); None is causal.
@@ -128,18 +131,27 @@ def llm_mask(
         )
 
     num_queries, masks = embeds.shape[1], {}
+    start, first = 0, 0
+    length = num_queries if attention_mask is None else attention_mask.shape[1]
     for kind, (layer, window) in windows.items():
-        start, length, first = _sizes(num_queries, attention_mask, cache, layer)
-        real = _padded(attention_mask, first + length, 0)
-        own_rule = rule or causal_rule(_padded(images, first + length, NO_IMAGE))
-        may_skip = is_causal and num_queries in (1, length) and _is_unpadded(real, cache)
+        if cache is not None:  # with a fixed size it has empty positions at the end
+            start = cache.get_query_offset(layer)
+            length, first = cache.get_mask_sizes(num_queries, layer)
+        is_fixed = getattr(cache, "is_compileable", False)  # its end is empty
+        may_skip = is_causal and num_queries in (1, length) and not is_fixed
+        if may_skip and attention_mask is not None:
+            is_readable = not is_tracing(attention_mask) and not attention_mask.is_meta
+            may_skip = is_readable and bool(attention_mask.all())
+        end = (0, first + length)
+        is_real = None if attention_mask is None else pad(attention_mask > 0, end)
+        numbers = None if images is None else pad(images, end, value=NO_IMAGE)
         masks[kind] = interface(
             batch_size=embeds.shape[0],
             q_length=num_queries,
             kv_length=length,
             q_offset=start,
             kv_offset=first,
-            mask_function=with_padding(own_rule, real, window=window),
+            mask_function=attention_rule(is_real, numbers, rule, window=window),
             attention_mask=None,
             allow_is_causal_skip=may_skip,
             local_size=window,
@@ -148,16 +160,6 @@ def llm_mask(
             device=embeds.device,
         )
     return masks.get(None, masks)
-
-
-def _sizes(
-    num_queries: int, attention_mask: Tensor | None, cache: Cache | None, layer: int
-) -> tuple[int | Tensor, int, int]:
-    """Position of the first query (a tensor for static caches), number of keys, first key."""
-    if cache is None:
-        return 0, num_queries if attention_mask is None else attention_mask.shape[1], 0
-    length, first = cache.get_mask_sizes(num_queries, layer)
-    return cache.get_query_offset(layer), length, first
 
 
 def _windows(config: PreTrainedConfig) -> dict[str | None, tuple[int, int | None]] | None:
@@ -175,20 +177,3 @@ def _windows(config: PreTrainedConfig) -> dict[str | None, tuple[int, int | None
         kind: (kinds.index(kind), window if kind == "sliding_attention" else None)
         for kind in sorted(set(kinds))
     }
-
-
-def _padded(values: Int[Tensor, "b t"] | None, length: int, fill: int) -> Int[Tensor, "b s"] | None:
-    """Values with columns to the right up to `length`, as a cache of fixed size has them."""
-    if values is None:
-        return None
-    return pad(values, (0, max(length - values.shape[1], 0)), value=fill)
-
-
-def _is_unpadded(attention_mask: Int[Tensor, "b t"] | None, cache: Cache | None) -> bool:
-    """Whether all keys are real, as far as can be known: values are not read while tracing."""
-    if getattr(cache, "is_compileable", False):  # its end is empty
-        return False
-    if attention_mask is None:
-        return True
-    is_readable = not is_tracing(attention_mask) and not attention_mask.is_meta
-    return is_readable and bool(attention_mask.all())

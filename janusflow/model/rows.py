@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
-from janusflow.model.attention import MaskFunction, causal_rule
+from janusflow.model.attention import MaskFunction
 from janusflow.model.packed_attention import PackedSamples
 
 PREFIX_BRANCH = 0
@@ -32,19 +32,14 @@ class Rows:
     is_drawing: Bool[Tensor, "b t"]
     """Positions of images to generate: a time token, then the noisy latent's tokens."""
 
-    def rule(self, images: Int[Tensor, "b t"] | None = None) -> MaskFunction:
-        """Which position attends to which; images are numbered where they attend to all of them.
+    def rule(self) -> MaskFunction:
+        """Which positions a position may attend to at most (`llm_mask`)."""
+        segments, branches = self.segment_ids, self.branches
 
-        Args:
-            images: of `number_images`; None is causal.
-        """
-        segments, branches, causal = self.segment_ids, self.branches, causal_rule(images)
-
-        def attends(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        def attends(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             segment, branch = segments[row, key], branches[row, key]
             is_own = (segment == segments[row, query]) & (segment != PAD_SEGMENT)
-            is_open = (branch == branches[row, query]) | (branch == PREFIX_BRANCH)
-            return causal(row, head, query, key) & is_own & is_open
+            return is_own & ((branch == branches[row, query]) | (branch == PREFIX_BRANCH))
 
         return attends
 

@@ -12,7 +12,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.model.attention import llm_mask, number_images
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import stack, unconditional
+from janusflow.model.prompt import with_unconditional
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
 
 CONFIG = tiny_config()
@@ -126,7 +126,8 @@ def test_a_packed_rows_mask_shows_what_the_rule_says():
         for i in range(12)
     ]
     for images, spans in ((None, []), (torch.tensor([numbers]), [(1, 4), (7, 10)])):
-        mask = llm_mask(sdpa_config(), torch.zeros(1, 12, 4), None, rule=rows.rule(images))
+        embeds = torch.zeros(1, 12, 4)
+        mask = llm_mask(sdpa_config(), embeds, None, images=images, rule=rows.rule())
         assert torch.equal(mask[0, 0], mask_by_loops(visible, spans))
 
 
@@ -246,7 +247,7 @@ def test_the_unconditional_branch_goes_through_the_cache_too(
     ahead: JanusFlowForConditionalGeneration,
 ):
     prompt = padded_prompt([PROMPT], pad_token_id=PAD)
-    both = stack([prompt, unconditional(prompt)], pad_token_id=PAD)
+    both = with_unconditional(prompt)
     x_t, t = latents(1).expand(2, -1, -1, -1), torch.tensor([0.3, 0.3])
     uncached = ahead.velocity(x_t, t, both)
     cached = ahead.velocity(x_t, t, ahead.encode_prompt(both))

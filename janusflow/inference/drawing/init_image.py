@@ -65,11 +65,10 @@ class InitImage:
             return PathPoint(x_t=x_t, t=t, velocity=velocity)
         return point_on_path(data=self.latent.expand_as(noise), noise=noise, t=t)
 
-    def restore(self, drawn: Image.Image) -> Image.Image:
+    def restore(self, drawn: Image.Image) -> None:
         """Put its own pixels outside the mask: the VAE alone would change them a little."""
         if self.pixels is not None and self.inside is not None:
             drawn.paste(self.pixels, mask=ImageChops.invert(self.inside))
-        return drawn
 
 
 @runtime_checkable

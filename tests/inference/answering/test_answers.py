@@ -38,10 +38,11 @@ def tokens(
         for each, seed in zip(asked, seeds, strict=True)
     ]
     batch = AnswerBatch(jf.model, jf.processor)
-    answers = batch.add(jf.prepare_inputs(asked, allow_paths=False), requests)
+    batch.add(jf.prepare_inputs(asked, allow_paths=False), requests)
     while batch.answers:
-        batch.step()
-    return [answer.token_ids for answer in answers]
+        batch.choose()
+        batch.read()
+    return [request.token_ids for request in requests]
 
 
 def length(jf: JanusFlow, asked: list[Message]) -> int:
@@ -109,8 +110,8 @@ def test_logits_that_are_not_finite_give_one_line_and_no_answer(
     def damaged(*args: Any) -> Any:
         logits, cache = read_tokens(*args)
         calls.append(None)
-        if len(calls) == 3:
-            logits[0, -1, 5] = torch.nan
+        if len(calls) == 4:
+            logits[0, 5] = torch.nan
         return logits, cache
 
     monkeypatch.setattr(module, "read_tokens", damaged)
@@ -120,7 +121,7 @@ def test_logits_that_are_not_finite_give_one_line_and_no_answer(
     calls.clear()
     with pytest.raises(NotFiniteError):
         list(endless.stream(ASKED[1], max_new_tokens=8))
-    assert len(calls) == 3
+    assert len(calls) == 4
 
 
 @settings(max_examples=200, deadline=None)
@@ -129,8 +130,8 @@ def test_pieces_join_to_the_text_and_hold_no_broken_character(text: str):
     processor = tiny_processor()  # its tokens are bytes: the hardest case
     ids = processor.tokenizer.encode(text, add_special_tokens=False)
     stream = TextStream(processor)
-    pieces = [stream.add(token) for token in ids]
-    assert "".join([*pieces, stream.finish(ids)]) == processor.decode(ids).lstrip()
+    pieces = [stream.piece(ids[: i + 1], is_last=False) for i in range(len(ids))]
+    assert "".join([*pieces, stream.piece(ids, is_last=True)]) == processor.decode(ids).lstrip()
     if "\ufffd" not in text:
         assert not any("\ufffd" in piece for piece in pieces)
 
@@ -139,7 +140,7 @@ def test_korean_comes_syllable_by_syllable():
     processor = tiny_processor()
     stream = TextStream(processor)
     ids = processor.tokenizer.encode(" 빨간 원", add_special_tokens=False)
-    pieces = [stream.add(token) for token in ids]
+    pieces = [stream.piece(ids[: i + 1], is_last=False) for i in range(len(ids))]
     assert [piece for piece in pieces if piece] == ["빨", "간", " ", "원"]
 
 
@@ -147,6 +148,6 @@ def test_bytes_that_never_become_a_character_come_at_the_end():
     processor = tiny_processor()
     stream = TextStream(processor)
     cut = processor.tokenizer.encode("원", add_special_tokens=False)[:2]
-    assert [stream.add(token) for token in cut] == ["", ""]
-    assert stream.finish(cut) == "\ufffd"
-    assert stream.finish(cut) == ""
+    assert [stream.piece(cut[:i], is_last=False) for i in (1, 2)] == ["", ""]
+    assert stream.piece(cut, is_last=True) == "\ufffd"
+    assert stream.piece(cut, is_last=True) == ""
