@@ -119,6 +119,11 @@ def llm_mask(
         ConfigError: the implementation has no such mask.
     """
     implementation = config._attn_implementation
+    if implementation == "flex_attention" and embeds.device.type == "cpu":
+        raise ConfigError(
+            f"attn_implementation={implementation} on a {embeds.device.type}: there PyTorch cannot "
+            "compile it for positions behind a cached prompt. Use sdpa or eager."
+        )
     is_causal = images is None and rule is None
     windows = _windows(config)
     interface = ALL_MASK_ATTENTION_FUNCTIONS.get(implementation)
@@ -140,8 +145,9 @@ def llm_mask(
         is_fixed = getattr(cache, "is_compileable", False)  # its end is empty
         may_skip = is_causal and num_queries in (1, length) and not is_fixed
         if may_skip and attention_mask is not None:
+            # Read where a conversation begins, not at every token: the device is waited for.
             is_readable = not is_tracing(attention_mask) and not attention_mask.is_meta
-            may_skip = is_readable and bool(attention_mask.all())
+            may_skip = num_queries == length and is_readable and bool(attention_mask.all())
         end = (0, first + length)
         is_real = None if attention_mask is None else pad(attention_mask > 0, end)
         numbers = None if images is None else pad(images, end, value=NO_IMAGE)

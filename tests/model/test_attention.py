@@ -321,3 +321,11 @@ def test_the_last_patch_that_is_drawn_reaches_the_first_only_both_ways(attention
     assert moved[-1] > 1e-3
     assert (moved[:-1] > 1e-6).all() == (attention == "bidirectional")
     assert (moved[:-1] == 0).all() == (attention == "causal")
+
+
+def test_flex_attention_is_refused_on_a_cpu_by_name():
+    """PyTorch 2.13 runs it for some shapes and fails to compile it for others."""
+    config = sdpa_config()
+    config._attn_implementation = "flex_attention"
+    with pytest.raises(ConfigError, match=r"attn_implementation=flex_attention on a cpu.* sdpa"):
+        llm_mask(config, torch.zeros(2, 5, 4), None)

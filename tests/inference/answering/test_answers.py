@@ -20,6 +20,7 @@ from janusflow.inference.pipeline import JanusFlow
 RED = Image.new("RGB", (40, 40), "red")
 LONG, SHORT = question_message([RED], "What is this, and where?"), question_message([], "누구?")
 ASKED: list[list[Message]] = [[LONG], [SHORT]]
+SHORT_ONLY: list[Message] = [SHORT]
 
 
 @pytest.fixture
@@ -79,6 +80,28 @@ def test_every_position_is_read_once(endless: JanusFlow, llm_count: Any):
     # The sixth token is not read back.
     assert llm_count.positions == 2 * length(endless, ASKED[0]) + 2 * 5
     assert llm_count.calls == 1 + 5
+
+
+def test_nobody_asks_the_device_at_every_token_whether_something_is_padded(
+    endless: JanusFlow, monkeypatch: pytest.MonkeyPatch
+):
+    """An unpadded conversation goes without a mask, and a padded one's is read at its beginning."""
+    given: list[Any] = []
+    forward = endless.model.forward
+
+    def spied(*args: Any, **kwargs: Any) -> Any:
+        given.append(kwargs["attention_mask"])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(endless.model, "forward", spied)
+    tokens(endless, [SHORT_ONLY], [1], max_new_tokens=4)
+    assert given == [None] * 4
+    tokens(endless, ASKED, max_new_tokens=4)
+    read: list[tuple[int, ...]] = []
+    real = torch.Tensor.all
+    monkeypatch.setattr(torch.Tensor, "all", lambda mask: read.append(mask.shape) or real(mask))
+    tokens(endless, ASKED, max_new_tokens=4)
+    assert read.count((2, given[4].shape[1])) == len(read) <= 2
 
 
 def test_an_answer_stops_at_its_end_token_and_leaves_the_forwards_of_the_others(

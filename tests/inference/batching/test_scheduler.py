@@ -137,9 +137,9 @@ def token_reads(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     reads: list[int] = []
     read_tokens = answers.read_tokens
 
-    def counted(model: Any, tokens: list[int], context: Any) -> Any:
-        reads.append(len(tokens))
-        return read_tokens(model, tokens, context)
+    def counted(model: Any, inputs: Any, cache: Any = None) -> Any:
+        reads.extend([] if cache is None else [len(inputs["input_ids"])])
+        return read_tokens(model, inputs, cache)
 
     monkeypatch.setattr(answers, "read_tokens", counted)
     return reads
