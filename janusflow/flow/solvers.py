@@ -75,7 +75,8 @@ def solve(
     """
     if solver not in SOLVERS:
         raise ConfigError(f"solver={solver!r} is unknown. Use one of: {', '.join(SOLVERS)}.")
-    x_t, grid = noise.to(state_dtype), times.tolist()
+    x_t = noise.to(state_dtype)
+    grid: list[float] = times.tolist()
     rises = bool((times.diff() > 0).all())
     if len(grid) < 2 or not rises or grid[0] < 0.0 or grid[-1] > 1.0:
         raise ConfigError(

@@ -67,8 +67,10 @@ class GrowingLayer(DynamicLayer):
         stop = start + key_states.shape[-2]
         if self._rooms is None or self.keys is not self._shown or stop > self._rooms[0].shape[-2]:
             room = (0, 0, 0, stop - start + max(LEAST_ROOM, stop // 8))
-            past = (self.keys, self.values) if start else (key_states, value_states)
-            self._rooms = pad(past[0][..., :start, :], room), pad(past[1][..., :start, :], room)
+            keys, values = (self.keys, self.values) if start else (key_states, value_states)
+            assert keys is not None
+            assert values is not None
+            self._rooms = pad(keys[..., :start, :], room), pad(values[..., :start, :], room)
         keys, values = self._rooms
         keys[..., start:stop, :] = key_states
         values[..., start:stop, :] = value_states

@@ -121,10 +121,11 @@ class JanusFlowForConditionalGeneration(
         embeds, images = self.embed_inputs(input_ids, inputs_embeds, pixel_values, past)
         is_made = attention_mask is not None and getattr(attention_mask, "ndim", 4) != 2
         padding = None if is_made else attention_mask
-        if position_ids is None and padding is None:
-            position_ids = torch.arange(embeds.shape[1], device=embeds.device)[None] + past
-        elif position_ids is None:
-            position_ids = count_positions(padding)[:, -embeds.shape[1] :]
+        if position_ids is None:
+            length = embeds.shape[1]
+            position_ids = torch.arange(length, device=embeds.device)[None] + past
+            if padding is not None:
+                position_ids = count_positions(padding)[:, -length:]
         if not is_made:
             images = images if block_sequence_ids is None else block_sequence_ids
             attention_mask = llm_mask(self.llm.config, embeds, padding, cache=cache, images=images)

@@ -70,12 +70,13 @@ class RowReading:
                 mask rows.
         """
         embeds = self.embed_conversation(rows.token_ids, pixel_values, features=features)
-        encoded = None
+        encoded, places = None, None
         if x_t is not None and t is not None:
             encoded = self.generation_encoder(x_t.to(self.dtype), t)
             tokens = rearrange(self._image_tokens(encoded), "p s d -> (p s) d")
-            rows.require_room(len(tokens))
-            embeds = embeds.index_put((rows.is_drawing,), tokens.to(embeds.dtype))
+            places = rows.drawing_places(len(tokens))
+            flat = embeds.flatten(0, 1).index_copy(0, places, tokens.to(embeds.dtype))
+            embeds = flat.view_as(embeds)
         is_before = is_learnt.roll(-1, dims=1)
         kept = is_before.any(0).nonzero()[:, 0]
         output = self.llm(
@@ -87,11 +88,11 @@ class RowReading:
             logits_to_keep=kept,
         )
         logits = output.logits[is_before[:, kept]]
-        if encoded is None:
+        if encoded is None or places is None:
             return Reading(logits, None, None)
 
         def hidden_of_images(block: int) -> Float[Tensor, "p s d"]:
-            hidden = output.hidden_states[block][rows.is_drawing]
+            hidden = output.hidden_states[block].flatten(0, 1).index_select(0, places)
             return rearrange(hidden, "(p s) d -> p s d", p=len(encoded.features))
 
         velocity = self._decoded(hidden_of_images(-1), encoded)

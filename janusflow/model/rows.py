@@ -68,15 +68,18 @@ class Rows:
             ),
         )
 
-    def require_room(self, num_tokens: int) -> None:
-        """Refuse another number of tokens of images to generate than there are positions for them.
+    def drawing_places(self, num_tokens: int) -> Int[Tensor, " n"]:
+        """Where in the flattened rows [b t] the tokens of images to generate are, in reading order.
+
+        The device is waited for here, once for all that is put in and taken out there.
 
         Raises:
-            PromptError: the numbers differ.
+            PromptError: there is another number of tokens than of positions for them.
         """
-        wanted = int(self.is_drawing.sum())
-        if num_tokens != wanted:
+        places = self.is_drawing.flatten().nonzero()[:, 0]
+        if num_tokens != len(places):
             raise PromptError(
-                f"{num_tokens} tokens of images to draw for {wanted} drawing positions in the "
+                f"{num_tokens} tokens of images to draw for {len(places)} drawing positions in the "
                 "rows: pass one noisy latent for every image."
             )
+        return places

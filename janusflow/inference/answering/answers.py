@@ -166,4 +166,4 @@ class AnswerBatch:
         if is_last:
             answer.progress = 1.0
             text = self.processor.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
-            answer.set_result(text.strip())
+            answer.set_result(str(text).strip())

@@ -4,7 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
+
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.processor import JanusFlowProcessor
 
 Scorer: TypeAlias = Callable[[Image.Image, str], float]
 """From an image and its prompt to how well it shows the prompt: more is better."""
@@ -35,6 +39,24 @@ class Knowledge(Protocol):
 
     def shows_objects(self, ask: Ask, image: Image.Image, prompt: str) -> bool:
         """Whether a description of the image names the prompt's objects and no others."""
+        ...
+
+
+@runtime_checkable
+class Pipeline(Answerer, Protocol):
+    """The part of `janusflow.JanusFlow` that draws."""
+
+    model: JanusFlowForConditionalGeneration
+    processor: JanusFlowProcessor
+    vae: AutoencoderKL
+    name: str
+    knowledge: Knowledge | None
+    scorer: Scorer | None
+    plan: Callable[[Sequence[str], Sequence[int]], list[str]]
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of a drawn image, in pixels."""
         ...
 
 

@@ -2,12 +2,10 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -22,7 +20,7 @@ from janusflow.inference.drawing.batches import (
     OnImage,
     OnStep,
 )
-from janusflow.inference.drawing.best_of import Answerer, Knowledge, Scorer, best, own_judgement
+from janusflow.inference.drawing.best_of import Pipeline, best, own_judgement
 from janusflow.inference.drawing.init_image import InitImage
 from janusflow.inference.drawing.inversion import inverted
 from janusflow.inference.drawing.latents import decode_latents
@@ -31,23 +29,8 @@ from janusflow.inference.drawing.planning import plans_first
 from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts, prompt_of
 from janusflow.inference.drawing.sampling import image_sampler
 from janusflow.inference.upscaling.upscalers import make_upscaler
-from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.processing.processor import JanusFlowProcessor
 
 log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Pipeline(Answerer, Protocol):
-    """The part of `janusflow.JanusFlow` that draws."""
-
-    model: JanusFlowForConditionalGeneration
-    processor: JanusFlowProcessor
-    vae: AutoencoderKL
-    name: str
-    knowledge: Knowledge | None
-    scorer: Scorer | None
-    plan: Callable[[Sequence[str], Sequence[int]], list[str]]
 
 
 @torch.no_grad()

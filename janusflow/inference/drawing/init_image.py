@@ -2,23 +2,21 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float
 from PIL import Image, ImageChops
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
 from janusflow.flow import PathPoint, point_on_path
+from janusflow.inference.drawing.best_of import Pipeline
 from janusflow.inference.drawing.latents import (
     encode_image,
     mask_on_latents,
     prepare_mask,
     vae_factor,
 )
-from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.images import ImageInput, crop_for_generation, open_image
 
 VARIATION_STRENGTH = 0.6
@@ -71,21 +69,8 @@ class InitImage:
             drawn.paste(self.pixels, mask=ImageChops.invert(self.inside))
 
 
-@runtime_checkable
-class Encoder(Protocol):
-    """The part of `janusflow.JanusFlow` that images to start from are made ready for."""
-
-    model: JanusFlowForConditionalGeneration
-    vae: AutoencoderKL
-
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of a drawn image, in pixels."""
-        ...
-
-
 def prepare_init_image(
-    jf: Encoder,
+    jf: Pipeline,
     image: ImageInput | None,
     strength: float | None = None,
     mask: ImageInput | None = None,

@@ -13,7 +13,8 @@ from janusflow.config.guidance import schedule_of
 from janusflow.config.upscaling import NONE
 from janusflow.flow import run_sampler, spherical
 from janusflow.inference.drawing.batches import GenerationRequest
-from janusflow.inference.drawing.generation import Pipeline, noise_of, prepare_request
+from janusflow.inference.drawing.best_of import Pipeline
+from janusflow.inference.drawing.generation import noise_of, prepare_request
 from janusflow.inference.drawing.latents import decode_latents
 from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts
 from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
