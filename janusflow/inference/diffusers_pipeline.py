@@ -95,9 +95,7 @@ class JanusFlowPipeline(DiffusionPipeline):
             return super().from_pretrained(str(folder), **kwargs)
         dtype = kwargs.pop("torch_dtype", None)
         dtype = kwargs.pop("dtype", dtype) or torch.float32
-        parts = {
-            part: kwargs.pop(part, None) for part in ("model", "processor", "vae", "scheduler")
-        }
+        parts = {part: kwargs.pop(part, None) for part in PARTS}
         if kwargs:
             raise ConfigError(
                 f"got {', '.join(kwargs)} for {name}, which has no {cls.config_name}: load it "

@@ -178,18 +178,14 @@ class JanusFlow:
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
-        **unknown: Any,
+        **settings: Any,
     ) -> list[str]:
         """Answer several conversations side by side; `stream` has the arguments."""
-        settings = settings_of(max_new_tokens, temperature, top_p, unknown)
         first = chosen(seed)
         seeds = range(first, first + len(conversations))
-        return self._answer(conversations, settings, seeds, allow_paths=allow_paths)
+        return self._answer(conversations, settings_of(settings), seeds, allow_paths=allow_paths)
 
     def _answer(
         self,
@@ -214,22 +210,21 @@ class JanusFlow:
         self,
         messages: Sequence[Message],
         *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
-        **unknown: Any,
+        **settings: Any,
     ) -> Iterator[str]:
         """Answer a conversation, giving the text in pieces as it comes: whole characters only.
 
         Args:
             messages: any number of turns and images, the last one the user's.
+            seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
-            max_new_tokens, temperature, top_p, seed, **unknown: see `ask`.
+            **settings: max_new_tokens, temperature and top_p, as of `ask`; others are refused.
         """
-        settings = settings_of(max_new_tokens, temperature, top_p, unknown)
-        request = QuestionRequest(messages=messages, settings=settings, seed=chosen(seed))
+        request = QuestionRequest(
+            messages=messages, settings=settings_of(settings), seed=chosen(seed)
+        )
         inputs = self.prepare_inputs([messages], allow_paths=allow_paths)
         return stream_text(AnswerBatch(self.model, self.processor), inputs, request)
 

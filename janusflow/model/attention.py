@@ -105,8 +105,7 @@ def llm_mask(
     Args:
         config: the LLM's.
         embeds: the new positions, at the end of those in the cache; only the shape is read.
-        attention_mask: 0 on padding; of the cached and the new positions. None: nothing is padded,
-            which saves waiting for the device to say so.
+        attention_mask: 0 on padding; of the cached and the new positions. None: there is none.
         cache: holds the positions before them.
         images: numbers of cached and new positions, -1 outside images; missing ones at the end are
             -1. None is causal.
@@ -118,25 +117,12 @@ def llm_mask(
     Raises:
         ConfigError: the implementation has no such mask.
     """
-    implementation = config._attn_implementation
-    if implementation == "flex_attention" and embeds.device.type == "cpu":
-        raise ConfigError(
-            f"attn_implementation={implementation} on a {embeds.device.type}: there PyTorch cannot "
-            "compile it for positions behind a cached prompt. Use sdpa or eager."
-        )
     is_causal = images is None and rule is None
-    windows = _windows(config)
-    interface = ALL_MASK_ATTENTION_FUNCTIONS.get(implementation)
-    if interface is None or interface is flash_attention_mask or windows is None:
-        if is_causal:
-            return attention_mask
-        raise ConfigError(
-            f"attn_implementation={implementation} cannot mask images that attend in both "
-            f"directions or packed rows of a {config.model_type}: use sdpa or eager."
-        )
-
-    num_queries, masks = embeds.shape[1], {}
-    start, first = 0, 0
+    windows = _windows(config, embeds.device, is_causal=is_causal)
+    if windows is None:
+        return attention_mask
+    interface = ALL_MASK_ATTENTION_FUNCTIONS[config._attn_implementation]
+    num_queries, start, first, masks = embeds.shape[1], 0, 0, {}
     length = num_queries if attention_mask is None else attention_mask.shape[1]
     for kind, (layer, window) in windows.items():
         if cache is not None:  # with a fixed size it has empty positions at the end
@@ -148,9 +134,8 @@ def llm_mask(
             # Read where a conversation begins, not at every token: the device is waited for.
             is_readable = not is_tracing(attention_mask) and not attention_mask.is_meta
             may_skip = num_queries == length and is_readable and bool(attention_mask.all())
-        end = (0, first + length)
-        is_real = None if attention_mask is None else pad(attention_mask > 0, end)
-        numbers = None if images is None else pad(images, end, value=NO_IMAGE)
+        is_real = None if attention_mask is None else pad(attention_mask > 0, (0, first + length))
+        numbers = None if images is None else pad(images, (0, first + length), value=NO_IMAGE)
         masks[kind] = interface(
             batch_size=embeds.shape[0],
             q_length=num_queries,
@@ -168,17 +153,37 @@ def llm_mask(
     return masks.get(None, masks)
 
 
-def _windows(config: PreTrainedConfig) -> dict[str | None, tuple[int, int | None]] | None:
-    """First layer and sliding window of every kind of layer; None: there are kinds we don't know.
+def _windows(
+    config: PreTrainedConfig, device: torch.device, *, is_causal: bool
+) -> dict[str | None, tuple[int, int | None]] | None:
+    """First layer and sliding window of every kind of layer.
 
-    The kind is None where all layers are alike, as transformers' models have it.
+    The kind is None where all layers are alike, as transformers' models have it. None instead of
+    all: the attention makes its own causal mask of what is padded.
+
+    Raises:
+        ConfigError: the attention implementation has no mask for this.
     """
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
+    implementation = config._attn_implementation
+    if implementation == "flex_attention" and device.type == "cpu":
+        raise ConfigError(
+            f"attn_implementation={implementation} on a {device.type}: there PyTorch cannot "
+            "compile it for positions behind a cached prompt. Use sdpa or eager."
+        )
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    is_known = not set(kinds or ()) - {"full_attention", "sliding_attention"}
     if kinds is None:
-        return {None: (0, window)} if not hasattr(config, "attention_chunk_size") else None
-    if set(kinds) - {"full_attention", "sliding_attention"}:
-        return None
+        is_known = not hasattr(config, "attention_chunk_size")
+    interface = ALL_MASK_ATTENTION_FUNCTIONS.get(implementation)
+    if interface is None or interface is flash_attention_mask or not is_known:
+        if is_causal:
+            return None
+        raise ConfigError(
+            f"attn_implementation={implementation} cannot mask images that attend in both "
+            f"directions or packed rows of a {config.model_type}: use sdpa or eager."
+        )
+    if kinds is None:
+        return {None: (0, window)}
     return {
         kind: (kinds.index(kind), window if kind == "sliding_attention" else None)
         for kind in sorted(set(kinds))

@@ -122,10 +122,8 @@ class JanusFlowForConditionalGeneration(
         is_made = attention_mask is not None and getattr(attention_mask, "ndim", 4) != 2
         padding = None if is_made else attention_mask
         if position_ids is None:
-            length = embeds.shape[1]
-            position_ids = torch.arange(length, device=embeds.device)[None] + past
-            if padding is not None:
-                position_ids = count_positions(padding)[:, -length:]
+            counted = torch.arange(length := embeds.shape[1], device=embeds.device)[None] + past
+            position_ids = counted if padding is None else count_positions(padding)[:, -length:]
         if not is_made:
             images = images if block_sequence_ids is None else block_sequence_ids
             attention_mask = llm_mask(self.llm.config, embeds, padding, cache=cache, images=images)

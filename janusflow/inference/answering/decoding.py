@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import isfinite
 from sys import maxsize
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -58,18 +59,16 @@ class AnsweringSettings:
             raise ConfigError(f"top_p={self.top_p} is outside (0, 1]. Use 1 for all tokens.")
 
 
-def settings_of(
-    max_new_tokens: int, temperature: float, top_p: float, unknown: Mapping[str, object]
-) -> AnsweringSettings:
+def settings_of(given: Mapping[str, Any]) -> AnsweringSettings:
     """Settings as a call gives them; other libraries' arguments are refused with the names here.
 
     Raises:
         ConfigError: an argument is unknown, or a value is out of range.
     """
-    known = [each.name for each in fields(AnsweringSettings)]
+    known = [*(each.name for each in fields(AnsweringSettings)), "seed"]
     otherwise = "jf.model.generate has all arguments of transformers"
-    refuse_unknown("jf.ask", unknown, known=[*known, "seed"], names=NAMES_HERE, otherwise=otherwise)
-    return AnsweringSettings(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+    refuse_unknown("jf.ask", given, known=known, names=NAMES_HERE, otherwise=otherwise)
+    return AnsweringSettings(**given)
 
 
 def require_context(length: int, config: JanusFlowConfig, *, more: int = 1) -> int:

@@ -18,12 +18,8 @@ from janusflow.flow import StepInfo
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
 from janusflow.inference.drawing.batches import DrawingStep, GenerationRequest, OnStep
-from janusflow.inference.drawing.generation import (
-    choose,
-    decode_records,
-    noise_of,
-    prepare_request,
-)
+from janusflow.inference.drawing.best_of import choose
+from janusflow.inference.drawing.generation import decode_records, noise_of, prepare_request
 from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.planning import HOW
 from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity, encode_texts

@@ -81,9 +81,10 @@ def chance_of_yes(jf: Answerer, image: Image.Image, prompt: str) -> float:
     return 1 / (1 + math.exp(min(no - yes, 700)))  # exp of more overflows
 
 
-def best(candidates: Sequence[Image.Image], prompt: str, scorer: Scorer) -> Image.Image:
+def choose(jf: Pipeline, candidates: Sequence[Image.Image]) -> Image.Image:
     """Of one image's candidates the best, the first of those that score alike.
 
     The scorer is asked once about every candidate.
     """
+    scorer, prompt = jf.scorer or own_judgement(jf, jf.knowledge), candidates[0].info["prompt"]
     return max(candidates, key=lambda candidate: scorer(candidate, prompt))

@@ -20,7 +20,7 @@ from janusflow.inference.drawing.batches import (
     OnImage,
     OnStep,
 )
-from janusflow.inference.drawing.best_of import Pipeline, best, own_judgement
+from janusflow.inference.drawing.best_of import Pipeline, choose
 from janusflow.inference.drawing.init_image import InitImage
 from janusflow.inference.drawing.inversion import inverted
 from janusflow.inference.drawing.latents import decode_latents
@@ -139,9 +139,3 @@ def decode_records(
         if start is not None:
             start.restore(image)
     return [record.attach(image) for record, image in zip(records, images, strict=True)]
-
-
-def choose(jf: Pipeline, candidates: Sequence[Image.Image]) -> Image.Image:
-    """The best of one image's candidates."""
-    scorer = jf.scorer or own_judgement(jf, jf.knowledge)
-    return best(candidates, candidates[0].info["prompt"], scorer)
