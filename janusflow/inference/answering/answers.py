@@ -103,6 +103,7 @@ class AnswerBatch:
         Raises:
             PromptError: a conversation leaves no room for an answer in the model's context.
         """
+        self._drop_done()  # called off, or failed at the last token
         lengths = inputs["attention_mask"].sum(-1).tolist()
         for request, length in zip(requests, lengths, strict=True):
             room = require_context(length, self.model.config)
@@ -124,25 +125,29 @@ class AnswerBatch:
         for answer, token in zip(self.answers, tokens, strict=True):
             with failing(answer):
                 self._take(answer, token)
-        kept = [row for row, answer in enumerate(self.answers) if not answer.done()]
-        if not kept:
-            self.answers, self._logits, self._cache = [], None, None
-            return
-        try:
-            cache = self._cache if len(kept) == len(tokens) else self._cache.select(kept)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            # They stay in the rows: those that go on must not end because others did.
-            kept, cache = list(range(len(tokens))), self._cache
-        self.answers, self._cache = [self.answers[row] for row in kept], cache
-        self._tokens = torch.tensor(tokens)[kept, None].clamp(min=0)  # NOT_FINITE of a failed one
+        self._tokens = torch.tensor(tokens)[:, None].clamp(min=0)  # NOT_FINITE of one that failed
+        self._drop_done()
 
     def read(self) -> None:
         """Read the tokens just chosen: the logits of those after them."""
         if self._cache is not None and self._tokens is not None:
             chosen = {"input_ids": self._tokens}
             self._logits, self._cache = read_tokens(self.model, chosen, self._cache)
+            self._tokens = None
+
+    def _drop_done(self) -> None:
+        kept = [row for row, answer in enumerate(self.answers) if not answer.done()]
+        if not kept:
+            self.answers, self._logits, self._cache, self._tokens = [], None, None, None
+        elif len(kept) < len(self.answers) and self._logits is not None and self._cache is not None:
+            try:
+                self._cache = self._cache.select(kept)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                return  # They stay in the rows: those that go on must not end because others did.
+            self.answers, self._logits = [self.answers[row] for row in kept], self._logits[kept]
+            self._tokens = None if self._tokens is None else self._tokens[kept]
 
     def _take(self, answer: QuestionRequest, token: int) -> None:
         """Go on by one token, and deliver the text if it was the last."""

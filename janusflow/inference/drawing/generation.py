@@ -111,7 +111,8 @@ def prepare_request(
     if jf.knowledge is not None:
         for limits in filter(None, map(jf.knowledge.limits, dict.fromkeys(request.prompts))):
             log.warning("%s", limits)
-    if init_image is not None and init_image.invert is not None:
+    is_inverted = init_image is None or init_image.inverted_noise is not None
+    if init_image is not None and init_image.invert is not None and not is_inverted:
         init_image = inverted(init_image, jf.model, jf.processor, settings=settings)
     request = replace(request, settings=settings, init_image=init_image)
     dtype = str(jf.model.dtype).removeprefix("torch.")

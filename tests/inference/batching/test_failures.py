@@ -73,6 +73,7 @@ def check_drawing(jf: JanusFlow, drawn: Handle[Any]) -> None:
         (answers, "read_tokens", 1, "a"),
         (answers, "read_tokens", 3, "ab"),
         (answers, "read_tokens", 5, "abc"),
+        (answers, "read_tokens", 6, "bc"),
         (JanusFlow, "prepare_inputs", 2, "b"),
     ],
 )
