@@ -25,9 +25,7 @@ Utilisation = Callable[[Mapping[str, int], float], float]
 """Tally of some steps and the seconds they took -> the share of all devices' peak (MFU)."""
 
 
-def stage_utilisation(
-    recipe: StageRecipe, model: JanusFlowForConditionalGeneration
-) -> Utilisation | None:
+def stage_mfu(recipe: StageRecipe, model: JanusFlowForConditionalGeneration) -> Utilisation | None:
     """MFU of a stage's steps, if it is known what the devices could do."""
     peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
     if peak is None:

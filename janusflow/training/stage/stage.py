@@ -32,7 +32,7 @@ from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import is_first, own_parts
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
-from janusflow.training.estimate.utilisation import stage_utilisation
+from janusflow.training.estimate.utilisation import stage_mfu
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.log import LogHook
@@ -92,8 +92,7 @@ def train_stage(
     scorer = load_scorer(recipe.objective, model)
     objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        mfu = stage_utilisation(recipe, model)
-        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=stage_mfu(recipe, model))
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
             config = _with_prompts(recipe, sources["generation"])
