@@ -33,7 +33,7 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig, Ratio
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.mixture import Kind, mixed_batches
-from janusflow.data.sources import Weighted
+from janusflow.data.sources import WeightedSource
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.packed_attention import SDPA_PACKED
@@ -49,7 +49,7 @@ NUM_SCENES = 400
 WAYS = ("bare", "step", "data", "padded", "rows", "half", "both", "compiled")
 
 
-def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[Weighted]]:
+def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[WeightedSource]]:
     """Render scenes, and make latents up: their values cost nothing."""
     write_scenes(folder, num_scenes=NUM_SCENES, size=64, seed=0)
     latents = np.random.default_rng(0).standard_normal((NUM_SCENES, *latent_shape))

@@ -22,7 +22,7 @@ PREPARE = Preparation(
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 
 
-def picture(path: Path, colour: tuple[int, int, int] = RED) -> Path:
+def write_image(path: Path, colour: tuple[int, int, int] = RED) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 20), colour).save(path, quality=100)
     return path

@@ -72,7 +72,7 @@ def _print_phase(phase: "Phase") -> None:
     }
     rows["rows"] = f"{size.rows:,d}, {size.padding:.1%} padding"
     rows["learnt tokens"] = f"{size.learnt_tokens:,d}"
-    rows["images"] = f"{size.pictures_seen:,d} seen, {size.pictures_drawn:,d} drawn"
+    rows["images"] = f"{size.understanding_images:,d} seen, {size.generation_images:,d} drawn"
     rows |= {f"forward {name}": _flops(flops) for name, flops in phase.forward_flops.items()}
     rows["forward"] = _flops(sum(phase.forward_flops.values()))
     rows["backward"] = _flops(phase.backward_flops)

@@ -24,9 +24,7 @@ Format = Annotated[
 Kind = Annotated[
     str | None, typer.Option(help="understanding, generation or text; by default all it can be.")
 ]
-Pictures = Annotated[
-    Path | None, typer.Option(help="Folder that relative picture paths start from.")
-]
+Images = Annotated[Path | None, typer.Option(help="Folder that relative image paths start from.")]
 DataOption = Annotated[
     list[str] | None,
     typer.Option("--option", help="What only this format knows, e.g. caption=COLUMN; repeatable."),
@@ -45,7 +43,7 @@ def open_data(
     overrides: list[str] | None,
     format_name: str | None,
     kind: str | None,
-    pictures: Path | None,
+    images: Path | None,
     option: list[str] | None,
     model: str | None,
 ) -> "Inputs":
@@ -63,7 +61,7 @@ def open_data(
     file = FileOptions(
         format=format_name,
         kind=kind,
-        pictures=pictures,
+        images=images,
         options={
             name: yaml.safe_load(value) if name in STREAM_OPTIONS else value
             for name, _, value in options

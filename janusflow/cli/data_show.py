@@ -9,9 +9,9 @@ import typer
 from janusflow.cli.data_options import (
     DataOption,
     Format,
+    Images,
     Kind,
     Overrides,
-    Pictures,
     StandIn,
     Target,
     open_data,
@@ -31,11 +31,11 @@ def command(
     ] = None,
     format_name: Format = None,
     kind: Kind = None,
-    pictures: Pictures = None,
+    images: Images = None,
     option: DataOption = None,
     model: StandIn = None,
 ) -> None:
-    """Show the samples a run begins with: pictures after padding and cropping, tokens, packing.
+    """Show the samples a run begins with: images after padding and cropping, tokens, packing.
 
     Data without a recipe is shown as mini would get it; --model names another. The same option
     lets another model stand for a recipe's, if that is not at hand.
@@ -43,9 +43,9 @@ def command(
     Examples:
       janusflow data show recipes/mini/8-stage3.yaml -o samples.html
 
-      janusflow data show pairs.jsonl --pictures images --kind generation -n 4
+      janusflow data show pairs.jsonl --images images --kind generation -n 4
     """
-    inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
+    inputs = open_data(target, overrides, format_name, kind, images, option, model)
     from janusflow.data.formats import open_sources
     from janusflow.data.mixture import build_samples, sources_by_kind
     from janusflow.data.show import build_page

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from janusflow.config.errors import DataError
-from janusflow.data.adapters import CAPTION_COLUMNS, PICTURE_COLUMNS, SHOWN_NAMES, TEXT_COLUMNS
+from janusflow.data.adapters import CAPTION_COLUMNS, IMAGE_COLUMNS, SHOWN_NAMES, TEXT_COLUMNS
 from janusflow.data.formats import LAYOUTS
 from janusflow.data.mixture import Kind
 from janusflow.data.tables import open_table, read_object
@@ -40,7 +40,7 @@ def kinds_of(format_name: str) -> list[Kind]:
 
 def _format_of_row(names: Collection[str]) -> str | None:
     """The format that names in small letters speak for; the plainest columns win."""
-    has_image = any(name in names for name in PICTURE_COLUMNS)
+    has_image = any(name in names for name in IMAGE_COLUMNS)
     has_caption = any(name in names for name in CAPTION_COLUMNS if name != "prompt")
     if "conversations" in names or "messages" in names:
         return "chat"

@@ -21,7 +21,7 @@ from janusflow.config.files import JsonLines
 from janusflow.data.order import shuffled
 
 SHUFFLE_BUFFER = 1000
-"""Rows that are shuffled together, as many as `datasets` takes: 100 MB of pictures of 100 kB."""
+"""Rows that are shuffled together, as many as `datasets` takes: 100 MB of images of 100 kB."""
 READ_ERRORS = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
 """What readers of damaged or unreachable files raise; pyarrow's errors are ValueErrors."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_files import PREPARE, picture, write_lines
+from data_files import PREPARE, write_image, write_lines
 from PIL import Image
 
 from janusflow.config.data import SourceConfig
@@ -25,7 +25,7 @@ from janusflow.data.formats import StreamedSource, TableSource, open_source, tex
 from janusflow.data.mixture import mixed_batches, rows_of_step
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import TextSample
-from janusflow.data.sources import BadRows, Weighted
+from janusflow.data.sources import BadRows, WeightedSource
 from janusflow.data.streams import Shard, ShardLengths, StreamedTable
 
 LENGTHS = (7, 4, 9)
@@ -39,10 +39,10 @@ def image_bytes(shade: int) -> bytes:
 
 
 def as_lines(path: Path, captions: list[str]) -> None:
-    """Pictures are files beside the lines."""
+    """Images are files beside the lines."""
     shades = [int(caption.split()[1]) for caption in captions]
     for shade in shades:
-        picture(path.parent / f"{shade}.png", (shade, 0, 0))
+        write_image(path.parent / f"{shade}.png", (shade, 0, 0))
     write_lines(
         path, *({"image": f"{s}.png", "caption": c} for s, c in zip(shades, captions, strict=True))
     )
@@ -72,7 +72,7 @@ WRITERS: dict[str, Callable[[Path, list[str]], None]] = {
 
 
 def write_shards(folder: Path, end: str) -> str:
-    """Twenty captioned pictures in three files; returns the pattern of their names."""
+    """Twenty captioned images in three files; returns the pattern of their names."""
     folder.mkdir(exist_ok=True)
     numbers = iter(range(NUM_ROWS))
     for shard, length in enumerate(LENGTHS):
@@ -83,20 +83,20 @@ def write_shards(folder: Path, end: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class CountingPreparation(Preparation):
-    """Notes every picture that is decoded."""
+    """Notes every image that is decoded."""
 
     opened: list[Any] = field(default_factory=list)
 
-    def drawn(self, picture: Any, rng: np.random.Generator) -> Any:
-        self.opened.append(picture)
-        return super().drawn(picture, rng)
+    def for_generation(self, image: Any, rng: np.random.Generator) -> Any:
+        self.opened.append(image)
+        return super().for_generation(image, rng)
 
 
 def streamed(
-    path: str, *, prepare: Preparation = PREPARE, pictures: Path | None = None
+    path: str, *, prepare: Preparation = PREPARE, images: Path | None = None
 ) -> StreamedSource:
     options = {"streaming": True, "shuffle_buffer": 5}
-    config = SourceConfig(format="captions", path=path, pictures=pictures, options=options)
+    config = SourceConfig(format="captions", path=path, images=images, options=options)
     ((source, _),) = open_source("generation", config, prepare)
     assert isinstance(source, StreamedSource)
     return source
@@ -148,7 +148,7 @@ def steps(
 ) -> Iterator[list[list[str]]]:
     """The batches of a process, taken as processes.own_parts has it."""
     batches: Any = mixed_batches(
-        {"generation": [Weighted(source, 1.0)]},
+        {"generation": [WeightedSource(source, 1.0)]},
         Recorder(),
         DRAWING,
         seed=3,
@@ -167,7 +167,7 @@ def shards(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_an_address_is_read_as_its_files_are(shards: str):
-    source = streamed(f"file://{shards}", pictures=Path(shards).parent)
+    source = streamed(f"file://{shards}", images=Path(shards).parent)
     assert prompts(source, range(NUM_ROWS)) == prompts(streamed(shards), range(NUM_ROWS))
     assert source.table.located(0).shard == f"file://{shards}".replace("*", "0")
 
@@ -208,7 +208,7 @@ def test_processes_and_batches_share_the_samples_of_one(shards: str):
     assert [batch for (batch,) in islice(steps(streamed(shards), step=4), 5)] == alone[4:]
 
 
-def test_a_process_decodes_the_pictures_of_its_own_rows_only(shards: str):
+def test_a_process_decodes_the_images_of_its_own_rows_only(shards: str):
     counting = CountingPreparation(**vars(PREPARE))
     own = steps(streamed(shards, prepare=counting), step=7, rank=1, num_processes=3)
     list(islice(own, 4))
@@ -256,7 +256,7 @@ def test_the_batches_of_a_step_do_not_send_a_stream_back():
         )
     )
     batches = mixed_batches(
-        {"text": [Weighted(source, 1.0)]},
+        {"text": [WeightedSource(source, 1.0)]},
         Recorder(),
         MixtureConfig(batch_size=6, ratios=(Ratio(understanding=0.0, generation=0.0, text=1.0),)),
         seed=5,
@@ -300,7 +300,7 @@ def test_a_shard_that_has_changed_since_the_run_began_is_told(tmp_path: Path):
 
 
 def write_bad(folder: Path, *bad: int) -> str:
-    """Twenty lines, some of whose pictures are missing."""
+    """Twenty lines, some of whose images are missing."""
     path = write_shards(folder, "jsonl")
     for number in bad:
         (folder / f"{number}.png").unlink()
@@ -319,7 +319,7 @@ def test_a_bad_row_is_named_with_its_file_and_the_next_one_taken(tmp_path: Path)
     assert whys == {f"row 1 of {tmp_path}/1.jsonl": 3, f"row 2 of {tmp_path}/2.jsonl": 3}
     good = streamed(write_shards(tmp_path / "good", "jsonl")).in_order(3)
     bad = {line["row"] for line in told}
-    sources: Any = {"generation": [Weighted(streamed(path), 1.0)]}
+    sources: Any = {"generation": [WeightedSource(streamed(path), 1.0)]}
     fresh = BadRows(max_share=1.0, log=log)
     for step, batch in enumerate(drawn):
         named = rows_of_step(sources, DRAWING, seed=3, step=step, bad=fresh)

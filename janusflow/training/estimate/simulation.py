@@ -14,8 +14,8 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.costs.meta import FusedAttention
 from janusflow.costs.meter import counting
-from janusflow.data.collate import IGNORED, TrainBatch
-from janusflow.data.mixture import KINDS, Planned, plan
+from janusflow.data.collate import IGNORE_INDEX, TrainBatch
+from janusflow.data.mixture import KINDS, SampleSlot, plan
 from janusflow.data.samples import UnderstandingSample
 from janusflow.model.rows import PAD_SEGMENT
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
@@ -44,8 +44,8 @@ class StepSize:
     padding: float
     """Share of the rows' positions."""
     learnt_tokens: int
-    pictures_seen: int
-    pictures_drawn: int
+    understanding_images: int
+    generation_images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Simulation:
             backward_flops=backward,
         )
 
-    def _batches(self, planned: Sequence[Planned]) -> list[Alike]:
+    def _batches(self, planned: Sequence[SampleSlot]) -> list[Alike]:
         """All processes' batches of a step, shared out as a run does; one of every mix of kinds."""
         num_batches = self.config.gpus * self.recipe.loop.accumulate
         if len(planned) < num_batches:
@@ -162,18 +162,18 @@ class Simulation:
             for mix, number in Counter(mixes).items()
         ]
 
-    def _packed(self, planned: Sequence[Planned]) -> TrainBatch:
+    def _packed(self, planned: Sequence[SampleSlot]) -> TrainBatch:
         return self.typical.collate.pack([self.typical.sample(*each) for each in planned])
 
-    def _size(self, planned: Sequence[Planned], alike: Sequence[Alike]) -> StepSize:
+    def _size(self, planned: Sequence[SampleSlot], alike: Sequence[Alike]) -> StepSize:
         samples, tokens = Counter[str](), Counter[str]()
         learnt = seen = 0
         for kind, ordinal in planned:
             sample, row = self.typical.sample(kind, ordinal)
             samples[kind] += 1
             tokens[kind] += len(row)
-            learnt += sum(label != IGNORED for label in row.labels)
-            seen += len(sample.pictures) if isinstance(sample, UnderstandingSample) else 0
+            learnt += sum(label != IGNORE_INDEX for label in row.labels)
+            seen += len(sample.images) if isinstance(sample, UnderstandingSample) else 0
         positions = sum(each.batch.labels.numel() * each.number for each in alike)
         padding = sum(
             int((each.batch.rows.segment_ids == PAD_SEGMENT).sum()) * each.number for each in alike
@@ -184,8 +184,8 @@ class Simulation:
             rows=sum(len(each.batch.labels) * each.number for each in alike),
             padding=padding / positions,
             learnt_tokens=learnt,
-            pictures_seen=seen,
-            pictures_drawn=samples["generation"],
+            understanding_images=seen,
+            generation_images=samples["generation"],
         )
 
     def run(self, batch: TrainBatch, *, recomputes: bool) -> Counted:

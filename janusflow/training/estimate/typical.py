@@ -20,7 +20,7 @@ from janusflow.data.formats import open_sources
 from janusflow.data.mixture import KINDS, Kind
 from janusflow.data.prepare import preparation
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
-from janusflow.data.sources import BadRows, draw
+from janusflow.data.sources import BadRows, build_sample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.training.estimate.sizes import Sizes
 from janusflow.training.stage.caching import cached, keeps_pixels
@@ -63,7 +63,7 @@ class Typical:
         try:
             sources = open_sources({kind: configs}, prepare)[kind]
             built = [
-                draw(
+                build_sample(
                     sources,
                     ordinal,
                     seed=recipe.loop.seed,
@@ -118,7 +118,7 @@ def without_pixels(sample: Sample) -> Sample:
     """The same sample, its pictures shapes alone."""
     match sample:
         case UnderstandingSample():
-            return replace(sample, pictures=tuple(each.to("meta") for each in sample.pictures))
+            return replace(sample, images=tuple(each.to("meta") for each in sample.images))
         case GenerationSample():
             known = {
                 name: tensor.to("meta")
@@ -137,15 +137,15 @@ def as_cached(sample: Sample, recipe: StageRecipe, config: JanusFlowConfig) -> S
     num_patches = (vision.image_size // vision.patch_size) ** 2
     features = torch.empty(num_patches, vision.hidden_size, device="meta")
     latent = torch.empty(flow.latent_channels, flow.latent_size, flow.latent_size, device="meta")
-    if isinstance(sample, UnderstandingSample) and "seen_features" in names:
-        return replace(sample, pictures=(features,) * len(sample.pictures))
+    if isinstance(sample, UnderstandingSample) and "understanding_features" in names:
+        return replace(sample, images=(features,) * len(sample.images))
     if isinstance(sample, GenerationSample) and "latents" in names:
         is_kept = keeps_pixels(recipe, names)
         return replace(
             sample,
             pixel_values=sample.pixel_values if is_kept else None,
             latent=latent,
-            features=features if "drawn_features" in names else None,
+            features=features if "generation_features" in names else None,
         )
     return sample
 
@@ -157,7 +157,7 @@ def _words(number: int) -> str:
 def _question(sizes: Sizes, lengths: TypicalLengths) -> UnderstandingSample:
     size = sizes.model.config.vision_config.image_size
     turn = Turn(question=_words(lengths.question_tokens), answer=_words(lengths.answer_tokens))
-    return UnderstandingSample(pictures=(torch.empty(3, size, size, device="meta"),), turns=(turn,))
+    return UnderstandingSample(images=(torch.empty(3, size, size, device="meta"),), turns=(turn,))
 
 
 def _drawing(sizes: Sizes, lengths: TypicalLengths) -> GenerationSample:

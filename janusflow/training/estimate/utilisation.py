@@ -22,7 +22,7 @@ from janusflow.costs.meter import counting
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.mixture import KINDS, Kind
 from janusflow.data.samples import TextSample
-from janusflow.data.sources import BadRows, Weighted, draw
+from janusflow.data.sources import BadRows, WeightedSource, build_sample
 from janusflow.interop.load import on_meta
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.training.engine.distributed import num_processes
@@ -31,7 +31,7 @@ from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.stage.freezing import train_only
 
 TERA = 10**12
-COUNTS = ("positions", "pairs", "logits", "pictures_seen", "pictures_drawn")
+COUNTS = ("positions", "pairs", "logits", "understanding_images", "generation_images")
 """What of a tally decides how many operations a step takes."""
 TEXT_WORDS = (8, 64)
 """Words of texts that tell positions and logits from pictures."""
@@ -92,7 +92,7 @@ def objective_without_memory(
 
 
 def small_batches(
-    recipe: StageRecipe, sources: Mapping[Kind, Sequence[Weighted]], collate: Collator
+    recipe: StageRecipe, sources: Mapping[Kind, Sequence[WeightedSource]], collate: Collator
 ) -> list[TrainBatch]:
     """A sample of every kind the recipe mixes, and the same with one more of each, and of texts.
 
@@ -103,7 +103,7 @@ def small_batches(
     seed, bad = recipe.loop.seed, BadRows(max_share=1.0)
     first, second = (
         [
-            draw(
+            build_sample(
                 sources[kind],
                 ordinal,
                 seed=seed,

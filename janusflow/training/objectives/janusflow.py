@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
+from janusflow.data.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Drawings, TrainBatch
 from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.interop.vae import decode_images, encode_images
@@ -67,7 +67,7 @@ class JanusFlowObjective(Objective):
     def counts(self, batch: TrainBatch) -> dict[str, int]:
         """Learnt tokens, latent values, patches to align or pictures to score."""
         drawings = batch.drawings
-        is_learnt = batch.labels != IGNORED
+        is_learnt = batch.labels != IGNORE_INDEX
         counts = {
             "answers": int((is_learnt & ~batch.is_text).sum()),
             "text": int((is_learnt & batch.is_text).sum()),
@@ -93,13 +93,13 @@ class JanusFlowObjective(Objective):
         pairs = num_rows * length**2
         if self.model.device.type == "cpu":
             pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
-        num_columns = int((batch.labels != IGNORED).any(0).sum())
+        num_columns = int((batch.labels != IGNORE_INDEX).any(0).sum())
         return batch.tally | {"pairs": pairs, "logits": num_rows * num_columns}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings
-        is_learnt = batch.labels != IGNORED
+        is_learnt = batch.labels != IGNORE_INDEX
         point, chance = None, None
         if drawings is not None:
             latents = self._latents(drawings)
@@ -225,5 +225,5 @@ def sample_chance(
 
 def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
     """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
-    is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
+    is_hidden = (prompt_of != NO_PROMPT_SEGMENT) & is_dropped[prompt_of]
     return replace(rows, segment_ids=rows.segment_ids.masked_fill(is_hidden, PAD_SEGMENT))

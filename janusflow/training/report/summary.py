@@ -47,7 +47,7 @@ def _of_rows(tally: Mapping[str, int], seconds: float) -> dict[str, float]:
     """What only packed rows have."""
     if not tally["positions"]:
         return {}
-    num_pictures = tally["pictures_seen"] + tally["pictures_drawn"]
+    num_pictures = tally["understanding_images"] + tally["generation_images"]
     return {
         "tokens_per_second": tally["tokens"] / seconds,
         "images_per_second": num_pictures / seconds,

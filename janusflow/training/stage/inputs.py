@@ -34,7 +34,7 @@ class FileOptions(NamedTuple):
 
     format: str | None = None
     kind: str | None = None
-    pictures: Path | None = None
+    images: Path | None = None
     options: Mapping[str, Any] = {}
 
 
@@ -121,9 +121,7 @@ def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
         wanted = [kind for kind in KINDS if kind == file.kind]
         if not wanted:
             raise ConfigError(f"kind {file.kind!r} is unknown: use {', '.join(KINDS)}.")
-    source = SourceConfig(
-        format=name, path=path, pictures=file.pictures, options=dict(file.options)
-    )
+    source = SourceConfig(format=name, path=path, images=file.images, options=dict(file.options))
     understanding, generation, text = (float(kind in wanted) for kind in KINDS)
     ratio = Ratio(understanding=understanding, generation=generation, text=text)
     return StageRecipe(

@@ -23,7 +23,7 @@ from janusflow.data.fingerprint import fingerprint, require_same_data
 from janusflow.data.formats import open_sources
 from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
-from janusflow.data.sources import BadRows, Weighted
+from janusflow.data.sources import BadRows, WeightedSource
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER, load_vae
@@ -125,7 +125,7 @@ def _require_same_data(recipe: StageRecipe) -> None:
         require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 
 
-def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
+def _with_prompts(recipe: StageRecipe, sources: Sequence[WeightedSource]) -> LogConfig:
     """The recipe's settings for samples, with prompts of its data where it names none."""
     prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
     return replace(recipe.log, prompts=prompts)
@@ -134,7 +134,7 @@ def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig
 def _utilisation(
     recipe: StageRecipe,
     vae: AutoencoderKL,
-    sources: Mapping[Kind, Sequence[Weighted]],
+    sources: Mapping[Kind, Sequence[WeightedSource]],
     collate: Collator,
 ) -> Utilisation | None:
     """MFU for the log of the first process, if it is known what the device could do."""

@@ -143,7 +143,7 @@ def to_draw(item: Item, number: int) -> GenerationSample:
 def to_answer(item: Item) -> UnderstandingSample:
     """The scene as training would ask about it."""
     turns = tuple(Turn(question=each.text, answer=each.answer) for each in item.questions)
-    return UnderstandingSample(pictures=(pixels(item),), turns=turns, are_independent=True)
+    return UnderstandingSample(images=(pixels(item),), turns=turns, are_independent=True)
 
 
 def pixels(item: Item) -> torch.Tensor:

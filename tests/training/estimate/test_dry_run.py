@@ -57,8 +57,8 @@ def test_every_ratio_is_a_phase_of_its_steps(root: Path):
     ]
     found = dry_run(stage_recipe(root, data=NO_DATA, mixture={"ratios": ratios}), ONE)
     assert [phase.steps for phase in found.phases] == [4, 6]
-    assert [phase.size.pictures_drawn for phase in found.phases] == [0, 512]
-    assert found.phases[0].size.pictures_seen == 512
+    assert [phase.size.generation_images for phase in found.phases] == [0, 512]
+    assert found.phases[0].size.understanding_images == 512
 
 
 def test_from_a_cache_neither_the_vae_nor_a_frozen_tower_is_counted(root: Path, stage: StageCost):

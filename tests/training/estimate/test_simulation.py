@@ -96,7 +96,7 @@ def test_a_step_is_the_same_work_however_it_is_split(root: Path):
         loop = {"steps": 10, "accumulate": accumulate}
         config = replace(ONE, gpus=gpus)
         (phase,) = cost(root, config, mixture=mixture, loop=loop).phases
-        assert (phase.size.rows, phase.size.pictures_drawn) == (8, 8)
+        assert (phase.size.rows, phase.size.generation_images) == (8, 8)
         found.add(phase.step_flops)
     assert len(found) == 1
 
