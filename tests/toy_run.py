@@ -53,7 +53,7 @@ class ToyObjective(Objective):
     def counts(self, batch: Tensor) -> dict[str, int]:
         return {"fit": 3 * len(batch), "size": 1}
 
-    def tally(self, batch: Tensor) -> dict[str, int]:  # noqa: ARG002
+    def tally(self, batch: Tensor) -> dict[str, int]:
         return {"rows_bad": 1}
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
