@@ -11,6 +11,7 @@ from janusflow.cli.data_options import (
     Images,
     Kind,
     Overrides,
+    Pictures,
     StandIn,
     Target,
     open_data,
@@ -27,6 +28,7 @@ def command(
     format_name: Format = None,
     kind: Kind = None,
     images: Images = None,
+    pictures: Pictures = None,  # noqa: ARG001
     option: DataOption = None,
     model: StandIn = None,
     limit: Limit = None,

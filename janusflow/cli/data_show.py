@@ -12,6 +12,7 @@ from janusflow.cli.data_options import (
     Images,
     Kind,
     Overrides,
+    Pictures,
     StandIn,
     Target,
     open_data,
@@ -32,6 +33,7 @@ def command(
     format_name: Format = None,
     kind: Kind = None,
     images: Images = None,
+    pictures: Pictures = None,  # noqa: ARG001
     option: DataOption = None,
     model: StandIn = None,
 ) -> None:

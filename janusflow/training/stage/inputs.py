@@ -62,6 +62,8 @@ def open_inputs(
         raise ConfigError(f"{' '.join(overrides)}: settings to change need a recipe, not {path}.")
     if model is None:
         raise ConfigError(f"{path}: no recipe and no model: say whose tokenizer and sizes to use.")
+    if file.kind not in (None, *KINDS):
+        raise ConfigError(f"kind {file.kind!r} is unknown: use {', '.join(KINDS)}.")
     notes = []
     if file.format is None:
         name, names = guess_format(path, streaming=file.options.get("streaming", False))
@@ -116,11 +118,7 @@ def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
     name = file.format or ""
     if name not in LAYOUTS:
         raise ConfigError(f"format {name!r} is unknown: use {', '.join(LAYOUTS)}.")
-    wanted: list[Kind] = kinds_of(name)
-    if file.kind is not None:
-        wanted = [kind for kind in KINDS if kind == file.kind]
-        if not wanted:
-            raise ConfigError(f"kind {file.kind!r} is unknown: use {', '.join(KINDS)}.")
+    wanted: list[Kind] = [kind for kind in KINDS if kind == file.kind] or kinds_of(name)
     source = SourceConfig(format=name, path=path, images=file.images, options=dict(file.options))
     understanding, generation, text = (float(kind in wanted) for kind in KINDS)
     ratio = Ratio(understanding=understanding, generation=generation, text=text)
