@@ -8,8 +8,8 @@ told on the page, and the next begins.
 card      the rates of one large matrix product in float32 and bfloat16, as torch makes them
 tests     those marked `gpu`: features of drawing and answering in both dtypes (tests/gpu)
 parity    velocities on the reference tensors (JANUSFLOW_REFERENCE), in float32 and bfloat16
-bench     `janusflow bench` at 1.3B, batches 1, 5 and 16, 30 steps, beside the authors' code if
-          --official names it: floor/ours is the share of the measured rate
+bench     speed at 1.3B, batches 1, 5 and 16, 30 steps, beside the authors' code if --official
+          names it (benchmarks/versus_official)
 training  a minute of mini's stage 3: losses, samples a second, the share of the float32 rate
 
 --quick is for a CPU: smaller products, some of the tests, no bench, two steps of training.
@@ -77,10 +77,10 @@ def parts(options: argparse.Namespace) -> list[Part]:
         Part("training", 90, [*own, "--part", "training"]),
     ]
     if not options.quick:
-        bench = [sys.executable, "-m", "janusflow.cli.main", "bench", "--size", "full"]
-        bench += ["--device", options.device, "--dtype", "bfloat16", "--batches", "1,5,16"]
-        bench += ["--cases", "load,velocity,picture", "--steps", "30", "--repeats", "1"]
-        bench += ["--folder", str(options.weights)]
+        bench = [sys.executable, "benchmarks/versus_official/compare_speed.py", "--size", "full"]
+        bench += ["--device", options.device, "--dtype", "bfloat16", "--batches", "1", "5", "16"]
+        bench += ["--cases", "load", "velocity", "image", "--steps", "30", "--rounds", "1"]
+        bench += ["--repeats", "2", "--folder", str(options.weights)]
         if options.official is not None:
             bench += ["--official", str(options.official)]
             bench += ["--official-python", options.official_python]

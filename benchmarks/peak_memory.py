@@ -1,6 +1,6 @@
 """Peak memory of real training steps of `mini` on the CPU, against what the dry run says.
 
-Run: python benchmarks/peak_memory.py [--accumulate 1] [--batch-size 32] [--recompute]
+Run: python benchmarks/peak_memory.py [--micro-batch-size 8] [--batch-size 32] [--recompute]
 Rendered scenes, the shipped weights, steps of the real loop. Measured are the allocator's bytes, as
 torch.profiler records them from the second step on, and how far the process's resident memory
 (Linux) rises above what it was before the stage; the latter holds libraries loaded since, what
@@ -21,12 +21,14 @@ from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.mini.dataset import write_scenes
 from janusflow.training.engine.loop import StepReport, TrainState
-from janusflow.training.estimate.dry_run import as_recipe_says, dry_run
+from janusflow.training.estimate.dry_run import dry_run
 from janusflow.training.recipes import read_recipe
 from janusflow.training.stage.stage import train_stage
 
 ASSETS = Path(janusflow.mini.__path__[0]) / "assets"
 STEPS = 4
+LENGTHS = {"prompt_tokens": 7, "question_tokens": 156, "answer_tokens": 28, "text_tokens": 25}
+"""So that samples have the mean tokens of these scenes: 254, 75 and 27."""
 
 
 class MemoryHook:
@@ -83,7 +85,9 @@ def allocated_at_most(trace: Path) -> int:
     return highest
 
 
-def recipe_in(root: Path, *, batch_size: int, accumulate: int, recompute: bool) -> StageRecipe:
+def recipe_in(
+    root: Path, *, batch_size: int, micro_batch_size: int | None, recompute: bool
+) -> StageRecipe:
     """Stage 2 of mini from the shipped weights, on a few scenes; pictures go through the VAE."""
     write_scenes(root / "scenes", num_scenes=64, size=64, seed=0)
     scenes = {"format": "scenes", "path": str(root / "scenes")}
@@ -104,7 +108,7 @@ def recipe_in(root: Path, *, batch_size: int, accumulate: int, recompute: bool) 
         },
         "loop": {
             "steps": STEPS,
-            "accumulate": accumulate,
+            "micro_batch_size": micro_batch_size,
             "save_every": 1000,
             "scale": {"recompute": recompute},
         },
@@ -131,7 +135,7 @@ def main() -> None:
     """Print what was measured and what was estimated."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--micro-batch-size", type=int)
     parser.add_argument("--recompute", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -139,17 +143,17 @@ def main() -> None:
         recipe = recipe_in(
             root,
             batch_size=options.batch_size,
-            accumulate=options.accumulate,
+            micro_batch_size=options.micro_batch_size,
             recompute=options.recompute,
         )
         hook = MemoryHook(root)
-        config = as_recipe_says(DryRunConfig(gpus=1), recipe.loop.scale)
-        memory = dry_run(recipe, config).memory
+        memory = dry_run(recipe, DryRunConfig(gpus=1, **LENGTHS)).memory
         before = resident("VmRSS")
         train_stage(recipe, (hook,))
     estimated, measured = memory.total, hook.peak_bytes
     state = hook.state_bytes
-    print(f"batch {options.batch_size} in {options.accumulate}, {torch.__version__}")
+    size = options.micro_batch_size or options.batch_size
+    print(f"batch {options.batch_size} by {size}, {torch.__version__}")
     print(f"estimated              {estimated / 1e6:9.1f} MB: {memory}")
     print(f"measured, allocator    {measured / 1e6:9.1f} MB, of it state {state / 1e6:.1f} MB")
     print(f"measured, resident     {(hook.highest_resident - before) / 1e6:9.1f} MB")

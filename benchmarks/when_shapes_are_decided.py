@@ -12,6 +12,7 @@ noisy latent shows it.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from janusflow.data.emoji import read_emoji
 from janusflow.interop.vae import encode_images, load_vae
 from janusflow.mini.render import render
 from janusflow.mini.scenes import LATTICE, SHAPES, SIZES, Background, Scene, SceneObject, Size
@@ -55,12 +55,13 @@ def pictures(size: Size) -> tuple[np.ndarray, Tensor]:
 
 
 def emoji(folder: Path) -> tuple[np.ndarray, Tensor]:
-    """All learnt emoji; pictures and numbers of their names."""
-    learnt = read_emoji(folder, "train")
-    numbers = {hexcode: n for n, hexcode in enumerate({each.hexcode: None for each in learnt})}
-    opened = (Image.open(folder / each.image).convert("RGB") for each in learnt)
-    rgb = np.stack([np.asarray(picture.resize((64, 64))) for picture in opened])
-    return rgb, torch.tensor([numbers[each.hexcode] for each in learnt])
+    """All learnt emoji (docs/emoji.md); images and numbers of their names."""
+    lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    learnt = [json.loads(line) for line in lines]
+    numbers = {code: n for n, code in enumerate({each["hexcode"]: None for each in learnt})}
+    opened = (Image.open(folder / each["image"]).convert("RGB") for each in learnt)
+    rgb = np.stack([np.asarray(image.resize((64, 64))) for image in opened])
+    return rgb, torch.tensor([numbers[each["hexcode"]] for each in learnt])
 
 
 @torch.no_grad()

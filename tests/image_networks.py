@@ -11,15 +11,15 @@ CLIP_LENGTH, CLIP_SIZE = 8, 16
 
 
 class MeanColour(nn.Module):
-    """Three features of pictures: their mean red, green and blue."""
+    """Three features of images: their mean red, green and blue."""
 
     def __init__(self) -> None:
         super().__init__()
         self.image_size = 8
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        assert pictures.shape[1:] == (3, self.image_size, self.image_size)
-        return pictures.mean((2, 3))
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.shape[1:] == (3, self.image_size, self.image_size)
+        return images.mean((2, 3))
 
 
 class Layered(nn.Module):
@@ -29,8 +29,8 @@ class Layered(nn.Module):
         super().__init__()
         self.layers = nn.AdaptiveAvgPool2d(1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.layers(pictures).flatten(1)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images).flatten(1)
 
 
 def save_script(network: nn.Module, path: Path) -> Path:

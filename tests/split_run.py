@@ -1,15 +1,18 @@
 """Steps of JanusFlow's training, split among processes and batches; what they leave goes to a file.
 
-Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS NUM_PARTS SCALE
-or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `tower` for STEPS.
+Run: python tests/split_run.py SCENES OUT RANK NUM_PROCESSES STEPS MICRO_BATCH SCALE
+or the same with `gradients` for STEPS and ALIGNMENT at the end, or with `inputs`, `messages` or
+`tower` for STEPS.
 """
 
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
+from unittest import mock
 
 import numpy as np
 import torch
@@ -25,7 +28,8 @@ from tiny_run import (
     trained_tokenizer,
 )
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.config.training import (
@@ -39,11 +43,13 @@ from janusflow.config.training import (
 )
 from janusflow.data.collate import TrainBatch
 from janusflow.data.mixture import mixed_batches
+from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.mini.training.objectives import SiglipObjective
 from janusflow.mini.training.runners import region_batch
 from janusflow.training.engine.distributed import leave_group, own_parts
 from janusflow.training.engine.loop import StepReport, TrainState, backward, train
 from janusflow.training.engine.parallelize import distribute, whole, whole_state
+from janusflow.training.objectives import janusflow as janusflow_objective
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.stage.freezing import PARTS, train_only
@@ -54,14 +60,14 @@ MIXTURE = MixtureConfig(batch_size=12, ratios=(Ratio(understanding=1.0, generati
 def step_of(
     sources: TinySources,
     *,
-    num_parts: int = 1,
+    micro_batch: int = 12,
     scale: ScaleConfig | None = None,
     alignment: Alignment = "repa",
 ) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
     objective = new_objective(alignment)
     distribute(objective, scale or ScaleConfig())
-    losses, tally = backward(objective, next(batches_of(sources, 5, num_parts)))
+    losses, tally = backward(objective, next(batches_of(sources, 5, micro_batch)))
     assert tally["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
@@ -72,7 +78,7 @@ def step_of(
 
 
 def tower_step_of(
-    sources: TinySources, *, num_parts: int = 1, scale: ScaleConfig | None = None
+    sources: TinySources, *, micro_batch: int = 12, scale: ScaleConfig | None = None
 ) -> dict[str, Tensor]:
     """The same of a step of the SigLIP pair; gradients as shares of their norm, which is large."""
     torch.manual_seed(0)
@@ -91,7 +97,9 @@ def tower_step_of(
         grid=VISION["image_size"] // VISION["patch_size"],
     )
     pictures = np.arange(len(scenes))
-    batches = [whole_batch.of(own) for own in own_parts(pictures, num_parts=num_parts)]
+    batches = [
+        whole_batch.of(own) for own in own_parts(pictures, LoopConfig(micro_batch_size=micro_batch))
+    ]
     losses, tally = backward(objective, batches)
     gradients = {n: whole(p.grad) for n, p in objective.named_parameters() if p.grad is not None}
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
@@ -99,12 +107,49 @@ def tower_step_of(
     return gradients | losses | {"norm": norm.log(), "tally": torch.tensor([*tally.values()])}
 
 
+def inputs_of(sources: TinySources, *, scale: ScaleConfig) -> dict[str, Tensor]:
+    """How far what reaches the losses and the VAE is from what the batch held."""
+    objective = new_objective()
+    distribute(objective, scale)
+    (batch,) = next(batches_of(sources, 5))
+    drawings = batch.drawings
+    assert drawings is not None
+    assert objective.vae is not None
+    assert drawings.latents is not None
+    assert drawings.pixel_values is not None
+    found: dict[str, Tensor] = {}
+
+    def noted(*, data: Tensor, **others: Tensor) -> PathPoint:
+        found["latents"] = (data - drawings.latents).abs().max()
+        return point_on_path(data=data, **others)
+
+    def note_pixels(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        found["pixels"] = (inputs[0] - drawings.pixel_values).abs().max()
+
+    janusflow_objective.point_on_path = noted
+    objective(batch)
+    janusflow_objective.point_on_path = point_on_path
+    objective.vae.encoder.register_forward_pre_hook(note_pixels)
+    objective(replace(batch, drawings=replace(drawings, latents=None)))
+    return found
+
+
+def messages_of(sources: TinySources, *, micro_batch: int, scale: ScaleConfig) -> dict[str, Tensor]:
+    """How often a step sends gradients."""
+    objective = new_objective()
+    distribute(objective, scale)
+    reduce = _fsdp_param_group.foreach_reduce
+    with mock.patch.object(_fsdp_param_group, "foreach_reduce", side_effect=reduce) as sent:
+        backward(objective, next(batches_of(sources, 5, micro_batch)))
+    return {"messages": torch.tensor(sent.call_count)}
+
+
 def run_of(
     sources: TinySources,
     run: Path,
     *,
     steps: int,
-    num_parts: int = 1,
+    micro_batch: int = 12,
     scale: ScaleConfig | None = None,
     muon: bool = False,
 ) -> dict[str, Tensor]:
@@ -118,7 +163,7 @@ def run_of(
         def after_step(self, state: TrainState, report: StepReport) -> None:
             losses.update({f"{name} {report.step}": v for name, v in report.losses.items()})
 
-    batches = partial(batches_of, sources, num_parts=num_parts)
+    batches = partial(batches_of, sources, micro_batch=micro_batch)
     state = train(new_objective(), batches, config, run=run, hooks=[Collect()])
     assert state.ema is not None
     weights = whole_state(state.objective.get_submodule("model"))
@@ -135,7 +180,9 @@ def new_objective(alignment: Alignment = "repa") -> JanusFlowObjective:
     return JanusFlowObjective(model, config, vae=run_vae(), scorer=load_scorer(config, model))
 
 
-def batches_of(sources: TinySources, step: int, num_parts: int) -> Iterator[list[TrainBatch]]:
+def batches_of(
+    sources: TinySources, step: int, micro_batch: int = MIXTURE.batch_size
+) -> Iterator[list[TrainBatch]]:
     """This process's share of every step."""
     return mixed_batches(
         sources.by_kind,
@@ -143,7 +190,7 @@ def batches_of(sources: TinySources, step: int, num_parts: int) -> Iterator[list
         MIXTURE,
         seed=0,
         step=step,
-        own_parts=lambda items: own_parts(items, num_parts=num_parts),
+        own_parts=partial(own_parts, loop=LoopConfig(micro_batch_size=micro_batch)),
     )
 
 
@@ -157,20 +204,31 @@ def split(num: int, out: Path, sources: TinySources, *arguments: str) -> dict[st
 
 
 def take_part(
-    scenes: Path, out: Path, rank: int, num: int, what: str, num_parts: str, scale: str, *more: str
+    scenes: Path,
+    out: Path,
+    rank: int,
+    num: int,
+    what: str,
+    micro_batch: str,
+    scale: str,
+    *more: str,
 ) -> None:
     """Be one of several processes; the first leaves the result in `out`."""
     meeting, settings = f"file://{out}.meeting", ScaleConfig(**json.loads(scale))
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num)
-    sources, parts = TinySources(scenes), int(num_parts)
+    sources, size = TinySources(scenes), int(micro_batch)
     if what == "gradients":
         alignment = cast(Alignment, more[0])
-        result = step_of(sources, num_parts=parts, scale=settings, alignment=alignment)
+        result = step_of(sources, micro_batch=size, scale=settings, alignment=alignment)
+    elif what == "inputs":
+        result = inputs_of(sources, scale=settings)
+    elif what == "messages":
+        result = messages_of(sources, micro_batch=size, scale=settings)
     elif what == "tower":
-        result = tower_step_of(sources, num_parts=parts, scale=settings)
+        result = tower_step_of(sources, micro_batch=size, scale=settings)
     else:
         run, muon = out.parent / "run", "muon" in more
-        result = run_of(sources, run, steps=int(what), num_parts=parts, scale=settings, muon=muon)
+        result = run_of(sources, run, steps=int(what), micro_batch=size, scale=settings, muon=muon)
     if rank == 0:
         torch.save(result, out)
     dist.barrier()

@@ -21,7 +21,7 @@ from janusflow.config.errors import JanusFlowError
 from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig, ScaleConfig
 from janusflow.training.engine.checkpoint import checkpoints, read_checkpoint
 from janusflow.training.engine.distributed import leave_group
-from janusflow.training.engine.loop import Hook, TrainState, train
+from janusflow.training.engine.loop import Hook, TrainState, start, train
 from janusflow.training.objectives.base import Objective
 from janusflow.training.report.hooks import LogHook
 
@@ -124,8 +124,20 @@ def one_of_two(folder: Path, rank: int, action: str) -> None:
     objective = ToyObjective(breaks_at=5 if rank else None)
     try:
         train(objective, toy_batches, config, run=folder / "run")
-        dist.barrier()
     except JanusFlowError as error:
         sys.exit(f"error: {error}")
-    finally:
-        leave_group()
+    dist.barrier()
+    leave_group()
+
+
+def resumed_as_one_of_two(folder: Path, rank: int) -> None:
+    """Go on, and print from which step; the second process sees a folder that is not up to date."""
+    meeting = f"file://{folder / 'meeting'}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    try:
+        state = start(ToyObjective(), CONFIG, run=folder / ("stale" if rank else "run"))
+        sys.stdout.write(f"{state.step}\n")
+    except JanusFlowError as error:
+        sys.exit(f"error: {error}")
+    dist.barrier()
+    leave_group()

@@ -19,7 +19,7 @@ class Layout(StrEnum):
 def command(
     src: Annotated[
         str,
-        typer.Argument(help="mini, a folder in either layout, a hub id, or a run's checkpoint."),
+        typer.Argument(help="mini, a folder in either layout, a hub id, a run, or its checkpoint."),
     ],
     dst: Annotated[Path, typer.Argument(help="The new folder.")],
     to: Annotated[
@@ -37,20 +37,23 @@ def command(
 
       janusflow convert my-model for-the-authors-code --to official
 
+      janusflow convert runs/mine so-far
+
       janusflow convert runs/mine/checkpoints/00010000 step-10000 --live
     """
     from janusflow.config.errors import ConfigError
     from janusflow.inference.loading import find_model
     from janusflow.interop.convert import convert
-    from janusflow.training.stage.export import export_checkpoint, is_checkpoint
+    from janusflow.training.stage.export import export_checkpoint, find_checkpoint
 
-    if is_checkpoint(Path(src)):
+    checkpoint = find_checkpoint(Path(src), is_live=live)
+    if checkpoint is not None:
         dst.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".janusflow-", dir=dst.parent) as folder:
-            export_checkpoint(Path(src), Path(folder) / "model", is_live=live)
+            export_checkpoint(checkpoint, Path(folder) / "model", is_live=live)
             done = convert(Path(folder) / "model", dst, to=to.value)
     elif live:
-        raise ConfigError(f"--live with {src}: only a run's checkpoint holds live weights.")
+        raise ConfigError(f"--live with {src}: only a run and its checkpoints hold live weights.")
     else:
         done = convert(find_model(src), dst, to=to.value)
     if as_json:

@@ -1,37 +1,54 @@
 """How costs are printed: dry runs of training, and estimates of inference."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from janusflow.config.gpus import find_gpu
+
 if TYPE_CHECKING:
     from janusflow.inference.estimate import InferenceCost
     from janusflow.training.estimate.dry_run import StageCost
-    from janusflow.training.estimate.simulation import Memory, Phase
 
-LABEL_WIDTH = 34
-MILLISECONDS = 1e3
-"""Of a second."""
+LABEL_WIDTH = 36
+UNITS = {"flops": (1e12, "TFLOP"), "memory": (1e9, "GB"), "bytes": (1e9, "GB")}
+"""Last word of a name -> what its values, and those below it, are divided by and called."""
 
 
 def print_stages(stages: "Sequence[StageCost]", *, as_json: bool) -> None:
     """Print stages one after another, then their sum."""
-    total = {
-        "gpu_days": sum(stage.gpu_days for stage in stages),
-        "hours": sum(stage.hours for stage in stages),
-    }
+    trees = [_stage_tree(stage) for stage in stages]
+    total = {name: sum(tree[name] for tree in trees) for name in ("gpu_days", "hours")}
     if as_json:
-        found = {"stages": [_stage_tree(stage) for stage in stages], **total}
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        typer.echo(json.dumps({"stages": trees, **total}, ensure_ascii=False, indent=1))
         return
-    for stage in stages:
-        _print_stage(stage)
+    for stage, tree in zip(stages, trees, strict=True):
+        machine = f"{stage.config.gpus} x {stage.config.gpu}, {stage.scale.precision}"
+        typer.echo(f"{tree.pop('run')}: {machine}")
+        typer.echo("\n".join(lines_of({**tree, "config": None, "scale": None})))
     if len(stages) > 1:
         typer.echo(f"all {len(stages)} stages")
-        _lines({"expected": f"{_days(total['gpu_days'])}, {total['hours']:,.1f} h"})
+        typer.echo("\n".join(lines_of(total)))
+
+
+def print_inference(found: "Sequence[InferenceCost]", *, as_json: bool) -> None:
+    """Print what one workload takes in each dtype."""
+    trees = [asdict(cost) for cost in found]
+    for cost, tree in zip(found, trees, strict=True):
+        tree["memory"] |= {"total": cost.total} | _fits(cost.total, cost.workload.gpu)
+        tree |= _rates(cost) | {"notes": tree.pop("notes")}
+    if as_json:
+        typer.echo(json.dumps(trees, ensure_ascii=False, indent=1))
+        return
+    for cost, tree in zip(found, trees, strict=True):
+        asked = cost.workload
+        typer.echo(f"{cost.model}, {asked.task}, batch {asked.batch}, {asked.dtype}")
+        is_last = cost is found[-1]
+        hidden = dict.fromkeys(["model", "workload", *([] if is_last else ["notes"])])
+        typer.echo("\n".join(lines_of(tree | hidden)))
 
 
 def _stage_tree(stage: "StageCost") -> dict[str, Any]:
@@ -39,130 +56,65 @@ def _stage_tree(stage: "StageCost") -> dict[str, Any]:
     tree = asdict(stage)
     for phase, found in zip(tree["phases"], stage.phases, strict=True):
         phase["step_flops"] = found.step_flops
-    tree["memory"]["total"] = stage.memory.total
-    return tree | {"flops": stage.flops, "gpu_days": stage.gpu_days, "hours": stage.hours}
+    for name in ("parameters", "trainable"):
+        tree[name] |= {"together": sum(tree[name].values())}
+    total = stage.memory.total
+    tree["memory"] |= {"total": total} | _fits(total, stage.config.gpu)
+    notes = tree.pop("notes")
+    sums = {"flops": stage.flops, "gpu_days": stage.gpu_days, "hours": stage.hours}
+    return tree | sums | {"notes": notes}
 
 
-def _print_stage(stage: "StageCost") -> None:
-    config = stage.config
-    typer.echo(f"{stage.run}: {config.gpus} x {config.gpu}, {config.precision}")
-    typer.echo(f"  {'parameters':{LABEL_WIDTH}s}{'in all':>16s}{'trainable':>16s}")
-    everything = [*stage.parts.items()]
-    for name, part in everything:
-        typer.echo(f"    {_label(name)}{part.parameters:16,d}{part.trainable:16,d}")
-    sums = [sum(getattr(p, f) for _, p in everything) for f in ("parameters", "trainable")]
-    typer.echo(f"    {_label('together')}{sums[0]:16,d}{sums[1]:16,d}")
-    for phase in stage.phases:
-        _print_phase(phase)
-    _print_memory(stage.memory, stage)
-    typer.echo(f"  {'expected':{LABEL_WIDTH}s}  {_days(stage.gpu_days)}, {stage.hours:,.1f} h")
-    typer.echo("  assumed")
-    for note in stage.notes:
-        typer.echo(f"    - {note}")
-    typer.echo("")
-
-
-def _print_phase(phase: "Phase") -> None:
-    size = phase.size
-    typer.echo(f"  a step, {phase.steps:,d} times")
-    rows: dict[str, str] = {
-        kind: f"{size.samples[kind]:,d} samples, {size.tokens[kind]:,d} tokens"
-        for kind in size.samples
-        if size.samples[kind]
-    }
-    rows["rows"] = f"{size.rows:,d}, {size.padding:.1%} padding"
-    rows["learnt tokens"] = f"{size.learnt_tokens:,d}"
-    rows["images"] = f"{size.understanding_images:,d} seen, {size.generation_images:,d} drawn"
-    rows |= {f"forward {name}": _flops(flops) for name, flops in phase.forward_flops.items()}
-    rows["forward"] = _flops(sum(phase.forward_flops.values()))
-    rows["backward"] = _flops(phase.backward_flops)
-    rows["together"] = _flops(phase.step_flops)
-    _lines(rows)
-
-
-def _print_memory(memory: "Memory", stage: "StageCost") -> None:
-    from janusflow.config.gpus import find_gpu
-
-    typer.echo("  memory of one GPU")
-    rows = {name: _bytes(value) for name, value in asdict(memory).items()}
-    switched = "without" if stage.config.recompute else "with"
-    otherwise = rows.pop("activations_otherwise")
-    rows["activations"] += f" ({otherwise.strip()} {switched} recomputation)"
-    has = 1e9 * find_gpu(stage.config.gpu).memory_gb
-    rows["together"] = (
-        f"{_bytes(memory.total)} of {_bytes(has).strip()}: {_fits(memory.total, has)}"
-    )
-    _lines(rows)
-
-
-def _lines(rows: Mapping[str, str]) -> None:
-    for name, value in rows.items():
-        typer.echo(f"    {_label(name)}{value}")
-
-
-def _label(name: str) -> str:
-    return f"{name.replace('_', ' '):{LABEL_WIDTH - 2}s}"
-
-
-def _flops(flops: int) -> str:
-    return f"{flops / 1e12:10,.3f} TFLOP"
-
-
-def _bytes(number: float | int) -> str:
-    return f"{number / 1e9:10,.3f} GB"
-
-
-def _days(days: float) -> str:
-    return f"{days:,.2f} GPU-days"
-
-
-def print_inference(found: "Sequence[InferenceCost]", *, as_json: bool) -> None:
-    """Print what one workload takes in each dtype."""
-    if as_json:
-        trees = [asdict(cost) | {"memory": cost.memory, **_rates(cost)} for cost in found]
-        typer.echo(json.dumps(trees, ensure_ascii=False, indent=1))
-        return
-    for cost in found:
-        _print_inference(cost)
-    typer.echo("  assumed")
-    for note in found[0].notes:
-        typer.echo(f"    - {note}")
-
-
-def _print_inference(cost: "InferenceCost") -> None:
-    from janusflow.config.gpus import find_gpu
-
-    workload = cost.workload
-    typer.echo(f"{cost.model}, {workload.task}, batch {workload.batch}, {workload.dtype}")
-    has = 1e9 * find_gpu(workload.gpu).memory_gb
-    sizes = {"weights": cost.weights, "cache": cost.cache, "activations": cost.activations}
-    rows = {name: _bytes(number) for name, number in sizes.items()}
-    rows["memory"] = f"{_bytes(cost.memory)} of {_bytes(has).strip()}: {_fits(cost.memory, has)}"
-    for name, work in cost.work.items():
-        times = f", {work.times} times" if work.times > 1 else ""
-        rows[name] = f"{_flops(work.flops)}, at least {MILLISECONDS * work.seconds:,.3f} ms{times}"
-    _lines(rows)
-    labels = {
-        "seconds_per_image": "at least, s an image",
-        "images_per_second": "at most, images/s",
-        "seconds_to_first_token": "at least, s to the first token",
-        "tokens_per_second": "at most, tokens/s",
-    }
-    _lines({labels[name]: f"{value:10,.4g}" for name, value in _rates(cost).items()})
+def _fits(needed: int, gpu: str) -> dict[str, str]:
+    has = find_gpu(gpu).memory_gb
+    return {"fits": f"{'yes' if needed <= 1e9 * has else 'NO'}, {gpu} has {has:g} GB"}
 
 
 def _rates(cost: "InferenceCost") -> dict[str, float]:
     """What people compare: an image's time, or an answer's."""
     batch = cost.workload.batch
     if cost.workload.task == "generate":
-        each = cost.seconds / batch
-        return {"seconds_per_image": each, "images_per_second": 1 / each}
+        return {
+            "seconds_per_image": cost.seconds / batch,
+            "images_per_second": batch / cost.seconds,
+        }
     first, rest = cost.work.values()
-    return {
-        "seconds_to_first_token": first.seconds,
-        "tokens_per_second": batch / rest.seconds,
-    }
+    return {"seconds_to_first_token": first.seconds, "tokens_per_second": batch / rest.seconds}
 
 
-def _fits(needed: int, has: float) -> str:
-    return "fits" if needed <= has else "DOES NOT FIT"
+def lines_of(
+    tree: Mapping[str, Any], *, unit: tuple[float, str] | None = None, indent: int = 1
+) -> Iterator[str]:
+    """Lines of a tree, indented by its levels; what is None is left out.
+
+    Args:
+        tree: values by name.
+        unit: divisor and name of its numbers' unit; a name that UNITS knows has its own.
+        indent: levels above.
+    """
+    for name, value in tree.items():
+        own = UNITS.get(name.rpartition("_")[2], unit)
+        start = f"{'  ' * indent}{name.replace('_', ' ')}"
+        match value:
+            case None:
+                continue
+            case Mapping():
+                yield start
+                yield from lines_of(value, unit=own, indent=indent + 1)
+            case [Mapping(), *_]:
+                for each in value:
+                    yield start
+                    yield from lines_of(each, unit=own, indent=indent + 1)
+            case list():
+                yield start
+                yield from (f"{'  ' * indent}  - {note}" for note in value)
+            case _:
+                yield f"{start:{LABEL_WIDTH}s} {_value(value, own)}"
+
+
+def _value(value: int | float | str, unit: tuple[float, str] | None) -> str:
+    if isinstance(value, str):
+        return value
+    if unit is not None:
+        return f"{value / unit[0]:14,.3f} {unit[1]}"
+    return f"{value:14,d}" if isinstance(value, int) else f"{value:14,.4g}"

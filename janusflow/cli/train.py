@@ -28,9 +28,7 @@ def command(
     mfu: Annotated[
         float, typer.Option(help=f"Share of the GPU's peak that is reached; {ONLY_DRY}.")
     ] = 0.4,
-    prompt_tokens: Annotated[
-        int, typer.Option(help="Tokens of a prompt, where no rows can be read.")
-    ] = 64,
+    prompt_tokens: Annotated[int, typer.Option(help=f"Tokens of a prompt; {ONLY_DRY}.")] = 64,
     question_tokens: Annotated[int, typer.Option(help="Likewise, of a question.")] = 16,
     answer_tokens: Annotated[int, typer.Option(help="Likewise, of an answer or caption.")] = 64,
     text_tokens: Annotated[int, typer.Option(help="Likewise, of a plain text.")] = 512,
@@ -38,8 +36,9 @@ def command(
 ) -> None:
     """Train by a recipe; an interrupted run goes on where it stopped.
 
-    Every run folder keeps its settings (recipe.yaml), log (log.jsonl), checkpoints and the newest
-    averaged model (model/), which every other command takes as --model. With log.samples_every it
+    Every run folder keeps its settings (recipe.yaml), log (log.jsonl), checkpoints and at the end
+    the averaged model (model/), which every other command takes as --model; janusflow convert makes
+    one of any checkpoint. With log.samples_every it
     shows sample pictures and answers on the way (samples/), with log.to it reports to trackers.
 
     Examples:
@@ -53,18 +52,16 @@ def command(
 
       janusflow train recipes/janusflow-1.3b --dry-run --gpu h100 --gpus 64
     """
-    from janusflow.config.dry_run import DryRunConfig, TypicalLengths
+    from janusflow.config.dry_run import DryRunConfig
 
     config = DryRunConfig(
         gpu=gpu,
         gpus=gpus,
         mfu=mfu,
-        lengths=TypicalLengths(
-            prompt_tokens=prompt_tokens,
-            question_tokens=question_tokens,
-            answer_tokens=answer_tokens,
-            text_tokens=text_tokens,
-        ),
+        prompt_tokens=prompt_tokens,
+        question_tokens=question_tokens,
+        answer_tokens=answer_tokens,
+        text_tokens=text_tokens,
     )
     settings = tuple(overrides or ())
     if dry_run:

@@ -5,33 +5,26 @@ from pathlib import Path
 from typing import Any
 
 from janusflow.config.data import DataConfig
-from janusflow.config.errors import ConfigError
 from janusflow.config.log import LogConfig
-from janusflow.config.model import require_positive
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 
-
-@dataclass(frozen=True, kw_only=True)
-class EmojiRecipe:
-    """Fetch emoji and their names (25 MB), and render them as training data."""
-
-    task: str
-    run: Path
-    """Folder the pictures and the files of captions and questions are left in."""
-    size: int = 64
-    """Rows and columns of a picture, in pixels."""
-    held_out_style: str = "noto"
-    """The style that is never trained on: flat, shaded or noto."""
-    held_out_labels: int = 12
-    """One label in so many is never trained on either."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "size")
-        if self.held_out_labels < 2:
-            raise ConfigError(
-                f"held_out_labels={self.held_out_labels}: one in so many is held out, so wanted 2 "
-                "or more."
-            )
+CHANGEABLE = (
+    "log",
+    "loop.guard",
+    "loop.steps",
+    "loop.log_every",
+    "loop.save_every",
+    "loop.keep",
+    "loop.keep_every",
+    "loop.micro_batch_size",
+    "loop.scale.shard",
+    "loop.scale.recompute",
+    "loop.scale.compile",
+    "mixture.max_bad_share",
+    "data.cache",
+)
+"""Settings and sections that may change on a run that has begun: what is learnt stays the same but
+for rounding. `loop.steps` only where the rate does not fall at the end (`decay_steps`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

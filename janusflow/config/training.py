@@ -4,7 +4,7 @@ Defaults are the paper's (Table 1, stage 1); what the paper does not state says 
 """
 
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 from typing import Literal, get_args
 
 from janusflow.config.errors import ConfigError
@@ -57,7 +57,8 @@ class ScaleConfig:
     precision: Precision = "fp32"
     """What blocks compute in; weights, averages and sums of gradients are float32 anyway."""
     shard: int = 1
-    """Processes that hold one copy of everything between them; 0 is all of them."""
+    """Processes that hold one copy of everything between them: at most so many, 0 is all of them.
+    Copies are added up once a step (HSDP)."""
     recompute: bool = False
     """Activations within a block of the LLM are computed again for its gradients, not kept."""
     compile: bool = False
@@ -66,6 +67,20 @@ class ScaleConfig:
     def __post_init__(self) -> None:
         _require(self, "precision", self.precision in get_args(Precision), "fp32 or bf16")
         _require(self, "shard", self.shard >= 0, "0 or more")
+
+    def shard_size(self, num_processes: int) -> int:
+        """How many of so many processes hold one copy between them.
+
+        Raises:
+            ConfigError: copies would be held by different numbers of processes.
+        """
+        size = min(self.shard or num_processes, num_processes)
+        if num_processes % size:
+            raise ConfigError(
+                f"loop.scale.shard={self.shard} for {num_processes} processes: wanted a number "
+                "that divides them."
+            )
+        return size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +114,10 @@ class LoopConfig:
     """Optimizer steps in all."""
     seed: int = 0
     """Everything random in a run follows from it and from the step."""
-    accumulate: int = 1
-    """Batches a process splits its share of a step into: less memory for the same gradients."""
+    micro_batch_size: int | None = None
+    """Samples a process computes at a time; None is its whole share of a step.
+
+    Less takes less memory: gradients are accumulated over the micro-batches and are the same."""
     ema: float = 0.99
     """Decay of the averaged weights; 0 keeps none."""
     log_every: int = 10
@@ -108,16 +125,39 @@ class LoopConfig:
     save_every: int = 500
     """Steps between checkpoints."""
     keep: int = 2
-    """Checkpoints kept; older ones are deleted."""
+    """Newest checkpoints kept; older ones are deleted."""
+    keep_every: int = 0
+    """Checkpoints of every so many steps are kept for good; 0 for none."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
-        require_positive(self, "steps", "accumulate", "log_every", "save_every", "keep")
+        require_positive(self, "steps", "log_every", "save_every", "keep")
+        if self.micro_batch_size is not None:
+            require_positive(self, "micro_batch_size")
         _require(self, "seed", self.seed >= 0, "0 or more")
+        _require(self, "keep_every", self.keep_every >= 0, "0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must be in [0, 1): the paper uses 0.99.")
+
+    def num_micro_batches(self, batch_size: int, num_processes: int) -> int:
+        """How many micro-batches each process splits its share of a step into.
+
+        The same in every process. Where the sizes do not divide, some hold one sample more than
+        `micro_batch_size`.
+
+        Raises:
+            ConfigError: there are fewer samples than processes.
+        """
+        share = batch_size // num_processes
+        if share == 0:
+            raise ConfigError(
+                f"{batch_size} samples a step for {num_processes} processes: raise the batch size "
+                "to one sample for each, or start fewer processes."
+            )
+        size = self.micro_batch_size or batch_size
+        return min(share, ceil(batch_size / (num_processes * size)))
 
 
 @dataclass(frozen=True, kw_only=True)

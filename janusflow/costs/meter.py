@@ -7,7 +7,7 @@ timed, so a model without memory (meta.py) gives the same counts as a real one.
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -64,7 +64,6 @@ class Meter(TorchDispatchMode):
         super().__init__()
         self.flops = 0
         self.flops_by_part: Counter[str] = Counter()
-        self.calls_by_part: Counter[str] = Counter()
         self.peak_bytes = 0.0
         self.touched: set[int] = set()
         self.gradient_share = gradient_share
@@ -92,24 +91,12 @@ class Meter(TorchDispatchMode):
                 self._add(each.untyped_storage())
         return result
 
-    @contextmanager
-    def watching(self, parts: Mapping[str, nn.Module], trained: nn.Module | None) -> Iterator[None]:
-        """Within the block, count the parts' forward passes by name, and `trained`'s gradients."""
-        with ExitStack() as stack:
-            for name, part in parts.items():
-                for handle in self._follow(name, part):
-                    stack.callback(handle.remove)
-            for parameter in trained.parameters() if trained is not None else ():
-                if parameter.requires_grad:
-                    handle = parameter.register_post_accumulate_grad_hook(self._note_gradient)
-                    stack.callback(handle.remove)
-            yield
-
     def bytes_read_of(self, module: nn.Module) -> int:
         """Bytes of the module's weights that any operator took."""
         return sum(p.nbytes for p in module.parameters() if _key(p) in self.touched)
 
-    def _follow(self, name: str, part: nn.Module) -> tuple[Any, Any]:
+    def follow(self, name: str, part: nn.Module) -> tuple[Any, Any]:
+        """Count a part's forward passes under its name; returns the hooks."""
         started: list[int] = []
 
         def begin(*_: Any) -> None:
@@ -117,9 +104,15 @@ class Meter(TorchDispatchMode):
 
         def end(*_: Any) -> None:
             self.flops_by_part[name] += self.flops - started.pop()
-            self.calls_by_part[name] += 1
 
         return part.register_forward_pre_hook(begin), part.register_forward_hook(end)
+
+    def keep_gradient(self, parameter: Tensor) -> None:
+        """A finished gradient is no longer what this process computes with, but what it keeps."""
+        if parameter.grad is not None:
+            num_bytes = self._live.pop(_key(parameter.grad), 0)
+            self._live_bytes -= num_bytes
+            self._gradient_bytes += num_bytes
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
@@ -135,13 +128,6 @@ class Meter(TorchDispatchMode):
     def _remove(self, key: int) -> None:
         self._live_bytes -= self._live.pop(key, 0)
 
-    def _note_gradient(self, parameter: Tensor) -> None:
-        """A finished gradient is no longer what this process computes with, but what it keeps."""
-        if parameter.grad is not None:
-            num_bytes = self._live.pop(_key(parameter.grad), 0)
-            self._live_bytes -= num_bytes
-            self._gradient_bytes += num_bytes
-
 
 def _key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
@@ -154,7 +140,21 @@ def counting(
     trained: nn.Module | None = None,
     gradient_share: float = 1.0,
 ) -> Iterator[Meter]:
-    """Count what runs in the block, on real tensors or without memory."""
+    """Count what runs in the block, on real tensors or without memory.
+
+    Args:
+        parts: modules whose forward passes are also counted by these names.
+        trained: its finished gradients count by `gradient_share`.
+        gradient_share: see `Meter`.
+    """
     meter = Meter(gradient_share=gradient_share)
-    with FusedAttention(), meter, meter.watching(parts or {}, trained):
-        yield meter
+    hooks = [hook for name, part in (parts or {}).items() for hook in meter.follow(name, part)]
+    for parameter in trained.parameters() if trained is not None else ():
+        if parameter.requires_grad:
+            hooks.append(parameter.register_post_accumulate_grad_hook(meter.keep_gradient))
+    try:
+        with FusedAttention(), meter:
+            yield meter
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -14,7 +14,7 @@ from janusflow.config.errors import ConfigError, DataError, PromptError
 from janusflow.data.packing import pack
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
-from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows, flat_positions
 from janusflow.processing.templates import question_text
 from janusflow.processing.tokenizer import encode_text
 
@@ -50,6 +50,8 @@ class TrainBatch:
 
     rows: Rows
     labels: Int[Tensor, "b t"]
+    learnt_positions: Int[Tensor, " learnt"]
+    """Of labels that are learnt; indices of the flattened rows."""
     is_text: Bool[Tensor, "b t"]
     """Tokens of plain texts."""
     pixel_values: Float[Tensor, "n c y x"] | None
@@ -174,6 +176,8 @@ class Collator:
             return [image_of[number] - 1 if each else NO_PROMPT_SEGMENT for each in is_prompt]
 
         token_ids = laid_out(lambda i: built[i].row.token_ids, self.config.pad_token_id)
+        labels = laid_out(lambda i: built[i].row.labels, IGNORE_INDEX)
+        is_drawing = laid_out(lambda i: built[i].row.is_drawing, False)
         num_tokens = sum(len(row) for _, row in built)
         return TrainBatch(
             rows=Rows(
@@ -181,9 +185,11 @@ class Collator:
                 position_ids=laid_out(lambda i: built[i].row.position_ids, 0),
                 segment_ids=laid_out(lambda i: [i] * len(built[i].row), PAD_SEGMENT),
                 branches=laid_out(lambda i: built[i].row.branches, PREFIX_BRANCH),
-                is_drawing=laid_out(lambda i: built[i].row.is_drawing, False),
+                is_drawing=is_drawing,
+                drawing_positions=flat_positions(is_drawing),
             ),
-            labels=laid_out(lambda i: built[i].row.labels, IGNORE_INDEX),
+            labels=labels,
+            learnt_positions=flat_positions(labels != IGNORE_INDEX),
             is_text=laid_out(
                 lambda i: [isinstance(built[i].sample, TextSample)] * len(built[i].row), False
             ),

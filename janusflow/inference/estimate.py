@@ -19,7 +19,7 @@ from transformers import Cache
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
-from janusflow.costs.meter import Meter, counting
+from janusflow.costs.meter import counting
 from janusflow.flow import combine
 from janusflow.inference.drawing.prompts import encode
 from janusflow.inference.loading import DTYPES, MINI, mini_folder
@@ -70,13 +70,12 @@ class Work:
     """One kind of pass through the model, of the whole batch."""
 
     times: int
-    """How often it runs."""
+    """How often it runs; the others are of one time."""
     flops: int
-    """Each time."""
-    bytes_read: int
-    """Weights and cached keys and values, each time."""
+    read_bytes: int
+    """Weights and cached keys and values."""
     seconds: float
-    """Each time, at least."""
+    """At least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,21 +84,20 @@ class InferenceCost:
 
     model: str
     workload: Workload
-    weights: int
-    """Bytes, the VAE's included."""
-    cache: int
-    """Bytes of keys and values at their most."""
-    activations: int
-    """Bytes that one pass holds at its most."""
+    memory: dict[str, int]
+    """Bytes: weights, the VAE's included, the cache and one pass's activations at their most."""
     work: dict[str, Work]
-    seconds: float
-    """All passes together, at least."""
     notes: list[str]
 
     @property
-    def memory(self) -> int:
-        """Bytes in all."""
-        return self.weights + self.cache + self.activations
+    def total(self) -> int:
+        """Bytes of memory in all."""
+        return sum(self.memory.values())
+
+    @property
+    def seconds(self) -> float:
+        """All passes together, at least."""
+        return sum(each.times * each.seconds for each in self.work.values())
 
 
 class MetaModel(NamedTuple):
@@ -118,7 +116,9 @@ def meta_model(name: str, *, dtype: str) -> MetaModel:
         CheckpointError: no configuration is at hand.
     """
     config, folder, notes = _config(name)
-    vae = vae_at_hand([folder and folder / (config.vae or ""), folder, _cached(config.vae)])
+    vae = vae_at_hand(
+        [folder and folder / (config.vae or ""), folder, config.vae and folder_at_hand(config.vae)]
+    )
     if vae is None:
         if config.vae != OFFICIAL_VAE:
             raise CheckpointError(f"{name}: its VAE {config.vae!r} is not at hand: put it beside.")
@@ -142,84 +142,69 @@ def _config(name: str) -> tuple[JanusFlowConfig, Path | None, list[str]]:
     )
 
 
-def _cached(vae: str | None) -> Path | None:
-    return None if vae is None else folder_at_hand(vae)
-
-
-def estimate(hollow: MetaModel, workload: Workload) -> InferenceCost:
+def estimate(meta: MetaModel, workload: Workload) -> InferenceCost:
     """Count what a workload takes."""
-    passes = _Passes(hollow, workload)
+    passes = _Passes(meta, workload)
     with torch.no_grad():
         cache = passes.drawing() if workload.task == "generate" else passes.answering()
+    parameters = [p for part in (meta.model, meta.vae) for p in part.parameters()]
     return InferenceCost(
-        model=hollow.name,
+        model=meta.name,
         workload=workload,
-        weights=sum(p.nbytes for part in (hollow.model, hollow.vae) for p in part.parameters()),
-        cache=cache,
-        activations=passes.activations,
+        memory={
+            "weights": sum(p.nbytes for p in parameters),
+            "cache": cache,
+            "activations": passes.activations,
+        },
         work=passes.work,
-        seconds=sum(each.times * each.seconds for each in passes.work.values()),
-        notes=[*hollow.notes, *_assumptions(workload)],
+        notes=[*meta.notes, *_assumptions(workload)],
     )
 
 
 class _Passes:
     """Runs and counts the passes of a workload."""
 
-    def __init__(self, hollow: MetaModel, workload: Workload) -> None:
-        self.model, self.vae, self.workload = hollow.model, hollow.vae, workload
+    def __init__(self, meta: MetaModel, workload: Workload) -> None:
+        self.model, self.vae, self.workload = meta.model, meta.vae, workload
         self.work: dict[str, Work] = {}
         self.activations = 0
 
     def drawing(self) -> int:
         """Prompts once, the solver's steps, the VAE; returns the bytes of the prompts' cache."""
         workload, flow = self.workload, self.model.config.generation
-        is_guided = workload.guidance != 1.0
-        prompts = self._prompt()
-        with self._counted("reading prompts") as meter:
-            rows = [prompts, unconditional(prompts)] if is_guided else [prompts]
+        prompt = self._prompt()
+        rows = [prompt] if workload.guidance == 1.0 else [prompt, unconditional(prompt)]
+        with self._counted("reading prompts") as caches:
             read = encode(self.model, stack(rows, pad_token_id=0))
-        cached = cache_bytes(read.cache)
-        self._hold(meter.peak_bytes - cached)
-        shape = (workload.batch, flow.latent_channels, flow.latent_size, flow.latent_size)
-        noise = torch.zeros(shape, device="meta")
-        x_t = torch.cat([noise] * len(rows))
-        t = torch.zeros(len(x_t), device="meta")
-        with self._counted("solver step", times=workload.steps, cached=cached) as meter:
-            velocities = self.model.velocity(x_t, t, read)
-            if is_guided:
+            caches.append(read.cache)
+        shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
+        x_t = torch.zeros(len(rows) * workload.batch, *shape, device="meta")
+        with self._counted("solver step", times=workload.steps, cache=read.cache):
+            velocities = self.model.velocity(x_t, torch.zeros(len(x_t), device="meta"), read)
+            if len(rows) > 1:
                 combine(velocities, scale=workload.guidance)
-        self._hold(meter.peak_bytes)
-        with self._counted("decoding images") as meter:
-            latents: Any = noise.to(self.vae.dtype)  # diffusers types it a FloatTensor
+        latents: Any = x_t[: workload.batch].to(self.vae.dtype)  # diffusers types a FloatTensor
+        with self._counted("decoding images"):
             self.vae.decode(latents)
-        self._hold(meter.peak_bytes)
-        return cached
+        return cache_bytes(read.cache)
 
     def answering(self) -> int:
         """Image and question once, then tokens; returns the bytes of the cache at the end."""
         workload, config = self.workload, self.model.config
-        vision = config.vision_config
+        size, width = config.vision_config.image_size, config.hidden_size
         token_ids = self._question()
-        pixel_values = torch.zeros(
-            workload.batch, 3, vision.image_size, vision.image_size, device="meta"
-        )
+        pixel_values = torch.zeros(workload.batch, 3, size, size, device="meta")
         cache = growing_cache(config.llm_config)
-        length = token_ids.shape[1]
-        with self._counted("reading image and question") as meter:
-            embeds = self.model.embed_conversation(token_ids, pixel_values)
-            self._continue(embeds, cache)
-            del embeds
-        read = cache_bytes(cache)
-        self._hold(meter.peak_bytes - read)
-        half = torch.zeros(workload.batch, workload.answer_tokens // 2, config.hidden_size)
+        with self._counted("reading image and question") as caches:
+            self._continue(self.model.embed_conversation(token_ids, pixel_values), cache)
+            caches.append(cache)
+        read, length = cache_bytes(cache), token_ids.shape[1]
+        tokens = torch.zeros(workload.batch, 1 + workload.answer_tokens // 2, width, device="meta")
+        tokens = tokens.to(self.model.dtype)
         with counting():  # an answer's middle is its average token
-            self._continue(half.to("meta", self.model.dtype), cache)
-        cached = cache_bytes(cache)
-        token = torch.zeros(workload.batch, 1, config.hidden_size, device="meta")
-        with self._counted("answer token", times=workload.answer_tokens, cached=cached) as meter:
-            self._continue(token.to(self.model.dtype), cache)
-        self._hold(meter.peak_bytes)
+            self._continue(tokens[:, 1:], cache)
+        with self._counted("answer token", times=workload.answer_tokens, cache=cache):
+            self._continue(tokens[:, :1], cache)
         return read * (length + workload.answer_tokens) // length
 
     def _continue(self, embeds: Tensor, cache: Cache) -> None:
@@ -253,31 +238,26 @@ class _Passes:
         return torch.tensor(ids).expand(self.workload.batch, -1)
 
     @contextmanager
-    def _counted(self, name: str, *, times: int = 1, cached: int = 0) -> Iterator[Meter]:
-        """Count a pass that reads `cached` bytes of keys and values."""
+    def _counted(
+        self, name: str, *, times: int = 1, cache: Cache | None = None
+    ) -> Iterator[list[Cache]]:
+        """Count a pass that reads a cache; what it fills, put into the list, is no activation."""
+        read = 0 if cache is None else cache_bytes(cache)
+        filled: list[Cache] = []
         with counting() as meter:
-            yield meter
-        gpu = find_gpu(self.workload.gpu)
-        precision = "fp32" if DTYPES[self.workload.dtype] == torch.float32 else "bf16"
-        bytes_read = cached + meter.bytes_read_of(self.model) + meter.bytes_read_of(self.vae)
-        bytes_read -= self._rows_not_read(meter)
-        self.work[name] = Work(
-            times=times,
-            flops=meter.flops,
-            bytes_read=bytes_read,
-            seconds=max(
-                meter.flops / gpu.flops(precision), bytes_read / (1e9 * gpu.bandwidth_gb_s)
-            ),
-        )
-
-    def _rows_not_read(self, meter: Meter) -> int:
-        """An embedding table is looked up, not read, unless it is the output's too."""
+            yield filled
+        peak = int(meter.peak_bytes) - sum(map(cache_bytes, filled))
+        self.activations = max(self.activations, peak)
+        read += meter.bytes_read_of(self.model) + meter.bytes_read_of(self.vae)
         embedding = self.model.llm.get_input_embeddings()
-        is_tied = self.model.llm.get_output_embeddings().weight is embedding.weight
-        return 0 if is_tied else meter.bytes_read_of(embedding)
-
-    def _hold(self, activations: float) -> None:
-        self.activations = max(self.activations, int(activations))
+        if self.model.llm.get_output_embeddings().weight is not embedding.weight:
+            read -= meter.bytes_read_of(embedding)  # it is looked up, not read
+        gpu = find_gpu(self.workload.gpu)
+        precision = "fp32" if self.workload.dtype == "float32" else "bf16"
+        computing, reading = meter.flops / gpu.flops(precision), read / (1e9 * gpu.bandwidth_gb_s)
+        self.work[name] = Work(
+            times=times, flops=meter.flops, read_bytes=read, seconds=max(computing, reading)
+        )
 
 
 def cache_bytes(cache: Cache) -> int:

@@ -1,10 +1,16 @@
-"""How the model reads training rows: understanding, generation and REPA in one pass of the LLM."""
+"""How the model reads training rows: understanding, generation and REPA in one pass of the LLM.
+
+What the output layer and the block for REPA take is noted by hooks of that pass. Transformers' own
+`output_hidden_states` would keep every block's, and break the graph of a compiled block; and the
+output layer, with whatever an LLM does to its logits, runs on the learnt positions alone.
+"""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
@@ -46,7 +52,7 @@ class RowReading:
         self,
         rows: Rows,
         *,
-        is_learnt: Bool[Tensor, "b t"],
+        learnt_positions: Int[Tensor, " learnt"],
         pixel_values: Float[Tensor, "n c_pixel y_pixel x_pixel"] | None = None,
         features: Float[Tensor, "n k w"] | None = None,
         x_t: Float[Tensor, "p c y x"] | None = None,
@@ -57,7 +63,8 @@ class RowReading:
 
         Args:
             rows: their positions for images are filled in reading order.
-            is_learnt: tokens whose logits are wanted, never a row's first.
+            learnt_positions: of tokens whose logits are wanted, never a row's first; indices of
+                the flattened rows.
             pixel_values: images to understand.
             features: their `image_features` instead, where these are known already.
             x_t: noisy latents of the images to generate.
@@ -70,32 +77,42 @@ class RowReading:
                 mask rows.
         """
         embeds = self.embed_conversation(rows.token_ids, pixel_values, features=features)
-        encoded = None
+        encoded, drawing = None, None
         if x_t is not None and t is not None:
             encoded = self.generation_encoder(x_t.to(self.dtype), t)
             tokens = rearrange(self._image_tokens(encoded), "p s d -> (p s) d")
-            rows.require_room(len(tokens))
-            embeds = embeds.index_put((rows.is_drawing,), tokens.to(embeds.dtype))
-        is_before = is_learnt.roll(-1, dims=1)
-        kept = is_before.any(0).nonzero()[:, 0]
-        output = self.llm(
-            inputs_embeds=embeds,
-            **self._rows_mask(rows, embeds),
-            position_ids=rows.position_ids,
-            use_cache=False,
-            output_hidden_states=True,
-            logits_to_keep=kept,
-        )
-        logits = output.logits[is_before[:, kept]]
+            drawing = rows.drawing_positions_of(len(tokens))
+            flat = embeds.flatten(0, 1).index_put((drawing,), tokens.to(embeds.dtype))
+            embeds = flat.view_as(embeds)
+        head = self.llm.get_output_embeddings()
+        repa_block = self._repa_block() if align else head
+        hidden: dict[nn.Module, Float[Tensor, "b t d"]] = {}
+
+        def note(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+            hidden[module] = inputs[0]
+            return inputs[0].flatten(0, 1)[learnt_positions - 1] if module is head else None
+
+        with ExitStack() as stack:
+            for module in {repa_block, head}:
+                stack.callback(module.register_forward_pre_hook(note).remove)
+            output = self.llm(
+                inputs_embeds=embeds,
+                **self._rows_mask(rows, embeds),
+                position_ids=rows.position_ids,
+                use_cache=False,
+            )
         if encoded is None:
-            return Reading(logits, None, None)
+            return Reading(output.logits, None, None)
 
-        def hidden_of_images(block: int) -> Float[Tensor, "p s d"]:
-            hidden = output.hidden_states[block][rows.is_drawing]
-            return rearrange(hidden, "(p s) d -> p s d", p=len(encoded.features))
+        def hidden_of_images(module: nn.Module) -> Float[Tensor, "p s d"]:
+            found = hidden[module].flatten(0, 1)[drawing]
+            return rearrange(found, "(p s) d -> p s d", p=len(encoded.features))
 
-        velocity = self._decoded(hidden_of_images(-1), encoded)
-        return Reading(logits, velocity, self._aligned(hidden_of_images) if align else None)
+        velocity = self._decoded(hidden_of_images(head), encoded)
+        if not align or self.repa_head is None:
+            return Reading(output.logits, velocity, None)
+        alignment = self.repa_head(hidden_of_images(repa_block)[:, 1:])
+        return Reading(output.logits, velocity, alignment)
 
     def _rows_mask(self, rows: Rows, embeds: Float[Tensor, "b t d"]) -> dict[str, Any]:
         """The LLM's mask; with `sdpa_packed` on a CPU also where the samples are."""
@@ -107,16 +124,21 @@ class RowReading:
             return {"attention_mask": mask}
         return {"attention_mask": mask, "packed": rows.packed_samples(only)}
 
-    def _aligned(
-        self, hidden_of_images: Callable[[int], Float[Tensor, "p s d"]]
-    ) -> Float[Tensor, "p k w"]:
-        settings = self.config.repa
-        if self.repa_head is None or settings is None:
+    def _repa_block(self) -> nn.Module:
+        """What takes the features that the REPA head reads: the block after `repa.block` ones.
+
+        After the last block it is the output layer, which takes them normalised.
+
+        Raises:
+            ConfigError: there is no head.
+        """
+        if self.repa_head is None or self.config.repa is None:
             raise ConfigError(
                 "this model has no REPA head (repa: null in its config.json): add one with "
                 "repa={'block': 6, 'hidden_size': 2048} or train with alignment=none."
             )
-        return self.repa_head(hidden_of_images(settings.block)[:, 1:])
+        layers, block = self.llm.base_model.layers, self.config.repa.block
+        return layers[block] if block < len(layers) else self.llm.get_output_embeddings()
 
     def add_repa_head(self, settings: dict) -> None:
         """Give a model that has none (the release) a new REPA head, to be trained."""

@@ -31,6 +31,8 @@ class Rows:
     branches: Int[Tensor, "b t"]
     is_drawing: Bool[Tensor, "b t"]
     """Positions of images to generate: a time token, then the noisy latent's tokens."""
+    drawing_positions: Int[Tensor, " m"] | None = None
+    """`flat_positions` of these, where they are known: to find them on a GPU is to wait for it."""
 
     def rule(self, images: Int[Tensor, "b t"] | None = None) -> MaskFunction:
         """Which position attends to which; images are numbered where they attend to all of them.
@@ -73,15 +75,23 @@ class Rows:
             ),
         )
 
-    def require_room(self, num_tokens: int) -> None:
-        """Refuse another number of tokens of images to generate than there are positions for them.
+    def drawing_positions_of(self, num_tokens: int) -> Int[Tensor, " m"]:
+        """Flat positions of the images to generate, checked to be so many.
 
         Raises:
             PromptError: the numbers differ.
         """
-        wanted = int(self.is_drawing.sum())
-        if num_tokens != wanted:
+        positions = self.drawing_positions
+        if positions is None:
+            positions = flat_positions(self.is_drawing)
+        if num_tokens != len(positions):
             raise PromptError(
-                f"{num_tokens} tokens of images to draw for {wanted} drawing positions in the "
-                "rows: pass one noisy latent for every image."
+                f"{num_tokens} tokens of images to draw for {len(positions)} drawing positions in "
+                "the rows: pass one noisy latent for every image."
             )
+        return positions
+
+
+def flat_positions(mask: Bool[Tensor, "b t"]) -> Int[Tensor, " n"]:
+    """Where a mask is true, as indices of its flattened form."""
+    return mask.flatten().nonzero()[:, 0]

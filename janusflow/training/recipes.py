@@ -11,9 +11,8 @@ import yaml
 from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.recipes import EmojiRecipe, ShipRecipe, StageRecipe
+from janusflow.config.recipes import CHANGEABLE, ShipRecipe, StageRecipe
 from janusflow.config.records import has_setting, load_record, read_tree, to_tree
-from janusflow.data.emoji import write_emoji
 from janusflow.data.formats import load_plugins
 from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
 from janusflow.training.report.previews import Sampler
@@ -24,8 +23,6 @@ ECHO = "recipe.yaml"
 DONE = "done"
 NOTES = {ECHO, ENVIRONMENT}
 """What a run folder holds before anything is made."""
-FREE = ("log", "loop.guard")
-"""Sections that may change from one start of a run to the next."""
 SHOWN = 3
 """Changed settings that a refusal shows."""
 
@@ -46,8 +43,8 @@ def run_recipes(
     """Run a recipe, or every recipe of a folder by name, and return the run folders.
 
     A run folder keeps the settings it was made with and refuses others, but for those that change
-    nothing learnt and those of the guard; a finished one is not run again, an interrupted one is
-    resumed.
+    nothing that is learnt (`CHANGEABLE`); a finished one is not run again unless it is to have more
+    steps, an interrupted one is resumed.
 
     Args:
         path: a recipe file or a folder of them.
@@ -141,14 +138,15 @@ def _shared_out(
 def _run(recipe: Any, sampler: Sampler | None) -> Path:
     """Run one recipe in every process, or in the first alone if it is no training."""
     run: Path = recipe.run
-    _refuse_other_settings(recipe)
-    if (run / DONE).exists():
+    is_longer = _refuse_other_settings(recipe)
+    if (run / DONE).exists() and not is_longer:
         if is_first():
             tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
         return run
     wait_for_all()
     if is_first():
         run.mkdir(parents=True, exist_ok=True)
+        (run / DONE).unlink(missing_ok=True)
         settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
         (run / ECHO).write_text(settings, encoding="utf-8")
         record_environment(run)
@@ -163,48 +161,44 @@ def _run(recipe: Any, sampler: Sampler | None) -> Path:
     return run
 
 
-def _refuse_other_settings(recipe: Any) -> None:
-    """A run folder that holds anything is for the settings it was begun with."""
+def _refuse_other_settings(recipe: Any) -> bool:
+    """Refuse settings that a run in progress must keep; say whether it is to have more steps."""
     echo = recipe.run / ECHO
     if not echo.exists() or not {p.name for p in recipe.run.iterdir()} - NOTES:
-        return
+        return False
     try:
-        before = _fixed(to_tree(load_record(type(recipe), echo)))
+        before = _flat(to_tree(load_record(type(recipe), echo)))
     except ConfigError:  # of another task, or written before an option had its present name
-        before = _fixed(read_tree(echo))
-    now = _fixed(to_tree(recipe))
-    changed = [name for name in before | now if before.get(name) != now.get(name)]
+        before = _flat(read_tree(echo))
+    now = _flat(to_tree(recipe))
+    free = [*CHANGEABLE]
+    if now.get("loop.optimizer.decay_steps"):
+        free.remove("loop.steps")
+    changed = [
+        name
+        for name in before | now
+        if before.get(name) != now.get(name)
+        and not any(f"{name}.".startswith(f"{each}.") for each in free)
+    ]
     if changed:
         told = ", ".join(f"{n}={now.get(n)} (was {before.get(n)})" for n in changed[:SHOWN])
         raise ConfigError(
             f"{recipe.run} was begun with other settings ({echo}), now {told}: choose another "
-            "run=FOLDER or delete it."
+            "run=FOLDER or delete it, for this changes what is learnt."
         )
+    return now.get("loop.steps", 0) > before.get("loop.steps", 0)
 
 
-def _fixed(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings that a run keeps to its end, by their dotted names."""
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if name in FREE:
-            continue
-        flat |= _fixed(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return flat
 
 
-def _emoji(recipe: EmojiRecipe) -> None:
-    write_emoji(
-        recipe.run,
-        size=recipe.size,
-        held_out_style=recipe.held_out_style,
-        held_out_labels=recipe.held_out_labels,
-        progress=tqdm,
-    )
-
-
 TASKS: dict[str, Task] = {
-    "emoji": Task(EmojiRecipe, _emoji, False),
     "stage": Task(StageRecipe, train_stage, True),
     "ship": Task(ShipRecipe, ship, False),
 }

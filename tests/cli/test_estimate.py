@@ -18,15 +18,16 @@ def estimate(*arguments: str | Path) -> Result:
 def test_both_dtypes_are_printed_with_memory_and_time(tiny_folder: Path):
     result = estimate(tiny_folder, "--gpu", "l4", "--batch", 2)
     assert result.exit_code == 0, result.output
-    for told in ("batch 2, float32", "batch 2, bfloat16", "of 24.000 GB: fits", "s an image"):
+    for told in ("batch 2, float32", "batch 2, bfloat16", "yes, l4 has 24 GB", "seconds per image"):
         assert told in result.stdout
-    assert result.stdout.count("assumed") == 1
+    assert result.stdout.count("notes") == 1
 
 
 def test_json_holds_rates_of_the_task(tiny_folder: Path):
     (drawn,) = json.loads(estimate(tiny_folder, "--dtype", "float32", "--json").stdout)
     assert drawn["images_per_second"] == pytest.approx(1 / drawn["seconds_per_image"])
-    assert drawn["memory"] == drawn["weights"] + drawn["cache"] + drawn["activations"]
+    memory = drawn["memory"]
+    assert memory["total"] == memory["weights"] + memory["cache"] + memory["activations"]
     (asked,) = json.loads(
         estimate(tiny_folder, "--task", "ask", "--batch", 2, "--dtype", "float32", "--json").stdout
     )

@@ -127,7 +127,7 @@ def test_the_task_and_its_judge_are_opened_where_this_process_has_its_own_gpu(
         return registry_open_task(name, options)
 
     registry_open_task = registry.open_task
-    monkeypatch.setattr("janusflow.training.processes.process_group", process_group)
+    monkeypatch.setattr("janusflow.training.engine.distributed.process_group", process_group)
     monkeypatch.setattr(registry, "open_task", open_task)
     monkeypatch.setattr(janusflow, "load", load, raising=False)
     few = ["--limit", "1", "--categories", "single", "--languages", "en"]

@@ -305,9 +305,8 @@ def test_independent_questions_get_the_logits_of_conversations_of_their_own(
 
     def logits_on_answers(turns: tuple[Turn, ...]) -> torch.Tensor:
         batch = collate([replace(sample, turns=turns, are_independent=True)])
-        is_learnt = batch.labels != IGNORE_INDEX
         return model.read_rows(
-            batch.rows, is_learnt=is_learnt, pixel_values=batch.pixel_values
+            batch.rows, learnt_positions=batch.learnt_positions, pixel_values=batch.pixel_values
         ).logits
 
     together = logits_on_answers(sample.turns)
@@ -323,8 +322,8 @@ def test_a_training_row_gets_the_logits_of_inference(
     turn = TRICKY[2]
     sample = UnderstandingSample(images=(sources.pixels(0),), turns=(turn,))
     rows = collate([sample])
-    first = (rows.labels != IGNORE_INDEX) & ((rows.labels != IGNORE_INDEX).cumsum(-1) == 1)
-    trained = model.read_rows(rows.rows, is_learnt=first, pixel_values=rows.pixel_values).logits
+    first, pixels = rows.learnt_positions[:1], rows.pixel_values
+    trained = model.read_rows(rows.rows, learnt_positions=first, pixel_values=pixels).logits
     message = {"role": "user", "content": f"<image_placeholder>\n{turn.question}"}
     longer = {"role": "user", "content": f"<image_placeholder>\n{'more ' * 9}"}
     image = sources.scenes.picture(0)

@@ -39,8 +39,8 @@ def cost(name: str, **settings: Any) -> InferenceCost:
 def test_weights_are_the_models_and_the_vaes_in_the_dtype(folder: str):
     parts = (tiny_model(), tiny_vae())
     number = sum(p.numel() for part in parts for p in part.parameters())
-    assert cost(folder).weights == FLOAT * number
-    assert cost(folder, dtype="bfloat16").weights == FLOAT * number / 2
+    assert cost(folder).memory["weights"] == FLOAT * number
+    assert cost(folder, dtype="bfloat16").memory["weights"] == FLOAT * number / 2
 
 
 @pytest.mark.parametrize(("guidance", "rows"), [(2.0, 2), (1.0, 1)])
@@ -50,9 +50,9 @@ def test_the_cache_holds_a_key_and_a_value_a_token_a_block_and_a_row(
     llm = tiny_model().config.llm_config
     token = 2 * llm.num_hidden_layers * llm.num_key_value_heads * llm.head_dim * FLOAT
     drawn = cost(folder, batch=3, prompt_tokens=20, guidance=guidance)
-    assert drawn.cache == 3 * rows * 20 * token
+    assert drawn.memory["cache"] == 3 * rows * 20 * token
     asked = cost(folder, task="ask", batch=3, prompt_tokens=20, answer_tokens=10)
-    assert asked.cache == 3 * (1 + 1 + 16 + 1 + 20 + 10) * token
+    assert asked.memory["cache"] == 3 * (1 + 1 + 16 + 1 + 20 + 10) * token
 
 
 def test_a_solver_step_is_what_a_real_one_takes(folder: str):
@@ -71,9 +71,10 @@ def test_a_token_reads_the_llms_weights_once_and_no_table_of_embeddings(folder: 
     asked = cost(folder, task="ask", answer_tokens=10)
     llm = tiny_model().llm
     table = llm.get_input_embeddings().weight.nbytes
-    cache = asked.cache - 5 * asked.cache // (1 + 1 + 16 + 1 + 64 + 10)  # at the answer's middle
+    whole = asked.memory["cache"]
+    cache = whole - 5 * whole // (1 + 1 + 16 + 1 + 64 + 10)  # at the answer's middle
     weights = sum(p.nbytes for p in llm.parameters()) - table
-    assert asked.work["answer token"].bytes_read == weights + cache
+    assert asked.work["answer token"].read_bytes == weights + cache
     assert asked.work["answer token"].times == 10
 
 
@@ -81,16 +82,16 @@ def test_a_pass_takes_the_longer_of_computing_and_reading(release: InferenceCost
     gpu = find_gpu("a100")
     for work in release.work.values():
         computing = work.flops / (1e12 * gpu.bf16_tflops)
-        reading = work.bytes_read / (1e9 * gpu.bandwidth_gb_s)
+        reading = work.read_bytes / (1e9 * gpu.bandwidth_gb_s)
         assert work.seconds == max(computing, reading)
     token = release.work["answer token"]
-    assert token.seconds == token.bytes_read / (1e9 * gpu.bandwidth_gb_s)
+    assert token.seconds == token.read_bytes / (1e9 * gpu.bandwidth_gb_s)
     assert release.seconds == pytest.approx(sum(w.times * w.seconds for w in release.work.values()))
 
 
 def test_the_release_is_known_without_its_files(release: InferenceCost):
-    assert release.weights == 2 * (2_046_367_504 + 83_653_863)
-    assert release.cache == (1 + 1 + 576 + 1 + 64 + 64) * 2 * 24 * 2048 * 2
+    assert release.memory["weights"] == 2 * (2_046_367_504 + 83_653_863)
+    assert release.memory["cache"] == (1 + 1 + 576 + 1 + 64 + 64) * 2 * 24 * 2048 * 2
     assert any("without its files" in note for note in release.notes)
 
 
@@ -114,7 +115,7 @@ def test_every_setting_changes_the_time(folder: str, task: str, changes: dict[st
 
 
 def test_activations_grow_with_the_batch(folder: str):
-    one, four = (cost(folder, batch=batch).activations for batch in (1, 4))
+    one, four = (cost(folder, batch=batch).memory["activations"] for batch in (1, 4))
     assert four == pytest.approx(4 * one, rel=0.05)
 
 

@@ -13,7 +13,7 @@ from janusflow.model.attention import llm_mask, number_images
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import stack, unconditional
-from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows, flat_positions
 
 CONFIG = tiny_config()
 BOS, PAD = CONFIG.bos_token_id, CONFIG.pad_token_id
@@ -260,13 +260,14 @@ def test_a_packed_row_gives_what_its_samples_give_alone(ahead: JanusFlowForCondi
     rows, seen, x_t, t = packed_row(), images(1), latents(1), torch.tensor([0.4])
     is_learnt = torch.zeros_like(rows.token_ids, dtype=torch.bool)
     is_learnt[0, len(ASKED) - 1] = True
-    reading = ahead.read_rows(rows, is_learnt=is_learnt, pixel_values=seen, x_t=x_t, t=t)
+    positions = flat_positions(is_learnt)
+    reading = ahead.read_rows(rows, learnt_positions=positions, pixel_values=seen, x_t=x_t, t=t)
     alone = ahead(torch.tensor([ASKED]), pixel_values=seen).logits[0, -2]
     torch.testing.assert_close(reading.logits[0], alone, atol=2e-5, rtol=0)
     expected = dense_velocity(ahead, x_t, t, PROMPT)
     torch.testing.assert_close(reading.velocity, expected, atol=2e-5, rtol=0)
     others = ahead.read_rows(
-        rows, is_learnt=is_learnt, pixel_values=images(1, seed=9), x_t=x_t, t=t
+        rows, learnt_positions=positions, pixel_values=images(1, seed=9), x_t=x_t, t=t
     )
     torch.testing.assert_close(others.velocity, reading.velocity, atol=0, rtol=0)
     assert (others.logits - reading.logits).abs().max() > 1e-3

@@ -12,7 +12,7 @@ from torch.nn import functional
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.packed_attention import use_packed_attention
 from janusflow.model.prompt import stack, unconditional
-from janusflow.model.rows import PAD_SEGMENT, Rows
+from janusflow.model.rows import PAD_SEGMENT, Rows, flat_positions
 
 CONFIG = tiny_config()
 BOS, PAD = CONFIG.bos_token_id, CONFIG.pad_token_id
@@ -99,10 +99,11 @@ def test_training_rows_with_a_dropped_prompt_and_padding(
     )
     is_learnt = torch.zeros(1, length, dtype=torch.bool)
     is_learnt[0, -2] = True
+    positions = flat_positions(is_learnt)
     if is_packed:
         use_packed_attention(model.llm)
     reading = model.read_rows(
-        rows, is_learnt=is_learnt, x_t=torch.randn(1, 4, 8, 8), t=torch.tensor([0.5])
+        rows, learnt_positions=positions, x_t=torch.randn(1, 4, 8, 8), t=torch.tensor([0.5])
     )
     assert reading.velocity is not None
     check_rows(met, reading.logits, reading.velocity)

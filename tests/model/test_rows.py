@@ -14,7 +14,7 @@ from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.packed_attention import use_packed_attention
-from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows
+from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows, flat_positions
 
 BOS, PAD = 0, 2
 PROMPT = [BOS, 40, 41, 42]
@@ -53,7 +53,7 @@ def rows_of(*samples: list[int], drawn: tuple[int, ...] = ()) -> Rows:
 def learnt(rows: Rows, *positions: int) -> Tensor:
     mask = torch.zeros_like(rows.token_ids, dtype=torch.bool)
     mask[0, list(positions)] = True
-    return mask
+    return flat_positions(mask)
 
 
 def latents(num: int) -> Tensor:
@@ -73,7 +73,7 @@ def test_a_packed_row_gives_what_the_models_other_methods_give(
     start = len(text) + len(PROMPT) + 1 + PATCHES
     reading = model.read_rows(
         rows,
-        is_learnt=learnt(rows, 1, 3, start + len(asked) - 1),
+        learnt_positions=learnt(rows, 1, 3, start + len(asked) - 1),
         pixel_values=pixels,
         x_t=x_t,
         t=t,
@@ -95,7 +95,7 @@ def test_every_parameter_learns_from_one_loss_or_another():
     rows = rows_of([BOS, *seen_span(model.config), 40], PROMPT, drawn=(1,))
     reading = model.read_rows(
         rows,
-        is_learnt=learnt(rows, 2 + len(seen_span(model.config)) - 1),
+        learnt_positions=learnt(rows, 2 + len(seen_span(model.config)) - 1),
         pixel_values=torch.randn(1, 3, 64, 64),
         x_t=latents(1),
         t=torch.tensor([0.4]),
@@ -121,7 +121,32 @@ def test_every_parameter_learns_from_one_loss_or_another():
 def drawing(model: JanusFlowForConditionalGeneration, num: int = 1, *, align: bool = True):
     rows = rows_of(*[PROMPT] * num, drawn=tuple(range(num)))
     t = torch.linspace(0.1, 0.8, num)
-    return model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(num), t=t, align=align)
+    return model.read_rows(rows, learnt_positions=learnt(rows), x_t=latents(num), t=t, align=align)
+
+
+@pytest.mark.parametrize("block", [1, 2], ids=["between blocks", "at the end"])
+@torch.no_grad()
+def test_the_repa_head_reads_what_transformers_calls_the_hidden_states_of_its_block(
+    monkeypatch: pytest.MonkeyPatch, block: int
+):
+    model, asked = JanusFlowForConditionalGeneration(with_repa(block)), {}
+    forward = model.llm.forward
+    monkeypatch.setattr(model.llm, "forward", lambda **all_: asked.update(all_) or forward(**all_))
+    reading = drawing(model)
+    states = forward(**asked, output_hidden_states=True).hidden_states
+    assert len(states) == 3
+    expected = model.repa_head(states[block][:, len(PROMPT) + 1 :])
+    torch.testing.assert_close(reading.alignment, expected)
+
+
+def test_the_output_layer_runs_on_learnt_positions_alone():
+    model, num_positions = tiny_model(), []
+    model.llm.lm_head.register_forward_hook(lambda _, x, __: num_positions.append(x[0].shape[:-1]))
+    rows = rows_of([BOS, 40, 41, 42], [BOS, 50], [BOS, 51, 52])
+    reading = model.read_rows(rows, learnt_positions=learnt(rows, 1, 3, 7))
+    assert num_positions == [(3,)]
+    assert len(reading.logits) == 3
+    assert not model.llm.lm_head._forward_pre_hooks
 
 
 def test_alignment_is_one_guess_an_image_token():
@@ -152,8 +177,9 @@ def test_alignment_without_a_head_is_refused(model: JanusFlowForConditionalGener
 
 def test_another_number_of_images_to_draw_is_refused(model: JanusFlowForConditionalGeneration):
     rows = rows_of(PROMPT, drawn=(0,))
+    two = {"x_t": latents(2), "t": torch.tensor([0.1, 0.2])}
     with pytest.raises(PromptError, match=r"34 tokens .* 17 drawing positions .*one noisy latent"):
-        model.read_rows(rows, is_learnt=learnt(rows), x_t=latents(2), t=torch.tensor([0.1, 0.2]))
+        model.read_rows(rows, learnt_positions=learnt(rows), **two)
 
 
 def hidden_prompt_and_padding() -> Rows:
@@ -165,7 +191,7 @@ def hidden_prompt_and_padding() -> Rows:
     other = rows_of([BOS, 60, 61, 62, 63, 64], [PAD] * (length - 6))
     other.segment_ids[0, 6:] = PAD_SEGMENT
     other.branches[0, 2:6] = torch.tensor([1, 1, 2, 2])
-    fields = Rows.__dataclass_fields__
+    fields = [name for name in Rows.__dataclass_fields__ if name != "drawing_positions"]
     return Rows(**{f: torch.cat([getattr(drawn, f), getattr(other, f)]) for f in fields})
 
 
@@ -179,10 +205,12 @@ def test_samples_apart_attend_as_whole_rows_do_and_learn_the_same(
     rows = hidden_prompt_and_padding()
     is_learnt = torch.zeros_like(rows.token_ids, dtype=torch.bool)
     is_learnt[0, 1:3], is_learnt[1, 3], is_learnt[1, 5] = True, True, True
+    positions = flat_positions(is_learnt)
 
     def read() -> list[Tensor]:
         model.zero_grad()
-        reading = model.read_rows(rows, is_learnt=is_learnt, x_t=latents(1), t=torch.tensor([0.3]))
+        t = torch.tensor([0.3])
+        reading = model.read_rows(rows, learnt_positions=positions, x_t=latents(1), t=t)
         assert reading.velocity is not None
         (reading.logits.square().mean() + reading.velocity.square().mean()).backward()
         grads = [p.grad for p in model.llm.parameters() if p.grad is not None]
@@ -214,7 +242,7 @@ def test_scores_are_computed_within_samples_alone(num_scores: list[int]):
     model = tiny_model()
     use_packed_attention(model.llm)
     rows = rows_of([BOS, 40, 41, 42], [BOS, 50], [BOS, 51, 52])
-    model.read_rows(rows, is_learnt=learnt(rows, 1))
+    model.read_rows(rows, learnt_positions=learnt(rows, 1))
     layers = model.config.llm_config.num_hidden_layers
     assert sum(num_scores) == layers * (4 * 4 + 2 * 2 + 3 * 3)
 
@@ -232,7 +260,7 @@ def test_compiled_blocks_attend_within_samples_and_are_compiled_once_for_all_len
     for length in (2, 3, 4):
         rows = rows_of(text[:length], text[: 6 - length])
         num_scores.clear()
-        reading = model.read_rows(rows, is_learnt=learnt(rows, 1))
+        reading = model.read_rows(rows, learnt_positions=learnt(rows, 1))
         torch.testing.assert_close(reading.logits, alone, atol=2e-5, rtol=0)
         layers = model.config.llm_config.num_hidden_layers
         assert sum(num_scores) == layers * (length**2 + (6 - length) ** 2)

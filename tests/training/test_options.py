@@ -79,7 +79,7 @@ CHANGES: dict[type, dict[str, Any]] = {
     },
 }
 ELSEWHERE = {
-    LoopConfig: {"seed", "accumulate", "scale"},
+    LoopConfig: {"seed", "micro_batch_size", "scale"},
     OptimizerConfig: {"muon"},
     ObjectiveConfig: {"scorer", "score_against"},
     MixtureConfig: {"max_bad_share"},

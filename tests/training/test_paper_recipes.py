@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from janusflow.config.recipes import StageRecipe
+from janusflow.training.engine import distributed
 from janusflow.training.recipes import read_recipe
 from janusflow.training.stage.freezing import PARTS
 
@@ -74,3 +75,23 @@ def test_every_kind_with_a_share_has_a_source_and_seeds_differ(stage: str):
         has_share = any(getattr(ratio, kind) for ratio in found.mixture.ratios)
         assert bool(getattr(found.data, kind)) == has_share
     assert len({recipe(each).loop.seed for each in TABLE}) == 3
+
+
+@pytest.mark.parametrize("num_gpus", [1, 8, 64])
+@pytest.mark.parametrize("stage", TABLE)
+def test_a_stage_can_be_laid_out_on_one_node_and_on_eight(
+    stage: str, num_gpus: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Every sample once, in as many micro-batches in every process, none larger than was said."""
+    found = recipe(stage)
+    samples, sizes = [], set()
+    monkeypatch.setattr(distributed, "num_processes", lambda: num_gpus)
+    for rank in range(num_gpus):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        own = distributed.own_parts(range(found.mixture.batch_size), found.loop)
+        sizes.add(tuple(map(len, own)))
+        samples += [sample for part in own for sample in part]
+    assert sorted(samples) == list(range(found.mixture.batch_size))
+    assert len(sizes) == 1
+    assert max(map(max, sizes)) <= (found.loop.micro_batch_size or 0)
+    assert found.loop.scale.shard_size(num_gpus) == min(num_gpus, 8)

@@ -20,14 +20,14 @@ import janusflow
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.config.model import GenerationPathConfig
-from janusflow.config.recipes import StageRecipe
-from janusflow.config.records import build_record, to_tree
+from janusflow.config.recipes import CHANGEABLE, StageRecipe
+from janusflow.config.records import build_record, has_setting, to_tree
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.sources import pixel_values
 from janusflow.mini.training.recipes import SiglipRecipe, VaeRecipe
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.engine.loop import StepReport, TrainState
-from janusflow.training.recipes import read_recipe, run_recipes
+from janusflow.training.recipes import _refuse_other_settings, read_recipe, run_recipes
 from janusflow.training.stage.stage import train_stage
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -225,6 +225,81 @@ def test_a_run_begun_with_other_settings_is_neither_continued_nor_skipped(
     with pytest.raises(ConfigError, match=r"begun with other settings .* seed=1 \(was 0\)"):
         run_recipes(path, ("seed=1",))
     run_recipes(path)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The recipe of a stage that has begun."""
+    run = tmp_path / "run"
+    path = RECIPES / "janusflow-1.3b/stage2.yaml"
+    recipe = tmp_path / "stage.yaml"
+    recipe.write_text(f"extends: {path}\nrun: {run}\ndata: {{crops: 1}}\n", encoding="utf-8")
+    run.mkdir()
+    (run / "recipe.yaml").write_text(yaml.safe_dump(to_tree(read_recipe(recipe))))
+    (run / "log.jsonl").touch()
+    return recipe
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "loop.steps=400000",
+        "loop.save_every=1000 loop.keep=10 loop.keep_every=10000 loop.log_every=50",
+        "loop.micro_batch_size=4 loop.scale.shard=0",
+        "loop.scale.recompute=true loop.scale.compile=true",
+        "mixture.max_bad_share=0.05",
+        "data.cache=cache",
+        "loop.guard.spike=skip log.samples_every=1000",
+    ],
+)
+def test_what_changes_nothing_that_is_learnt_may_change_on_a_begun_run(begun: Path, changes: str):
+    _refuse_other_settings(read_recipe(begun, tuple(changes.split())))
+
+
+def test_what_may_change_are_settings_and_stand_in_the_documentation():
+    text = (RECIPES.parent / "docs/training.md").read_text(encoding="utf-8")
+    for name in CHANGEABLE:
+        assert has_setting(StageRecipe, name), name
+        assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ("loop.optimizer.learning_rate=5e-5", r"loop.optimizer.learning_rate=5e-05 \(was 0.0001\)"),
+        ("loop.scale.precision=fp32", r"loop.scale.precision=fp32 \(was bf16\)"),
+        ("mixture.batch_size=256", r"mixture.batch_size=256 \(was 512\)"),
+        ("loop.ema=0.9", r"loop.ema=0.9 \(was 0.99\)"),
+        ("trainable=[llm]", r"trainable=\['llm'\]"),
+    ],
+)
+def test_what_changes_what_is_learnt_is_refused_by_name(begun: Path, changes: str, told: str):
+    with pytest.raises(ConfigError, match=told):
+        _refuse_other_settings(read_recipe(begun, (changes,)))
+
+
+def test_a_rate_that_falls_at_the_end_fixes_the_end(begun: Path):
+    echo = begun.parent / "run/recipe.yaml"
+    tree = yaml.safe_load(echo.read_text())
+    tree["loop"]["optimizer"]["decay_steps"] = 100
+    echo.write_text(yaml.safe_dump(tree))
+    changes = ("loop.optimizer.decay_steps=100", "loop.steps=400000")
+    with pytest.raises(ConfigError, match=r"loop.steps=400000 \(was 390000\)"):
+        _refuse_other_settings(read_recipe(begun, changes))
+
+
+def test_a_finished_run_goes_on_if_it_is_to_have_more_steps(root: Path, tmp_path: Path):
+    """And then learns what it would have learnt in one go."""
+    tree = tiny_recipes(root)["5-language"] | {"run": str(tmp_path / "run")}
+    tree["loop"] = {**tree["loop"], "steps": 2}
+    path = write_recipes(tmp_path / "recipes", {"one": tree}) / "one.yaml"
+    run_recipes(path)
+    run_recipes(path, ("loop.steps=4",))
+    whole = write_recipes(tmp_path / "recipes", {"two": tree | {"run": str(tmp_path / "2")}})
+    run_recipes(whole / "two.yaml", ("loop.steps=4",))
+    weights = [tmp_path / run / "model/model.safetensors" for run in ("run", "2")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert (tmp_path / "run/done").exists()
 
 
 def test_an_option_that_came_after_a_run_was_begun_is_at_its_default_there(

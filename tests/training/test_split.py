@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from split_run import split, step_of, tower_step_of
-from tiny_run import TinySources
+from tiny_run import LLM, TinySources
 from torch import Tensor
 
 from janusflow.config.training import Alignment, ScaleConfig
@@ -28,21 +28,21 @@ def assert_same_step(
     assert largest > 0.1  # the tolerance is far below what is compared
 
 
-@pytest.mark.parametrize("num_parts", [2, 5, 12])
+@pytest.mark.parametrize("micro_batch", [6, 3, 1])
 def test_a_step_in_several_batches_is_the_step_in_one(
-    sources: TinySources, whole: dict[str, Tensor], num_parts: int
+    sources: TinySources, whole: dict[str, Tensor], micro_batch: int
 ):
     """Twelve batches of one sample hold one kind each."""
-    assert_same_step(step_of(sources, num_parts=num_parts), whole)
+    assert_same_step(step_of(sources, micro_batch=micro_batch), whole)
 
 
 @pytest.mark.parametrize(
-    ("num_processes", "num_parts", "scale"),
+    ("num_processes", "micro_batch", "scale"),
     [
-        (2, 1, {"shard": 0}),
-        (3, 4, {"shard": 0, "recompute": True}),
+        (2, 6, {"shard": 0}),
+        (3, 1, {"shard": 0, "recompute": True}),
         pytest.param(4, 2, {"shard": 2}, marks=pytest.mark.slow),
-        (2, 4, {}),
+        (2, 2, {}),
     ],
     ids=["sharded", "one sample a batch, recomputed", "two copies in two shards each", "copies"],
 )
@@ -51,11 +51,11 @@ def test_a_step_in_several_processes_is_the_step_in_one(
     whole: dict[str, Tensor],
     tmp_path: Path,
     num_processes: int,
-    num_parts: int,
+    micro_batch: int,
     scale: dict[str, Any],
 ):
     """With one sample a batch, processes use different parts of the model at the same time."""
-    arguments = ("gradients", str(num_parts), json.dumps(scale), "repa")
+    arguments = ("gradients", str(micro_batch), json.dumps(scale), "repa")
     assert_same_step(split(num_processes, tmp_path / "out.pt", sources, *arguments), whole)
 
 
@@ -63,11 +63,11 @@ def test_a_step_in_several_processes_is_the_step_in_one(
 def test_so_it_is_whatever_helps_drawing(
     sources: TinySources, tmp_path: Path, alignment: Alignment
 ):
-    """In five batches, and in two sharded processes of two batches each."""
+    """In four batches, and in two sharded processes of two batches each."""
     whole = step_of(sources, alignment=alignment)
     assert whole.keys() & {*get_args(Alignment)} == {alignment} - {"none"}
-    assert_same_step(step_of(sources, alignment=alignment, num_parts=5), whole)
-    arguments = ("gradients", "2", json.dumps({"shard": 0}), alignment)
+    assert_same_step(step_of(sources, alignment=alignment, micro_batch=3), whole)
+    arguments = ("gradients", "3", json.dumps({"shard": 0}), alignment)
     assert_same_step(split(2, tmp_path / "out.pt", sources, *arguments), whole)
 
 
@@ -77,14 +77,34 @@ def test_a_step_of_the_tower_is_the_same_however_it_is_split(
 ):
     """Though every patch is compared with the phrases of other processes and batches."""
     whole = tower_step_of(sources)
-    for num_parts in (3, 12):
-        assert_same_step(tower_step_of(sources, num_parts=num_parts), whole)
-    found = split(2, tmp_path / "out.pt", sources, "tower", "2", json.dumps(scale))
+    for micro_batch in (4, 1):
+        assert_same_step(tower_step_of(sources, micro_batch=micro_batch), whole)
+    found = split(2, tmp_path / "out.pt", sources, "tower", "3", json.dumps(scale))
     assert_same_step(found, whole)
+
+
+def test_gradients_are_sent_once_a_step_however_many_micro_batches(
+    sources: TinySources, tmp_path: Path
+):
+    """One message a block, and one for all that is outside of blocks."""
+    counts = [
+        split(2, tmp_path / "out.pt", sources, "messages", size, json.dumps({"shard": 0}))
+        for size in ("6", "2")
+    ]
+    assert counts == [{"messages": LLM["num_hidden_layers"] + 1}] * 2
 
 
 def test_recomputing_changes_no_gradient(sources: TinySources, whole: dict[str, Tensor]):
     assert_same_step(step_of(sources, scale=ScaleConfig(recompute=True)), whole, atol=1e-6)
+
+
+def test_bf16_shards_leave_latents_and_pixels_as_the_data_has_them(
+    sources: TinySources, tmp_path: Path
+):
+    """So data - noise is float32, and the VAE sees whole pixels; the model casts for itself."""
+    scale = json.dumps({"precision": "bf16", "shard": 0})
+    found = split(2, tmp_path / "out.pt", sources, "inputs", "12", scale)
+    assert found == {"latents": 0.0, "pixels": 0.0}
 
 
 @pytest.mark.slow
@@ -94,7 +114,7 @@ def test_bf16_differs_by_its_rounding_alone_and_is_added_up_in_float32(
 ):
     """Eight bits of mantissa: each gradient within some hundredths of the float32 one's norm."""
     scale = json.dumps({"precision": "bf16", "shard": shard})
-    found = split(2, tmp_path / "out.pt", sources, "gradients", "1", scale, "repa")
+    found = split(2, tmp_path / "out.pt", sources, "gradients", "6", scale, "repa")
     assert list(found) == list(whole)
     assert not torch.equal(found["flow"], whole["flow"])
     for name in ("answers", "text", "flow", "repa"):

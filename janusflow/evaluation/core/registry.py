@@ -66,12 +66,6 @@ TASKS: dict[str, TaskEntry] = {
     "easy-vqa": TaskEntry(
         "shapes.task:easy_vqa", "that data set's test split (fetched on first use)", ("data",)
     ),
-    "emoji-naming": TaskEntry(
-        "emoji:emoji_naming", "names of emoji in learnt and other styles", ("data",)
-    ),
-    "emoji-drawing": TaskEntry(
-        "emoji:emoji_drawing", "drawings of emoji, and what the VAE leaves of them", ("data",)
-    ),
     "geneval": TaskEntry("drawing.geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("drawing.propositions:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
     "dsg": TaskEntry("drawing.propositions:dsg", "DSG-1k's prompts, drawn", ("data", "judge")),

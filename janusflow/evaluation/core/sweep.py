@@ -6,9 +6,8 @@ with the items that are missing, and one with more values draws only those.
 
 import csv
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from typing import Any, TypeAlias
 
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.config.files import replace_text
 from janusflow.config.guidance import read_guidance
+from janusflow.config.records import build_record
 from janusflow.evaluation.core.report import as_json, save, save_json, value_text
 from janusflow.evaluation.core.runner import ALONE, ProcessInfo, Report, RunFiles, run_task
 from janusflow.evaluation.core.tasks import Task, ToDraw
@@ -25,10 +25,7 @@ from janusflow.inference.drawing.sampling import DrawingSettings
 Axes: TypeAlias = Mapping[str, Sequence[Any]]
 """Values by name of a drawing setting."""
 
-KINDS: dict[str, Any] = {each.name: type(each.default) for each in fields(DrawingSettings)} | {
-    "guidance": read_guidance
-}
-WANTED = {int: "whole numbers", float: "numbers", str: "names"}
+KNOWN = tuple(each.name for each in fields(DrawingSettings))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,29 +39,20 @@ class Point:
 
 
 def read_axes(words: Sequence[str]) -> dict[str, list[Any]]:
-    """Axes from words such as `guidance=1,2,3`.
+    """Axes from words such as `guidance=1,2,3`; what their values may be, DrawingSettings knows.
 
     Raises:
-        ConfigError: an axis is unknown or said twice, or a value is none of its kind or said twice.
+        ConfigError: an axis is unknown, or said twice.
     """
     axes: dict[str, list[Any]] = {}
     for word in words:
         name, _, values = word.partition("=")
-        if name not in KINDS:
+        if name not in KNOWN or name in axes:
             raise ConfigError(
-                f"--sweep {word}: {name!r} is no axis. Write AXIS=VALUE,VALUE with one of: "
-                f"{', '.join(KINDS)}."
+                f"--sweep {word}: {name!r} is {'there already' if name in axes else 'no axis'}. "
+                f"Write AXIS=VALUE,VALUE once for each of: {', '.join(KNOWN)}."
             )
-        if name in axes:
-            raise ConfigError(f"--sweep {word}: {name} is there already. Name all its values once.")
-        try:
-            axes[name] = [_value(KINDS[name], value.strip()) for value in values.split(",")]
-        except ValueError as error:
-            raise ConfigError(
-                f"--sweep {word}: {error}; wanted {WANTED[KINDS[name]]} between commas."
-            ) from None
-        if len(set(axes[name])) < len(axes[name]):
-            raise ConfigError(f"--sweep {word}: a value is there twice. Name each once.")
+        axes[name] = list(dict.fromkeys(map(_value, values.split(","))))
     return axes
 
 
@@ -74,10 +62,13 @@ def combinations(axes: Axes, drawing: DrawingSettings) -> list[DrawingSettings]:
     Raises:
         ConfigError: a combination is none that can be drawn with.
     """
-    return [
-        replace(drawing, **dict(zip(axes, values, strict=True)))
-        for values in product(*axes.values())
-    ]
+    combined = []
+    for values in product(*axes.values()):
+        tree = asdict(drawing) | dict(zip(axes, values, strict=True))
+        guidance = read_guidance(str(tree.pop("guidance")))  # a number, or a schedule as text
+        plain = build_record(DrawingSettings, tree, where="--sweep")
+        combined.append(replace(plain, guidance=guidance))
+    return combined
 
 
 def run_sweep(
@@ -176,11 +167,13 @@ def _beside_sweep(files: RunFiles) -> str:
     return f"{files.report.parent.name}/{files.report.name}"
 
 
-def _value(kind: Any, text: str) -> Any:
-    value = kind(text)
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"got {text!r}")
-    return value
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip()
 
 
 def _point_files(files: RunFiles, values: Mapping[str, Any]) -> RunFiles:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from janusflow.config.errors import NotFiniteError
 from janusflow.evaluation.core.reading import Entry, entries_of, read_json_lines
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.scores import (
@@ -64,8 +65,19 @@ def geneval(options: TaskOptions) -> Task:
 def keep_certain(
     found: Mapping[str, Sequence[Detection]], *, is_counting: bool
 ) -> dict[str, list[Detection]]:
-    """The most certain objects of every name, best first; counting asks for more certainty."""
+    """The most certain objects of every name, best first; counting asks for more certainty.
+
+    Raises:
+        NotFiniteError: a box or a score is not finite, which no threshold would tell.
+    """
     threshold = COUNTING_THRESHOLD if is_counting else THRESHOLD
+    for name, objects in found.items():
+        for each in objects:
+            if not np.isfinite((*each.box, each.score)).all():
+                raise NotFiniteError(
+                    f"the judge found {name} in {each.box} with score {each.score}, wanted finite "
+                    "numbers: judge in float32, or name another judge."
+                )
     kept = {
         name: sorted((each for each in objects if each.score > threshold), key=lambda d: -d.score)[
             :MAX_OBJECTS

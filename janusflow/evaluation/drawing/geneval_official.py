@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.errors import ConfigError, NotFiniteError
 from janusflow.evaluation.drawing.judges import Detection, own_device, require_package
 
 DETECTOR = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco"
@@ -80,8 +80,10 @@ class OfficialJudge:
                 cut = Image.composite(image, blank, Image.fromarray(each.mask))
             crops.append(self.transform(cut.crop(each.box)))
         features = self.clip.encode_image(torch.stack(crops).to(self.device))
-        likeliest = (features @ self.classifier(name)).argmax(-1)
-        return [COLOURS[index] for index in likeliest.tolist()]
+        likeness = features @ self.classifier(name)
+        if not likeness.isfinite().all():
+            raise NotFiniteError(f"CLIP's likeness of {name} to colours is not finite: no verdict.")
+        return [COLOURS[index] for index in likeness.argmax(-1).tolist()]
 
     @torch.no_grad()
     def _classifier(self, name: str) -> Any:

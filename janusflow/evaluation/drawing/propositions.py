@@ -8,8 +8,7 @@ aggregation is that of dpg_bench/compute_dpg_bench.py of github.com/TencentQQGYL
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from PIL import Image
 
@@ -73,8 +72,8 @@ def dsg(options: TaskOptions) -> Task:
     kinds = {row.get("item_id", str): _kind(row) for row in table}
     items = [
         ToDraw(
-            id=prompt.name,
-            kind=kinds[prompt.name],
+            id=prompt.facts["item"],
+            kind=kinds[prompt.facts["item"]],
             prompt=prompt.text,
             seed=options.seed + index,
             facts=prompt.facts,
@@ -92,19 +91,12 @@ def dsg(options: TaskOptions) -> Task:
     )
 
 
-@dataclass(kw_only=True)
-class Prompt:
+class Prompt(NamedTuple):
     """A prompt with its propositions."""
 
-    name: str
     text: str
-    propositions: list[dict[str, Any]]
-    """id, parents, category and question of each; JSON."""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What an item of this prompt keeps."""
-        return {"item": self.name, "propositions": self.propositions}
+    facts: dict[str, Any]
+    """`item`, its name, and `propositions`: id, parents, category and question of each; JSON."""
 
 
 def read_prompts(rows: Sequence[Entry]) -> list[Prompt]:
@@ -116,10 +108,10 @@ def read_prompts(rows: Sequence[Entry]) -> list[Prompt]:
     prompts: dict[str, Prompt] = {}
     for row in rows:
         name, text = row.get("item_id", str), row.get("text", str)
-        prompt = prompts.setdefault(name, Prompt(name=name, text=text, propositions=[]))
+        prompt = prompts.setdefault(name, Prompt(text, {"item": name, "propositions": []}))
         if text not in ("", prompt.text):
             raise row.wrong(f"text={text[:40]!r}, another than this item's first")
-        prompt.propositions.append(
+        prompt.facts["propositions"].append(
             {
                 "id": read_numbers(row, "proposition_id")[0],
                 "parents": read_numbers(row, "dependency"),

@@ -11,7 +11,7 @@ ones stay when the limit grows.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -165,12 +165,12 @@ def held_out_scenes(num_scenes: int, *, seed: int) -> list[Scene]:
 
 
 def questioned_scenes(
-    num_questions: int, *, seed: int, size: int, languages: Sequence[Language] = LANGUAGES
+    num_questions: int, *, seed: int, size: int
 ) -> list[tuple[Image.Image, Question]]:
     """Renders of held-out scenes, each with one question about it, the languages in turn."""
     items: list[tuple[Image.Image, Question]] = []
     for index, scene in enumerate(held_out_scenes(num_questions, seed=seed)):
         rng = np.random.default_rng((seed, index))
-        asked = ask_all(scene, rng, language=languages[index % len(languages)])
+        asked = ask_all(scene, rng, language=LANGUAGES[index % len(LANGUAGES)])
         items.append((render(scene, size=size), asked[rng.integers(len(asked))]))
     return items

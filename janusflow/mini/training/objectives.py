@@ -83,7 +83,8 @@ class VaeObjective(Objective):
     def forward(self, batch: PictureBatch) -> dict[str, Tensor]:
         """Absolute plus squared error of the pixels, and KL in nats."""
         (posterior,) = self.vae.encode(batch.pixel_values, return_dict=False)
-        noise = sample_noise(tuple(posterior.mean.shape[1:]), seeds=list(batch.seeds))
+        shape, device = posterior.mean.shape[1:], posterior.mean.device
+        noise = sample_noise(tuple(shape), seeds=list(batch.seeds), device=device)
         latent: Any = posterior.mean + posterior.std * noise
         (decoded,) = self.vae.decode(latent, return_dict=False)
         error = decoded - batch.pixel_values

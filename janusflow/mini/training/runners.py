@@ -44,7 +44,14 @@ from janusflow.mini.training.previews import (
 )
 from janusflow.mini.training.recipes import SiglipRecipe, VaeRecipe
 from janusflow.processing.tokenizer import PAD_TAG
-from janusflow.training.engine.distributed import gathered, is_first, num_processes, own_parts, rank
+from janusflow.training.engine.distributed import (
+    device,
+    gathered,
+    is_first,
+    num_processes,
+    own_parts,
+    rank,
+)
 from janusflow.training.engine.loop import Batches, TrainState, train
 from janusflow.training.objectives.base import Objective
 from janusflow.training.report.hooks import LogHook
@@ -69,7 +76,7 @@ def train_vae(recipe: VaeRecipe) -> None:
     def batches(step: int) -> Iterator[list[PictureBatch]]:
         while True:
             numbers = np.arange(recipe.batch_size)
-            parts = own_parts(numbers, num_parts=recipe.loop.accumulate)
+            parts = own_parts(numbers, recipe.loop)
             yield [pictures.batch(step, part.tolist()) for part in parts]
             step += 1
 
@@ -80,7 +87,8 @@ def train_vae(recipe: VaeRecipe) -> None:
         lambda **settings: VaeSamples(lambda: start_vae(recipe), pictures.held_out(), **settings),
     )
     vae = start_vae(recipe)
-    vae.load_state_dict(state.averaged_weights("vae"))
+    vae.load_state_dict(state.averaged_weights("vae", on_all=True))
+    nn.Module.to(vae, device())
     if not recipe.decoder_only:
         standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
     if is_first():
@@ -147,6 +155,7 @@ def standardise_latents(vae: AutoencoderKL, latents: np.ndarray) -> None:
     out as before and the scaling factor becomes 1.
     """
     per_channel = torch.from_numpy(latents.astype(np.float32)).transpose(0, 1).flatten(1)
+    per_channel = per_channel.to(vae.device)
     mean, std = per_channel.mean(1), per_channel.std(1)
     channels = len(mean)
     # A state dict shares its tensors with the module.
@@ -168,8 +177,8 @@ def mean_latents(
     """The mean latents of all pictures, without scaling."""
 
     def encoded(chunk: Tensor) -> np.ndarray:
-        (posterior,) = vae.encode(chunk, return_dict=False)
-        return posterior.mean.numpy().astype(np.float16)
+        (posterior,) = vae.encode(chunk.to(vae.device), return_dict=False)
+        return posterior.mean.cpu().numpy().astype(np.float16)
 
     return np.concatenate([encoded(chunk) for chunk in chunks])
 
@@ -206,7 +215,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
                 grid=grid,
             )
             pictures = np.arange(len(rows))
-            yield [whole.of(own) for own in own_parts(pictures, num_parts=recipe.loop.accumulate)]
+            yield [whole.of(own) for own in own_parts(pictures, recipe.loop)]
             step += 1
 
     def held_out_batch() -> RegionBatch:
@@ -220,10 +229,12 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         batches,
         lambda **settings: SiglipSamples(siglip.config, held_out_batch(), **settings),
     )
-    tower = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
-    tower.load_state_dict(state.averaged_weights("siglip.vision_model"))
+    weights = state.averaged_weights("siglip.vision_model")
     if not is_first():
         return
+    tower = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
+    tower.load_state_dict(weights)
+    nn.Module.to(tower, device())
     standardise_features(tower, pixel_values(scenes.pictures[:CALIBRATION_PICTURES]))
     write_model(tower, recipe.run / TOWER)
 
@@ -237,7 +248,10 @@ def standardise_features(tower: SiglipVisionModel, pictures: Float[Tensor, "n c 
     """
     chunks = pictures.split(CHUNK)
     features = torch.cat(
-        [tower(pixel_values=chunk).last_hidden_state for chunk in tqdm(chunks, desc="encode")]
+        [
+            tower(pixel_values=chunk.to(tower.device)).last_hidden_state
+            for chunk in tqdm(chunks, desc="encode")
+        ]
     )
     mean, std = features.mean((0, 1)), features.std((0, 1))
     # A state dict shares its tensors with the module.

@@ -75,10 +75,15 @@ class Checkpointer:
     """Writes a run's checkpoints one at a time, each while the training goes on.
 
     Leaving its `with` block, also by an interruption, finishes what was begun.
+
+    Args:
+        run: folder of the run.
+        keep: newest checkpoints that are kept.
+        keep_every: checkpoints of multiples of so many steps are kept besides; 0 for none.
     """
 
-    def __init__(self, run: Path, *, keep: int) -> None:
-        self.run, self.keep = run, keep
+    def __init__(self, run: Path, *, keep: int, keep_every: int = 0) -> None:
+        self.run, self.keep, self.keep_every = run, keep, keep_every
         self._writing: Future[Any] | None = None
         # Not around the calls alone: the thread that writes warns as well.
         warnings.filterwarnings("ignore", message=SINGLE_PROCESS)
@@ -116,7 +121,7 @@ class Checkpointer:
         return path
 
     def finish(self) -> None:
-        """Wait until what was begun is on disk, then delete all but the newest.
+        """Wait until what was begun is on disk, then delete what is not to be kept.
 
         Raises:
             CheckpointError: it could not be written.
@@ -133,8 +138,11 @@ class Checkpointer:
             ) from error
         if is_first():
             complete = checkpoints(self.run)
+            kept = complete[-self.keep :]
+            if self.keep_every:
+                kept += [path for path in complete if int(path.name) % self.keep_every == 0]
             for path in (self.run / FOLDER).glob("[0-9]*"):
-                if path.is_dir() and path not in complete[-self.keep :]:
+                if path.is_dir() and path not in kept:
                     shutil.rmtree(path)
 
 
@@ -180,11 +188,17 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnknownTorchError as error:
+        raise CheckpointError(f"{path} holds {error}.") from None
     except UNREADABLE as error:
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read here ({type(error).__name__}: "
             f"{_reason(error)}): delete it to resume the run from the one before, or name another."
         ) from error
+
+
+class UnknownTorchError(CheckpointError):
+    """A checkpoint that another version of PyTorch may have written."""
 
 
 class PlainReader(dcp.FileSystemReader):
@@ -195,6 +209,7 @@ class PlainReader(dcp.FileSystemReader):
 
         Raises:
             UnpicklingError: it names something that is not a tensor.
+            UnknownTorchError: it names something of PyTorch's that is not known here.
         """
         with (Path(self.path) / COMPLETE).open("rb") as file:
             metadata = _PlainUnpickler(file).load()
@@ -204,9 +219,15 @@ class PlainReader(dcp.FileSystemReader):
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if name not in TRUSTED.get(module, ()):
+        if name in TRUSTED.get(module, ()):
+            return super().find_class(module, name)
+        if module.partition(".")[0] != "torch":
             raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
-        return super().find_class(module, name)
+        raise UnknownTorchError(
+            f"{module}.{name}, which is not read from checkpoints here (PyTorch "
+            f"{torch.__version__}). The file need not be damaged: keep it, and read it with the "
+            "versions that wrote it (environment.jsonl in the run's folder)"
+        )
 
 
 def _reason(error: BaseException) -> str:

@@ -7,15 +7,18 @@ CPU cores, two processes of one thread each are a third faster than one process 
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from janusflow.config.errors import ConfigError
+from janusflow.config.errors import JanusFlowError
+from janusflow.config.training import LoopConfig
+
+Value = TypeVar("Value")
 
 
 @contextmanager
@@ -28,11 +31,10 @@ def process_group() -> Iterator[None]:
         torch.cuda.set_device(device())
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group(_backend())
-    try:
-        yield
-    finally:
-        if dist.is_initialized():
-            leave_group()
+    yield
+    # Not after an error: NCCL would wait here for the processes that go on without this one.
+    if dist.is_initialized():
+        leave_group()
 
 
 def leave_group() -> None:
@@ -83,21 +85,36 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def own_parts(items: Any, *, num_parts: int = 1) -> list[Any]:
-    """This process's share of a sequence or array, in `num_parts` batches.
+def own_parts(items: Any, loop: LoopConfig) -> list[Any]:
+    """This process's micro-batches of a step's items, a sequence or array.
 
     Each holds every n-th item, so that kinds that stand in a row are spread evenly.
 
     Raises:
-        ConfigError: there are fewer items than batches.
+        ConfigError: there are fewer items than processes.
     """
+    num_parts = loop.num_micro_batches(len(items), num_processes())
     stride = num_processes() * num_parts
-    if len(items) < stride:
-        raise ConfigError(
-            f"{len(items)} samples a step for {num_processes()} processes with {num_parts} batches "
-            "each: raise the batch size, or lower loop.accumulate or the number of processes."
-        )
     return [items[rank() * num_parts + part :: stride] for part in range(num_parts)]
+
+
+def from_first(make: Callable[[], Value]) -> Value:
+    """What the first process makes, in all of them; what it raises of ours, too.
+
+    Raises:
+        JanusFlowError: it could not be made.
+    """
+    made: list[Any] = [None]
+    if is_first():
+        try:
+            made = [make()]
+        except JanusFlowError as error:
+            made = [error]
+    if num_processes() > 1:
+        dist.broadcast_object_list(made, src=0, device=torch.device("cpu"))
+    if isinstance(made[0], JanusFlowError):
+        raise made[0]
+    return made[0]
 
 
 def summed(values: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from janusflow.config.training import GuardConfig, LoopConfig
 from janusflow.training.engine.checkpoint import (
@@ -23,7 +24,7 @@ from janusflow.training.engine.checkpoint import (
     load_into,
     newest_checkpoint,
 )
-from janusflow.training.engine.distributed import device, summed
+from janusflow.training.engine.distributed import device, from_first, summed
 from janusflow.training.engine.ema import Ema
 from janusflow.training.engine.guard import Guard, RowsOf
 from janusflow.training.engine.optim import Together, build_optimizer, learning_rate, new_moments
@@ -68,13 +69,13 @@ class TrainState:
     rows_bad: int = 0
     """Rows that made no sample, where the objective's tally counts them as `rows_bad`."""
 
-    def averaged_weights(self, name: str) -> dict[str, Tensor]:
+    def averaged_weights(self, name: str, *, on_all: bool = False) -> dict[str, Tensor]:
         """What the module of a name averages to, or is if the run keeps no average; on the CPU.
 
-        Every process gives its shards, so all of them must ask.
+        Every process gives its shards, so all of them must ask; the first gets it, or all.
         """
         with nullcontext() if self.ema is None else self.ema.swapped_in():
-            return whole_state(self.objective.get_submodule(name))
+            return whole_state(self.objective.get_submodule(name), on_all=on_all)
 
 
 @runtime_checkable
@@ -118,7 +119,7 @@ def train(
     """
     state = start(objective, config, run=run)
     source = batches(state.step)
-    with Checkpointer(run, keep=config.keep) as checkpointer:
+    with Checkpointer(run, keep=config.keep, keep_every=config.keep_every) as checkpointer:
         while state.step < config.steps:
             began = time.perf_counter()
             own = next(source)
@@ -148,7 +149,8 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
         run=run,
         guard=Guard(config.guard),
     )
-    saved = newest_checkpoint(run)
+    # One process chooses: a listing of a shared folder may be stale in another.
+    saved = from_first(lambda: newest_checkpoint(run))
     if saved is not None:
         restore(state, saved)
     return state
@@ -198,7 +200,9 @@ def backward(
     tally = dict(zip(seen, totals[len(names) :], strict=True))
     divisors = objective.divisors(counts)
     losses = dict.fromkeys(names, torch.zeros((), device=device()))
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
+        if isinstance(objective, FSDPModule):  # gradients are sent once a step
+            objective.set_requires_gradient_sync(number == len(batches))
         totals_here = objective(moved(batch, device()))
         shares = {name: total / max(divisors[name], 1) for name, total in totals_here.items()}
         torch.stack([*shares.values(), untouched(objective)]).sum().backward()

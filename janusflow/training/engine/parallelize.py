@@ -19,9 +19,14 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
-from janusflow.config.errors import ConfigError
 from janusflow.config.training import ScaleConfig
-from janusflow.training.engine.distributed import device, num_processes, require_group, summed
+from janusflow.training.engine.distributed import (
+    device,
+    is_first,
+    num_processes,
+    require_group,
+    summed,
+)
 from janusflow.training.objectives.base import Objective
 
 Contexts: TypeAlias = Callable[
@@ -43,25 +48,25 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
     """
     objective.to(device())
     for block in objective.blocks():
+        if config.compile:  # inside of what is run again: dynamo would skip a frame around it
+            block.forward = torch.compile(block.forward)
         if config.recompute:
             recompute(block)
-        if config.compile:
-            block.compile()
     is_half = config.precision == "bf16"
-    is_copy = num_processes() == 1 or config.shard == 1
+    is_copy = config.shard_size(num_processes()) == 1
     if is_copy and not is_half:
         return
     if is_copy and device().type == "cpu":
         objective.forward = torch.autocast("cpu", torch.bfloat16)(objective.forward)
         return
     require_group()
-    shard = partial(
-        fully_shard,
-        mesh=device_mesh(config.shard),
-        mp_policy=MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if is_half else None, reduce_dtype=torch.float32
-        ),
+    # Batches stay float32: data - noise and the VAE need it, and the model casts for itself.
+    precision = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if is_half else None,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
     )
+    shard = partial(fully_shard, mesh=device_mesh(config), mp_policy=precision)
     for block in objective.blocks():
         shard(block)
     frozen = {parameter for module in objective.frozen() for parameter in module.parameters()}
@@ -83,18 +88,14 @@ def recompute(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None
     block.forward = partial(checkpoint, block.forward, **again)
 
 
-def device_mesh(shard: int) -> DeviceMesh:
-    """All processes, in groups of `shard` (0: all of them) that hold one copy between them.
+def device_mesh(config: ScaleConfig) -> DeviceMesh:
+    """All processes, in groups that hold one copy between them.
 
     Raises:
-        ConfigError: the number of processes is no multiple of `shard`.
+        ConfigError: the groups would differ in size.
     """
     count = num_processes()
-    shard = shard or count
-    if count % shard:
-        raise ConfigError(
-            f"loop.scale.shard={shard} for {count} processes: wanted a number that divides them."
-        )
+    shard = config.shard_size(count)
     kind = device().type
     if shard == count:
         return init_device_mesh(kind, (count,))
@@ -128,10 +129,17 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_state(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of a module's state dict on the CPU, every tensor whole; all processes must ask."""
-    state = module.state_dict()
-    return {name: whole(value).detach().to("cpu", copy=True) for name, value in state.items()}
+def whole_state(module: nn.Module, *, on_all: bool = False) -> dict[str, Tensor]:
+    """A copy of a module's state dict on the CPU, every tensor whole; all processes must ask.
+
+    Only the first process gets it, unless it is for `on_all`.
+    """
+    state = {}
+    for name, value in module.state_dict().items():
+        full = whole(value).detach()
+        if on_all or is_first():
+            state[name] = full.to("cpu", copy=True)
+    return state
 
 
 def untouched(objective: Objective) -> Tensor:

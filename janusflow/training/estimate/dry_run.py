@@ -1,11 +1,11 @@
 """What a stage would take: parameters, tokens, memory, operations and days. Nothing is trained.
 
-The real objective runs forward and backward on the meta device, on batches packed as a run packs
-them, and what it does is counted (costs/meter.py). What is not counted but assumed stands in the
-report's notes.
+The real objective runs forward and backward on the meta device, on samples of assumed lengths that
+are packed as a run packs them, and what it does is counted (costs/meter.py). What is not counted
+but assumed stands in the report's notes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -18,7 +18,6 @@ from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import ScaleConfig
 from janusflow.training.estimate.simulation import Memory, Phase, Simulation
 from janusflow.training.estimate.sizes import Sizes, sizes_of
-from janusflow.training.estimate.typical import Typical
 from janusflow.training.recipes import read_recipes
 from janusflow.training.stage.freezing import PARTS
 
@@ -26,22 +25,18 @@ SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartSize:
-    """Parameters of a part of the paper's figure."""
-
-    parameters: int
-    trainable: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class StageCost:
     """A dry run's findings."""
 
     run: str
-    parts: dict[str, PartSize]
+    parameters: dict[str, int]
+    """By part of the paper's figure, and of the VAE."""
+    trainable: dict[str, int]
+    """Of these."""
     phases: list[Phase]
     memory: Memory
     config: DryRunConfig
+    scale: ScaleConfig
     notes: list[str]
 
     @property
@@ -52,7 +47,7 @@ class StageCost:
     @property
     def gpu_days(self) -> float:
         """Days of one GPU at the assumed share of its peak."""
-        rate = find_gpu(self.config.gpu).flops(self.config.precision) * self.config.mfu
+        rate = find_gpu(self.config.gpu).flops(self.scale.precision) * self.config.mfu
         return self.flops / rate / SECONDS_PER_DAY
 
     @property
@@ -74,20 +69,7 @@ def dry_run_recipes(
     if not stages:
         tasks = ", ".join(recipe.task for recipe in recipes)
         raise ConfigError(f"{path}: task is {tasks}, and a dry run is for task: stage only.")
-    return [
-        dry_run(recipe, as_recipe_says(config, recipe.loop.scale))
-        for recipe in tqdm(stages, disable=len(stages) == 1)
-    ]
-
-
-def as_recipe_says(config: DryRunConfig, scale: ScaleConfig) -> DryRunConfig:
-    """Imagine the model on the machine as a recipe would lay it there."""
-    return replace(
-        config,
-        shard=scale.shard or config.gpus,
-        precision=scale.precision,
-        recompute=scale.recompute,
-    )
+    return [dry_run(recipe, config) for recipe in tqdm(stages, disable=len(stages) == 1)]
 
 
 def dry_run(recipe: StageRecipe, config: DryRunConfig) -> StageCost:
@@ -95,63 +77,61 @@ def dry_run(recipe: StageRecipe, config: DryRunConfig) -> StageCost:
 
     Raises:
         CheckpointError: a configuration the recipe needs is not at hand.
-        ConfigError: a step has fewer samples than batches.
+        ConfigError: a step has fewer samples than GPUs, or they do not divide into shards.
     """
     sizes = sizes_of(recipe)
-    typical = Typical(recipe, sizes, config.lengths)
     begins = [0, *(ratio.until for ratio in recipe.mixture.ratios[:-1] if ratio.until)]
     begins = [begin for begin in begins if begin < recipe.loop.steps]
     ends = [*begins[1:], recipe.loop.steps]
-    simulation = Simulation(recipe, sizes, typical, config)
+    simulation = Simulation(recipe, sizes, config)
     phases = [
         simulation.phase(begin, steps=end - begin) for begin, end in zip(begins, ends, strict=True)
     ]
+    parts = parameters_by_part(sizes)
     return StageCost(
         run=str(recipe.run),
-        parts=part_sizes(sizes),
+        parameters={part: sum(p.numel() for p in found) for part, found in parts.items()},
+        trainable={
+            part: sum(p.numel() for p in found if p.requires_grad) for part, found in parts.items()
+        },
         phases=phases,
         memory=simulation.memory(),
         config=config,
-        notes=[*sizes.notes, *typical.notes, *_assumptions(config)],
+        scale=recipe.loop.scale,
+        notes=[*sizes.notes, *_assumptions(config, recipe.loop.scale)],
     )
 
 
-def part_sizes(sizes: Sizes) -> dict[str, PartSize]:
-    """Parameters by part, the VAE's too."""
-    modules = {
-        part: [getattr(sizes.model, name) for name in names] for part, names in PARTS.items()
-    }
-    found = {}
-    for part, owners in {**modules, "vae": [sizes.vae]}.items():
-        parameters = [
-            parameter
-            for owner in owners
-            for parameter in (
-                [owner] if isinstance(owner, nn.Parameter) else owner.parameters() if owner else []
-            )
-        ]
-        trained = 0 if part == "vae" else sum(p.numel() for p in parameters if p.requires_grad)
-        found[part] = PartSize(parameters=sum(p.numel() for p in parameters), trainable=trained)
-    return found
+def parameters_by_part(sizes: Sizes) -> dict[str, list[nn.Parameter]]:
+    """The model's and the VAE's, which never trains."""
+    found: dict[str, list[nn.Parameter]] = {part: [] for part in PARTS}
+    part_of = {name: part for part, names in PARTS.items() for name in names}
+    for name, parameter in sizes.model.named_parameters():
+        found[part_of[name.partition(".")[0]]].append(parameter)
+    return found | {"vae": [*sizes.vae.requires_grad_(False).parameters()]}
 
 
-def _assumptions(config: DryRunConfig) -> list[str]:
+def _assumptions(config: DryRunConfig, scale: ScaleConfig) -> list[str]:
+    shard = scale.shard_size(config.gpus)
     copy = (
         "every GPU holds the whole model"
-        if config.shard == 1
-        else f"{config.shard} GPUs share one copy of weights, gradients, optimizer and average; "
-        "each gathers two blocks, and all that is outside of blocks, to compute with"
+        if shard == 1
+        else f"{shard} GPUs share one copy of weights, gradients, optimizer and average; each "
+        "gathers two blocks, and all that is outside of blocks, to compute with"
     )
     precision = (
         "computing in bfloat16 with weights, gradients, optimizer and average in float32"
-        if config.precision == "bf16"
+        if scale.precision == "bf16"
         else "everything in float32"
     )
     return [
+        f"tokens: {config.prompt_tokens} of a prompt for one image, {config.question_tokens} of a "
+        f"question about one and {config.answer_tokens} of its answer, {config.text_tokens} of a "
+        "plain text.",
         f"memory: {copy}; {precision}; the VAE whole and in float32; attention scores are not "
         "stored (a fused kernel); nothing for the CUDA context, fragmentation and communication.",
         "operations: matrix products, convolutions and attention, 2 for a multiplication and an "
         "addition; attention is counted over whole rows, masked pairs included.",
-        f"time: {config.mfu:.0%} of the peak rate of {config.gpu} in {config.precision}, "
+        f"time: {config.mfu:.0%} of the peak rate of {config.gpu} in {scale.precision}, "
         "whatever is run again included; nothing for reading data, checkpoints and failures.",
     ]

@@ -1,10 +1,8 @@
-"""A stage's batches run through its objective on the meta device: what that takes is counted."""
+"""A stage's micro-batches run through its objective on the meta device: what they take, counted."""
 
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +12,14 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.costs.meta import FusedAttention
 from janusflow.costs.meter import counting
-from janusflow.data.collate import IGNORE_INDEX, TrainBatch
-from janusflow.data.mixture import KINDS, SampleSlot, plan
-from janusflow.data.samples import UnderstandingSample
-from janusflow.model.rows import PAD_SEGMENT
+from janusflow.data.collate import IGNORE_INDEX, Collator, TrainBatch
+from janusflow.data.mixture import plan
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
 from janusflow.training.engine.parallelize import recompute
+from janusflow.training.estimate.assumed import assumed_samples, word_tokenizer
 from janusflow.training.estimate.sizes import Sizes
-from janusflow.training.estimate.typical import Typical
 from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.objectives.scoring import TowerScorer, load_scorer
+from janusflow.training.objectives.scoring import load_scorer
 
 FP32_BYTES = 4
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -33,35 +29,20 @@ GATHERED_BLOCKS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepSize:
-    """What a step holds, all processes together."""
-
-    samples: dict[str, int]
-    """By kind."""
-    tokens: dict[str, int]
-    """By kind, without padding."""
-    rows: int
-    padding: float
-    """Share of the rows' positions."""
-    learnt_tokens: int
-    understanding_images: int
-    generation_images: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Steps of one mixture."""
+    """Steps of one mixture; what a step holds and takes, all processes together."""
 
     steps: int
-    size: StepSize
+    tally: dict[str, int]
+    """Samples by kind, tokens, positions (tokens and padding), images, rows, learnt tokens."""
     forward_flops: dict[str, int]
-    """Of a step, by what runs."""
+    """By what runs."""
     backward_flops: int
-    """Of a step, blocks that are run again included."""
+    """With blocks that are run again."""
 
     @property
     def step_flops(self) -> int:
-        """Operations of a step, all processes together."""
+        """Operations of a step."""
         return sum(self.forward_flops.values()) + self.backward_flops
 
 
@@ -76,139 +57,84 @@ class Memory:
     optimizer: int
     average: int
     batch: int
-    """Pixels and tokens of all of a step's batches, which are made before the first is learnt."""
+    """Pixels and tokens of all of a step's micro-batches, made before the first is learnt."""
     activations: int
     """What forward and backward hold beside the gradients, when all of it together is largest."""
-    activations_otherwise: int
-    """The same, were recomputation the other way."""
 
     @property
     def total(self) -> int:
         """All of it at once."""
-        state = self.weights + self.working_copy + self.gradients + self.optimizer + self.average
-        return state + self.batch + self.activations
-
-
-class Alike(NamedTuple):
-    """Batches of the same kinds: one of them, and how many there are."""
-
-    batch: TrainBatch
-    number: int
-
-
-class Counted(NamedTuple):
-    """What one batch takes, forward by part."""
-
-    forward: Counter[str]
-    backward: int
-    activation_bytes: int
+        return sum(getattr(self, each.name) for each in fields(self))
 
 
 class Simulation:
-    """Runs a recipe's batches through its objective on the meta device."""
+    """Runs a recipe's micro-batches through its objective on the meta device."""
 
-    def __init__(
-        self, recipe: StageRecipe, sizes: Sizes, typical: Typical, config: DryRunConfig
-    ) -> None:
-        self.recipe, self.typical, self.config = recipe, typical, config
+    def __init__(self, recipe: StageRecipe, sizes: Sizes, config: DryRunConfig) -> None:
+        self.recipe, self.config, self.scale = recipe, config, recipe.loop.scale
         self.model, self.vae = sizes.model, sizes.vae
-        nn.Module.to(self.model, DTYPES[config.precision])
+        nn.Module.to(self.model, DTYPES[self.scale.precision])
         if recipe.objective.scorer is not None:
             raise ConfigError(
                 f"a dry run does not load objective.scorer={recipe.objective.scorer}: leave it "
                 "out, and the model's own tower stands for it."
             )
+        scorer = load_scorer(recipe.objective, self.model)
         self.objective = JanusFlowObjective(
-            self.model,
-            recipe.objective,
-            vae=self.vae,
-            scorer=load_scorer(recipe.objective, self.model),
+            self.model, recipe.objective, vae=self.vae, scorer=scorer
         )
-        self._largest: tuple[int, TrainBatch] | None = None
-
-    def phase(self, begin: int, *, steps: int) -> Phase:
-        """Count a step of the mixture in force from step `begin` on."""
-        planned = plan(self.recipe.mixture, begin)
-        alike = self._batches(planned)
-        forward: Counter[str] = Counter()
-        backward = 0
-        for batch, number in alike:
-            counted = self.run(batch, recomputes=self.config.recompute)
-            for name, flops in counted.forward.items():
-                forward[name] += number * flops
-            backward += number * counted.backward
-            if self._largest is None or counted.activation_bytes > self._largest[0]:
-                self._largest = counted.activation_bytes, batch
-        return Phase(
-            steps=steps,
-            size=self._size(planned, alike),
-            forward_flops=dict(forward),
-            backward_flops=backward,
-        )
-
-    def _batches(self, planned: Sequence[SampleSlot]) -> list[Alike]:
-        """All processes' batches of a step, shared out as a run does; one of every mix of kinds."""
-        num_batches = self.config.gpus * self.recipe.loop.accumulate
-        if len(planned) < num_batches:
-            raise ConfigError(
-                f"{len(planned)} samples a step for {self.config.gpus} GPUs with "
-                f"{self.recipe.loop.accumulate} batches each: raise mixture.batch_size, or lower "
-                "loop.accumulate or the number of GPUs."
-            )
-        batches = [planned[number::num_batches] for number in range(num_batches)]
-        mixes = [tuple(kind for kind, _ in batch) for batch in batches]
-        return [
-            Alike(self._packed(batches[mixes.index(mix)]), number)
-            for mix, number in Counter(mixes).items()
-        ]
-
-    def _packed(self, planned: Sequence[SampleSlot]) -> TrainBatch:
-        return self.typical.collate.pack([self.typical.sample(*each) for each in planned])
-
-    def _size(self, planned: Sequence[SampleSlot], alike: Sequence[Alike]) -> StepSize:
-        samples, tokens = Counter[str](), Counter[str]()
-        learnt = seen = 0
-        for kind, ordinal in planned:
-            sample, row = self.typical.sample(kind, ordinal)
-            samples[kind] += 1
-            tokens[kind] += len(row)
-            learnt += sum(label != IGNORE_INDEX for label in row.labels)
-            seen += len(sample.images) if isinstance(sample, UnderstandingSample) else 0
-        positions = sum(each.batch.labels.numel() * each.number for each in alike)
-        padding = sum(
-            int((each.batch.rows.segment_ids == PAD_SEGMENT).sum()) * each.number for each in alike
-        )
-        return StepSize(
-            samples={kind: samples[kind] for kind in KINDS},
-            tokens={kind: tokens[kind] for kind in KINDS},
-            rows=sum(len(each.batch.labels) * each.number for each in alike),
-            padding=padding / positions,
-            learnt_tokens=learnt,
-            understanding_images=seen,
-            generation_images=samples["generation"],
-        )
-
-    def run(self, batch: TrainBatch, *, recomputes: bool) -> Counted:
-        """Learn one batch and count."""
-        again = self.objective.blocks() if recomputes else ()
-        for block in again:
-            recompute(block, contexts=lambda: (nullcontext(), FusedAttention()))
-        parts: dict[str, nn.Module] = {
+        self.parts: dict[str, nn.Module | None] = {
             "llm": self.model.llm,
             "understanding_encoder": self.model.understanding_encoder,
             "generation_encoder": self.model.generation_encoder,
             "generation_decoder": self.model.generation_decoder,
+            "repa_head": self.model.repa_head,
             "vae_encoder": self.vae.encoder,
-            "vae_decoder": self.vae.decoder,
+            "scorer": getattr(scorer, "tower", None),
         }
-        if isinstance(self.objective.scorer, TowerScorer):
-            parts["scorer"] = self.objective.scorer.tower
-        if self.model.repa_head is not None:
-            parts["repa_head"] = self.model.repa_head
-        keeps_gradients = self.recipe.loop.accumulate > 1  # those of the batches before
+        model_config, row_tokens = self.model.config, recipe.mixture.row_tokens
+        self.collate = Collator(word_tokenizer(model_config), model_config, row_tokens=row_tokens)
+        self.samples = assumed_samples(recipe, sizes, config, self.collate)
+        self.num_micro_batches = recipe.loop.num_micro_batches(
+            recipe.mixture.batch_size, config.gpus
+        )
+        self.activation_bytes = self.batch_bytes = 0
+        """Of the micro-batch that takes most."""
+        self.shard = self.scale.shard_size(config.gpus)
+        self._trained_bytes = num_trained(self.objective) * FP32_BYTES // self.shard
+
+    def phase(self, begin: int, *, steps: int) -> Phase:
+        """Count a step of the mixture in force from step `begin` on.
+
+        Micro-batches are shared out as a run does; of those with the same kinds one is run.
+        """
+        kinds = [kind for kind, _ in plan(self.recipe.mixture, begin)]
+        number = self.config.gpus * self.num_micro_batches
+        mixes = Counter(tuple(kinds[first::number]) for first in range(number))
+        forward, tally, backward = Counter[str](), Counter[str](), 0
+        for mix, times in mixes.items():
+            batch = self.collate.pack([self.samples[kind] for kind in mix])
+            by_part, own_backward = self.run(batch)
+            is_learnt = batch.labels != IGNORE_INDEX
+            counts = {"rows": len(is_learnt), "learnt_tokens": int(is_learnt.sum())}
+            tally.update({name: times * count for name, count in (batch.tally | counts).items()})
+            forward.update({name: times * flops for name, flops in by_part.items()})
+            backward += times * own_backward
+        return Phase(
+            steps=steps, tally=dict(tally), forward_flops=dict(forward), backward_flops=backward
+        )
+
+    def run(self, batch: TrainBatch) -> tuple[Counter[str], int]:
+        """Learn one micro-batch; returns operations forward, by part, and backward."""
+        again = self.objective.blocks() if self.scale.recompute else ()
+        for block in again:
+            recompute(block, contexts=lambda: (nullcontext(), FusedAttention()))
+        keeps_gradients = self.num_micro_batches > 1  # those of the micro-batches before
         share = 0.0 if keeps_gradients else FP32_BYTES / self.model.dtype.itemsize
         with counting(
-            parts, trained=self.objective, gradient_share=share / self.config.shard
+            {name: part for name, part in self.parts.items() if part is not None},
+            trained=self.objective,
+            gradient_share=share / self.shard,
         ) as meter:
             total = torch.stack(list(self.objective(batch).values())).sum()
             forward_flops = meter.flops
@@ -218,73 +144,46 @@ class Simulation:
             del block.forward  # the class's own is back
         forward = meter.flops_by_part
         forward["aligners_and_rest"] = forward_flops - forward.total()
-        self._split_tower(forward, batch)
-        gradients = 0 if keeps_gradients else self._trained_bytes()
-        return Counted(
-            forward=forward,
-            backward=meter.flops - forward_flops,
-            activation_bytes=max(0, int(meter.peak_bytes) - gradients),
-        )
-
-    def _split_tower(self, forward: Counter[str], batch: TrainBatch) -> None:
-        """The tower reads pictures to understand, and drawn ones for REPA: as many each."""
-        pictures = None if self.model.config.uses_latent_input else batch.pixel_values
-        num_seen = 0 if pictures is None else len(pictures)
-        drawn = batch.drawings
-        is_aligned = self.recipe.objective.uses_head and drawn and drawn.features is None
-        num_aligned = len(drawn) if drawn and is_aligned else 0
-        flops = forward["understanding_encoder"]
-        if num_aligned:
-            forward["understanding_encoder_for_repa"] = (
-                flops * num_aligned // (num_seen + num_aligned)
-            )
-            forward["understanding_encoder"] -= forward["understanding_encoder_for_repa"]
+        held = int(meter.peak_bytes) - (0 if keeps_gradients else self._trained_bytes)
+        if held > self.activation_bytes:
+            self.activation_bytes, self.batch_bytes = held, num_bytes(batch)
+        return forward, meter.flops - forward_flops
 
     def memory(self) -> Memory:
-        """What one GPU holds while it learns the largest batch of the phases counted so far."""
-        if self._largest is None:
-            raise AssertionError("no phase has been counted")
-        activation_bytes, batch = self._largest
-        otherwise = self.run(batch, recomputes=not self.config.recompute).activation_bytes
+        """What one GPU holds while it learns the largest micro-batch of those run so far."""
+        trained, shard = self._trained_bytes, self.shard
         whole = sum(p.numel() for p in self.model.parameters())
         vae = sum(p.numel() for p in self.vae.parameters())
-        trained = self._trained_bytes()
+        matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)
+        if matrices and shard > 1:
+            raise ConfigError(NEEDS_WHOLE)
+        moments_saved = sum(matrix.numel() for matrix in matrices.values())
         return Memory(
-            weights=FP32_BYTES * (whole // self.config.shard + vae),
+            weights=FP32_BYTES * (whole // shard + vae),
             working_copy=self._working_copy(whole),
             gradients=trained,
-            optimizer=ADAM_MOMENTS * trained - self._moments_saved(),
+            optimizer=ADAM_MOMENTS * trained - FP32_BYTES * moments_saved,
             average=trained if self.recipe.loop.ema else 0,
-            batch=self.recipe.loop.accumulate * num_bytes(batch),
-            activations=activation_bytes,
-            activations_otherwise=otherwise,
+            batch=self.num_micro_batches * self.batch_bytes,
+            activations=self.activation_bytes,
         )
-
-    def _moments_saved(self) -> int:
-        """Muon keeps one moment where AdamW keeps two; it refuses shards."""
-        matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)
-        if matrices and self.config.shard > 1:
-            raise ConfigError(NEEDS_WHOLE)
-        return FP32_BYTES * sum(matrix.numel() for matrix in matrices.values())
-
-    def _trained_bytes(self) -> int:
-        """Float32 bytes of this process's share of everything that trains."""
-        trained = sum(p.numel() for p in self.objective.parameters() if p.requires_grad)
-        return FP32_BYTES * trained // self.config.shard
 
     def _working_copy(self, whole: int) -> int:
         """What FSDP gathers beside the shares: weights to compute with, and gradients to add up.
 
-        Of what is outside of blocks, both are whole until the end of a step (scale.py).
+        Of what is outside of blocks, both are whole until the end of a step (parallelize.py).
         """
-        if self.config.shard == 1 and self.config.precision == "fp32":
+        if self.shard == 1 and self.scale.precision == "fp32":
             return 0
-        blocks = [[*block.parameters()] for block in self.objective.blocks()]
-        sizes = sorted(sum(p.numel() for p in block) for block in blocks)
-        inside = {id(p) for block in blocks for p in block}
-        outside = [p for p in self.objective.parameters() if id(p) not in inside]
-        gradients = sum(p.numel() for p in outside if p.requires_grad)
+        blocks = self.objective.blocks()
+        sizes = sorted(sum(p.numel() for p in block.parameters()) for block in blocks)
+        gradients = num_trained(self.objective) - sum(map(num_trained, blocks))
         return self.model.dtype.itemsize * (whole - sum(sizes[:-GATHERED_BLOCKS]) + gradients)
+
+
+def num_trained(module: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def num_bytes(batch: TrainBatch) -> int:

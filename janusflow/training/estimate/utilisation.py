@@ -1,40 +1,24 @@
 """Model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B): the share of the peak used.
 
-Counted are matrix products, convolutions and attention of everything that runs: LLM, towers, VAE,
-forward and backward; of blocks that are run again, the first run alone. They are linear in what
-a step's tally counts, so a few small batches on the meta device tell those of any step.
+A closed form of what a step's tally counts, as in torchtitan: two operations a weight and position
+forward, as many backward for each of the two gradients that are needed, and attention's products.
+Counted are the LLM, the tower, the generation encoder and decoder, aligners and the REPA head, with
+padding; not counted are blocks that are run again, the frozen VAE and a scorer.
 """
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import Tensor
+from torch import nn
 
 from janusflow.config.gpus import gpu_of_device
-from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import Precision
-from janusflow.costs.meter import counting
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import KINDS, Kind
-from janusflow.data.samples import TextSample
-from janusflow.data.sources import BadRows, WeightedSource, build_sample
-from janusflow.interop.load import on_meta
-from janusflow.model.configuration import JanusFlowConfig
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.engine.distributed import num_processes
-from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.objectives.scoring import load_scorer
-from janusflow.training.stage.freezing import train_only
 
 TERA = 10**12
-COUNTS = ("positions", "pairs", "logits", "understanding_images", "generation_images")
-"""What of a tally decides how many operations a step takes."""
-TEXT_WORDS = (8, 64)
-"""Words of texts that tell positions and logits from pictures."""
+ONCE_AN_IMAGE = ("time_embedding", "modulation", "position_embedding", "head.")
+"""Weights that no position is multiplied with, the tower's unused pooling head included."""
 
 Utilisation = Callable[[Mapping[str, int], float], float]
 """Tally of some steps and the seconds they took -> the share of all devices' peak (MFU)."""
@@ -59,79 +43,72 @@ def device_tflops(precision: Precision) -> float | None:
     return None if gpu is None else gpu.flops(precision) / TERA
 
 
-def flops_by_tally(
-    objective: JanusFlowObjective, batches: Sequence[TrainBatch]
-) -> Callable[[Mapping[str, int]], float]:
-    """Operations of any steps by their tally, from those of some batches without memory."""
-    counted = np.array([_counts(objective.tally(batch)) for batch in batches], dtype=np.float64)
-    flops = np.array([batch_flops(objective, batch) for batch in batches], dtype=np.float64)
-    unit = np.maximum(counted.max(0), 1)
-    each, *_ = np.linalg.lstsq(counted / unit, flops, rcond=None)
-    return lambda tally: float(np.array(_counts(tally)) / unit @ each)
+def model_flops(
+    model: JanusFlowForConditionalGeneration, *, aligns: bool
+) -> Callable[[Mapping[str, int]], int]:
+    """Operations of any steps by their tally, forward and backward.
 
-
-def batch_flops(objective: JanusFlowObjective, batch: TrainBatch) -> int:
-    """Operations of learning a batch, forward and backward; the objective is without memory."""
-    with counting() as meter:
-        torch.stack(list(objective(_without_pixels(batch)).values())).sum().backward()
-    objective.zero_grad()
-    return meter.flops
-
-
-def objective_without_memory(
-    recipe: StageRecipe, config: JanusFlowConfig, vae: AutoencoderKL
-) -> JanusFlowObjective:
-    """What a stage minimises, on the meta device."""
-    model = on_meta(copy.deepcopy(config))
-    train_only(model, recipe.trainable)
-    with torch.device("meta"):
-        vae = AutoencoderKL(**{n: v for n, v in vae.config.items() if not n.startswith("_")})
-    scorer = load_scorer(recipe.objective, model)
-    scorer = None if scorer is None else scorer.to("meta")
-    return JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
-
-
-def small_batches(
-    recipe: StageRecipe, sources: Mapping[Kind, Sequence[WeightedSource]], collate: Collator
-) -> list[TrainBatch]:
-    """A sample of every kind the recipe mixes, and the same with one more of each, and of texts.
-
-    The rows of the last one are no longer than the longest sample, so that some are padded.
+    Args:
+        model: its parts that train are marked, as `train_only` does.
+        aligns: whether the REPA head learns from the tower's features of images to draw.
     """
-    ratios = recipe.mixture.ratios
-    kinds: list[Kind] = [kind for kind in KINDS if any(getattr(r, kind) for r in ratios)]
-    seed, bad = recipe.loop.seed, BadRows(max_share=1.0)
-    first, second = (
-        [
-            build_sample(
-                sources[kind],
-                ordinal,
-                seed=seed,
-                rng=np.random.default_rng((seed, ordinal)),
-                build=collate.build,
-                bad=bad,
-            )
-            for kind in kinds
-        ]
-        for ordinal in range(2)
-    )
-    texts = [collate.build(TextSample(text="a " * number)) for number in TEXT_WORDS]
-    longest = max(len(row) for _, row in (*first, *texts))
-    apart = Collator(collate.tokenizer, collate.config, row_tokens=longest)
-    more = [collate.pack([*first, added]) for added in (*second, *texts)]
-    return [collate.pack(first), *more, apart.pack([*first, *texts])]
+    config, llm, tower = model.config, model.llm, model.understanding_encoder
+    text, vision, tokens = config.llm_config, config.vision_config, config.generation.num_tokens
+    patches = (vision.image_size // vision.patch_size) ** 2
+    tower_scores = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
+    scores = 4 * text.num_hidden_layers * text.num_attention_heads * text.head_dim
+    tower_forward = 2 * patches * _num_weights(tower) + tower_scores
+    if config.uses_latent_input:
+        seen = tokens * _flops(model.latent_encoder or model.generation_encoder)
+    else:
+        seen = _passes(tower) * tower_forward
+    seen += patches * _flops(model.understanding_aligner, is_reached=True)
+    drawn = tokens * _flops(model.generation_encoder)
+    for part in (
+        model.generation_encoder_aligner,
+        model.generation_decoder_aligner,
+        model.generation_decoder,
+    ):
+        drawn += tokens * _flops(part, is_reached=True)
+    if aligns and model.repa_head is not None:
+        drawn += tower_forward + tokens * _flops(model.repa_head, is_reached=True)
+    blocks = llm.base_model.layers
+    position = _flops(blocks, is_reached=True)
+    pair = 3 * scores  # both factors of either product want a gradient, frozen weights or not
+    logits = _flops(llm.get_output_embeddings(), is_reached=True)
 
-
-def _counts(tally: Mapping[str, int]) -> list[int]:
-    return [tally[name] for name in COUNTS]
-
-
-def _without_pixels(value: Any) -> Any:
-    """A batch whose pictures are shapes alone; tokens and masks, which decide shapes, stay."""
-    if isinstance(value, Tensor):
-        return value.to("meta") if value.is_floating_point() else value
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{f.name: _without_pixels(getattr(value, f.name)) for f in fields(value)}
+    def flops(tally: Mapping[str, int]) -> int:
+        return (
+            tally["positions"] * position
+            + tally["pairs"] * pair
+            + tally["logits"] * logits
+            + tally["understanding_images"] * seen
+            + tally["generation_images"] * drawn
         )
-    return value
+
+    return flops
+
+
+def _num_weights(part: nn.Module) -> int:
+    """Of the matrices and kernels that every position is multiplied with."""
+    return sum(
+        parameter.numel()
+        for name, parameter in part.named_parameters()
+        if parameter.ndim > 1 and not any(each in name for each in ONCE_AN_IMAGE)
+    )
+
+
+def _passes(part: nn.Module, *, is_reached: bool = False) -> int:
+    """Forward, and a gradient each: of the weights if they train, of the input if one is wanted.
+
+    Args:
+        part: trains as a whole or not at all.
+        is_reached: whether parts that train come before it.
+    """
+    trains = any(parameter.requires_grad for parameter in part.parameters())
+    return 1 + trains + (trains or is_reached)
+
+
+def _flops(part: nn.Module, *, is_reached: bool = False) -> int:
+    """Operations of a position, 2 for a multiplication and an addition."""
+    return 2 * _passes(part, is_reached=is_reached) * _num_weights(part)

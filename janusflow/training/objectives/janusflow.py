@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Drawings, TrainBatch
+from janusflow.data.collate import NO_PROMPT_SEGMENT, Drawings, TrainBatch
 from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.interop.vae import decode_images, encode_images
@@ -67,11 +67,8 @@ class JanusFlowObjective(Objective):
     def counts(self, batch: TrainBatch) -> dict[str, int]:
         """Learnt tokens, latent values, patches to align or pictures to score."""
         drawings = batch.drawings
-        is_learnt = batch.labels != IGNORE_INDEX
-        counts = {
-            "answers": int((is_learnt & ~batch.is_text).sum()),
-            "text": int((is_learnt & batch.is_text).sum()),
-        }
+        num_text = int(batch.is_text.flatten()[batch.learnt_positions].sum())
+        counts = {"answers": len(batch.learnt_positions) - num_text, "text": num_text}
         flow = self.model.config.generation
         counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
         if self.config.aligns:
@@ -86,20 +83,18 @@ class JanusFlowObjective(Objective):
     def tally(self, batch: TrainBatch) -> dict[str, int]:
         """What the batch tallies, pairs of positions with scores, and positions with logits.
 
-        Scores are those of whole rows, on a CPU those within samples; logits those of every row
-        wherever one has something to learn (`read_rows`).
+        Scores are those of whole rows, on a CPU those within samples; logits those of learnt
+        tokens.
         """
         num_rows, length = batch.labels.shape
         pairs = num_rows * length**2
         if self.model.device.type == "cpu":
             pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
-        num_columns = int((batch.labels != IGNORE_INDEX).any(0).sum())
-        return batch.tally | {"pairs": pairs, "logits": num_rows * num_columns}
+        return batch.tally | {"pairs": pairs, "logits": len(batch.learnt_positions)}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings
-        is_learnt = batch.labels != IGNORE_INDEX
         point, chance = None, None
         if drawings is not None:
             latents = self._latents(drawings)
@@ -110,7 +105,7 @@ class JanusFlowObjective(Objective):
             rows = drop_prompts(rows, drawings.prompt_of, chance.is_dropped)
         reading = self.model.read_rows(
             rows,
-            is_learnt=is_learnt,
+            learnt_positions=batch.learnt_positions,
             pixel_values=self._seen(batch),
             features=batch.features,
             x_t=None if point is None else point.x_t,
@@ -119,10 +114,11 @@ class JanusFlowObjective(Objective):
         )
         losses: dict[str, Tensor] = {}
         if len(reading.logits):
-            surprise = config.text_weight * response_loss(reading.logits, batch.labels[is_learnt])
-            is_text = batch.is_text[is_learnt]
-            losses["answers"] = surprise[~is_text].sum()
-            losses["text"] = surprise[is_text].sum()
+            labels = batch.labels.flatten()[batch.learnt_positions]
+            is_text = batch.is_text.flatten()[batch.learnt_positions]
+            surprise = config.text_weight * response_loss(reading.logits, labels)
+            losses["answers"] = surprise.masked_fill(is_text, 0).sum()
+            losses["text"] = surprise.masked_fill(~is_text, 0).sum()
         if drawings is None or point is None or chance is None or reading.velocity is None:
             return losses
         losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)

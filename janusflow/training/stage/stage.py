@@ -1,19 +1,18 @@
 """Run a stage recipe: build or load the model, train the named parts, save the average.
 
-The `model/` folder a stage leaves is complete (weights, processor, VAE): `janusflow.load` takes the
-run's folder, and the next stage starts from it.
+The `model/` folder a finished stage leaves is complete (weights, processor, VAE): `janusflow.load`
+takes the run's folder, and the next stage starts from it. Before, `janusflow convert RUN DIR` makes
+one of its newest checkpoint (export.py).
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
@@ -21,25 +20,19 @@ from janusflow.config.records import to_tree
 from janusflow.data.collate import Collator, TrainBatch
 from janusflow.data.fingerprint import fingerprint, require_same_data
 from janusflow.data.formats import open_sources
-from janusflow.data.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.mixture import mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.data.sources import BadRows, WeightedSource
 from janusflow.interop.hub import CONFIG
-from janusflow.interop.saving import write_model
-from janusflow.interop.vae import SUBFOLDER, load_vae
+from janusflow.interop.load import filled_model
+from janusflow.interop.saving import write_folder, write_model
+from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import is_first, own_parts
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
-from janusflow.training.estimate.utilisation import (
-    Utilisation,
-    device_tflops,
-    flops_by_tally,
-    objective_without_memory,
-    small_batches,
-    utilisation_of,
-)
+from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.hooks import LogHook
@@ -88,7 +81,7 @@ def train_stage(
             recipe.mixture,
             seed=recipe.loop.seed,
             step=step,
-            own_parts=partial(own_parts, num_parts=recipe.loop.accumulate),
+            own_parts=partial(own_parts, loop=recipe.loop),
             bad=bad,
         )
 
@@ -97,7 +90,9 @@ def train_stage(
         return [row._asdict() for row in rows]
 
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        mfu = _utilisation(recipe, vae, sources, collate)
+        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
+        flops = model_flops(model, aligns=recipe.objective.uses_head)
+        mfu = None if peak is None else utilisation_of(flops, peak_tflops=peak)
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
@@ -112,10 +107,13 @@ def train_stage(
             batches,
             recipe.loop,
             run=recipe.run,
-            hooks=[BadRowsHook(bad), log, ModelHook(recipe, processor, vae), *hooks],
+            hooks=[BadRowsHook(bad), log, *hooks],
             rows_of=rows_of,
         )
-    save_model(state, recipe.run, processor, vae)
+    weights = state.averaged_weights("model")
+    if is_first():
+        filled = filled_model(model.config, weights, device=torch.device("cpu"))
+        write_folder(recipe.run / MODEL, model=filled, processor=processor, vae=vae)
 
 
 def _require_same_data(recipe: StageRecipe) -> None:
@@ -129,21 +127,6 @@ def _with_prompts(recipe: StageRecipe, sources: Sequence[WeightedSource]) -> Log
     """The recipe's settings for samples, with prompts of its data where it names none."""
     prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
     return replace(recipe.log, prompts=prompts)
-
-
-def _utilisation(
-    recipe: StageRecipe,
-    vae: AutoencoderKL,
-    sources: Mapping[Kind, Sequence[WeightedSource]],
-    collate: Collator,
-) -> Utilisation | None:
-    """MFU for the log of the first process, if it is known what the device could do."""
-    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
-    if peak is None or not is_first():
-        return None
-    objective = objective_without_memory(recipe, collate.config, vae)
-    flops = flops_by_tally(objective, small_batches(recipe, sources, collate))
-    return utilisation_of(flops, peak_tflops=peak)
 
 
 class BadRowsHook:
@@ -160,43 +143,6 @@ class BadRowsHook:
         """
         num_tried = state.samples_seen + state.rows_bad
         self.bad.require_few(num_tried=num_tried, num_bad=state.rows_bad)
-
-
-class ModelHook:
-    """Keeps `model/` at the newest average, so that a run can be tried while it goes on."""
-
-    def __init__(
-        self, recipe: StageRecipe, processor: JanusFlowProcessor, vae: AutoencoderKL
-    ) -> None:
-        self.every, self.processor, self.vae = recipe.loop.save_every, processor, vae
-
-    def after_step(self, state: TrainState, report: StepReport) -> None:
-        """Save when due."""
-        if report.step % self.every == 0:
-            save_model(state, state.run, self.processor, self.vae)
-
-
-def save_model(
-    state: TrainState, run: Path, processor: JanusFlowProcessor, vae: AutoencoderKL
-) -> None:
-    """Write the averaged model, complete, beside `model/`, then put it in its place.
-
-    Every process gives its shards, the first one writes.
-    """
-    model = cast(JanusFlowForConditionalGeneration, state.objective.get_submodule("model"))
-    weights = state.averaged_weights("model")
-    if not is_first():
-        return
-    new, old = run / f"{MODEL}.new", run / f"{MODEL}.old"
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    write_model(model, new, state_dict=weights)
-    processor.save_pretrained(new)
-    vae.save_pretrained(new / SUBFOLDER)
-    if (run / MODEL).exists():
-        (run / MODEL).rename(old)
-    new.rename(run / MODEL)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def ship(recipe: ShipRecipe) -> None:

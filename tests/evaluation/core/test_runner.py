@@ -28,7 +28,7 @@ from janusflow.evaluation.core.scores import Measurement, shares
 from janusflow.evaluation.core.tasks import Item, Row, Task, ToAnswer, ToDraw
 from janusflow.inference.drawing.sampling import DrawingSettings
 
-PICTURE = Image.new("RGB", (4, 4), "red")
+IMAGE = Image.new("RGB", (4, 4), "red")
 
 
 def to_draw(index: int, *, seed: int | None = None) -> ToDraw:
@@ -41,7 +41,7 @@ def to_answer(index: int, *, max_new_tokens: int = 8) -> ToAnswer:
     return ToAnswer(
         id=f"a{index}",
         kind="asked",
-        image=PICTURE,
+        image=IMAGE,
         question=f"{index}?",
         max_new_tokens=max_new_tokens,
     )
@@ -59,7 +59,7 @@ class Counting:
 
     def generate(self, prompt: Sequence[str], **_: Any) -> list[Image.Image]:
         self._spend(prompt)
-        return [PICTURE for _ in prompt]
+        return [IMAGE for _ in prompt]
 
     def answer(self, conversations: Sequence[Sequence[Any]], **_: Any) -> list[str]:
         texts = [messages[-1]["content"][-1]["text"] for messages in conversations]
@@ -139,7 +139,7 @@ def test_a_line_that_is_no_answer_is_refused_by_its_number(files: RunFiles):
         run(Counting(), files)
 
 
-def test_the_report_and_the_page_hold_every_item_and_the_pictures_are_there(files: RunFiles):
+def test_the_report_and_the_page_hold_every_item_and_the_images_are_there(files: RunFiles):
     report = run(Counting(), files)
     save(report, files)
     content = json.loads(files.report.read_text(encoding="utf-8"))
@@ -187,9 +187,9 @@ def test_processes_without_a_file_to_share_are_refused():
         run(Counting(), None, process=ProcessInfo(world_size=2))
 
 
-def test_pictures_are_asked_about_as_soon_as_they_are_drawn(files: RunFiles):
-    def ask(item: ToDraw, picture: Image.Image) -> ToAnswer:
-        assert picture is PICTURE
+def test_images_are_asked_about_as_soon_as_they_are_drawn(files: RunFiles):
+    def ask(item: ToDraw, image: Image.Image) -> ToAnswer:
+        assert image is IMAGE
         return replace(to_answer(0), id=f"{item.id}-then", question=f"{item.id}?")
 
     model = Counting()
@@ -305,7 +305,7 @@ def test_without_a_place_nothing_is_written(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_batch_is_what_one_call_can_take():
-    """Pictures whose seeds are in a row, or questions with answers of one length."""
+    """Images whose seeds are in a row, or questions with answers of one length."""
     items = [to_draw(0), to_draw(1), to_draw(2, seed=9), to_answer(3), to_answer(4)]
     items.append(to_answer(5, max_new_tokens=9))
     found = [[item.id for item in batch] for batch in batches(items, 50)]

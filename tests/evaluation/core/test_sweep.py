@@ -84,12 +84,13 @@ def test_axes_are_drawing_settings_with_values_of_their_kind():
     words = "guidance=1,3@0.1-0.6", "steps=10, 30", "solver=euler,heun", "reuse=0", "best_of=1,4"
     axes = read_axes(words)
     assert axes == {
-        "guidance": [1.0, "3@0.1-0.6"],
+        "guidance": [1, "3@0.1-0.6"],
         "steps": [10, 30],
         "solver": ["euler", "heun"],
-        "reuse": [0.0],
+        "reuse": [0],
         "best_of": [1, 4],
     }
+    assert read_axes(["steps=10,10,5"]) == {"steps": [10, 5]}
     found = combinations(axes, DrawingSettings(shift=3.0))
     assert len(found) == len(set(found)) == 16
     assert {each.shift for each in found} == {3.0}
@@ -100,16 +101,15 @@ def test_axes_are_drawing_settings_with_values_of_their_kind():
     [
         (
             ["precision=float32"],
-            "'precision' is no axis. Write AXIS=VALUE,VALUE with one of: steps",
+            "'precision' is no axis. Write AXIS=VALUE,VALUE once for each of: steps",
         ),
-        (["shift"], "wanted numbers between commas"),
+        (["shift"], "--sweep: shift is '': wanted a number"),
         (["guidance=2,3@0.6"], "guidance='3@0.6': wanted a weight such as 2"),
         (["reuse=0.1", "solver=heun"], "reuse=0.1 with solver=heun"),
-        (["steps=10,ten"], "'ten'; wanted whole numbers between commas"),
-        (["steps=10.5"], "wanted whole numbers"),
-        (["shift=nan"], "got 'nan'; wanted numbers"),
-        (["steps=10,10"], "a value is there twice"),
-        (["steps=10", "steps=20"], "steps is there already"),
+        (["steps=10,ten"], "--sweep: steps is 'ten': wanted a whole number"),
+        (["steps=10.5"], "--sweep: steps is 10.5: wanted a whole number"),
+        (["shift=nan"], "shift=nan is outside"),
+        (["steps=10", "steps=20"], "'steps' is there already"),
         (["steps=0"], "steps=0: at least 1"),
         (["best_of=0"], "best_of=0: at least 1"),
         (["solver=magic"], "solver='magic' is unknown"),

@@ -43,10 +43,10 @@ def test_scores_are_those_of_torchmetrics(folder: Path):
     ours = ClipScorer(str(folder))
     seen = []
     for seed, prompt in enumerate(["a cat", "dogs", "z"]):
-        picture = speckled(seed)
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        image = speckled(seed)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         wanted = clip_score(pixels, prompt, lambda: (bare, processor)).detach()
-        seen.append(ours(picture, prompt))
+        seen.append(ours(image, prompt))
         assert seen[-1] == pytest.approx(float(wanted), rel=1e-4)
     assert len(set(seen)) == 3
 

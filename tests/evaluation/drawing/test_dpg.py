@@ -29,7 +29,7 @@ ROWS = [
 ]
 
 
-def test_dpg_is_the_mean_of_pictures_and_categories_count_by_themselves(tmp_path: Path):
+def test_dpg_is_the_mean_of_images_and_categories_count_by_themselves(tmp_path: Path):
     data = write_table(tmp_path / "dpg_bench.csv", ROWS)
     model = Scripted({"cat?": "yes", "red": "no", "left": "Yes.", "dog": "yes"})
     report = measure("dpg", model, data=data, judge="own")

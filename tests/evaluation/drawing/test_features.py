@@ -1,4 +1,4 @@
-"""Feature networks: which file is accepted, how it is called, and what pictures become before."""
+"""Feature networks: which file is accepted, how it is called, and what images become before."""
 
 import hashlib
 from pathlib import Path
@@ -37,8 +37,8 @@ def test_the_file_whose_digest_is_said_is_accepted_and_called_as_it_is(tmp_path:
     network = load_features(str(path), sha256=digest(path).upper())
     assert network.name == f"SHA-256 {digest(path)[:16]}"
     assert network.size == 8
-    picture = torch.full((2, 3, 8, 8), 200.0)
-    assert torch.equal(network.network(picture), torch.full((2, 3), 200.0))
+    image = torch.full((2, 3, 8, 8), 200.0)
+    assert torch.equal(network.network(image), torch.full((2, 3), 200.0))
     with pytest.raises(CheckpointError, match="wanted 0123"):
         load_features(str(path), sha256="0123")
 
@@ -130,7 +130,7 @@ def test_a_folders_images_are_found_by_name_wherever_they_lie(tmp_path: Path):
     (tmp_path / "b").mkdir()
     for name in ("c.png", "b/a.JPG", "a.webp"):
         speckled(0).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     found = [path.relative_to(tmp_path).as_posix() for path in images_in(tmp_path, option="")]
     assert found == ["a.webp", "b/a.JPG", "c.png"]
     with pytest.raises(DataError, match=r"--drawn .*nosuch: got no image"):

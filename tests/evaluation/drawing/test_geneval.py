@@ -9,11 +9,11 @@ import pytest
 from benchmark_runs import Scripted, measure, values
 from PIL import Image
 
-from janusflow.config.errors import ConfigError, DataError
+from janusflow.config.errors import ConfigError, DataError, NotFiniteError
 from janusflow.evaluation.drawing.geneval import keep_certain, mismatches, relations
 from janusflow.evaluation.drawing.judges import Detection
 
-PICTURE = Image.new("RGB", (100, 100))
+IMAGE = Image.new("RGB", (100, 100))
 
 
 def at(x: float, y: float, *, score: float = 0.95, size: float = 10) -> Detection:
@@ -22,14 +22,12 @@ def at(x: float, y: float, *, score: float = 0.95, size: float = 10) -> Detectio
 
 
 class Judge:
-    """Sees what a picture's info says is there; colours go by an object's left edge."""
+    """Sees what an image's info says is there; colours go by an object's left edge."""
 
-    def detect(self, picture: Image.Image) -> Mapping[str, Sequence[Detection]]:
-        return picture.info["objects"]
+    def detect(self, image: Image.Image) -> Mapping[str, Sequence[Detection]]:
+        return image.info["objects"]
 
-    def colours(
-        self, picture: Image.Image, objects: Sequence[Detection], name: str
-    ) -> Sequence[str]:
+    def colours(self, image: Image.Image, objects: Sequence[Detection], name: str) -> Sequence[str]:
         return ["red" if each.box[0] < 50 else "blue" for each in objects]
 
 
@@ -43,7 +41,7 @@ def is_right(
     exclude: list[dict[str, Any]] | None = None,
 ) -> bool:
     wanted = {"include": include, "exclude": exclude or []}
-    return not mismatches(PICTURE, objects, wanted, Judge())
+    return not mismatches(IMAGE, objects, wanted, Judge())
 
 
 @pytest.mark.parametrize(
@@ -80,6 +78,14 @@ def test_counting_asks_for_more_certainty_and_the_best_come_first():
     assert [d.score for d in kept] == [0.4 + i / 100 for i in range(39, 23, -1)]
 
 
+@pytest.mark.parametrize(
+    "found", [at(0, 0, score=float("nan")), at(float("inf"), 0), at(0, float("nan"), score=0.1)]
+)
+def test_detections_that_are_not_finite_are_no_verdict(found: Detection):
+    with pytest.raises(NotFiniteError, match="the judge found dog in"):
+        keep_certain({"cat": [at(0, 0)], "dog": [at(0, 0), found]}, is_counting=False)
+
+
 def test_what_is_included_must_be_there_and_what_is_excluded_must_not():
     two = {"dog": [at(20, 20), at(80, 20)]}
     assert is_right(two, [clause("dog")])
@@ -105,7 +111,7 @@ def test_a_place_is_seen_from_an_earlier_clause_that_is_there():
     assert is_right(objects, [clause("dog"), left])
     assert not is_right(objects, [clause("dog"), clause("cat", position=["above", 0])])
     wanted = {"include": [clause("bus"), left], "exclude": []}
-    reasons = mismatches(PICTURE, objects, wanted, Judge())
+    reasons = mismatches(IMAGE, objects, wanted, Judge())
     assert reasons == ["expected bus>=1, found 0", "no target for cat to be left of"]
 
 
@@ -138,15 +144,15 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def draw(prompt: str, seed: int) -> Image.Image:
-    """A dog in every picture; two only where the seed is even; their score is below counting's."""
+    """A dog in every image; two only where the seed is even; their score is below counting's."""
     number = 2 if "two" in prompt and seed % 2 == 0 else 1
     score = 0.85 if seed % 4 == 0 else 0.95
-    picture = PICTURE.copy()
-    picture.info["objects"] = {"dog": [at(20 + 60 * i, 50, score=score) for i in range(number)]}
-    return picture
+    image = IMAGE.copy()
+    image.info["objects"] = {"dog": [at(20 + 60 * i, 50, score=score) for i in range(number)]}
+    return image
 
 
-def test_geneval_is_the_mean_of_categories_over_four_pictures_a_prompt(data: Path):
+def test_geneval_is_the_mean_of_categories_over_four_images_a_prompt(data: Path):
     model = Scripted(draw=draw)
     report = measure("geneval", model, data=data, judge="plugged_in:judge")
     # Dogs are right four times, cats never; two dogs for seeds 2 (mod 4) alone.

@@ -1,6 +1,7 @@
 """GenEval's own judge on stand-ins for its packages: which device its networks and inputs go to."""
 
 import sys
+from math import nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from janusflow.config.errors import NotFiniteError
 from janusflow.evaluation.drawing.geneval_official import DETECTOR, NAMES, OfficialJudge
 from janusflow.evaluation.drawing.judges import Detection, own_device
 
@@ -84,3 +86,12 @@ def test_crops_and_words_go_where_clips_weights_are(packages: dict[str, Any], tm
     assert judge.colours(image, found["dog"], "dog") == ["blue"]
     assert set(packages["clip"].shown) == {"meta"}
     assert judge.colours(image, [Detection((0, 0, 4, 4), 0.5)], "dog") == ["blue"]
+
+
+def test_likeness_that_is_not_finite_is_no_colour(
+    packages: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    judge = OfficialJudge(str(tmp_path))
+    monkeypatch.setattr(packages["clip"], "encode_image", lambda x: torch.full((len(x), 2), nan))
+    with pytest.raises(NotFiniteError, match="likeness of dog to colours is not finite"):
+        judge.colours(Image.new("RGB", (4, 4)), [Detection((0, 0, 4, 4), 0.5)], "dog")

@@ -28,15 +28,15 @@ def plain(colour: Sequence[int]) -> Image.Image:
     return Image.new("RGB", (8, 8), (red, green, blue))
 
 
-def fill(folder: Path, pictures: dict[str, Image.Image]) -> Path:
-    for name, picture in pictures.items():
+def fill(folder: Path, images: dict[str, Image.Image]) -> Path:
+    for name, image in images.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        picture.save(folder / name)
+        image.save(folder / name)
     return folder
 
 
 def closed_form(made: np.ndarray, real: np.ndarray) -> float:
-    """The Frechet distance of plain pictures' colours, by eigenvalues of a symmetric product."""
+    """The Frechet distance of plain images' colours, by eigenvalues of a symmetric product."""
     first, second = np.cov(made.T), np.cov(real.T)
     root = np.linalg.cholesky(first)
     overlap = np.sqrt(np.linalg.eigvalsh(root.T @ second @ root).clip(0)).sum()
@@ -99,7 +99,7 @@ def test_what_is_drawn_from_prompts_scores_as_the_folder_it_is_kept_in(
     )
 
 
-def test_the_page_shows_pictures_that_are_neither_right_nor_wrong(
+def test_the_page_shows_images_that_are_neither_right_nor_wrong(
     real: Path, files: RunFiles, prompts: Path
 ):
     save(run("fid", painter(), files=files, data=prompts, images=real, features=MEAN_COLOUR), files)
@@ -109,12 +109,12 @@ def test_the_page_shows_pictures_that_are_neither_right_nor_wrong(
     assert 'class="wrong"' not in page
 
 
-def test_pictures_that_are_measured_together_must_be_kept(real: Path, prompts: Path):
+def test_images_that_are_measured_together_must_be_kept(real: Path, prompts: Path):
     with pytest.raises(ConfigError, match="fid got no --output"):
         run("fid", painter(), data=prompts, images=real, features=MEAN_COLOUR)
 
 
-def test_the_clip_score_is_the_mean_of_pictures(tmp_path: Path, prompts: Path):
+def test_the_clip_score_is_the_mean_of_images(tmp_path: Path, prompts: Path):
     save_tiny_clip(tmp_path / "clip")
     report = run("fid", painter(), data=prompts, clip=str(tmp_path / "clip"))
     (score,) = report.scores
@@ -126,13 +126,13 @@ def test_the_clip_score_is_the_mean_of_pictures(tmp_path: Path, prompts: Path):
 
 @pytest.fixture
 def mjhq(tmp_path: Path) -> Path:
-    """Plants and animals of four pictures each, one after the other."""
-    entries, pictures = {}, {}
+    """Plants and animals of four images each, one after the other."""
+    entries, images = {}, {}
     for index in range(8):
         kind = ("plants", "animals")[index % 2]
         entries[f"id{index}"] = {"category": kind, "prompt": f"number {index}"}
-        pictures[f"{kind}/id{index}.jpg"] = plain(MADE[index] if kind == "plants" else [9, 9, 9])
-    fill(tmp_path / "mjhq", pictures)
+        images[f"{kind}/id{index}.jpg"] = plain(MADE[index] if kind == "plants" else [9, 9, 9])
+    fill(tmp_path / "mjhq", images)
     path = tmp_path / "meta_data.json"
     path.write_text(json.dumps(entries), encoding="utf-8")
     return path

@@ -29,9 +29,9 @@ def test_a_prompt_is_its_lines_even_where_they_do_not_lie_together(tmp_path: Pat
     second = row("a1", 2, "1, 0", "attribute - color", "!")
     table = write_table(tmp_path / "table.csv", [first, other, second])
     one, two = read_prompts(read_table(table, COLUMNS))
-    assert (one.name, one.text, two.name) == ("a1", first["text"], "b2")
-    assert [each["parents"] for each in one.propositions] == [[0], [1, 0]]
-    assert [each["category"] for each in one.propositions] == ["entity", "attribute"]
+    assert (one.facts["item"], one.text, two.facts["item"]) == ("a1", first["text"], "b2")
+    assert [each["parents"] for each in one.facts["propositions"]] == [[0], [1, 0]]
+    assert [each["category"] for each in one.facts["propositions"]] == ["entity", "attribute"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_wrong_line_is_named(change: dict[str, str], message: str, tmp_path: P
         read_prompts(read_table(table, COLUMNS))
 
 
-def test_shares_count_propositions_and_the_mean_counts_pictures():
+def test_shares_count_propositions_and_the_mean_counts_images():
     thing, colour = {"category": "entity"}, {"category": "attribute"}
     rows = [
         {"item": "a", "propositions": [thing, colour], "holds": [True, False], "right": 0.5},

@@ -60,10 +60,10 @@ def test_an_answer_ends_before_the_first_stop_string():
 
 
 def test_messages_keep_their_order_and_get_a_system_prompt_unless_they_have_one():
-    picture = Image.new("RGB", (4, 4))
+    image = Image.new("RGB", (4, 4))
     text = {"type": "text", "text": "What is this?"}
-    user = {"role": "user", "content": [text, {"type": "image", "url": picture}, text]}
-    ours = {"role": "user", "content": [text, {"type": "image", "image": picture}, text]}
+    user = {"role": "user", "content": [text, {"type": "image", "url": image}, text]}
+    ours = {"role": "user", "content": [text, {"type": "image", "image": image}, text]}
     system = {"role": "system", "content": ""}
     assert as_conversation([user], system_prompt="") == [system, ours]
     assert as_conversation([user], system_prompt=None) == [ours]

@@ -122,7 +122,7 @@ def test_swapped_places_are_wrong_for_position_alone(category: Category):
     assert verdicts(category, places_swapped) == {category != "position"}
 
 
-def test_a_mirrored_picture_is_wrong_where_left_or_right_was_asked():
+def test_a_mirrored_image_is_wrong_where_left_or_right_was_asked():
     seen = set()
     for prompt in shape_prompts("position", 20, seed=SEED):
         mirrored = each(prompt.scene, lambda thing: replace(thing, x=1 - thing.x))
@@ -132,7 +132,7 @@ def test_a_mirrored_picture_is_wrong_where_left_or_right_was_asked():
     assert seen == set(ENGLISH_RELATIONS)
 
 
-def test_an_empty_picture_is_wrong_and_says_so():
+def test_an_empty_image_is_wrong_and_says_so():
     empty = replace(PROMPTS["single"][0].scene, objects=())
     for category in CATEGORIES:
         verdict = PROMPTS[category][0].judge(render(empty))
@@ -140,7 +140,7 @@ def test_an_empty_picture_is_wrong_and_says_so():
         assert verdict["outline"] is None
 
 
-def test_the_outline_of_a_picture_is_the_mean_of_its_objects():
+def test_the_outline_of_an_image_is_the_mean_of_its_objects():
     scene = PROMPTS["two"][0].scene
     alone = [
         PROMPTS["two"][0].judge(render(replace(scene, objects=(thing,))))["outline"]
@@ -253,10 +253,10 @@ def test_every_category_is_judged_by_one_of_its_verdicts():
 # ---- questions ----------------------------------------------------------------------------------
 
 
-def test_questions_are_about_the_picture_of_their_scene_in_both_languages():
+def test_questions_are_about_the_image_of_their_scene_in_both_languages():
     items = questioned_scenes(12, seed=SEED, size=64)
-    pictures = [render(scene).tobytes() for scene in held_out_scenes(12, seed=SEED)]
-    assert [picture.tobytes() for picture, _ in items] == pictures
+    images = [render(scene).tobytes() for scene in held_out_scenes(12, seed=SEED)]
+    assert [image.tobytes() for image, _ in items] == images
     is_korean = [any("가" <= c <= "힣" for c in question.text) for _, question in items]
     assert is_korean == [False, True] * 6
     assert [question.language for _, question in items] == ["en", "ko"] * 6

@@ -82,19 +82,19 @@ class Oracle:
         asked = [(text, seed + i) for i, text in enumerate(prompt)]
         self.drawn += asked
         self.settings.add((steps, guidance, solver))
-        pictures = [render(self.scenes[each], size=self.image_size) for each in asked]
-        for each, picture in zip(asked, pictures, strict=True):
-            self.described[picture.tobytes()] = self.scenes[each]
-        return pictures
+        images = [render(self.scenes[each], size=self.image_size) for each in asked]
+        for each, image in zip(asked, images, strict=True):
+            self.described[image.tobytes()] = self.scenes[each]
+        return images
 
     def answer(self, conversations: Sequence[Sequence[Any]], *, max_new_tokens: int) -> list[str]:
         assert max_new_tokens == MAX_ANSWER_TOKENS
         self.batches.append(("answer", len(conversations)))
         return [self._answer(*message["content"]) for (message,) in conversations]
 
-    def _answer(self, picture: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    def _answer(self, image: Mapping[str, Any], text: Mapping[str, Any]) -> str:
         self.asked.append(text["text"])
-        scene = self.described.get(picture["image"].tobytes())
+        scene = self.described.get(image["image"].tobytes())
         for language in LANGUAGES:
             if scene is not None and text["text"] == WORDINGS[language]["description"][0]:
                 return self.describes(scene, language)
@@ -196,14 +196,14 @@ def test_an_item_asks_the_same_in_both_languages_with_the_same_noise(report: Rep
     assert len(seeds) == 6 * LIMIT
 
 
-def test_the_model_is_called_once_a_picture_and_twice_an_own_image_in_batches():
+def test_the_model_is_called_once_an_image_and_twice_an_own_image_in_batches():
     whole, parts = Oracle(), Oracle()
     assert measured(whole).rows == measured(parts, batch_size=2).rows
     assert (whole.drawn, whole.asked) != ([], [])
     assert whole.drawn == parts.drawn
     assert len(whole.drawn) == 12 * LIMIT
     assert len(whole.asked) == 12 * LIMIT + 2 * LIMIT
-    # Each category's pictures have seeds in a row, and are asked about at once.
+    # Each category's images have seeds in a row, and are asked about at once.
     assert whole.batches == [("draw", LIMIT), ("answer", LIMIT)] * 12 + [("answer", 2 * LIMIT)]
     assert whole.settings == {(30, 2.0, "euler")}
 
@@ -238,7 +238,7 @@ def test_an_own_image_is_described_rightly_only_by_all_of_its_objects():
         assert not row["then"]["right"]
 
 
-def test_a_wrong_picture_that_is_described_rightly_is_right_as_drawn_alone():
+def test_a_wrong_image_that_is_described_rightly_is_right_as_drawn_alone():
     oracle = Oracle()
     # Every prompt is drawn as the one after it: of another composition.
     asked, scenes = list(oracle.scenes), list(oracle.scenes.values())

@@ -29,6 +29,7 @@ from janusflow.mini.training.runners import (
     standardise_features,
     standardise_latents,
 )
+from janusflow.training.engine.parallelize import moved
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,34 @@ def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: Au
     assert losses["absolute"].item() == pytest.approx(error.mean().item(), rel=1e-5)
     assert losses["squared"].item() == pytest.approx(error.square().mean().item(), rel=1e-5)
     assert losses["kl"].item() == pytest.approx(0.25 * kl.mean().item(), rel=1e-4)
+
+
+def test_a_vae_draws_its_noise_where_it_trains(vae: AutoencoderKL):
+    """The meta device stands for a GPU; a tensor of another device would be refused."""
+    batch = moved(
+        PictureBatch(pixel_values=torch.rand(2, 3, 64, 64), seeds=(4, 9)), torch.device("meta")
+    )
+    losses = VaeObjective(vae.to("meta"), kl_weight=0.25)(batch)
+    assert {each.device.type for each in losses.values()} == {"meta"}
+
+
+class ReachedError(Exception):
+    """Where a network begins on the meta device, which holds no values to go on with."""
+
+
+def test_what_encodes_all_pictures_does_so_where_its_network_is(vae: AutoencoderKL):
+    tower = siglip_objective().siglip.vision_model.to("meta")
+    for first in (vae.to("meta").encoder.conv_in, tower.embeddings.patch_embedding):
+        first.register_forward_pre_hook(reached_on_meta)
+    pixels = torch.zeros(2, 3, 64, 64)
+    with pytest.raises(ReachedError, match="meta"):
+        mean_latents(vae, [pixels])
+    with pytest.raises(ReachedError, match="meta"):
+        standardise_features(tower, pixels)
+
+
+def reached_on_meta(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    raise ReachedError(str(inputs[0].device))
 
 
 def test_standardised_latents_have_unit_variance_and_leave_pictures_unchanged(

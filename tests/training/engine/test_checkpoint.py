@@ -15,6 +15,7 @@ from toy_run import toy_train
 from janusflow.config.errors import CheckpointError
 from janusflow.training.engine.checkpoint import (
     COMPLETE,
+    TRUSTED,
     Checkpointer,
     checkpoints,
     load_into,
@@ -63,6 +64,13 @@ def test_the_newest_are_kept_by_step(tmp_path: Path, keep: int, left: list[int])
         for step in (2, 10, 999, 1000):
             checkpointer.save(step, {"step": torch.tensor(step)})
     assert [int(read_checkpoint(path)["step"]) for path in checkpoints(tmp_path)] == left
+
+
+def test_every_nth_checkpoint_is_kept_for_good(tmp_path: Path):
+    with Checkpointer(tmp_path, keep=1, keep_every=20) as checkpointer:
+        for step in (10, 20, 30, 40, 50, 60, 70):
+            checkpointer.save(step, {"step": torch.tensor(step)})
+    assert [int(path.name) for path in checkpoints(tmp_path)] == [20, 40, 60, 70]
 
 
 def test_one_without_its_description_does_not_count_and_makes_room(tmp_path: Path):
@@ -127,12 +135,25 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path):
     assert not (tmp_path / "hacked").exists()
 
 
+def test_a_class_that_a_newer_pytorch_may_write_is_told_of_and_nothing_is_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = saved(tmp_path, 1, {"step": torch.tensor(1)})
+    monkeypatch.setitem(TRUSTED, "torch.distributed.checkpoint.metadata", {"Metadata"})
+    with pytest.raises(
+        CheckpointError, match=r"metadata\.\w+, which is not .* \(PyTorch 2"
+    ) as told:
+        load_into(path, {"step": torch.tensor(0)})
+    assert "keep it" in str(told.value)
+    assert "delete" not in str(told.value)
+
+
 def test_what_is_no_tensor_is_refused(tmp_path: Path):
     """Anything else would be unpickled as it pleases."""
     with pytest.warns(UserWarning, match="single process"):
         dcp.save({"step": 1}, checkpoint_id=tmp_path / "checkpoints" / "00000001", no_dist=True)
     (path,) = checkpoints(tmp_path)
-    with pytest.raises(CheckpointError, match="BytesStorageMetadata has no place in a"):
+    with pytest.raises(CheckpointError, match="BytesStorageMetadata, which is not read"):
         load_into(path, {"step": torch.tensor(0)})
 
 

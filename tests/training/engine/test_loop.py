@@ -17,6 +17,7 @@ from toy_run import (
     killed_while_saving,
     last_checkpoint,
     log_values,
+    resumed_as_one_of_two,
     toy_batches,
     toy_train,
 )
@@ -126,6 +127,25 @@ def test_janusflow_itself_resumes_to_the_last_bit(
         run_to(tmp_path / "broken", Interrupt(3))
     run_to(tmp_path / "broken")
     assert_same(last_checkpoint(tmp_path / "broken"), last_checkpoint(tmp_path / "whole"))
+
+
+def test_two_processes_go_on_from_the_checkpoint_that_the_first_one_sees(
+    uninterrupted: Path, tmp_path: Path
+):
+    early, late = checkpoints(uninterrupted)
+    for name, seen in (("run", (early, late)), ("stale", (early,))):
+        for each in seen:
+            shutil.copytree(each, tmp_path / name / "checkpoints" / each.name)
+    arguments = [(tmp_path, rank) for rank in range(2)]
+    ended = in_processes(resumed_as_one_of_two, arguments)
+    assert [each.stdout for each in ended] == ["11\n", "11\n"]
+    (tmp_path / "meeting").unlink(missing_ok=True)
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    (tmp_path / "run/checkpoints").mkdir()
+    (tmp_path / "run/checkpoints/00000004.pt").touch()
+    for each in in_processes(resumed_as_one_of_two, arguments):
+        assert each.code == 1
+        assert "written by an earlier version" in each.stderr
 
 
 def test_a_finished_run_does_nothing_more(uninterrupted: Path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig, ScaleConfig
 from janusflow.training.engine import parallelize as scale
+from janusflow.training.engine.loop import backward
 from janusflow.training.engine.parallelize import device_mesh, distribute, moved
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 
@@ -56,14 +58,14 @@ def test_several_processes_have_the_curves_of_one(
     sources: TinySources, alone: dict[str, Tensor], tmp_path: Path, num: int
 ):
     out = tmp_path / "out.pt"
-    assert_same_run(split(num, out, sources, str(STEPS), "1", SHARDED), alone)
+    assert_same_run(split(num, out, sources, str(STEPS), "12", SHARDED), alone)
 
 
 def test_two_processes_that_share_muons_work_have_the_curves_of_one(
     sources: TinySources, tmp_path: Path
 ):
     alone = run_of(sources, tmp_path / "alone", steps=STEPS, muon=True)
-    found = split(2, tmp_path / "out.pt", sources, str(STEPS), "1", "{}", "muon")
+    found = split(2, tmp_path / "out.pt", sources, str(STEPS), "12", "{}", "muon")
     assert_same_run(found, alone)
 
 
@@ -75,8 +77,8 @@ def test_a_run_goes_on_in_another_number_of_processes(
     sources: TinySources, alone: dict[str, Tensor], tmp_path: Path, first: int, then: int
 ):
     out = tmp_path / "out.pt"
-    split(first, out, sources, "2", "1", SHARDED)
-    rest = split(then, out, sources, str(STEPS), "1", SHARDED)
+    split(first, out, sources, "2", "12", SHARDED)
+    rest = split(then, out, sources, str(STEPS), "12", SHARDED)
     assert not any(f"{name} 2" in rest for name in LOSSES)
     assert_same_run(rest, alone, since=3)
 
@@ -90,7 +92,7 @@ def test_two_processes_killed_about_a_checkpoint_go_on_as_if_nothing_had_happene
     command = [sys.executable, split_run.__file__, str(sources.folder), str(tmp_path / "out.pt")]
     running = [
         subprocess.Popen(
-            [*command, str(rank), "2", str(STEPS), "1", SHARDED],
+            [*command, str(rank), "2", str(STEPS), "12", SHARDED],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         for rank in range(2)
@@ -117,18 +119,35 @@ def test_blocks_are_computed_again_for_their_gradients_if_asked(sources: TinySou
         with FlopCounterMode(display=False) as counter:
             split_run.step_of(sources, scale=ScaleConfig(recompute=recompute))
         counts[recompute] = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
-    (batch,) = next(split_run.batches_of(sources, 5, 1))
+    (batch,) = next(split_run.batches_of(sources, 5))
     hidden, inner = LLM["hidden_size"], LLM["intermediate_size"]
     of_a_block = 2 * batch.labels.numel() * (4 * hidden**2 + 2 * hidden * inner)
     assert counts[True] - counts[False] == of_a_block * LLM["num_hidden_layers"]
 
 
-def test_blocks_are_compiled_if_asked(monkeypatch: pytest.MonkeyPatch):
-    compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(self))
-    objective = split_run.new_objective()
-    distribute(objective, ScaleConfig(compile=True))
-    assert compiled == list(objective.blocks())
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # dynamo looks at every tensor's
+@pytest.mark.parametrize("recompute", [False, True])
+def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch, recompute: bool
+):
+    """What they compute is what they computed before."""
+    graphs = []
+
+    def counting(graph: torch.fx.GraphModule, _: object) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    (batch,) = next(split_run.batches_of(sources, 5))
+    losses = {}
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    for compiles in (False, True):
+        objective = split_run.new_objective()
+        objective.model.llm.set_attn_implementation("sdpa")
+        distribute(objective, ScaleConfig(compile=compiles, recompute=recompute))
+        losses[compiles], _ = backward(objective, [batch])
+    torch.testing.assert_close(losses[True], losses[False])
+    assert len(graphs) == 1
 
 
 def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources):
@@ -139,7 +158,7 @@ def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources
     block = cast(LlamaDecoderLayer, objective.blocks()[0])
     for name, part in (("vae", vae.encoder), ("llm", block.mlp)):
         part.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.dtype}))
-    (batch,) = next(split_run.batches_of(sources, 5, 1))
+    (batch,) = next(split_run.batches_of(sources, 5))
     assert batch.drawings is not None
     objective(replace(batch, drawings=replace(batch.drawings, latents=None)))
     assert found == {"vae": torch.float32, "llm": torch.bfloat16}
@@ -148,7 +167,7 @@ def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources
 def test_copies_of_unequal_size_are_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scale, "num_processes", lambda: 6)
     with pytest.raises(ConfigError, match="shard=4 for 6 processes: wanted a number that divides"):
-        device_mesh(4)
+        device_mesh(ScaleConfig(shard=4))
 
 
 def test_a_batch_is_moved_with_everything_in_it():

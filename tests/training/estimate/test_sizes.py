@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tiny_run import run_model
-from tiny_stage import new_from_parts, stage_recipe, write_parts
+from tiny_stage import new_from_parts, stage_recipe
 
 from janusflow.config.errors import CheckpointError
 from janusflow.interop import hub
@@ -12,11 +12,6 @@ from janusflow.training.estimate.sizes import sizes_of
 from janusflow.training.recipes import read_recipe
 
 PAPER = Path(__file__).parents[3] / "recipes" / "janusflow-1.3b"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parts(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,109 +1,39 @@
-"""Operations by the tally, against the exact counter; what devices can do, by their names."""
+"""Operations by the closed form, against the counter; what devices can do, by their names."""
 
-import json
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from PIL import Image
-from tiny_run import TinySources, draw, make_collator, run_model, run_vae
-from tiny_stage import stage_recipe, write_parts
+from tiny_run import TinySources, draw, make_collator, run_model
 from torch import Tensor
 from torch.nn import functional
 
+from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.gpus import GPUS
-from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import Collator
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import mixed_batches, sources_by_kind
-from janusflow.data.prepare import preparation
-from janusflow.processing.processor import JanusFlowProcessor
+from janusflow.training.estimate.simulation import Simulation
 from janusflow.training.estimate.sizes import sizes_of
-from janusflow.training.estimate.utilisation import (
-    batch_flops,
-    device_tflops,
-    flops_by_tally,
-    objective_without_memory,
-    small_batches,
-)
+from janusflow.training.estimate.utilisation import device_tflops, model_flops
 from janusflow.training.objectives.janusflow import JanusFlowObjective
+from janusflow.training.recipes import read_recipe
 
-DRAWING = {"understanding": 0, "generation": 1, "text": 0}
-PAPER = [{"understanding": 3, "generation": 5, "text": 2, "until": 5}, DRAWING | {"text": 0.3}]
-STAGE1 = ["aligners", "generation_encoder", "generation_decoder", "repa_head"]
-EVERYTHING = [*STAGE1, "llm", "understanding_encoder"]
+PAPER = Path(__file__).parents[3] / "recipes" / "janusflow-1.3b"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_parts(tmp_path_factory.mktemp("parts"))
-
-
-def told_and_counted(recipe: StageRecipe, *, steps: tuple[int, ...]) -> list[tuple[float, int]]:
-    """Operations of real steps: by their tallies, and by the counter."""
-    config = sizes_of(recipe).model.config
-    processor, vae = JanusFlowProcessor.from_pretrained(recipe.processor), run_vae()
-    sources = open_sources(sources_by_kind(recipe.data), preparation(processor, config, vae))
-    tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
-    collate = Collator(tokenizer, config, row_tokens=row_tokens)
-    objective = objective_without_memory(recipe, config, vae)
-    flops = flops_by_tally(objective, small_batches(recipe, sources, collate))
-    found = []
-    for step in steps:
-        batches = next(
-            mixed_batches(
-                sources,
-                collate,
-                recipe.mixture,
-                seed=1,
-                step=step,
-                own_parts=lambda items: [items[:3], items[3:]],
-            )
-        )
-        tally = Counter[str]()
-        for batch in batches:
-            tally.update(objective.tally(batch))
-        found.append((flops(tally), sum(batch_flops(objective, batch) for batch in batches)))
-    return found
-
-
-@pytest.mark.parametrize(
-    ("trainable", "ratios", "changes"),
-    [
-        (STAGE1, [{"understanding": 1, "generation": 1, "text": 0}], {}),
-        (EVERYTHING, PAPER, {}),
-        (["llm"], [{"understanding": 0, "generation": 0, "text": 1}], {}),
-        (EVERYTHING, [DRAWING], {"objective": {"alignment": "score"}}),
-        (EVERYTHING, PAPER, {"has_latents": False}),
-    ],
-    ids=["stage 1", "stages 2 and 3", "language", "scored drawing", "without latents"],
-)
-def test_operations_by_the_tally_are_those_counted(
-    root: Path, trainable: list[str], ratios: list[Any], changes: dict[str, Any]
-):
-    """Of steps of other sizes, lengths, padding and shares than those that were counted."""
-    if changes == {"has_latents": False}:
-        scenes = {"format": "scenes", "path": str(root / "scenes")}
-        drawn = {"format": "captions", "path": write_pictures(root / "pictures")}
-        changes = {"data": {"understanding": [scenes], "generation": [drawn], "text": [scenes]}}
-    mixture = {"batch_size": 14, "row_tokens": 450, "ratios": ratios}
-    recipe = stage_recipe(root, mixture=mixture, trainable=trainable, **changes)
-    for told, counted in told_and_counted(recipe, steps=(3, 7)):
-        assert told == pytest.approx(counted, rel=1e-3)
-
-
-def write_pictures(folder: Path) -> str:
-    """A folder of pictures with captions of several lengths."""
-    folder.mkdir()
-    lines = []
-    for number in range(6):
-        Image.new("RGB", (70, 64 + number)).save(folder / f"{number}.png")
-        lines.append(json.dumps({"file_name": f"{number}.png", "caption": "red " * (number + 1)}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return str(folder)
+@pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
+def test_the_closed_form_is_what_runs_without_the_vae_and_recomputed_scores(stage: str):
+    """Attention's backward pass computes its scores again, which no utilisation counts."""
+    recipe = read_recipe(PAPER / f"{stage}.yaml")
+    simulation = Simulation(recipe, sizes_of(recipe), DryRunConfig())
+    samples = simulation.samples
+    batch = simulation.collate.pack([*samples.values(), samples["generation"]])
+    forward, backward = simulation.run(batch)
+    model, tally = simulation.model, simulation.objective.tally(batch)
+    llm = model.config.llm_config
+    scores = 2 * llm.num_hidden_layers * llm.num_attention_heads * llm.head_dim * tally["pairs"]
+    wanted = forward.total() - forward["vae_encoder"] + backward - scores
+    told = model_flops(model, aligns=recipe.objective.uses_head)(tally)
+    assert told == pytest.approx(wanted, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +68,10 @@ def test_pairs_are_tallied_as_their_scores_are_computed(
     """On a CPU within samples; the tower's attention, which has no mask, is no pair of the LLM."""
     num_scores, original = [], functional.scaled_dot_product_attention
 
-    def counted(query: Tensor, key: Tensor, *rest: Any, attn_mask: Any, **settings: Any) -> Tensor:
+    def counted(query: Tensor, key: Tensor, *rest: object, attn_mask: object, **more: object):
         if attn_mask is not None:
             num_scores.append(query.shape[0] * query.shape[-2] * key.shape[-2])
-        return original(query, key, *rest, attn_mask=attn_mask, **settings)
+        return original(query, key, *rest, attn_mask=attn_mask, **more)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
     model = run_model()

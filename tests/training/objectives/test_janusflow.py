@@ -1,15 +1,17 @@
 """What JanusFlow minimises: which losses appear, what a hidden prompt is, what a step moves."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from tiny_run import VAE, TinySources, draw, make_collator, run_model, run_processor
+from tiny_run import VAE, TinySources, draw, make_collator, run_model, run_processor, run_vae
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
@@ -19,7 +21,7 @@ from janusflow.flow.path import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.row_reading import Reading
-from janusflow.model.rows import PAD_SEGMENT, Rows
+from janusflow.model.rows import PAD_SEGMENT, Rows, flat_positions
 from janusflow.training.engine.loop import backward
 from janusflow.training.objectives.janusflow import JanusFlowObjective, drop_prompts
 
@@ -182,7 +184,7 @@ def test_answers_and_texts_are_one_mean_to_the_gradient_and_two_to_the_reader(
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     logits = model.read_rows(
-        batch.rows, is_learnt=is_learnt, pixel_values=batch.pixel_values
+        batch.rows, learnt_positions=flat_positions(is_learnt), pixel_values=batch.pixel_values
     ).logits
     every = weight * cross_entropy(logits, batch.labels[is_learnt], reduction="none")
     every.mean().backward()
@@ -196,6 +198,35 @@ def test_answers_and_texts_are_one_mean_to_the_gradient_and_two_to_the_reader(
     assert 0 < num_text < len(every)
     assert reported["text"].item() == pytest.approx(every[is_text].mean().item(), rel=1e-5)
     assert reported["answers"].item() == pytest.approx(every[~is_text].mean().item(), rel=1e-5)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for a GPU: values that it reads, and masks as indices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.partition(".")[0]
+        is_index = name in ("index", "index_put", "index_put_")
+        is_masked = is_index and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if is_masked or name in ("_local_scalar_dense", "nonzero", "masked_select"):
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_forward_pass_waits_for_the_device_once_and_backward_never(sources: TinySources):
+    """For the number of image positions in the tokens, which it checks. Twelve times before."""
+    model = run_model()
+    batch = make_batch(sources, model, "understanding", "generation", "text")
+    objective = JanusFlowObjective(model, ObjectiveConfig(), vae=run_vae())
+    model.llm.set_attn_implementation("sdpa")  # what runs on a GPU: whole rows
+    with Waits() as waits:
+        total = torch.stack(list(objective(batch).values())).sum()
+        assert waits.found == {"_local_scalar_dense": 1}
+        total.backward()
+    assert waits.found.total() == 1
 
 
 def test_question_tokens_are_read_but_not_learnt(
@@ -225,9 +256,8 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
 
     def trained(*is_dropped: bool) -> Tensor:
         rows = drop_prompts(batch.rows, drawings_of(batch).prompt_of, torch.tensor(is_dropped))
-        velocity = model.read_rows(
-            rows, is_learnt=batch.labels != IGNORE_INDEX, x_t=x_t, t=t
-        ).velocity
+        learnt = batch.learnt_positions
+        velocity = model.read_rows(rows, learnt_positions=learnt, x_t=x_t, t=t).velocity
         assert velocity is not None
         return velocity
 

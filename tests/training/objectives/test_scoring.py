@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -17,17 +16,12 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from janusflow.config.data import DataConfig
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import ObjectiveConfig
-from janusflow.costs.meter import counting
 from janusflow.data.collate import TrainBatch
 from janusflow.training.engine.loop import backward
-from janusflow.training.estimate.utilisation import batch_flops, objective_without_memory
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import PairScorer, Scorer, TowerScorer, load_scorer
-from janusflow.training.stage.freezing import PARTS
 
 TEXT = {**VISION, "max_position_embeddings": 16, "vocab_size": 600}
 
@@ -169,26 +163,3 @@ def test_a_score_without_a_scorer_or_a_vae_is_refused():
         JanusFlowObjective(run_model(), config, vae=run_vae())
     with pytest.raises(ConfigError, match="without a VAE"):
         JanusFlowObjective(run_model(), config, scorer=MeanColour())
-
-
-@pytest.mark.parametrize("against", ["picture", "prompt"])
-def test_operations_with_a_pair_are_counted_without_memory(
-    sources: TinySources, pair: Path, against: Literal["picture", "prompt"]
-):
-    """As many as with weights."""
-    config = ObjectiveConfig(alignment="score", scorer=str(pair), score_against=against)
-    recipe = StageRecipe(
-        **{"task": "stage", "run": Path("run"), "processor": "p", "vae": "v"},
-        data=DataConfig(),
-        trainable=tuple(PARTS),
-        objective=config,
-    )
-    model = run_model()
-    scorer = load_scorer(config, model)
-    objective = JanusFlowObjective(model, config, vae=run_vae(), scorer=scorer)
-    model.llm.set_attn_implementation("sdpa")  # whole rows, as without memory
-    batch = batch_of(sources)
-    with counting() as meter:
-        torch.stack(list(objective(batch).values())).sum().backward()
-    empty = objective_without_memory(recipe, model.config, run_vae())
-    assert batch_flops(empty, batch) == meter.flops

@@ -1,6 +1,7 @@
 """Any checkpoint becomes a model folder, averaged or as it was trained."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from janusflow.config.errors import CheckpointError
 from janusflow.interop.load import load_model
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.recipes import run_recipes
-from janusflow.training.stage.export import export_checkpoint, is_checkpoint
+from janusflow.training.stage.export import export_checkpoint, find_checkpoint
 
 APP = build_app({"convert": "janusflow.cli.convert", "again": "janusflow.cli.convert"})
 
@@ -57,11 +58,29 @@ def test_convert_takes_a_checkpoint_and_leaves_nothing_else_behind(run: Path, tm
     assert picture.size == (64, 64)
 
 
+@pytest.mark.parametrize("is_live", [False, True])
+def test_a_run_that_goes_on_has_a_model_only_when_asked_for_one(
+    run: Path, tmp_path: Path, is_live: bool
+):
+    """The same one that the finished run's checkpoint makes; what it froze comes from its start."""
+    going_on = tmp_path / "run"
+    shutil.copytree(run, going_on, ignore=shutil.ignore_patterns("model", "done"))
+    (path,) = checkpoints(run)
+    assert find_checkpoint(path) == path
+    assert find_checkpoint(run) is None
+    assert find_checkpoint(run, is_live=True) == path
+    export_checkpoint(path, tmp_path / "expected", is_live=is_live)
+    live = ["--live"] if is_live else []
+    result = CliRunner().invoke(APP, ["convert", str(going_on), str(tmp_path / "new"), *live])
+    assert result.exit_code == 0, result.output
+    for name in ("model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+        found, expected = ((tmp_path / each / name) for each in ("new", "expected"))
+        assert found.read_bytes() == expected.read_bytes()
+
+
 def test_a_checkpoint_of_something_else_is_refused(run: Path, tmp_path: Path):
     toy_train(tmp_path)
     (tmp_path / "model").symlink_to(run / "model")
     path = checkpoints(tmp_path)[-1]
-    assert is_checkpoint(path)
-    assert not is_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="has 0 averaged weights of a JanusFlow"):
         export_checkpoint(path, tmp_path / "new")

@@ -127,7 +127,7 @@ def test_seed_and_accumulation_reach_the_steps(
         (run_stage(root, tmp_path / name, change) / "model/model.safetensors").read_bytes()
         for name, change in (
             ("seed", "loop.seed=1"),
-            ("split", "loop.accumulate=3"),
+            ("split", "loop.micro_batch_size=2"),
             ("again", "loop.seed=1"),
         )
     )

@@ -1,0 +1,7 @@
+"""The example's scripts, importable as they import each other."""
+
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "examples"), str(TESTS.parent / "examples" / "emoji")]
