@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.formats import open_source
-from janusflow.data.mixture import Kind
+from janusflow.data.batches.mixture import Kind
 from janusflow.data.prepare import Preparation
-from janusflow.data.sources import Source
+from janusflow.data.sources.base import Source
+from janusflow.data.sources.formats import open_source
 from janusflow.processing.images import JanusFlowImageProcessor
 
 TAG = "<image_placeholder>"

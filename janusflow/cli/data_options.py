@@ -86,6 +86,6 @@ def open_data(
 
 def stand_in(target: str, model: str | None) -> str | None:
     """The model whose tokenizer and sizes are used; None for a recipe's own."""
-    from janusflow.data.guess import is_recipe
+    from janusflow.data.sources.guess import is_recipe
 
     return model if model is not None or is_recipe(target) else "mini"

@@ -48,10 +48,10 @@ def command(
       janusflow data show pairs.jsonl --images images --kind generation -n 4
     """
     inputs = open_data(target, overrides, format_name, kind, images, option, model)
-    from janusflow.data.formats import open_sources
-    from janusflow.data.mixture import build_samples, sources_by_kind
-    from janusflow.data.show import build_page
-    from janusflow.data.sources import BadRows
+    from janusflow.data.batches.mixture import build_samples, sources_by_kind
+    from janusflow.data.inspect.show import build_page
+    from janusflow.data.sources.base import BadRows
+    from janusflow.data.sources.formats import open_sources
 
     recipe, collate = inputs.recipe, inputs.collate
     seed = recipe.loop.seed if seed is None else seed

@@ -17,7 +17,7 @@ from PIL import Image
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn, UnderstandingSample
-from janusflow.data.sources import WeightedSource
+from janusflow.data.sources.base import WeightedSource
 from janusflow.data.wheels import Wheel, fetch_wheel
 from janusflow.mini.sources import MAX_TURNS, pixel_values
 

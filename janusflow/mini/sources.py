@@ -13,7 +13,7 @@ from torch import Tensor
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
-from janusflow.data.sources import WeightedSource
+from janusflow.data.sources.base import WeightedSource
 from janusflow.mini.captions import (
     PLACED_PROBABILITY,
     caption,

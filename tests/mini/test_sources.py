@@ -11,7 +11,7 @@ from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.data.sources import Source, WeightedSource
+from janusflow.data.sources.base import Source, WeightedSource
 from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect

@@ -22,9 +22,9 @@ from janusflow.config.training import (
     OptimizerConfig,
     Ratio,
 )
-from janusflow.data.mixture import Kind, mixed_batches
+from janusflow.data.batches.mixture import Kind, mixed_batches
 from janusflow.data.samples import Sample
-from janusflow.data.sources import WeightedSource
+from janusflow.data.sources.base import WeightedSource
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.guard import BAD_STEPS, Guard
 from janusflow.training.objectives.janusflow import JanusFlowObjective

@@ -10,10 +10,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.formats import open_source
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, Sample
-from janusflow.data.sources import BadRows, WeightedSource, build_sample
+from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
+from janusflow.data.sources.formats import open_source
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.sources import pixel_values
 from janusflow.mini.training.objectives import PictureBatch

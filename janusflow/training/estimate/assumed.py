@@ -6,8 +6,8 @@ from torch import Tensor
 
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.collate import Built, Collator
-from janusflow.data.mixture import KINDS, Kind
+from janusflow.data.batches.collate import Built, Collator
+from janusflow.data.batches.mixture import KINDS, Kind
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.training.estimate.sizes import Sizes

@@ -12,8 +12,8 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.costs.meta import FusedAttention
 from janusflow.costs.meter import counting
-from janusflow.data.collate import IGNORE_INDEX, Collator, TrainBatch
-from janusflow.data.mixture import plan
+from janusflow.data.batches.collate import IGNORE_INDEX, Collator, TrainBatch
+from janusflow.data.batches.mixture import plan
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
 from janusflow.training.engine.parallelize import recompute
 from janusflow.training.estimate.assumed import assumed_samples, word_tokenizer

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import NO_PROMPT_SEGMENT, Drawings, TrainBatch
+from janusflow.data.batches.collate import NO_PROMPT_SEGMENT, Drawings, TrainBatch
 from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.interop.vae import decode_images, encode_images

@@ -20,7 +20,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.log import LogConfig
 from janusflow.data.samples import GenerationSample
-from janusflow.data.sources import BadRows, WeightedSource, build_sample
+from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
 from janusflow.interop.load import filled_model
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration

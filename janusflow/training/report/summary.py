@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from janusflow.data.mixture import KINDS
+from janusflow.data.batches.mixture import KINDS
 from janusflow.training.engine.loop import StepReport
 from janusflow.training.estimate.utilisation import Utilisation
 

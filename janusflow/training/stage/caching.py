@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
+from janusflow.data.batches.mixture import Kind, sources_by_kind
 from janusflow.data.cache import ImageCache, Store, image_key
-from janusflow.data.formats import LAYOUTS, TableSource, open_source
-from janusflow.data.mixture import Kind, sources_by_kind
 from janusflow.data.prepare import Preparation, preparation
-from janusflow.data.sources import BAD_ROW_ERRORS
+from janusflow.data.sources.base import BAD_ROW_ERRORS
+from janusflow.data.sources.formats import LAYOUTS, TableSource, open_source
 from janusflow.interop.vae import encode_images, load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration

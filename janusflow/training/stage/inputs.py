@@ -9,12 +9,12 @@ from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.adapters import SHOWN_NAMES
-from janusflow.data.collate import Collator
-from janusflow.data.formats import LAYOUTS
-from janusflow.data.guess import guess_format, is_recipe, kinds_of
-from janusflow.data.mixture import KINDS, Kind
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import KINDS, Kind
 from janusflow.data.prepare import Preparation, preparation
+from janusflow.data.sources.adapters import SHOWN_NAMES
+from janusflow.data.sources.formats import LAYOUTS
+from janusflow.data.sources.guess import guess_format, is_recipe, kinds_of
 from janusflow.training.estimate.sizes import sizes_of
 from janusflow.training.recipes import read_stage
 

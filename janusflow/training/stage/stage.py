@@ -17,12 +17,12 @@ import torch
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.fingerprint import fingerprint, require_same_data
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
-from janusflow.data.sources import BadRows, WeightedSource
+from janusflow.data.sources.base import BadRows, WeightedSource
+from janusflow.data.sources.fingerprint import fingerprint, require_same_data
+from janusflow.data.sources.formats import open_sources
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.load import filled_model
 from janusflow.interop.saving import write_folder, write_model

@@ -15,7 +15,7 @@ import janusflow
 from janusflow.config.errors import ConfigError
 from janusflow.config.files import replace_text
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.collate import Collator
+from janusflow.data.batches.collate import Collator
 from janusflow.data.samples import GenerationSample, Sample, Turn, UnderstandingSample
 from janusflow.evaluation.core.runner import run_task
 from janusflow.evaluation.core.scores import shares

@@ -16,7 +16,7 @@ from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ScaleConfig
 from janusflow.costs.meter import counting
-from janusflow.data.collate import Drawings, TrainBatch
+from janusflow.data.batches.collate import Drawings, TrainBatch
 from janusflow.training.engine.parallelize import distribute
 from janusflow.training.estimate.dry_run import StageCost, dry_run, dry_run_recipes
 from janusflow.training.estimate.simulation import Simulation, num_bytes

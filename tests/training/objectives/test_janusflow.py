@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Drawings, TrainBatch
+from janusflow.data.batches.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Drawings, TrainBatch
 from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts

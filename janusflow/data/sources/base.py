@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from janusflow.config.errors import DataError, ImageError, PromptError
 from janusflow.config.files import JsonLines
-from janusflow.data.order import share_out, shuffled
 from janusflow.data.samples import Sample
+from janusflow.data.sources.order import share_out, shuffled
 
 T = TypeVar("T")
 

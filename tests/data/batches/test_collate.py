@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_run import NUM_IMAGE_TOKENS, TinySources, draw, make_collator, run_model, run_processor
 
 from janusflow.config.errors import DataError
-from janusflow.data.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Collator, TokenRow
+from janusflow.data.batches.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Collator, TokenRow
 from janusflow.data.samples import (
     GenerationSample,
     Sample,

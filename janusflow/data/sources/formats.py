@@ -11,7 +11,10 @@ import numpy as np
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError, PromptError
-from janusflow.data.adapters import (
+from janusflow.data.batches.mixture import Kind
+from janusflow.data.prepare import Preparation
+from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
+from janusflow.data.sources.adapters import (
     LLAVA_TAG,
     Captioned,
     Chat,
@@ -26,12 +29,9 @@ from janusflow.data.adapters import (
     read_vqa,
     vqav2,
 )
-from janusflow.data.mixture import Kind
-from janusflow.data.prepare import Preparation
-from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
-from janusflow.data.sources import BAD_ROW_ERRORS, WeightedSource
-from janusflow.data.streams import StreamedTable
-from janusflow.data.tables import Row, Table, open_table
+from janusflow.data.sources.base import BAD_ROW_ERRORS, WeightedSource
+from janusflow.data.sources.streams import StreamedTable
+from janusflow.data.sources.tables import Row, Table, open_table
 from janusflow.processing.image_files import ImageInput
 
 CAPTION_QUESTION = "Generate the caption of this picture."

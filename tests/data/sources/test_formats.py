@@ -13,8 +13,8 @@ from data_files import BLUE, RED, TAG, opened, sample, write_image, write_json, 
 from PIL import Image
 
 from janusflow.config.errors import DataError, PromptError
-from janusflow.data.formats import CAPTION_QUESTION, LAYOUTS
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
+from janusflow.data.sources.formats import CAPTION_QUESTION, LAYOUTS
 
 
 def is_colour(pixels: torch.Tensor, colour: tuple[int, int, int]) -> bool:

@@ -7,8 +7,8 @@ import pytest
 from data_files import write_image, write_json, write_lines
 
 from janusflow.config.errors import DataError
-from janusflow.data.formats import LAYOUTS
-from janusflow.data.guess import guess_format, kinds_of
+from janusflow.data.sources.formats import LAYOUTS
+from janusflow.data.sources.guess import guess_format, kinds_of
 
 ROWS: dict[str, Any] = {
     "chat": [{"id": 1, "image": "1.jpg", "conversations": []}],

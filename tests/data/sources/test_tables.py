@@ -13,8 +13,8 @@ from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError, ImageError
-from janusflow.data.streams import Shard, ShardLengths, StreamedTable
-from janusflow.data.tables import open_table
+from janusflow.data.sources.streams import Shard, ShardLengths, StreamedTable
+from janusflow.data.sources.tables import open_table
 
 STREAMING = {"streaming": True}
 

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from janusflow.data.collate import Collator
-from janusflow.data.mixture import Kind
-from janusflow.data.order import shuffled
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import Kind
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
-from janusflow.data.sources import BAD_ROW_ERRORS, Source, Stream
+from janusflow.data.sources.base import BAD_ROW_ERRORS, Source, Stream
+from janusflow.data.sources.order import shuffled
 
 LENGTH_SHARES = {"min": 0.0, "median": 0.5, "95%": 0.95, "max": 1.0}
 

@@ -16,13 +16,13 @@ from data_shards import LENGTHS, NUM_ROWS, WRITERS, write_shards
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError, StreamError
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.collate import Collator
-from janusflow.data.formats import StreamedSource, TableSource, open_source, text_sample
-from janusflow.data.mixture import mixed_batches, rows_of_step
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import mixed_batches, rows_of_step
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import TextSample
-from janusflow.data.sources import BadRows, WeightedSource
-from janusflow.data.streams import Shard, ShardLengths, StreamedTable
+from janusflow.data.sources.base import BadRows, WeightedSource
+from janusflow.data.sources.formats import StreamedSource, TableSource, open_source, text_sample
+from janusflow.data.sources.streams import Shard, ShardLengths, StreamedTable
 
 
 @dataclass(frozen=True, kw_only=True)

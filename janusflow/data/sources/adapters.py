@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, cast
 
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.samples import Turn
-from janusflow.data.tables import MappedTable, Row, Table, compact_table, open_table, read_json
+from janusflow.data.sources.tables import (
+    MappedTable,
+    Row,
+    Table,
+    compact_table,
+    open_table,
+    read_json,
+)
 from janusflow.processing.conversations import SYSTEM_ROLES, read_conversation, with_images
 from janusflow.processing.image_files import ImageInput, image_from_url
 from janusflow.processing.templates import USER

@@ -10,11 +10,11 @@ from data_files import BLUE, PREPARE, TAG, write_image, write_json
 from tiny_run import make_collator, run_model, trained_tokenizer
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.check import SourceReport, check_source, chosen_rows
-from janusflow.data.collate import Collator
-from janusflow.data.formats import open_source
-from janusflow.data.mixture import Kind
-from janusflow.data.sources import BadRows, Source, WeightedSource, build_sample
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import Kind
+from janusflow.data.inspect.check import SourceReport, check_source, chosen_rows
+from janusflow.data.sources.base import BadRows, Source, WeightedSource, build_sample
+from janusflow.data.sources.formats import open_source
 
 ROW_TOKENS = 100
 

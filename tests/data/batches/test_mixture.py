@@ -17,10 +17,10 @@ from tiny_run import TinySources, make_collator, run_model
 
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import KINDS, Kind, mixed_batches, plan, rows_of_step
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import KINDS, Kind, mixed_batches, plan, rows_of_step
 from janusflow.data.samples import Sample, TextSample
-from janusflow.data.sources import BadRows, WeightedSource, is_above
+from janusflow.data.sources.base import BadRows, WeightedSource, is_above
 
 
 def ratio(shares: Sequence[float], until: int | None = None) -> Ratio:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError, DataError, PromptError
-from janusflow.data.packing import pack
+from janusflow.data.batches.packing import pack
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows, flat_positions

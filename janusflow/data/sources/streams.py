@@ -18,7 +18,7 @@ import numpy as np
 
 from janusflow.config.errors import StreamError
 from janusflow.config.files import JsonLines
-from janusflow.data.order import shuffled
+from janusflow.data.sources.order import shuffled
 
 SHUFFLE_BUFFER = 1000
 """Rows that are shuffled together, as many as `datasets` takes: 100 MB of images of 100 kB."""

@@ -10,10 +10,10 @@ import numpy as np
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.order import counts_before
+from janusflow.data.batches.collate import Collator, TrainBatch
 from janusflow.data.samples import Sample
-from janusflow.data.sources import BadRows, WeightedSource, build_sample, planned_rows
+from janusflow.data.sources.base import BadRows, WeightedSource, build_sample, planned_rows
+from janusflow.data.sources.order import counts_before
 
 T = TypeVar("T")
 Kind = Literal["understanding", "generation", "text"]

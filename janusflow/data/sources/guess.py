@@ -4,10 +4,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from janusflow.config.errors import DataError
-from janusflow.data.adapters import CAPTION_COLUMNS, IMAGE_COLUMNS, SHOWN_NAMES, TEXT_COLUMNS
-from janusflow.data.formats import LAYOUTS
-from janusflow.data.mixture import Kind
-from janusflow.data.tables import open_table, read_object
+from janusflow.data.batches.mixture import Kind
+from janusflow.data.sources.adapters import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    SHOWN_NAMES,
+    TEXT_COLUMNS,
+)
+from janusflow.data.sources.formats import LAYOUTS
+from janusflow.data.sources.tables import open_table, read_object
 
 
 def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]:

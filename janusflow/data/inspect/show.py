@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from janusflow.data.check import number_images
-from janusflow.data.collate import IGNORE_INDEX, Built, Collator, TrainBatch
+from janusflow.data.batches.collate import IGNORE_INDEX, Built, Collator, TrainBatch
+from janusflow.data.inspect.check import number_images
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH

@@ -11,7 +11,7 @@ from tiny_run import TinySources, draw, make_collator, run_model
 from torch import Tensor
 
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.packing import pack
+from janusflow.data.batches.packing import pack
 from janusflow.data.samples import Sample
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import PAD_SEGMENT

@@ -14,11 +14,11 @@ from tiny_run import TinySources, make_collator, run_model
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.collate import IGNORE_INDEX, Built, Collator
-from janusflow.data.formats import open_source
-from janusflow.data.mixture import Kind, build_samples, mixed_batches
-from janusflow.data.show import build_page, pieces, strips
-from janusflow.data.sources import BadRows
+from janusflow.data.batches.collate import IGNORE_INDEX, Built, Collator
+from janusflow.data.batches.mixture import Kind, build_samples, mixed_batches
+from janusflow.data.inspect.show import build_page, pieces, strips
+from janusflow.data.sources.base import BadRows
+from janusflow.data.sources.formats import open_source
 
 ALIKE = MixtureConfig(ratios=(Ratio(understanding=1.0, generation=1.0, text=1.0),), row_tokens=400)
 

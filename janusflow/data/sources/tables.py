@@ -16,8 +16,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from janusflow.config.errors import DataError
-from janusflow.data.records import READERS, ending_of, parse_text, read_records
-from janusflow.data.streams import READ_ERRORS, SHUFFLE_BUFFER, Shard, ShardLengths, StreamedTable
+from janusflow.data.sources.records import READERS, ending_of, parse_text, read_records
+from janusflow.data.sources.streams import (
+    READ_ERRORS,
+    SHUFFLE_BUFFER,
+    Shard,
+    ShardLengths,
+    StreamedTable,
+)
 
 KINDS = (*READERS, ".parquet")
 """How names of files end that can be read; most may be compressed, too (.gz, .zst)."""
