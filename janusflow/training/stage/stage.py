@@ -6,19 +6,20 @@ one of its newest checkpoint (export.py).
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.batches.collate import Collator, TrainBatch
-from janusflow.data.batches.mixture import mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.batches.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.data.sources.base import BadRows, WeightedSource
 from janusflow.data.sources.fingerprint import fingerprint, require_same_data
@@ -27,12 +28,18 @@ from janusflow.interop.hub import CONFIG
 from janusflow.interop.load import filled_model
 from janusflow.interop.saving import write_folder, write_model
 from janusflow.interop.vae import load_vae
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import is_first, own_parts
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
-from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
+from janusflow.training.estimate.utilisation import (
+    Utilisation,
+    device_tflops,
+    model_flops,
+    utilisation_of,
+)
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.hooks import LogHook
@@ -85,14 +92,8 @@ def train_stage(
             bad=bad,
         )
 
-    def rows_of(step: int) -> list[dict[str, Any]]:
-        rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
-        return [row._asdict() for row in rows]
-
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
-        flops = model_flops(model, aligns=recipe.objective.uses_head)
-        mfu = None if peak is None else utilisation_of(flops, peak_tflops=peak)
+        mfu = _utilisation(recipe, model)
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
@@ -108,12 +109,36 @@ def train_stage(
             recipe.loop,
             run=recipe.run,
             hooks=[BadRowsHook(bad), log, *hooks],
-            rows_of=rows_of,
+            rows_of=partial(_rows_of, recipe, sources, bad),
         )
+    _save(state, model.config, processor, vae)
+
+
+def _rows_of(
+    recipe: StageRecipe, sources: Mapping[Kind, Sequence[WeightedSource]], bad: BadRows, step: int
+) -> list[dict[str, Any]]:
+    """The rows of a step's samples, for a message about one that went wrong."""
+    rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
+    return [row._asdict() for row in rows]
+
+
+def _utilisation(
+    recipe: StageRecipe, model: JanusFlowForConditionalGeneration
+) -> Utilisation | None:
+    """MFU for the log, if it is known what the device could do."""
+    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
+    flops = model_flops(model, aligns=recipe.objective.uses_head)
+    return None if peak is None else utilisation_of(flops, peak_tflops=peak)
+
+
+def _save(
+    state: TrainState, config: JanusFlowConfig, processor: JanusFlowProcessor, vae: AutoencoderKL
+) -> None:
+    """Write the averaged model, complete; every process gives its shards."""
     weights = state.averaged_weights("model")
     if is_first():
-        filled = filled_model(model.config, weights, device=torch.device("cpu"))
-        write_folder(recipe.run / MODEL, model=filled, processor=processor, vae=vae)
+        filled = filled_model(config, weights, device=torch.device("cpu"))
+        write_folder(state.run / MODEL, model=filled, processor=processor, vae=vae)
 
 
 def _require_same_data(recipe: StageRecipe) -> None:
