@@ -257,10 +257,10 @@ def read_vqa(row: Row, given: Given) -> Chat:
 
 def read_text(row: Row, given: Given) -> str:
     """A text column."""
-    texts = texts_of(value(row, *given.names("text", TEXT_COLUMNS)))
-    if len(texts) > 1:
-        raise DataError(f"{len(texts)} texts in one row, {texts[0]!r:.60} first: wanted one.")
-    return texts[0]
+    text, *others = texts_of(value(row, *given.names("text", TEXT_COLUMNS)))
+    if others:
+        raise DataError(f"{1 + len(others)} texts in one row, {text!r:.60} first: wanted one.")
+    return text
 
 
 def coco_captions(path: str) -> Table:

@@ -11,7 +11,7 @@ from janusflow.data.sources.adapters import (
     SHOWN_NAMES,
     TEXT_COLUMNS,
 )
-from janusflow.data.sources.formats import LAYOUTS
+from janusflow.data.sources.formats import LAYOUTS, MakeSample
 from janusflow.data.sources.tables import open_table, read_object
 
 
@@ -39,7 +39,9 @@ def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]
 
 def kinds_of(format_name: str) -> list[Kind]:
     """One kind for every way a format's rows are read: captions are asked for and drawn from."""
-    kinds = {make: kind for kind, make in LAYOUTS[format_name].samples.items()}
+    kinds: dict[MakeSample, Kind] = {
+        make: kind for kind, make in LAYOUTS[format_name].samples.items()
+    }
     return list(kinds.values())
 
 

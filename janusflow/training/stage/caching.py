@@ -126,7 +126,9 @@ class Cache:
         self._tower = cache(lambda: fingerprint(model.understanding_encoder))
         names = cached(recipe, model.config)
         self.values: dict[Name, Values] = {n: self._values(n, model, vae) for n in names}
-        self.folders = {name: each.folder(self.folder, name) for name, each in self.values.items()}
+        self.folders: dict[Name, Path] = {
+            name: each.folder(self.folder, name) for name, each in self.values.items()
+        }
 
     def _values(
         self, name: Name, model: JanusFlowForConditionalGeneration, vae: AutoencoderKL
@@ -169,27 +171,25 @@ class Cache:
             for name, folder in self.folders.items()
         }
         bad: list[str] = []
-        sources = list(self._sources())
-        rows = ((kind, source, row) for kind, source in sources for row in range(len(source)))
-        num_rows = sum(len(source) for _, source in sources)
-        for kind, source, row in tqdm(rows, total=num_rows, desc="rows", disable=not is_first()):
-            is_mine = is_first()  # what no process can read, the first tells of
-            try:
-                for image in source.images(row):
-                    key = image_key(image)
-                    is_mine = key % num_processes() == rank()
-                    of_kind = [
-                        each
-                        for name, each in filling.items()
-                        if (kind == "understanding") == (name == "understanding_features")
-                        and key not in each
-                    ]
-                    pixels = self._squares(kind, image) if is_mine and of_kind else None
-                    for each in of_kind if pixels is not None else ():
-                        each.add(key, pixels)
-            except BAD_ROW_ERRORS as error:
-                if is_mine:
-                    bad.append(f"row {row} of {source.name}: {error}")
+        for kind, source in self._sources():
+            of_kind = [
+                each
+                for name, each in filling.items()
+                if (name == "understanding_features") == (kind == "understanding")
+            ]
+            for row in tqdm(range(len(source)), desc=source.name, disable=not is_first()):
+                is_mine = is_first()  # what no process can read, the first tells of
+                try:
+                    for image in source.images(row):
+                        key = image_key(image)
+                        is_mine = key % num_processes() == rank()
+                        lacking = [each for each in of_kind if is_mine and key not in each]
+                        pixels = self._squares(kind, image) if lacking else torch.empty(0, 0, 0, 0)
+                        for each in lacking:
+                            each.add(key, pixels)
+                except BAD_ROW_ERRORS as error:
+                    if is_mine:
+                        bad.append(f"row {row} of {source.name}: {error}")
         for each in filling.values():
             each.finish()
         added = summed(torch.tensor([each.num_added for each in filling.values()]))
