@@ -89,15 +89,10 @@ def fill_cache(recipe: StageRecipe) -> "Filled":
 
 
 class Values(NamedTuple):
-    """What a store keeps: how it is computed, and all that it depends on."""
+    """What a store keeps: where, and how it is computed."""
 
+    folder: Path
     compute: Callable[[Float[Tensor, "n c y x"]], Tensor]
-    depends_on: dict[str, Any]
-
-    def folder(self, parent: Path, name: Name) -> Path:
-        """Where it is kept."""
-        text = json.dumps(self.depends_on, sort_keys=True)
-        return parent / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 class Cache:
@@ -126,9 +121,6 @@ class Cache:
         self._tower = cache(lambda: fingerprint(model.understanding_encoder))
         names = cached(recipe, model.config)
         self.values: dict[Name, Values] = {n: self._values(n, model, vae) for n in names}
-        self.folders: dict[Name, Path] = {
-            name: each.folder(self.folder, name) for name, each in self.values.items()
-        }
 
     def _values(
         self, name: Name, model: JanusFlowForConditionalGeneration, vae: AutoencoderKL
@@ -137,12 +129,16 @@ class Cache:
         if name == "latents":
             depends |= {"vae": fingerprint(vae), "scaling": str(vae.config["scaling_factor"])}
             depends["shift"] = str(vae.config.get("shift_factor"))
-            return Values(lambda pixels: encode_images(vae, pixels), depends)
-        if name == "understanding_features":
-            depends = {"images": self.prepare.image_processor.to_dict(), "crops": 1}
-        depends |= {"tower": self._tower(), "precision": self.recipe.data.cached_features}
+        else:
+            if name == "understanding_features":
+                depends = {"images": self.prepare.image_processor.to_dict(), "crops": 1}
+            depends |= {"tower": self._tower(), "precision": self.recipe.data.cached_features}
+        text = json.dumps(depends, sort_keys=True)
+        folder = self.folder / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+        if name == "latents":
+            return Values(folder, lambda pixels: encode_images(vae, pixels))
         dtype = torch.bfloat16 if depends["precision"] == "bf16" else torch.float32
-        return Values(lambda pixels: model.understanding_features(pixels).to(dtype), depends)
+        return Values(folder, lambda pixels: model.understanding_features(pixels).to(dtype))
 
     def preparation(self) -> Preparation:
         """Images from the cache, for training.
@@ -150,14 +146,14 @@ class Cache:
         Raises:
             ConfigError: nothing was computed for this recipe.
         """
-        missing = [name for name, folder in self.folders.items() if not folder.is_dir()]
+        missing = [name for name, each in self.values.items() if not each.folder.is_dir()]
         if missing:
             raise ConfigError(
                 f"data.cache={self.folder} has no {', '.join(missing)} of this recipe's models and "
                 "sizes: run `janusflow data cache` with this recipe, or leave data.cache out."
             )
-        stores: dict[str, Any] = {name: Store(folder) for name, folder in self.folders.items()}
-        wanted = keeps_pixels(self.recipe, list(self.folders))
+        stores: dict[str, Any] = {n: Store(each.folder) for n, each in self.values.items()}
+        wanted = keeps_pixels(self.recipe, list(self.values))
         return replace(self.prepare, cache=ImageCache(**stores, keeps_pixels=wanted))
 
     @torch.no_grad()
@@ -166,10 +162,7 @@ class Cache:
 
         Several processes share the images out, and each writes shards of its own.
         """
-        filling: dict[Name, Filling] = {
-            name: Filling(Store(folder), self.values[name].compute)
-            for name, folder in self.folders.items()
-        }
+        filling: dict[Name, Filling] = {n: Filling(each) for n, each in self.values.items()}
         bad: list[str] = []
         for kind, source in self._sources():
             of_kind = [
@@ -193,7 +186,8 @@ class Cache:
         for each in filling.values():
             each.finish()
         added = summed(torch.tensor([each.num_added for each in filling.values()]))
-        return Filled(self.folders, dict(zip(filling, added.tolist(), strict=True)), bad)
+        folders: dict[Name, Path] = {name: each.folder for name, each in self.values.items()}
+        return Filled(folders, dict(zip(filling, added.tolist(), strict=True)), bad)
 
     def _sources(self) -> Iterator[tuple[Kind, TableSource]]:
         """Every source with images."""
@@ -225,8 +219,8 @@ class Filled(NamedTuple):
 class Filling:
     """A store, and the images that are on their way into it."""
 
-    def __init__(self, store: Store, compute: Callable[..., Tensor]) -> None:
-        self.store, self.compute, self.num_added = store, compute, 0
+    def __init__(self, values: Values) -> None:
+        self.store, self.compute, self.num_added = Store(values.folder), values.compute, 0
         self._new: set[int] = set()
         self._waiting: list[tuple[int, Float[Tensor, "k c y x"]]] = []
         self._computed: list[tuple[int, Tensor]] = []
