@@ -21,16 +21,15 @@ from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.costs.meter import counting
 from janusflow.flow import combine
-from janusflow.inference.drawing.prompts import encode
 from janusflow.inference.loading import DTYPES, MINI, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand, model_in
 from janusflow.interop.load import on_meta
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
-from janusflow.model.cache import growing_cache
+from janusflow.model.cache import GrowingCache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, stack, unconditional
+from janusflow.model.prompt import Prompt, with_unconditional
 
 TASKS = ("generate", "ask")
 
@@ -172,16 +171,15 @@ class _Passes:
     def drawing(self) -> int:
         """Prompts once, the solver's steps, the VAE; returns the bytes of the prompts' cache."""
         workload, flow = self.workload, self.model.config.generation
-        prompt = self._prompt()
-        rows = [prompt] if workload.guidance == 1.0 else [prompt, unconditional(prompt)]
+        prompt, is_guided = self._prompt(), workload.guidance != 1.0
         with self._counted("reading prompts") as caches:
-            read = encode(self.model, stack(rows, pad_token_id=0))
+            read = self.model.encode_prompt(with_unconditional(prompt) if is_guided else prompt)
             caches.append(read.cache)
         shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
-        x_t = torch.zeros(len(rows) * workload.batch, *shape, device="meta")
+        x_t = torch.zeros((1 + is_guided) * workload.batch, *shape, device="meta")
         with self._counted("solver step", times=workload.steps, cache=read.cache):
             velocities = self.model.velocity(x_t, torch.zeros(len(x_t), device="meta"), read)
-            if len(rows) > 1:
+            if is_guided:
                 combine(velocities, scale=workload.guidance)
         latents: Any = x_t[: workload.batch].to(self.vae.dtype)  # diffusers types a FloatTensor
         with self._counted("decoding images"):
@@ -194,7 +192,7 @@ class _Passes:
         size, width = config.vision_config.image_size, config.hidden_size
         token_ids = self._question()
         pixel_values = torch.zeros(workload.batch, 3, size, size, device="meta")
-        cache = growing_cache(config.llm_config)
+        cache = GrowingCache(config.llm_config)
         with self._counted("reading image and question") as caches:
             self._continue(self.model.embed_conversation(token_ids, pixel_values), cache)
             caches.append(cache)
