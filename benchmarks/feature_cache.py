@@ -20,10 +20,10 @@ from PIL import Image
 
 import janusflow.mini
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import mixed_batches, sources_by_kind
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import mixed_batches, sources_by_kind
 from janusflow.data.prepare import preparation
+from janusflow.data.sources.formats import open_sources
 from janusflow.interop.vae import load_vae
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.processing.processor import JanusFlowProcessor

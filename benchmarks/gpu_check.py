@@ -190,8 +190,8 @@ def training(options: argparse.Namespace) -> None:
     import janusflow
     from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
     from janusflow.costs.meter import counting
-    from janusflow.data.collate import Collator
-    from janusflow.data.mixture import mixed_batches
+    from janusflow.data.batches.collate import Collator
+    from janusflow.data.batches.mixture import mixed_batches
     from janusflow.training.engine.loop import make_step, start
     from janusflow.training.objectives.janusflow import JanusFlowObjective
     from janusflow.training.stage.freezing import PARTS, train_only

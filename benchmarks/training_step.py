@@ -31,9 +31,9 @@ import torch
 import janusflow
 from janusflow.config.data import SourceConfig
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig, Ratio
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import Kind, mixed_batches
-from janusflow.data.sources import Weighted
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import Kind, mixed_batches
+from janusflow.data.sources.base import WeightedSource
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.packed_attention import SDPA_PACKED
@@ -49,7 +49,7 @@ NUM_SCENES = 400
 WAYS = ("bare", "step", "data", "padded", "rows", "half", "both", "compiled")
 
 
-def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[Weighted]]:
+def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[WeightedSource]]:
     """Render scenes, and make latents up: their values cost nothing."""
     write_scenes(folder, num_scenes=NUM_SCENES, size=64, seed=0)
     latents = np.random.default_rng(0).standard_normal((NUM_SCENES, *latent_shape))
@@ -130,7 +130,7 @@ def main() -> None:
         }
         for number in range(options.steps + 2):
             packed, data = timed(next, batches["packed"])
-            with patch("janusflow.data.collate.pack", one_to_a_row):
+            with patch("janusflow.data.batches.collate.pack", one_to_a_row):
                 padded = next(batches["padded"])
             times = {
                 "bare": timed(pass_both_ways, objective, packed[0])[1],

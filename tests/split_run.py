@@ -41,8 +41,8 @@ from janusflow.config.training import (
     Ratio,
     ScaleConfig,
 )
-from janusflow.data.collate import TrainBatch
-from janusflow.data.mixture import mixed_batches
+from janusflow.data.batches.collate import TrainBatch
+from janusflow.data.batches.mixture import mixed_batches
 from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.mini.training.objectives import SiglipObjective
 from janusflow.mini.training.runners import region_batch

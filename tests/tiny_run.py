@@ -13,10 +13,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.collate import Collator
-from janusflow.data.mixture import Kind
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import Kind
 from janusflow.data.samples import Sample
-from janusflow.data.sources import Weighted
+from janusflow.data.sources.base import WeightedSource
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.sources import pixel_values, scene_drawings, scene_questions, scene_texts
 from janusflow.mini.tokenizer import mini_processor, train_tokenizer
@@ -115,7 +115,7 @@ class TinySources:
         drawn = SourceConfig(
             format="scenes", path=str(folder), options={"latents": str(folder / "latents.npy")}
         )
-        self.by_kind: dict[Kind, list[Weighted]] = {
+        self.by_kind: dict[Kind, list[WeightedSource]] = {
             "understanding": scene_questions(config),
             "generation": scene_drawings(drawn),
             "text": scene_texts(config),

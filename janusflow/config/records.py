@@ -19,6 +19,8 @@ Record = TypeVar("Record")
 
 WANTED = {int: "a whole number", str: "text", bool: "true or false"}
 """What messages call a value's type."""
+RENAMED = {"pictures": "images"}
+"""Keys that had another name before."""
 EXTENDS = "extends"
 """Key that names the file, relative to its own, that a file says changes of."""
 
@@ -112,7 +114,8 @@ def refuse_unknown(keys: Iterable[Any], known: Collection[str], *, where: str) -
     """
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = [RENAMED[key]] if RENAMED.get(key) in known else None
+            near = near or difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
             raise ConfigError(f"unknown key {key!r} in {where}: {hint}")
 

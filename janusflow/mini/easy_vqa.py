@@ -17,7 +17,7 @@ from PIL import Image
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn, UnderstandingSample
-from janusflow.data.sources import Weighted
+from janusflow.data.sources.base import WeightedSource
 from janusflow.data.wheels import Wheel, fetch_wheel
 from janusflow.mini.sources import MAX_TURNS, pixel_values
 
@@ -38,9 +38,9 @@ def fetch_easy_vqa(folder: Path) -> Path:
     return fetch_wheel(PACKAGE, folder)
 
 
-def easy_vqa_questions(config: SourceConfig) -> list[Weighted]:
+def easy_vqa_questions(config: SourceConfig) -> list[WeightedSource]:
     """The training questions in a package file, as a recipe's source."""
-    return [Weighted(EasyVqa(Path(config.path), "train"), config.weight)]
+    return [WeightedSource(EasyVqa(Path(config.path), "train"), config.weight)]
 
 
 class EasyVqa:
@@ -75,7 +75,7 @@ class EasyVqa:
         turns = self._by_picture[index]
         chosen = rng.permutation(len(turns))[:MAX_TURNS].tolist()
         return UnderstandingSample(
-            pictures=(pixel_values(np.asarray(self.pictures[index])[None])[0],),
+            images=(pixel_values(np.asarray(self.pictures[index])[None])[0],),
             turns=tuple(turns[i] for i in chosen),
             are_independent=True,
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
-from janusflow.data.sources import Weighted
+from janusflow.data.sources.base import WeightedSource
 from janusflow.mini.captions import (
     PLACED_PROBABILITY,
     caption,
@@ -64,7 +64,7 @@ class SceneQuestions:
         asked = [question for question in every if question.kind in self.kinds]
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
-            pictures=(_pixels(self.scenes, index),),
+            images=(_pixels(self.scenes, index),),
             turns=tuple(Turn(question=asked[i].text, answer=asked[i].answer) for i in chosen),
             are_independent=bool(rng.random() < INDEPENDENT_SHARE),
         )
@@ -157,7 +157,7 @@ class SceneLookups:
         ]
         turns = [asked[i] for i in rng.permutation(len(asked))[:LOOKUPS_A_SAMPLE].tolist()]
         turns[0] = replace(turns[0], question=f"{placed.text}\n{turns[0].question}")
-        return UnderstandingSample(pictures=(), turns=tuple(turns))
+        return UnderstandingSample(images=(), turns=tuple(turns))
 
 
 def _scene_to_plan(rng: np.random.Generator) -> Scene:
@@ -182,7 +182,7 @@ class ScenePlans:
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
         """Some captions with their plans, each on its own."""
         turns = tuple(self._turn(rng) for _ in range(PLANS_A_SAMPLE))
-        return UnderstandingSample(pictures=(), turns=turns, are_independent=True)
+        return UnderstandingSample(images=(), turns=turns, are_independent=True)
 
     def _turn(self, rng: np.random.Generator) -> Turn:
         planned = None
@@ -194,7 +194,7 @@ class ScenePlans:
         return Turn(question=planning_question(planned.text), answer=planned.plan)
 
 
-def scene_questions(config: SourceConfig) -> list[Weighted]:
+def scene_questions(config: SourceConfig) -> list[WeightedSource]:
     """Questions about a folder of scenes.
 
     Options: `kinds` of question and `placed_by`, what an object whose place is asked is named by
@@ -209,10 +209,10 @@ def scene_questions(config: SourceConfig) -> list[Weighted]:
         placed_by=some_of(NAMES, "placed_by", config),
         name=config.path,
     )
-    return [Weighted(make(rows=rows), weight) for rows, weight in groups(scenes, config)]
+    return [WeightedSource(make(rows=rows), weight) for rows, weight in groups(scenes, config)]
 
 
-def scene_drawings(config: SourceConfig) -> list[Weighted]:
+def scene_drawings(config: SourceConfig) -> list[WeightedSource]:
     """Captions of a folder of scenes, with latents.
 
     Options: `latents`, the file the VAE step left; `shares`, how often a scene of 1, 2, 3 or 4
@@ -248,30 +248,30 @@ def scene_drawings(config: SourceConfig) -> list[Weighted]:
                 f"planned={planned}: of some share, no scene has clear places. Set planned to 0."
             )
         drawings += [
-            Weighted(make(rows=kept, planned=is_planned), weight * share)
+            WeightedSource(make(rows=kept, planned=is_planned), weight * share)
             for kept, is_planned, share in ((rows, False, 1 - planned), (clear, True, planned))
             if share
         ]
     return drawings
 
 
-def scene_texts(config: SourceConfig) -> list[Weighted]:
+def scene_texts(config: SourceConfig) -> list[WeightedSource]:
     """Texts about scenes; the path is not read.
 
     Option: `places`, the share of texts that say what some places hold (by default none).
     """
     checked_options(config, known=("places",))
     places = probability("places", config, otherwise=0.0)
-    return [Weighted(SceneTexts(places=places), config.weight)]
+    return [WeightedSource(SceneTexts(places=places), config.weight)]
 
 
-def scene_plans(config: SourceConfig) -> list[Weighted]:
+def scene_plans(config: SourceConfig) -> list[WeightedSource]:
     """Captions and plans; the path is not read. No options."""
     checked_options(config, known=())
-    return [Weighted(ScenePlans(), config.weight)]
+    return [WeightedSource(ScenePlans(), config.weight)]
 
 
-def scene_lookups(config: SourceConfig) -> list[Weighted]:
+def scene_lookups(config: SourceConfig) -> list[WeightedSource]:
     """Questions about captions; the path is not read.
 
     Options: `shapes`, the only ones; `kinds` of question about scenes of any number of objects,
@@ -282,7 +282,7 @@ def scene_lookups(config: SourceConfig) -> list[Weighted]:
     if "kinds" in config.options:
         kinds = some_of(IN_WORDS, "kinds", config)
     lookups = SceneLookups(shapes=some_of(SHAPES, "shapes", config), kinds=kinds)
-    return [Weighted(lookups, config.weight)]
+    return [WeightedSource(lookups, config.weight)]
 
 
 def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:

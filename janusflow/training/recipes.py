@@ -13,7 +13,7 @@ from tqdm import tqdm
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import CHANGEABLE, ShipRecipe, StageRecipe
 from janusflow.config.records import has_setting, load_record, read_tree, to_tree
-from janusflow.data.formats import load_plugins
+from janusflow.data.sources.formats import load_plugins
 from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
 from janusflow.training.report.previews import Sampler
 from janusflow.training.report.provenance import ENVIRONMENT, record_environment

@@ -30,10 +30,10 @@ from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.data.formats import open_source
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, UnderstandingSample
-from janusflow.data.sources import Source
+from janusflow.data.sources.base import Source
+from janusflow.data.sources.formats import open_source
 from janusflow.processing.images import JanusFlowImageProcessor
 
 APPLE, HEART, WAVE = "1F34E", "2764-FE0F", "1F44B"

@@ -46,8 +46,8 @@ def test_a_sample_is_a_picture_with_questions_about_it_each_on_its_own(wheel: Pa
     train, rng = EasyVqa(wheel, "train"), np.random.default_rng(0)
     answers = {(q, index): a for q, a, index in train.questions}
     for sample in [train.sample(row, rng) for row in range(len(train))]:
-        index = round((float(sample.pictures[0][0, 0, 0]) + 1) * 127.5) // 10
-        assert torch.equal(sample.pictures[0], sample.pictures[0][:1, :1, :1].expand(3, 64, 64))
+        index = round((float(sample.images[0][0, 0, 0]) + 1) * 127.5) // 10
+        assert torch.equal(sample.images[0], sample.images[0][:1, :1, :1].expand(3, 64, 64))
         assert [answers[turn.question, index] for turn in sample.turns] == [
             turn.answer for turn in sample.turns
         ]

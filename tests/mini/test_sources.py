@@ -11,7 +11,7 @@ from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.data.sources import Source, Weighted
+from janusflow.data.sources.base import Source, WeightedSource
 from janusflow.mini import sources
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.mini.detector import detect
@@ -43,7 +43,7 @@ def config(folder: Path, **options: Any) -> SourceConfig:
     return SourceConfig(format="scenes", path=str(folder), options=options)
 
 
-def drawings(folder: Path, **options: Any) -> list[Weighted]:
+def drawings(folder: Path, **options: Any) -> list[WeightedSource]:
     return scene_drawings(config(folder, latents=str(folder / "latents.npy"), **options))
 
 
@@ -77,7 +77,7 @@ def test_questions_are_about_the_picture_beside_them(folder: Path):
     """How many objects there are is asked now and then; the detector counts them."""
     checked = 0
     for sample in draws(folder, "understanding", 60):
-        levels = ((sample.pictures[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
+        levels = ((sample.images[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
         counted = len(detect(Image.fromarray(levels.numpy())))
         for turn in sample.turns:
             if turn.question in ("How many objects are there?", "How many objects do you see?"):

@@ -49,7 +49,7 @@ def lookups(**options: Any) -> list[tuple[str, list[str]]]:
         sample = source.sample(0, rng)
         caption = sample.turns[0].question.split("\n")[0]
         answers = [turn.answer for turn in sample.turns]
-        assert sample.pictures == ()
+        assert sample.images == ()
         assert not sample.are_independent  # later turns need the caption of the first
         named = {answer.split()[-1] for answer in answers} - NOTHING
         assert named <= {"ring", "star", "고리", "별"}
@@ -84,7 +84,7 @@ def test_plans_answer_a_caption_with_its_objects_in_places():
     languages: set[str] = set()
     for _ in range(50):
         sample = source.sample(0, rng)
-        assert sample.pictures == ()
+        assert sample.images == ()
         assert sample.are_independent
         assert len(sample.turns) == PLANS_A_SAMPLE
         for turn in sample.turns:

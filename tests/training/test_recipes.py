@@ -203,7 +203,7 @@ def test_an_interrupted_stage_leaves_the_model_of_an_uninterrupted_one(root: Pat
     weights = [(tmp_path / run / "model/model.safetensors") for run in ("whole", "broken")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     left = {path.name for path in (tmp_path / "broken").iterdir()}
-    assert left == {"checkpoints", "log.jsonl", "model"}
+    assert left == {"checkpoints", "data.json", "log.jsonl", "model"}
 
 
 @pytest.mark.parametrize("is_finished", [False, True])

@@ -10,10 +10,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.formats import open_source
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, Sample
-from janusflow.data.sources import BadRows, Weighted, draw
+from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
+from janusflow.data.sources.formats import open_source
 from janusflow.mini.dataset import SceneFolder
 from janusflow.mini.sources import pixel_values
 from janusflow.mini.training.objectives import PictureBatch
@@ -94,7 +94,7 @@ class Sourced:
 
     def __init__(self, recipe: VaeRecipe) -> None:
         self.recipe = recipe
-        self.sources = _opened(recipe.pictures, recipe.size)
+        self.sources = _opened(recipe.images, recipe.size)
         self.shown = _opened(recipe.held_out, recipe.size) or self.sources
         self.bad = BadRows(max_share=MAX_BAD_SHARE, log=recipe.run / BAD_ROWS)
 
@@ -119,13 +119,13 @@ class Sourced:
         """Pictures of the recipe's `held_out`, or else of those it learns."""
         return torch.stack([_pixels(self._sample(self.shown, i)) for i in range(NUM_REBUILT)])
 
-    def _sample(self, sources: Sequence[Weighted], ordinal: int) -> GenerationSample:
+    def _sample(self, sources: Sequence[WeightedSource], ordinal: int) -> GenerationSample:
         seed = self.recipe.loop.seed
         rng = np.random.default_rng((seed, ordinal))
-        return draw(sources, ordinal, seed=seed, rng=rng, build=_as_drawing, bad=self.bad)
+        return build_sample(sources, ordinal, seed=seed, rng=rng, build=_as_drawing, bad=self.bad)
 
 
-def _opened(configs: Sequence[SourceConfig], size: int) -> list[Weighted]:
+def _opened(configs: Sequence[SourceConfig], size: int) -> list[WeightedSource]:
     prepare = Preparation(
         image_processor=JanusFlowImageProcessor(), drawing_size=size, image_tag=NO_TAG
     )

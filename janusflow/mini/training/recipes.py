@@ -64,7 +64,7 @@ class VaeRecipe:
     encoder has learnt."""
     scenes: Path | None = None
     """Folder of the scenes step."""
-    pictures: tuple[SourceConfig, ...] = ()
+    images: tuple[SourceConfig, ...] = ()
     """Without `scenes`, what is learnt: sources as in a stage's `data.generation`."""
     held_out: tuple[SourceConfig, ...] = ()
     """Pictures that samples show; without any, some of `pictures`."""
@@ -85,9 +85,9 @@ class VaeRecipe:
 
     def __post_init__(self) -> None:
         require_positive(self, "size")
-        if (self.scenes is None) == (not self.pictures):
+        if (self.scenes is None) == (not self.images):
             raise ConfigError(
-                f"scenes={self.scenes} and pictures={len(self.pictures)} sources: name one "
+                f"scenes={self.scenes} and images={len(self.images)} sources: name one "
                 "of them to learn from."
             )
         if (self.model is None) == (self.start is None):

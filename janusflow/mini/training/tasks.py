@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from janusflow.data.formats import register_format
+from janusflow.data.sources.formats import register_format
 from janusflow.mini.dataset import write_scenes
 from janusflow.mini.easy_vqa import easy_vqa_questions, fetch_easy_vqa
 from janusflow.mini.sources import (

@@ -12,8 +12,8 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.costs.meta import FusedAttention
 from janusflow.costs.meter import counting
-from janusflow.data.collate import IGNORED, Collator, TrainBatch
-from janusflow.data.mixture import Kind, plan
+from janusflow.data.batches.collate import IGNORE_INDEX, Collator, TrainBatch
+from janusflow.data.batches.mixture import Kind, plan
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
 from janusflow.training.engine.parallelize import recompute
 from janusflow.training.estimate.assumed import assumed_samples, word_tokenizer
@@ -116,7 +116,7 @@ class Simulation:
         for mix, times in mixes.items():
             batch = self.collate.pack([self.samples[kind] for kind in mix])
             by_part, own_backward = self.run(batch)
-            is_learnt = batch.labels != IGNORED
+            is_learnt = batch.labels != IGNORE_INDEX
             counts = {"rows": len(is_learnt), "learnt_tokens": int(is_learnt.sum())}
             tally.update({name: times * count for name, count in (batch.tally | counts).items()})
             forward.update({name: times * flops for name, flops in by_part.items()})

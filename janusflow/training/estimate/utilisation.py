@@ -91,8 +91,8 @@ def model_flops(
             tally["positions"] * position
             + tally["pairs"] * pair
             + tally["logits"] * logits
-            + tally["pictures_seen"] * seen
-            + tally["pictures_drawn"] * drawn
+            + tally["understanding_images"] * seen
+            + tally["generation_images"] * drawn
         )
 
     return flops

@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import NO_PROMPT, Drawings, TrainBatch
+from janusflow.data.batches.collate import NO_PROMPT_SEGMENT, Drawings, TrainBatch
 from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.interop.vae import decode_images, encode_images
@@ -215,7 +215,7 @@ def sample_chance(
 
 def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
     """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
-    is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
+    is_hidden = (prompt_of != NO_PROMPT_SEGMENT) & is_dropped[prompt_of]
     return replace(rows, segment_ids=rows.segment_ids.masked_fill(is_hidden, PAD_SEGMENT))
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.training import LoopConfig
-from janusflow.data.mixture import KINDS
+from janusflow.data.batches.mixture import KINDS
 from janusflow.training.engine.distributed import is_first
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.estimate.utilisation import Utilisation
@@ -101,7 +101,7 @@ def _of_rows(tally: Mapping[str, int], seconds: float) -> dict[str, float]:
     """What only packed rows have."""
     if not tally["positions"]:
         return {}
-    num_pictures = tally["pictures_seen"] + tally["pictures_drawn"]
+    num_pictures = tally["understanding_images"] + tally["generation_images"]
     return {
         "tokens_per_second": tally["tokens"] / seconds,
         "images_per_second": num_pictures / seconds,

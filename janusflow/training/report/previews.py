@@ -20,7 +20,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.log import LogConfig
 from janusflow.data.samples import GenerationSample
-from janusflow.data.sources import BadRows, Weighted, draw
+from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
 from janusflow.interop.load import filled_model
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -160,11 +160,11 @@ class StageSamples(SampleHook):
         )
 
 
-def first_prompts(sources: Sequence[Weighted], *, seed: int) -> tuple[str, ...]:
+def first_prompts(sources: Sequence[WeightedSource], *, seed: int) -> tuple[str, ...]:
     """The prompts of the first pictures that a run learns to draw."""
     prompts = []
     for ordinal in range(NUM_PROMPTS if sources else 0):
-        sample = draw(
+        sample = build_sample(
             sources,
             ordinal,
             seed=seed,

@@ -6,27 +6,29 @@ one of its newest checkpoint (export.py).
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.fingerprint import fingerprint, require_same_data
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
-from janusflow.data.sources import BadRows, Weighted
+from janusflow.data.sources.base import BadRows, WeightedSource
+from janusflow.data.sources.fingerprint import fingerprint, require_same_data
+from janusflow.data.sources.formats import open_sources
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.load import filled_model
 from janusflow.interop.saving import write_folder, write_model
 from janusflow.interop.vae import load_vae
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
@@ -85,10 +87,6 @@ def train_stage(
             bad=bad,
         )
 
-    def rows_of(step: int) -> list[dict[str, Any]]:
-        rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
-        return [row._asdict() for row in rows]
-
     scorer = load_scorer(recipe.objective, model)
     objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
@@ -103,12 +101,27 @@ def train_stage(
             recipe.loop,
             run=recipe.run,
             hooks=[BadRowsHook(bad), log, *hooks],
-            rows_of=rows_of,
+            rows_of=partial(_rows_of, recipe, sources, bad),
         )
+    _save(state, model.config, processor, vae)
+
+
+def _rows_of(
+    recipe: StageRecipe, sources: Mapping[Kind, Sequence[WeightedSource]], bad: BadRows, step: int
+) -> list[dict[str, Any]]:
+    """The rows of a step's samples, for a message about one that went wrong."""
+    rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
+    return [row._asdict() for row in rows]
+
+
+def _save(
+    state: TrainState, config: JanusFlowConfig, processor: JanusFlowProcessor, vae: AutoencoderKL
+) -> None:
+    """Write the averaged model, complete; every process gives its shards."""
     weights = state.averaged_weights("model")
     if is_first():
-        averaged = filled_model(model.config, weights, device="cpu")
-        write_folder(recipe.run / MODEL, model=averaged, processor=processor, vae=vae)
+        averaged = filled_model(config, weights, device="cpu")
+        write_folder(state.run / MODEL, model=averaged, processor=processor, vae=vae)
 
 
 def _require_same_data(recipe: StageRecipe) -> None:
@@ -118,7 +131,7 @@ def _require_same_data(recipe: StageRecipe) -> None:
         require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 
 
-def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
+def _with_prompts(recipe: StageRecipe, sources: Sequence[WeightedSource]) -> LogConfig:
     """The recipe's settings for samples, with prompts of its data where it names none."""
     prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
     return replace(recipe.log, prompts=prompts)

@@ -15,7 +15,7 @@ import janusflow
 from janusflow.config.errors import ConfigError
 from janusflow.config.files import replace_text
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.collate import Collator
+from janusflow.data.batches.collate import Collator
 from janusflow.data.samples import GenerationSample, Sample, Turn, UnderstandingSample
 from janusflow.evaluation.core.runner import run_task
 from janusflow.evaluation.core.scores import shares
@@ -143,7 +143,7 @@ def to_draw(item: Item, number: int) -> GenerationSample:
 def to_answer(item: Item) -> UnderstandingSample:
     """The scene as training would ask about it."""
     turns = tuple(Turn(question=each.text, answer=each.answer) for each in item.questions)
-    return UnderstandingSample(pictures=(pixels(item),), turns=turns, are_independent=True)
+    return UnderstandingSample(images=(pixels(item),), turns=turns, are_independent=True)
 
 
 def pixels(item: Item) -> torch.Tensor:

@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     return {
         "task": "vae",
         "run": str(tmp_path / "run"),
-        "pictures": [{"format": "captions", "path": str(tmp_path / "pictures.jsonl")}],
+        "images": [{"format": "captions", "path": str(tmp_path / "pictures.jsonl")}],
         "start": str(tmp_path / "start"),
         "size": SIZE,
         "batch_size": 4,
@@ -107,7 +107,7 @@ def test_a_decoder_learns_alone_and_every_latent_stays(
     tree: dict[str, Any], tmp_path: Path, write_recipe: Callable[[dict[str, Any]], Path]
 ):
     write_scenes(tmp_path / "scenes", num_scenes=4, size=SIZE, seed=3)
-    learnt = {"scenes": str(tmp_path / "scenes"), "pictures": [], "decoder_only": True}
+    learnt = {"scenes": str(tmp_path / "scenes"), "images": [], "decoder_only": True}
     (run,) = run_recipes(write_recipe(tree | learnt))
     before, after = start_vae(recipe_of(tree)), start_vae(recipe_of(tree, start=str(run)))
     changed = {
@@ -135,7 +135,7 @@ def write_recipe(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     ("changes", "message"),
     [
         ({"scenes": "x"}, "name one of them to learn from"),
-        ({"pictures": []}, "scenes=None and pictures=0 sources"),
+        ({"images": []}, "scenes=None and images=0 sources"),
         ({"model": VAE}, "name a VAE to start from, or what to build"),
         ({"start": None}, "start=None and model=None"),
         (

@@ -30,7 +30,7 @@ from janusflow.config.training import (
     OptimizerConfig,
     Ratio,
 )
-from janusflow.data.mixture import mixed_batches
+from janusflow.data.batches.mixture import mixed_batches
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.loop import StepReport, TrainState, train
 from janusflow.training.objectives.janusflow import JanusFlowObjective

@@ -16,7 +16,7 @@ from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ScaleConfig
 from janusflow.costs.meter import counting
-from janusflow.data.collate import Drawings, TrainBatch
+from janusflow.data.batches.collate import Drawings, TrainBatch
 from janusflow.training.engine.parallelize import distribute
 from janusflow.training.estimate.dry_run import StageCost, dry_run, dry_run_recipes
 from janusflow.training.estimate.simulation import Simulation, num_bytes
@@ -103,8 +103,8 @@ def test_every_ratio_is_a_phase_of_its_steps(root: Path):
     ]
     found = cost(root, mixture={"batch_size": 3, "ratios": ratios})
     assert [phase.steps for phase in found.phases] == [4, 6]
-    assert [phase.tally["pictures_drawn"] for phase in found.phases] == [0, 3]
-    assert found.phases[0].tally["pictures_seen"] == 3
+    assert [phase.tally["generation_images"] for phase in found.phases] == [0, 3]
+    assert found.phases[0].tally["understanding_images"] == 3
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_step_is_the_same_work_however_it_is_split(root: Path):
         mixture = {"batch_size": 4, "row_tokens": 100, "ratios": [DRAWN]}
         config, loop = replace(ONE, gpus=gpus), {"micro_batch_size": size}
         (phase,) = cost(root, config, mixture=mixture, loop=loop).phases
-        assert (phase.tally["rows"], phase.tally["pictures_drawn"]) == (4, 4)
+        assert (phase.tally["rows"], phase.tally["generation_images"]) == (4, 4)
         found.add(phase.step_flops)
     assert len(found) == 1
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import IGNORED, NO_PROMPT, Drawings, TrainBatch
+from janusflow.data.batches.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Drawings, TrainBatch
 from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts
@@ -175,7 +175,7 @@ def test_answers_and_texts_are_one_mean_to_the_gradient_and_two_to_the_reader(
 ):
     """The gradient is that of transformers' own loss: a mean over all learnt tokens."""
     batch = make_batch(sources, model, "understanding", "text", "text")
-    is_learnt = batch.labels != IGNORED
+    is_learnt = batch.labels != IGNORE_INDEX
     objective = JanusFlowObjective(model, ObjectiveConfig(text_weight=weight))
     model.zero_grad()
     reported, _ = backward(objective, [batch])
@@ -203,7 +203,7 @@ def test_question_tokens_are_read_but_not_learnt(
 ):
     batch = make_batch(sources, model, "understanding")
     token_ids = batch.rows.token_ids[0]
-    (learnt,) = (batch.labels[0] != IGNORED).nonzero(as_tuple=True)
+    (learnt,) = (batch.labels[0] != IGNORE_INDEX).nonzero(as_tuple=True)
     decoded = run_processor().tokenizer.decode(token_ids[learnt])
     # Every learnt run of tokens follows "Assistant:" and ends with the end token.
     assert "User" not in decoded
@@ -253,7 +253,7 @@ def test_one_prompt_in_ten_is_hidden(sources: TinySources, monkeypatch: pytest.M
         assert (rows.segment_ids[is_hidden] == PAD_SEGMENT).all()
         hidden = [picture for picture in range(10) if is_hidden[prompt_of == picture].any()]
         assert all(is_hidden[prompt_of == picture].all() for picture in hidden)
-        assert not is_hidden[prompt_of == NO_PROMPT].any()
+        assert not is_hidden[prompt_of == NO_PROMPT_SEGMENT].any()
         num_hidden += len(hidden)
     assert num_hidden / 3000 == pytest.approx(0.1, abs=0.02)
 

@@ -18,7 +18,7 @@ from transformers import (
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import TrainBatch
+from janusflow.data.batches.collate import TrainBatch
 from janusflow.training.engine.loop import backward
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import PairScorer, TowerScorer, load_scorer

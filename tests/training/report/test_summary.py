@@ -14,11 +14,11 @@ STATUS = Path("/proc/self/status")
 TALLIES = [
     {
         **{"samples": 4, "understanding": 1, "generation": 3, "text": 0},
-        **{"tokens": 90, "positions": 100, "pictures_seen": 2, "pictures_drawn": 3},
+        **{"tokens": 90, "positions": 100, "understanding_images": 2, "generation_images": 3},
     },
     {
         **{"samples": 6, "understanding": 1, "generation": 4, "text": 1},
-        **{"tokens": 180, "positions": 200, "pictures_seen": 1, "pictures_drawn": 4},
+        **{"tokens": 180, "positions": 200, "understanding_images": 1, "generation_images": 4},
     },
 ]
 

@@ -14,8 +14,8 @@ from tiny_recipes import tiny_recipes
 import janusflow
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError, DataError, TrainingError
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import KINDS
+from janusflow.data.batches.mixture import KINDS
+from janusflow.data.sources.formats import open_sources
 from janusflow.inference.previews import draw_and_answer
 from janusflow.training.engine import loop
 from janusflow.training.engine.checkpoint import checkpoints

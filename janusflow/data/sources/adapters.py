@@ -1,4 +1,4 @@
-"""Rows of training data as people publish them, read into chats, captioned pictures and texts.
+"""Rows of training data as people publish them, read into chats, captioned images and texts.
 
 Each function names the layout it reads; docs/training.md shows a row of each.
 """
@@ -10,7 +10,14 @@ from typing import Any, NamedTuple, cast
 
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.samples import Turn
-from janusflow.data.tables import MappedTable, Row, Table, compact_table, open_table, read_json
+from janusflow.data.sources.tables import (
+    MappedTable,
+    Row,
+    Table,
+    compact_table,
+    open_table,
+    read_json,
+)
 from janusflow.processing.conversations import SYSTEM_ROLES, read_conversation, with_images
 from janusflow.processing.image_files import ImageInput, image_from_url
 from janusflow.processing.templates import USER
@@ -18,7 +25,7 @@ from janusflow.processing.templates import USER
 LLAVA_TAG = "<image>"
 ROLES = {"human": "user"} | dict.fromkeys(("gpt", "model", "bot"), "assistant")
 """Other names of the two who speak."""
-PICTURE_COLUMNS = (
+IMAGE_COLUMNS = (
     "image",
     "images",
     "jpg",
@@ -40,9 +47,9 @@ class Given:
     """What reading a row needs beside it."""
 
     folder: Path
-    """Where relative picture paths start."""
+    """Where relative image paths start."""
     image_tag: str
-    """What stands for a picture in a question."""
+    """What stands for an image in a question."""
     columns: Mapping[str, str]
     """Our name of a column -> the file's."""
 
@@ -54,7 +61,7 @@ class Given:
 class Chat(NamedTuple):
     """Images and what was said about them."""
 
-    pictures: tuple[ImageInput, ...]
+    images: tuple[ImageInput, ...]
     turns: tuple[Turn, ...]
     system: str | None = None
 
@@ -62,7 +69,7 @@ class Chat(NamedTuple):
 class Captioned(NamedTuple):
     """An image and one or more descriptions of all of it."""
 
-    pictures: tuple[ImageInput]
+    images: tuple[ImageInput]
     captions: tuple[str, ...]
 
 
@@ -105,14 +112,12 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str | list) and not value)
 
 
-def pictures_of(value: Any, folder: Path) -> tuple[ImageInput, ...]:
+def images_of(value: Any, folder: Path) -> tuple[ImageInput, ...]:
     """A column's images: each a path, embedded data, bytes, or what `datasets` makes of them."""
-    return tuple(
-        picture_of(each, folder) for each in (value if isinstance(value, list) else [value])
-    )
+    return tuple(image_of(each, folder) for each in (value if isinstance(value, list) else [value]))
 
 
-def picture_of(value: Any, folder: Path) -> ImageInput:
+def image_of(value: Any, folder: Path) -> ImageInput:
     """An image column's value; relative paths start from a folder.
 
     Raises:
@@ -171,14 +176,14 @@ def read_chat(row: Row, given: Given) -> Chat:
     texts = [message["content"].strip() for message in chat.messages]
     if chat.messages[-1]["role"] == USER:
         raise DataError(f"{len(texts)} messages, the last one a question: wanted its answer.")
-    beside = next((row[name] for name in PICTURE_COLUMNS if not _is_empty(row.get(name))), [])
-    pictures = beside if isinstance(beside, list) else [beside]
+    beside = next((row[name] for name in IMAGE_COLUMNS if not _is_empty(row.get(name))), [])
+    images = beside if isinstance(beside, list) else [beside]
     if chat.images:  # otherwise no message says where they stand: before the first
-        pictures = with_images(chat, pictures, number=1, image_tag=tag)
+        images = with_images(chat, images, number=1, image_tag=tag)
     system = chat.system_prompt if _is_empty(row.get("system")) else row["system"]
     pairs = zip(texts[::2], texts[1::2], strict=True)
     return Chat(
-        pictures_of([*pictures], given.folder),
+        images_of([*images], given.folder),
         tuple(Turn(question=asked, answer=said) for asked, said in pairs),
         None if _is_empty(system) else texts_of(system, "system")[0],
     )
@@ -222,12 +227,12 @@ def _part(part: Any, image_tag: str) -> Row:
 
 def read_captioned(row: Row, given: Given) -> Captioned:
     """An image column and a caption column, which may hold several captions."""
-    pictures = pictures_of(value(row, *given.names("image", PICTURE_COLUMNS)), given.folder)
-    if len(pictures) != 1:
-        raise DataError(f"{len(pictures)} images for one caption: wanted one.")
+    images = images_of(value(row, *given.names("image", IMAGE_COLUMNS)), given.folder)
+    if len(images) != 1:
+        raise DataError(f"{len(images)} images for one caption: wanted one.")
     names = given.names("caption", CAPTION_COLUMNS)
     return Captioned(
-        (pictures[0],), texts_of(value(row, *names), given.columns.get("caption", "caption"))
+        (images[0],), texts_of(value(row, *names), given.columns.get("caption", "caption"))
     )
 
 
@@ -236,7 +241,7 @@ def read_vqa(row: Row, given: Given) -> Chat:
 
     Of several answers to one question the most frequent is taken.
     """
-    pictures = pictures_of(value(row, *given.names("image", PICTURE_COLUMNS)), given.folder)
+    images = images_of(value(row, *given.names("image", IMAGE_COLUMNS)), given.folder)
     asked = value(row, *given.names("question", ("question",)))
     answers = value(row, *given.names("answer", ("answer", "answers")))
     questions = texts_of(asked, "question")
@@ -247,15 +252,15 @@ def read_vqa(row: Row, given: Given) -> Chat:
         raise DataError(f"{len(questions)} questions and {num} answers: wanted one for each.")
     each = [texts_of(said, "answer") for said in answers]
     turns = zip(questions, (max(said, key=said.count) for said in each), strict=True)
-    return Chat(pictures, tuple(Turn(question=question, answer=said) for question, said in turns))
+    return Chat(images, tuple(Turn(question=question, answer=said) for question, said in turns))
 
 
 def read_text(row: Row, given: Given) -> str:
     """A text column."""
-    texts = texts_of(value(row, *given.names("text", TEXT_COLUMNS)))
-    if len(texts) > 1:
-        raise DataError(f"{len(texts)} texts in one row, {texts[0]!r:.60} first: wanted one.")
-    return texts[0]
+    text, *others = texts_of(value(row, *given.names("text", TEXT_COLUMNS)))
+    if others:
+        raise DataError(f"{1 + len(others)} texts in one row, {text!r:.60} first: wanted one.")
+    return text
 
 
 def coco_captions(path: str) -> Table:

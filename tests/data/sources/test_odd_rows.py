@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_files import BLUE, RED, TAG, opened, picture, sample, write_json
+from data_files import BLUE, RED, TAG, opened, sample, write_image, write_json
 from tiny_run import make_collator, run_model, trained_tokenizer
 
 from janusflow.config.errors import ConfigError, DataError, ImageError, PromptError
@@ -20,8 +20,8 @@ LONGEST = 500
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    picture(tmp_path / "0.png", RED)
-    picture(tmp_path / "1.png", BLUE)
+    write_image(tmp_path / "0.png", RED)
+    write_image(tmp_path / "1.png", BLUE)
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def test_a_tag_is_where_the_image_goes_whatever_the_keys_are_called(
     said = [{role: names[0], content: "Is <image> as <image>?"}, {role: names[1], content: "No."}]
     made = row_of(images, {"images": ["0.png", "1.png"], column: said}, "chat")
     assert [(turn.question, turn.answer) for turn in made.turns] == [(f"Is {TAG} as {TAG}?", "No.")]
-    assert len(made.pictures) == 2
+    assert len(made.images) == 2
 
 
 def test_tags_stand_in_parts_too(images: Path):
@@ -100,8 +100,8 @@ def test_a_system_prompt_is_where_inference_puts_it_and_is_not_learnt():
     turns = (Turn(question="red", answer="blue"), Turn(question="one", answer="two"))
     model, words = run_model(), "a red circle"
     collate = make_collator(model)
-    plain = collate.build(UnderstandingSample(pictures=(), turns=turns)).row
-    row = collate.build(UnderstandingSample(pictures=(), turns=turns, system=f" {words}\n")).row
+    plain = collate.build(UnderstandingSample(images=(), turns=turns)).row
+    row = collate.build(UnderstandingSample(images=(), turns=turns, system=f" {words}\n")).row
     read = trained_tokenizer().decode(row.token_ids, skip_special_tokens=True)
     assert read.startswith(f"{words}\n\nUser: red")
     assert read.count(words) == 1
@@ -153,11 +153,11 @@ def test_embedded_images_are_read_in_columns_and_messages(images: Path):
     data = base64.b64encode((images / "1.png").read_bytes()).decode()
     for held in (data, f"data:image/png;base64,{data}", {"bytes": None, "url": data}):
         made = row_of(images, {"image": held, "caption": "x"}, "captions")
-        assert made.pictures[0][2].mean() > 0 > made.pictures[0][0].mean()
+        assert made.images[0][2].mean() > 0 > made.images[0][0].mean()
         url = held if isinstance(held, str) else data
         part = {"type": "image_url", "image_url": {"url": url}}
         said = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "x"}]
-        assert len(row_of(images, {"messages": said}, "chat").pictures) == 1
+        assert len(row_of(images, {"messages": said}, "chat").images) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_special_token_typed_in_a_text_is_a_bad_row_whichever_it_is():
             Turn(question=f"{token}", answer="red"),
         ):
             with pytest.raises(DataError):
-                collate.build(UnderstandingSample(pictures=(), turns=(turn,)))
+                collate.build(UnderstandingSample(images=(), turns=(turn,)))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from janusflow.config.errors import DataError, ImageError, PromptError
 from janusflow.config.files import JsonLines
-from janusflow.data.order import share_out, shuffled
 from janusflow.data.samples import Sample
+from janusflow.data.sources.order import share_out, shuffled
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Stream(Protocol):
         ...
 
 
-class Weighted(NamedTuple):
+class WeightedSource(NamedTuple):
     """A source and its share among those of its kind."""
 
     source: Source | Stream
@@ -173,7 +173,7 @@ def is_above(share: float, *, num_tried: int, num_bad: int) -> bool:
 
 
 def planned_rows(
-    sources: Sequence[Weighted], ordinal: int, *, seed: int
+    sources: Sequence[WeightedSource], ordinal: int, *, seed: int
 ) -> tuple[Source | Stream, Iterable[int]]:
     """The source and row of the sample of this number among all of its kind in a run.
 
@@ -188,8 +188,8 @@ def planned_rows(
     return source, islice(chain(range(row, len(source)), range(row)), MAX_BAD_IN_TURN)
 
 
-def draw(
-    sources: Sequence[Weighted],
+def build_sample(
+    sources: Sequence[WeightedSource],
     ordinal: int,
     *,
     seed: int,

@@ -13,8 +13,8 @@ import pytest
 from data_files import write_json
 
 from janusflow.config.errors import DataError
-from janusflow.data.records import read_records
-from janusflow.data.tables import open_table
+from janusflow.data.sources.records import read_records
+from janusflow.data.sources.tables import open_table
 
 ROWS = [{"image": "0.png", "caption": "réd"}, {"image": "1.png", "caption": "NA"}]
 LINES = "\n".join(map(json.dumps, ROWS)) + "\n"

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_run import NUM_IMAGE_TOKENS, TinySources, draw, make_collator, run_model, run_processor
 
 from janusflow.config.errors import DataError
-from janusflow.data.collate import IGNORED, NO_PROMPT, Collator, Row
+from janusflow.data.batches.collate import IGNORE_INDEX, NO_PROMPT_SEGMENT, Collator, TokenRow
 from janusflow.data.samples import (
     GenerationSample,
     Sample,
@@ -61,7 +61,7 @@ def answer_ids(turn: Turn) -> list[int]:
     return [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
 
 
-def branch_of(row: Row, branch: int) -> tuple[list[int], list[int]]:
+def branch_of(row: TokenRow, branch: int) -> tuple[list[int], list[int]]:
     """Token ids and positions of one branch and of what it shares."""
     kept = [i for i, other in enumerate(row.branches) if other in (PREFIX_BRANCH, branch)]
     return [row.token_ids[i] for i in kept], [row.position_ids[i] for i in kept]
@@ -81,7 +81,7 @@ def test_a_conversation_is_the_ids_inference_reads_with_its_answers(
     collate: Collator, sources: TinySources
 ):
     for turns in some_turns(sources):
-        row = collate.conversation(UnderstandingSample(pictures=(PIXELS,), turns=turns))
+        row = collate.conversation(UnderstandingSample(images=(PIXELS,), turns=turns))
         assert row.token_ids == asked(turns) + answer_ids(turns[-1])
         for num_turns in range(1, len(turns)):
             prefix = asked(turns[:num_turns]) + answer_ids(turns[num_turns - 1])
@@ -94,7 +94,7 @@ def test_each_independent_question_is_the_ids_inference_reads_when_it_stands_alo
     collate: Collator, sources: TinySources
 ):
     for turns in some_turns(sources):
-        sample = UnderstandingSample(pictures=(PIXELS,), turns=turns, are_independent=True)
+        sample = UnderstandingSample(images=(PIXELS,), turns=turns, are_independent=True)
         row = collate.conversation(sample)
         for index, turn in enumerate(turns):
             ids, positions = branch_of(row, index + 1)
@@ -104,12 +104,12 @@ def test_each_independent_question_is_the_ids_inference_reads_when_it_stands_alo
 
 @pytest.mark.parametrize("are_independent", [False, True])
 def test_labels_are_exactly_the_answers_and_their_ends(collate: Collator, are_independent: bool):
-    sample = UnderstandingSample(pictures=(PIXELS,), turns=TRICKY, are_independent=are_independent)
+    sample = UnderstandingSample(images=(PIXELS,), turns=TRICKY, are_independent=are_independent)
     row = collate.conversation(sample)
-    learnt = [label for label in row.labels if label != IGNORED]
+    learnt = [label for label in row.labels if label != IGNORE_INDEX]
     assert learnt == [token for turn in TRICKY for token in answer_ids(turn)]
     pairs = zip(row.token_ids, row.labels, strict=True)
-    assert all(label in (IGNORED, token) for token, label in pairs)
+    assert all(label in (IGNORE_INDEX, token) for token, label in pairs)
 
 
 def test_of_a_text_everything_but_the_begin_token_is_learnt(collate: Collator):
@@ -118,7 +118,7 @@ def test_of_a_text_everything_but_the_begin_token_is_learnt(collate: Collator):
     assert row.token_ids[0] == tokenizer.bos_token_id
     assert row.token_ids[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(row.token_ids[1:-1]) == "하나, two"
-    assert row.labels == [IGNORED, *row.token_ids[1:]]
+    assert row.labels == [IGNORE_INDEX, *row.token_ids[1:]]
 
 
 def test_prompts_are_what_inference_reads(collate: Collator, sources: TinySources):
@@ -132,17 +132,17 @@ def test_prompts_are_what_inference_reads(collate: Collator, sources: TinySource
         assert row.token_ids[:num_read] == read.input_ids[0].tolist()
         assert row.position_ids == list(range(num_read + 1 + NUM_IMAGE_TOKENS))
         assert row.is_drawing == [False] * num_read + [True] * (1 + NUM_IMAGE_TOKENS)
-        assert set(row.labels) == {IGNORED}
+        assert set(row.labels) == {IGNORE_INDEX}
 
 
-def test_pictures_are_what_inference_sees(sources: TinySources):
+def test_images_are_what_inference_sees(sources: TinySources):
     """A rendered scene needs no resizing, so both roads give the same pixels."""
-    picture = sources.scenes.picture(3)
-    seen = run_processor().image_processor.preprocess([picture]).pixel_values
+    image = sources.scenes.picture(3)
+    seen = run_processor().image_processor.preprocess([image]).pixel_values
     torch.testing.assert_close(sources.pixels(3)[None], seen, atol=1e-6, rtol=0)
 
 
-def test_pictures_come_in_the_order_in_which_the_rows_reach_them(
+def test_images_come_in_the_order_in_which_the_rows_reach_them(
     collate: Collator, sources: TinySources
 ):
     kinds = ("text", "understanding", "generation", "understanding", "generation", "generation")
@@ -157,7 +157,7 @@ def test_pictures_come_in_the_order_in_which_the_rows_reach_them(
     assert sorted(reached) == list(range(6))
     seen = [samples[i] for i in reached if kinds[i] == "understanding"]
     drawn = [samples[i] for i in reached if kinds[i] == "generation"]
-    assert torch.equal(batch.pixel_values, torch.stack([s.pictures[0] for s in seen]))
+    assert torch.equal(batch.pixel_values, torch.stack([s.images[0] for s in seen]))
     assert torch.equal(drawings.latents, torch.stack([s.latent for s in drawn]))
     assert torch.equal(drawings.pixel_values, torch.stack([s.pixel_values for s in drawn]))
     assert drawings.seeds == tuple(s.seed for s in drawn)
@@ -169,11 +169,11 @@ def test_a_prompt_that_may_be_hidden_is_all_but_its_begin_token(
     samples = draw(sources, "generation", "text", "generation")
     batch = collate(samples)
     assert batch.drawings is not None
-    for picture, seed in enumerate(batch.drawings.seeds):
+    for image, seed in enumerate(batch.drawings.seeds):
         (sample,) = (s for s in samples if getattr(s, "seed", None) == seed)
-        tokens = batch.rows.token_ids[batch.drawings.prompt_of == picture].tolist()
+        tokens = batch.rows.token_ids[batch.drawings.prompt_of == image].tolist()
         assert tokens == run_processor().prompts([sample.prompt]).input_ids[0, 1:].tolist()
-    assert (batch.drawings.prompt_of[batch.rows.is_drawing] == NO_PROMPT).all()
+    assert (batch.drawings.prompt_of[batch.rows.is_drawing] == NO_PROMPT_SEGMENT).all()
 
 
 def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
@@ -184,7 +184,7 @@ def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
     assert is_padding.any()
     assert (is_padding.long().diff(dim=-1) >= 0).all()
     assert (batch.rows.token_ids[is_padding] == collate.config.pad_token_id).all()
-    assert (batch.labels[is_padding] == IGNORED).all()
+    assert (batch.labels[is_padding] == IGNORE_INDEX).all()
     config = run_model().llm.config
     embeds = torch.zeros(*batch.labels.shape, 1)
     attends = llm_mask(config, embeds, None, rule=batch.rows.rule())[:, 0]
@@ -192,11 +192,11 @@ def test_padding_stands_on_the_right_and_is_neither_learnt_nor_seen(
         assert not row[~padding][:, padding].any()
 
 
-def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_pictures(
+def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_images(
     collate: Collator, sources: TinySources
 ):
-    chat = UnderstandingSample(pictures=(), turns=TRICKY)  # text, for all its turns
-    pair = UnderstandingSample(pictures=(PIXELS, PIXELS), turns=TRICKY)
+    chat = UnderstandingSample(images=(), turns=TRICKY)  # text, for all its turns
+    pair = UnderstandingSample(images=(PIXELS, PIXELS), turns=TRICKY)
     drawn = draw(sources, "text", "understanding", "text", "generation", "generation")
     batch = collate([*drawn, chat, pair])
     (num_seen, *_), num_drawn = batch.pixel_values.shape, len(batch.drawings)
@@ -204,8 +204,8 @@ def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_pictures(
         "understanding": 2,
         "generation": num_drawn,
         "text": 3,
-        "pictures_seen": num_seen,
-        "pictures_drawn": num_drawn,
+        "understanding_images": num_seen,
+        "generation_images": num_drawn,
         "tokens": int((batch.rows.segment_ids != PAD_SEGMENT).sum()),
         "positions": batch.rows.token_ids.numel(),
     }
@@ -213,7 +213,7 @@ def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_pictures(
     assert batch.tally["tokens"] < batch.tally["positions"]
 
 
-def test_kinds_that_are_absent_bring_no_pictures(collate: Collator, sources: TinySources):
+def test_kinds_that_are_absent_bring_no_images(collate: Collator, sources: TinySources):
     assert collate(draw(sources, "generation")).pixel_values is None
     assert collate(draw(sources, "understanding", "text")).drawings is None
 
@@ -221,12 +221,12 @@ def test_kinds_that_are_absent_bring_no_pictures(collate: Collator, sources: Tin
 TAG = "<image_placeholder>"
 
 
-def test_several_pictures_stand_where_the_questions_hold_them(collate: Collator):
+def test_several_images_stand_where_the_questions_hold_them(collate: Collator):
     turns = (
         Turn(question=f"{TAG}\nWhat is this?", answer="red"),
         Turn(question=f"And {TAG} or {TAG}?", answer="blue"),
     )
-    sample = UnderstandingSample(pictures=(PIXELS,) * 3, turns=turns)
+    sample = UnderstandingSample(images=(PIXELS,) * 3, turns=turns)
     messages: list[MessageLike] = []
     for turn in turns:
         messages.append({"role": "user", "content": turn.question})
@@ -236,16 +236,16 @@ def test_several_pictures_stand_where_the_questions_hold_them(collate: Collator)
     assert row.token_ids == read.input_ids[0].tolist() + answer_ids(turns[-1])
 
 
-def test_pictures_no_question_holds_stand_before_the_first(collate: Collator):
-    sample = UnderstandingSample(pictures=(PIXELS,) * 2, turns=TRICKY[:1])
+def test_images_no_question_holds_stand_before_the_first(collate: Collator):
+    sample = UnderstandingSample(images=(PIXELS,) * 2, turns=TRICKY[:1])
     message = {"role": "user", "content": f"{TAG}\n{TAG}\n{TRICKY[0].question}"}
     read = run_processor().conversations([[message]], [[PICTURE] * 2])
     row = collate.conversation(sample)
     assert row.token_ids == read.input_ids[0].tolist() + answer_ids(TRICKY[0])
 
 
-def test_a_chat_without_pictures_is_what_inference_reads(collate: Collator):
-    row = collate.conversation(UnderstandingSample(pictures=(), turns=TRICKY[:1]))
+def test_a_chat_without_images_is_what_inference_reads(collate: Collator):
+    row = collate.conversation(UnderstandingSample(images=(), turns=TRICKY[:1]))
     message = {"role": "user", "content": TRICKY[0].question}
     read = run_processor().conversations([[message]], [[]])
     assert row.token_ids == read.input_ids[0].tolist() + answer_ids(TRICKY[0])
@@ -255,25 +255,25 @@ def test_a_chat_without_pictures_is_what_inference_reads(collate: Collator):
     ("sample", "said"),
     [
         (
-            UnderstandingSample(pictures=(PIXELS,) * 2, turns=(Turn(question=TAG, answer=""),)),
+            UnderstandingSample(images=(PIXELS,) * 2, turns=(Turn(question=TAG, answer=""),)),
             "1 <",
         ),
         (TextSample(text=f"a text with {TAG}"), "holds a tag"),
         (TextSample(text="a text with <image_beg>"), "holds a tag"),
-        (UnderstandingSample(pictures=(), turns=(Turn(question="", answer=TAG),)), "holds a tag"),
+        (UnderstandingSample(images=(), turns=(Turn(question="", answer=TAG),)), "holds a tag"),
         (
             GenerationSample(prompt=f"draw {TAG}", pixel_values=PIXELS, latent=None, seed=0),
             "holds a tag",
         ),
         (
             UnderstandingSample(
-                pictures=(PIXELS,), turns=(Turn(question=TAG, answer=""),), are_independent=True
+                images=(PIXELS,), turns=(Turn(question=TAG, answer=""),), are_independent=True
             ),
             "see one another",
         ),
     ],
 )
-def test_tags_where_no_picture_stands_are_refused(collate: Collator, sample: Sample, said: str):
+def test_tags_where_no_image_stands_are_refused(collate: Collator, sample: Sample, said: str):
     with pytest.raises(DataError, match=said):
         collate.build(sample)
 
@@ -285,13 +285,13 @@ def test_a_text_that_is_too_long_is_cut_and_a_chat_loses_its_last_turns(
     row = short.build(TextSample(text="one two three " * 40)).row
     assert len(row) == 60
     assert row.token_ids[-1] != short.end_of_answer
-    chat = UnderstandingSample(pictures=(), turns=TRICKY * 3)
+    chat = UnderstandingSample(images=(), turns=TRICKY * 3)
     whole = make_collator(model).build(chat).row
     cut = short.build(chat).row
     assert len(cut) <= 60 < len(whole)
     assert cut.token_ids == whole.token_ids[: len(cut)]
     assert cut.token_ids[-1] == short.end_of_answer
-    seen = UnderstandingSample(pictures=(PIXELS,) * 4, turns=TRICKY[:1])
+    seen = UnderstandingSample(images=(PIXELS,) * 4, turns=TRICKY[:1])
     with pytest.raises(DataError, match="tokens for rows of at most 60"):
         short.build(seen)
 
@@ -320,14 +320,14 @@ def test_a_training_row_gets_the_logits_of_inference(
 ):
     """The processor's left-padded batch through the plain causal road of `ask`."""
     turn = TRICKY[2]
-    sample = UnderstandingSample(pictures=(sources.pixels(0),), turns=(turn,))
+    sample = UnderstandingSample(images=(sources.pixels(0),), turns=(turn,))
     rows = collate([sample])
     first, pixels = rows.learnt_positions[:1], rows.pixel_values
     trained = model.read_rows(rows.rows, learnt_positions=first, pixel_values=pixels).logits
     message = {"role": "user", "content": f"<image_placeholder>\n{turn.question}"}
     longer = {"role": "user", "content": f"<image_placeholder>\n{'more ' * 9}"}
-    picture = sources.scenes.picture(0)
-    batch = run_processor().conversations([[message], [longer]], [[picture], [picture]])
+    image = sources.scenes.picture(0)
+    batch = run_processor().conversations([[message], [longer]], [[image], [image]])
     embeds = model.embed_conversation(batch.input_ids, batch.pixel_values)
     read = model(inputs_embeds=embeds, attention_mask=batch.attention_mask).logits
     torch.testing.assert_close(trained[0], read[0, -1], atol=2e-5, rtol=0)

@@ -11,7 +11,10 @@ import numpy as np
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError, PromptError
-from janusflow.data.adapters import (
+from janusflow.data.batches.mixture import Kind
+from janusflow.data.prepare import Preparation
+from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
+from janusflow.data.sources.adapters import (
     LLAVA_TAG,
     Captioned,
     Chat,
@@ -26,12 +29,9 @@ from janusflow.data.adapters import (
     read_vqa,
     vqav2,
 )
-from janusflow.data.mixture import Kind
-from janusflow.data.prepare import Preparation
-from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
-from janusflow.data.sources import BAD_ROW_ERRORS, Weighted
-from janusflow.data.streams import StreamedTable
-from janusflow.data.tables import Row, Table, open_table
+from janusflow.data.sources.base import BAD_ROW_ERRORS, WeightedSource
+from janusflow.data.sources.streams import StreamedTable
+from janusflow.data.sources.tables import Row, Table, open_table
 from janusflow.processing.image_files import ImageInput
 
 CAPTION_QUESTION = "Generate the caption of this picture."
@@ -57,7 +57,7 @@ class TableSource:
 
     def images(self, row: int) -> tuple[ImageInput, ...]:
         """A row's images, unopened; errors are those of `record`."""
-        return self.record(row).pictures
+        return self.record(row).images
 
     def record(self, row: int) -> Any:
         """What a row holds.
@@ -82,8 +82,8 @@ MakeSample = Callable[[Any, Preparation, np.random.Generator], Sample]
 
 def chat_sample(chat: Chat, prepare: Preparation, _rng: np.random.Generator) -> UnderstandingSample:
     """A conversation about images."""
-    pictures = tuple(prepare.seen(picture) for picture in chat.pictures)
-    return UnderstandingSample(pictures=pictures, turns=chat.turns, system=chat.system)
+    images = tuple(prepare.for_understanding(image) for image in chat.images)
+    return UnderstandingSample(images=images, turns=chat.turns, system=chat.system)
 
 
 def caption_sample(
@@ -92,7 +92,7 @@ def caption_sample(
     """An image with one of its captions, to be learnt as an answer."""
     caption = found.captions[rng.integers(len(found.captions))]
     turns = (Turn(question=CAPTION_QUESTION, answer=caption),)
-    return UnderstandingSample(pictures=(prepare.seen(found.pictures[0]),), turns=turns)
+    return UnderstandingSample(images=(prepare.for_understanding(found.images[0]),), turns=turns)
 
 
 def drawing_sample(
@@ -101,7 +101,7 @@ def drawing_sample(
     """An image with one of its captions as prompt."""
     return GenerationSample(
         prompt=found.captions[rng.integers(len(found.captions))],
-        **prepare.drawn(found.pictures[0], rng)._asdict(),
+        **prepare.for_generation(found.images[0], rng)._asdict(),
         seed=int(rng.integers(2**63)),
     )
 
@@ -180,7 +180,7 @@ LAYOUTS: dict[str, Layout] = {
 `captions`, C4 and OpenWebText are `text`."""
 
 
-Opener = Callable[[SourceConfig], list[Weighted]]
+Opener = Callable[[SourceConfig], list[WeightedSource]]
 PLUGIN_FORMATS: dict[str, dict[Kind, Opener]] = {}
 """Formats that plugins registered."""
 
@@ -231,12 +231,12 @@ def open_sources(
     prepare: Preparation,
     *,
     lengths: Path | None = None,
-) -> dict[Kind, list[Weighted]]:
+) -> dict[Kind, list[WeightedSource]]:
     """Open the sources of each kind.
 
     Args:
         configs: the sources.
-        prepare: makes their pictures fit the model.
+        prepare: makes their images fit the model.
         lengths: file that keeps how long the shards of streams are.
 
     Raises:
@@ -255,13 +255,13 @@ def open_sources(
 
 def open_source(
     kind: Kind, config: SourceConfig, prepare: Preparation, *, lengths: Path | None = None
-) -> list[Weighted]:
+) -> list[WeightedSource]:
     """Open a source of one kind.
 
     Args:
         kind: of its samples.
         config: what it is.
-        prepare: makes its pictures fit the model.
+        prepare: makes its images fit the model.
         lengths: file that keeps how long the shards of streams are.
 
     Raises:
@@ -291,7 +291,7 @@ def open_source(
         shuffle_buffer=told.get("shuffle_buffer"),
     )
     given = Given(
-        folder=Path(config.path).parent if config.pictures is None else config.pictures,
+        folder=Path(config.path).parent if config.images is None else config.images,
         image_tag=prepare.image_tag,
         columns={name: config.options[name] for name in layout.columns if name in config.options},
     )
@@ -312,4 +312,4 @@ def open_source(
         make=layout.samples[kind],
     )
     is_stream = isinstance(table, StreamedTable)
-    return [Weighted(StreamedSource(source) if is_stream else source, config.weight)]
+    return [WeightedSource(StreamedSource(source) if is_stream else source, config.weight)]

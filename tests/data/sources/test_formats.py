@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from data_files import BLUE, RED, TAG, opened, picture, sample, write_json, write_lines
+from data_files import BLUE, RED, TAG, opened, sample, write_image, write_json, write_lines
 from PIL import Image
 
 from janusflow.config.errors import DataError, PromptError
-from janusflow.data.formats import CAPTION_QUESTION, LAYOUTS
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
+from janusflow.data.sources.formats import CAPTION_QUESTION, LAYOUTS
 
 
 def is_colour(pixels: torch.Tensor, colour: tuple[int, int, int]) -> bool:
-    """Whether a picture's middle is of one colour, up to JPEG's losses."""
+    """Whether an image's middle is of one colour, up to JPEG's losses."""
     middle = pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2]
     return bool(((middle + 1) * 127.5 - torch.tensor(colour)).abs().max() < 12)
 
@@ -26,7 +26,7 @@ def is_colour(pixels: torch.Tensor, colour: tuple[int, int, int]) -> bool:
 def assert_asked(made: Any, colour: tuple[int, int, int], *turns: tuple[str, str]) -> None:
     assert isinstance(made, UnderstandingSample)
     assert [(turn.question, turn.answer) for turn in made.turns] == list(turns)
-    assert is_colour(made.pictures[0], colour)
+    assert is_colour(made.images[0], colour)
 
 
 def assert_drawn(made: Any, colour: tuple[int, int, int], *prompts: str) -> None:
@@ -41,9 +41,9 @@ def assert_drawn(made: Any, colour: tuple[int, int, int], *prompts: str) -> None
 
 
 def test_llava_json(tmp_path: Path):
-    """llava_instruct_150k.json, with rows of no and of several pictures between the others."""
-    picture(tmp_path / "coco" / "1.jpg")
-    picture(tmp_path / "coco" / "2.jpg", BLUE)
+    """llava_instruct_150k.json, with rows of no and of several images between the others."""
+    write_image(tmp_path / "coco" / "1.jpg")
+    write_image(tmp_path / "coco" / "2.jpg", BLUE)
     one = {
         "id": "1",
         "image": "1.jpg",
@@ -67,25 +67,25 @@ def test_llava_json(tmp_path: Path):
         "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}],
     }
     path = write_json(tmp_path / "llava.json", [one, two, none])
-    source = opened("understanding", "chat", path, pictures=tmp_path / "coco")
+    source = opened("understanding", "chat", path, images=tmp_path / "coco")
     assert len(source) == 3
     assert_asked(sample(source, 0), RED, (f"What is it?\n{TAG}", "Red."), ("Sure?", "Yes."))
     made = sample(source, 1)
     assert_asked(made, BLUE, (f"{TAG}\n{TAG}\nSame?", "No."))
-    assert is_colour(made.pictures[1], RED)
+    assert is_colour(made.images[1], RED)
     assert sample(source, 2) == UnderstandingSample(
-        pictures=(), turns=(Turn(question="Hi", answer="Hello"),)
+        images=(), turns=(Turn(question="Hi", answer="Hello"),)
     )
 
 
-def test_chats_without_pictures_may_be_text(tmp_path: Path):
+def test_chats_without_images_may_be_text(tmp_path: Path):
     row = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
     source = opened("text", "chat", write_lines(tmp_path / "onevision.jsonl", row))
     assert sample(source).turns == (Turn(question="Hi", answer="Hello"),)
 
 
 def test_openai_messages(tmp_path: Path):
-    path = picture(tmp_path / "a.png", BLUE)
+    path = write_image(tmp_path / "a.png", BLUE)
     parts = [{"type": "image", "image": str(path)}, {"type": "text", "text": "What?"}]
     messages = [
         {"role": "system", "content": "Be brief."},
@@ -98,8 +98,8 @@ def test_openai_messages(tmp_path: Path):
     assert_asked(sample(source), BLUE, (f"{TAG}\nWhat?", "Blue."))
 
 
-def test_a_picture_no_message_mentions_is_seen_all_the_same(tmp_path: Path):
-    picture(tmp_path / "1.png")
+def test_a_image_no_message_mentions_is_seen_all_the_same(tmp_path: Path):
+    write_image(tmp_path / "1.png")
     said = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "Red."}]
     path = write_json(tmp_path / "c.json", [{"image": "1.png", "conversations": said}])
     assert_asked(sample(opened("understanding", "chat", path)), RED, ("What?", "Red."))
@@ -137,7 +137,7 @@ def test_a_chat_that_is_none_says_why(tmp_path: Path, row: dict[str, Any], told:
 
 
 def test_pairs_in_lines_draw_and_describe(tmp_path: Path):
-    picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     path = write_lines(tmp_path / "pairs.jsonl", {"image": "a.png", "caption": "all red"})
     assert_drawn(sample(opened("generation", "captions", path)), RED, "all red")
     seen = sample(opened("understanding", "captions", path))
@@ -145,7 +145,7 @@ def test_pairs_in_lines_draw_and_describe(tmp_path: Path):
 
 
 def test_columns_may_have_other_names(tmp_path: Path):
-    picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     path = tmp_path / "table.csv"
     path.write_text("bild,beschreibung,caption\na.png,ganz rot,no\n", encoding="utf-8")
     columns = {"image": "bild", "caption": "beschreibung"}
@@ -154,9 +154,9 @@ def test_columns_may_have_other_names(tmp_path: Path):
     )
 
 
-def test_a_folder_of_pictures_with_metadata(tmp_path: Path):
-    picture(tmp_path / "art" / "a.png")
-    picture(tmp_path / "art" / "b.png", BLUE)
+def test_a_folder_of_images_with_metadata(tmp_path: Path):
+    write_image(tmp_path / "art" / "a.png")
+    write_image(tmp_path / "art" / "b.png", BLUE)
     write_lines(
         tmp_path / "art" / "metadata.jsonl",
         {"file_name": "a.png", "text": "red"},
@@ -189,18 +189,18 @@ def test_webdataset_shards_of_img2dataset(tmp_path: Path):
     assert_drawn(sample(source), RED, "one")
 
 
-def test_parquet_with_the_pictures_inside(tmp_path: Path):
+def test_parquet_with_the_images_inside(tmp_path: Path):
     import datasets
 
     features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
-    data = picture(tmp_path / "a.png").read_bytes()
+    data = write_image(tmp_path / "a.png").read_bytes()
     rows = {"image": [{"bytes": data, "path": None}], "text": ["red"]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "x.parquet")
     assert_drawn(sample(opened("generation", "captions", str(tmp_path / "x.parquet"))), RED, "red")
 
 
 def test_coco_captions(tmp_path: Path):
-    picture(tmp_path / "train2017" / "000000000009.jpg")
+    write_image(tmp_path / "train2017" / "000000000009.jpg")
     content = {
         "images": [
             {"id": 9, "file_name": "000000000009.jpg"},
@@ -212,26 +212,26 @@ def test_coco_captions(tmp_path: Path):
         ],
     }
     path = write_json(tmp_path / "captions_train2017.json", content)
-    source = opened("generation", "coco-captions", path, pictures=tmp_path / "train2017")
+    source = opened("generation", "coco-captions", path, images=tmp_path / "train2017")
     assert len(source) == 1
     prompts = {source.sample(0, np.random.default_rng(seed)).prompt for seed in range(20)}
     assert prompts == {"one", "two"}
 
 
 def test_journeydb(tmp_path: Path):
-    picture(tmp_path / "imgs" / "000" / "a.jpg")
+    write_image(tmp_path / "imgs" / "000" / "a.jpg")
     rows = [
         {"img_path": "000/a.jpg", "prompt": "p --v 4", "Task2": {"Caption": "a caption"}},
         {"img_path": "000/a.jpg", "prompt": "only a prompt", "Task2": None},
     ]
     path = write_lines(tmp_path / "train_anno.jsonl", *rows)
-    source = opened("generation", "journeydb", path, pictures=tmp_path / "imgs")
+    source = opened("generation", "journeydb", path, images=tmp_path / "imgs")
     assert_drawn(sample(source, 0), RED, "a caption")
     assert_drawn(sample(source, 1), RED, "only a prompt")
 
 
 def test_localized_narratives_of_open_images(tmp_path: Path):
-    picture(tmp_path / "0a1b.jpg")
+    write_image(tmp_path / "0a1b.jpg")
     row = {"dataset_id": "oi", "image_id": "0a1b", "caption": "In this image ...", "traces": []}
     path = write_lines(tmp_path / "open_images_train_captions.jsonl", row)
     assert_drawn(
@@ -243,7 +243,7 @@ def test_localized_narratives_of_open_images(tmp_path: Path):
 
 
 def test_vqav2(tmp_path: Path):
-    picture(tmp_path / "COCO_train2014_000000000025.jpg", BLUE)
+    write_image(tmp_path / "COCO_train2014_000000000025.jpg", BLUE)
     questions = {"questions": [{"image_id": 25, "question": "What?", "question_id": 25000}]}
     answers = [{"answer": "blue"}, {"answer": "navy"}]
     annotation = {"question_id": 25000, "multiple_choice_answer": "blue", "answers": answers}
@@ -254,15 +254,15 @@ def test_vqav2(tmp_path: Path):
 
 
 def test_gqa(tmp_path: Path):
-    picture(tmp_path / "images" / "2370799.jpg")
+    write_image(tmp_path / "images" / "2370799.jpg")
     question = {"imageId": "2370799", "question": "What?", "answer": "red", "isBalanced": True}
     path = write_json(tmp_path / "train_balanced_questions.json", {"02930152": question})
-    source = opened("understanding", "gqa", path, pictures=tmp_path / "images")
+    source = opened("understanding", "gqa", path, images=tmp_path / "images")
     assert_asked(sample(source), RED, ("What?", "red"))
 
 
 def test_of_several_answers_the_most_frequent_is_learnt(tmp_path: Path):
-    picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     row = {"image": "a.png", "question": "What?", "answers": ["no", "red", "red"]}
     source = opened("understanding", "vqa", write_lines(tmp_path / "vqa.jsonl", row))
     assert_asked(sample(source), RED, ("What?", "red"))

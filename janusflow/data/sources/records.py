@@ -17,7 +17,7 @@ from io import TextIOBase
 from itertools import groupby
 from operator import itemgetter
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from janusflow.config.errors import DataError
 
@@ -155,7 +155,7 @@ def _text_records(path: str) -> Iterator[dict[str, str]]:
 
     packing = COMPRESSED.get(PurePath(path).suffix.lower())
     told = {"encoding": "utf-8-sig", "newline": "", "compression": packing}
-    with fsspec.open(path, "rt", **told) as file:
+    with cast(Any, fsspec.open(path, "rt", **told)) as file:
         yield from ({"json": row} for row in TEXTS[ending_of(path)](file))
 
 
@@ -163,7 +163,8 @@ def _tar_records(path: str) -> Iterator[dict[str, Any]]:
     """How the names of a sample's files end, and what they hold."""
     import fsspec
 
-    with fsspec.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+    opened = cast(Any, fsspec.open(path, "rb"))
+    with opened as file, tarfile.open(fileobj=file, mode="r|*") as tar:
         for sample, members in groupby(_members(tar), key=itemgetter(0)):
             ends, contents = zip(*((end, content) for _, end, content in members), strict=True)
             if len({*ends}) < len(ends):

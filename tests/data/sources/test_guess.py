@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_files import picture, write_json, write_lines
+from data_files import write_image, write_json, write_lines
 
 from janusflow.config.errors import DataError
-from janusflow.data.formats import LAYOUTS
-from janusflow.data.guess import guess_format, kinds_of
+from janusflow.data.sources.formats import LAYOUTS
+from janusflow.data.sources.guess import guess_format, kinds_of
 
 ROWS: dict[str, Any] = {
     "chat": [{"id": 1, "image": "1.jpg", "conversations": []}],
@@ -39,15 +39,15 @@ def test_messages_are_a_chat_also_in_a_table_of_datasets(tmp_path: Path):
     assert guess_format(write_lines(tmp_path / "rows.jsonl", row))[0] == "chat"
 
 
-def test_a_folder_of_pictures_with_captions_is_captions(tmp_path: Path):
-    picture(tmp_path / "pictures" / "1.png")
-    write_lines(tmp_path / "pictures" / "metadata.jsonl", {"file_name": "1.png", "text": "red"})
-    assert guess_format(str(tmp_path / "pictures"))[0] == "captions"
+def test_a_folder_of_images_with_captions_is_captions(tmp_path: Path):
+    write_image(tmp_path / "images" / "1.png")
+    write_lines(tmp_path / "images" / "metadata.jsonl", {"file_name": "1.png", "text": "red"})
+    assert guess_format(str(tmp_path / "images"))[0] == "captions"
 
 
 def test_what_cannot_be_told_is_asked_for(tmp_path: Path):
-    path = write_json(tmp_path / "rows.json", [{"picture": "1.jpg", "title": "red"}])
-    with pytest.raises(DataError, match=r"has picture, title: say --format, one of chat, captions"):
+    path = write_json(tmp_path / "rows.json", [{"image": "1.jpg", "title": "red"}])
+    with pytest.raises(DataError, match=r"has image, title: say --format, one of chat, captions"):
         guess_format(path)
 
 

@@ -1,4 +1,4 @@
-"""Bad files, rows and settings of data: each one clear line; and pictures made to fit."""
+"""Bad files, rows and settings of data: each one clear line; and images made to fit."""
 
 import gc
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError, ImageError
-from janusflow.data.streams import Shard, ShardLengths, StreamedTable
-from janusflow.data.tables import open_table
+from janusflow.data.sources.streams import Shard, ShardLengths, StreamedTable
+from janusflow.data.sources.tables import open_table
 
 STREAMING = {"streaming": True}
 
 
-def test_a_picture_that_is_missing_or_damaged_is_named(tmp_path: Path):
+def test_a_image_that_is_missing_or_damaged_is_named(tmp_path: Path):
     (tmp_path / "b.png").write_bytes(b"no picture")
     rows = ({"image": "a.png", "caption": "x"}, {"image": "b.png", "caption": "x"})
     source = opened("generation", "captions", write_lines(tmp_path / "p.jsonl", *rows))
@@ -127,17 +127,17 @@ def test_a_stream_that_is_none_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
-def test_drawn_pictures_keep_their_shape_and_fill_the_crop():
-    """Of a picture twice as wide as high, now one half and now the other; nothing is padded."""
+def test_drawn_images_keep_their_shape_and_fill_the_crop():
+    """Of an image twice as wide as high, now one half and now the other; nothing is padded."""
     wide = Image.new("RGB", (64, 32), RED)
     wide.paste(BLUE, (32, 0, 64, 32))
-    drawn = [PREPARE.drawn(wide, np.random.default_rng(seed)) for seed in range(40)]
+    drawn = [PREPARE.for_generation(wide, np.random.default_rng(seed)) for seed in range(40)]
     crops = [crop.pixel_values for crop in drawn if crop.pixel_values is not None]
     assert len(crops) == 40
     shares = [float((crop[2] > 0).float().mean()) for crop in crops]
     assert min(shares) < 0.15
     assert max(shares) > 0.85
-    seen = PREPARE.seen(wide)
+    seen = PREPARE.for_understanding(wide)
     assert seen.shape == (3, 32, 32)
     assert seen[:, 0].abs().max() < 0.01  # padded in the mean colour above and below
 

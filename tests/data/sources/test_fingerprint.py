@@ -6,7 +6,7 @@ import pytest
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
-from janusflow.data.fingerprint import PROBED, fingerprint, require_same_data
+from janusflow.data.sources.fingerprint import PROBED, fingerprint, require_same_data
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from janusflow.data.collate import Collator
-from janusflow.data.mixture import Kind
-from janusflow.data.order import shuffled
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import Kind
 from janusflow.data.samples import GenerationSample, Sample, TextSample, UnderstandingSample
-from janusflow.data.sources import BAD_ROW_ERRORS, Source, Stream
+from janusflow.data.sources.base import BAD_ROW_ERRORS, Source, Stream
+from janusflow.data.sources.order import shuffled
 
 LENGTH_SHARES = {"min": 0.0, "median": 0.5, "95%": 0.95, "max": 1.0}
 
@@ -39,13 +39,13 @@ class SourceReport:
     bad: dict[int, str] = field(default_factory=dict)
     """Row -> why it makes no sample."""
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    """Columns and rows of each picture, in pixels, as its file has them."""
+    """Columns and rows of each image, in pixels, as its file has them."""
     lengths: list[int] = field(default_factory=list)
     """Tokens of each good row."""
     cut: list[int] = field(default_factory=list)
     """Rows that lost the end of their text or their last turns."""
     repeated: list[list[int]] = field(default_factory=list)
-    """Rows that make the same words and pictures, together."""
+    """Rows that make the same words and images, together."""
 
     @property
     def bad_share(self) -> float:
@@ -63,7 +63,7 @@ class SourceReport:
         return sum(len(rows) - 1 for rows in self.repeated)
 
     def facts(self) -> dict[str, Any]:
-        """All of it in plain values, lists of pictures and lengths summed up."""
+        """All of it in plain values, lists of images and lengths summed up."""
         by_area = sorted(self.sizes, key=lambda size: size[0] * size[1])
         quantiles = np.quantile(self.lengths, [*LENGTH_SHARES.values()]) if self.lengths else []
         return {
@@ -76,10 +76,10 @@ class SourceReport:
             "bad": [{"row": row, "why": why} for row, why in self.bad.items()],
             "bad_share": self.bad_share,
             "max_bad_share": self.max_bad_share,
-            "pictures": len(self.sizes),
-            "smallest_picture": by_area[0] if by_area else None,
-            "median_picture": by_area[len(by_area) // 2] if by_area else None,
-            "largest_picture": by_area[-1] if by_area else None,
+            "images": len(self.sizes),
+            "smallest_image": by_area[0] if by_area else None,
+            "median_image": by_area[len(by_area) // 2] if by_area else None,
+            "largest_image": by_area[-1] if by_area else None,
             "tokens": {name: round(q) for name, q in zip(LENGTH_SHARES, quantiles, strict=False)},
             "cut": self.cut,
             "duplicates": self.num_duplicates,
@@ -109,8 +109,8 @@ def check_source(
         rows: their numbers.
         collate: of the model that will learn them.
         report: filled in.
-        sizes: where the source's preparation notes those of pictures it opens; stays empty for
-            sources that have pictures in memory, whose sizes are those of their samples.
+        sizes: where the source's preparation notes those of images it opens; stays empty for
+            sources that have images in memory, whose sizes are those of their samples.
     """
     seen: dict[bytes, list[int]] = defaultdict(list)
     for row in rows:
@@ -130,10 +130,10 @@ def check_source(
 
 
 def number_images(sample: Sample) -> tuple[Float[Tensor, "c y x"], ...]:
-    """A sample's pictures, as the model gets them."""
+    """A sample's images, as the model gets them."""
     match sample:
         case UnderstandingSample():
-            return sample.pictures
+            return sample.images
         case GenerationSample():
             assert sample.pixel_values is not None, "caches are for training"
             return (sample.pixel_values,)
@@ -142,7 +142,7 @@ def number_images(sample: Sample) -> tuple[Float[Tensor, "c y x"], ...]:
 
 
 def _digest(sample: Sample) -> bytes:
-    """16 bytes that samples of the same words and pictures share."""
+    """16 bytes that samples of the same words and images share."""
     match sample:
         case UnderstandingSample():
             words = repr((sample.system, sample.turns))
@@ -151,6 +151,6 @@ def _digest(sample: Sample) -> bytes:
         case TextSample():
             words = sample.text
     digest = blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16)
-    for picture in number_images(sample):
-        digest.update(picture.contiguous().numpy().tobytes())
+    for image in number_images(sample):
+        digest.update(image.contiguous().numpy().tobytes())
     return digest.digest()

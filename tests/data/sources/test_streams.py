@@ -1,102 +1,46 @@
 """Streams: the n-th sample follows from seed and n, whoever reads it, whenever a run began."""
 
-import io
 import json
-import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from data_files import PREPARE, picture, write_lines
-from PIL import Image
+from data_files import PREPARE
+from data_shards import LENGTHS, NUM_ROWS, WRITERS, write_shards
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError, StreamError
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.collate import Collator
-from janusflow.data.formats import StreamedSource, TableSource, open_source, text_sample
-from janusflow.data.mixture import mixed_batches, rows_of_step
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import mixed_batches, rows_of_step
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import TextSample
-from janusflow.data.sources import BadRows, Weighted
-from janusflow.data.streams import Shard, ShardLengths, StreamedTable
-
-LENGTHS = (7, 4, 9)
-NUM_ROWS = sum(LENGTHS)
-
-
-def image_bytes(shade: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (24, 20), (shade, 0, 0)).save(file, "PNG")
-    return file.getvalue()
-
-
-def as_lines(path: Path, captions: list[str]) -> None:
-    """Pictures are files beside the lines."""
-    shades = [int(caption.split()[1]) for caption in captions]
-    for shade in shades:
-        picture(path.parent / f"{shade}.png", (shade, 0, 0))
-    write_lines(
-        path, *({"image": f"{s}.png", "caption": c} for s, c in zip(shades, captions, strict=True))
-    )
-
-
-def as_parquet(path: Path, captions: list[str]) -> None:
-    images = [{"bytes": image_bytes(int(caption.split()[1])), "path": None} for caption in captions]
-    pq.write_table(pa.table({"image": images, "caption": captions}), path)
-
-
-def as_tar(path: Path, captions: list[str]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for number, caption in enumerate(captions):
-            content = {"png": image_bytes(int(caption.split()[1])), "txt": caption.encode()}
-            for end, data in content.items():
-                member = tarfile.TarInfo(f"{path.stem}{number:03d}.{end}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-
-
-WRITERS: dict[str, Callable[[Path, list[str]], None]] = {
-    "jsonl": as_lines,
-    "jsonl.gz": as_lines,
-    "parquet": as_parquet,
-    "tar": as_tar,
-}
-
-
-def write_shards(folder: Path, end: str) -> str:
-    """Twenty captioned pictures in three files; returns the pattern of their names."""
-    folder.mkdir(exist_ok=True)
-    numbers = iter(range(NUM_ROWS))
-    for shard, length in enumerate(LENGTHS):
-        captions = [f"number {number}" for number in islice(numbers, length)]
-        WRITERS[end](folder / f"{shard}.{end}", captions)
-    return str(folder / f"*.{end}")
+from janusflow.data.sources.base import BadRows, WeightedSource
+from janusflow.data.sources.formats import StreamedSource, TableSource, open_source, text_sample
+from janusflow.data.sources.streams import Shard, ShardLengths, StreamedTable
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountingPreparation(Preparation):
-    """Notes every picture that is decoded."""
+    """Notes every image that is decoded."""
 
     opened: list[Any] = field(default_factory=list)
 
-    def drawn(self, picture: Any, rng: np.random.Generator) -> Any:
-        self.opened.append(picture)
-        return super().drawn(picture, rng)
+    def for_generation(self, image: Any, rng: np.random.Generator) -> Any:
+        self.opened.append(image)
+        return super().for_generation(image, rng)
 
 
 def streamed(
-    path: str, *, prepare: Preparation = PREPARE, pictures: Path | None = None
+    path: str, *, prepare: Preparation = PREPARE, images: Path | None = None
 ) -> StreamedSource:
     options = {"streaming": True, "shuffle_buffer": 5}
-    config = SourceConfig(format="captions", path=path, pictures=pictures, options=options)
+    config = SourceConfig(format="captions", path=path, images=images, options=options)
     ((source, _),) = open_source("generation", config, prepare)
     assert isinstance(source, StreamedSource)
     return source
@@ -148,7 +92,7 @@ def steps(
 ) -> Iterator[list[list[str]]]:
     """The batches of a process, taken as processes.own_parts has it."""
     batches: Any = mixed_batches(
-        {"generation": [Weighted(source, 1.0)]},
+        {"generation": [WeightedSource(source, 1.0)]},
         Recorder(),
         DRAWING,
         seed=3,
@@ -167,7 +111,7 @@ def shards(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_an_address_is_read_as_its_files_are(shards: str):
-    source = streamed(f"file://{shards}", pictures=Path(shards).parent)
+    source = streamed(f"file://{shards}", images=Path(shards).parent)
     assert prompts(source, range(NUM_ROWS)) == prompts(streamed(shards), range(NUM_ROWS))
     assert source.table.located(0).shard == f"file://{shards}".replace("*", "0")
 
@@ -208,7 +152,7 @@ def test_processes_and_batches_share_the_samples_of_one(shards: str):
     assert [batch for (batch,) in islice(steps(streamed(shards), step=4), 5)] == alone[4:]
 
 
-def test_a_process_decodes_the_pictures_of_its_own_rows_only(shards: str):
+def test_a_process_decodes_the_images_of_its_own_rows_only(shards: str):
     counting = CountingPreparation(**vars(PREPARE))
     own = steps(streamed(shards, prepare=counting), step=7, rank=1, num_processes=3)
     list(islice(own, 4))
@@ -256,7 +200,7 @@ def test_the_batches_of_a_step_do_not_send_a_stream_back():
         )
     )
     batches = mixed_batches(
-        {"text": [Weighted(source, 1.0)]},
+        {"text": [WeightedSource(source, 1.0)]},
         Recorder(),
         MixtureConfig(batch_size=6, ratios=(Ratio(understanding=0.0, generation=0.0, text=1.0),)),
         seed=5,
@@ -300,7 +244,7 @@ def test_a_shard_that_has_changed_since_the_run_began_is_told(tmp_path: Path):
 
 
 def write_bad(folder: Path, *bad: int) -> str:
-    """Twenty lines, some of whose pictures are missing."""
+    """Twenty lines, some of whose images are missing."""
     path = write_shards(folder, "jsonl")
     for number in bad:
         (folder / f"{number}.png").unlink()
@@ -319,7 +263,7 @@ def test_a_bad_row_is_named_with_its_file_and_the_next_one_taken(tmp_path: Path)
     assert whys == {f"row 1 of {tmp_path}/1.jsonl": 3, f"row 2 of {tmp_path}/2.jsonl": 3}
     good = streamed(write_shards(tmp_path / "good", "jsonl")).in_order(3)
     bad = {line["row"] for line in told}
-    sources: Any = {"generation": [Weighted(streamed(path), 1.0)]}
+    sources: Any = {"generation": [WeightedSource(streamed(path), 1.0)]}
     fresh = BadRows(max_share=1.0, log=log)
     for step, batch in enumerate(drawn):
         named = rows_of_step(sources, DRAWING, seed=3, step=step, bad=fresh)

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_files import BLUE, PREPARE, TAG, picture, write_json
+from data_files import BLUE, PREPARE, TAG, write_image, write_json
 from tiny_run import make_collator, run_model, trained_tokenizer
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.check import SourceReport, check_source, chosen_rows
-from janusflow.data.collate import Collator
-from janusflow.data.formats import open_source
-from janusflow.data.mixture import Kind
-from janusflow.data.sources import BadRows, Source, Weighted, draw
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import Kind
+from janusflow.data.inspect.check import SourceReport, check_source, chosen_rows
+from janusflow.data.sources.base import BadRows, Source, WeightedSource, build_sample
+from janusflow.data.sources.formats import open_source
 
 ROW_TOKENS = 100
 
@@ -55,10 +55,10 @@ def chat(*turns: tuple[str, str], **others: Any) -> dict[str, Any]:
     return {"messages": said, **others}
 
 
-def test_missing_and_damaged_pictures_and_empty_words_are_named_by_row(
+def test_missing_and_damaged_images_and_empty_words_are_named_by_row(
     tmp_path: Path, collate: Collator
 ):
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "1.png").read_bytes()[:40])
     rows = [("1.png", "red"), ("no.png", "red"), ("broken.png", "red"), ("1.png", " ")]
     report = checked(collate, "generation", "captions", captions(tmp_path, *rows))
@@ -69,10 +69,10 @@ def test_missing_and_damaged_pictures_and_empty_words_are_named_by_row(
     assert report.facts()["good"] == 1
 
 
-def test_a_placeholder_without_its_picture_is_bad_and_so_is_a_turn_longer_than_a_row(
+def test_a_placeholder_without_its_image_is_bad_and_so_is_a_turn_longer_than_a_row(
     tmp_path: Path, collate: Collator
 ):
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     rows = [
         chat((f"{TAG} what?", "Red."), image="1.png"),
         chat((f"{TAG} {TAG} what?", "Red."), image="1.png"),
@@ -87,14 +87,16 @@ def test_a_placeholder_without_its_picture_is_bad_and_so_is_a_turn_longer_than_a
 def test_the_rows_that_training_passes_over_are_the_ones_a_check_names(
     tmp_path: Path, collate: Collator
 ):
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     names = [("1.png", "red"), ("no.png", "red"), ("1.png", ""), ("1.png", TAG), ("1.png", "blue")]
     path = captions(tmp_path, *names)
     source, _ = opened("generation", "captions", path)
     bad = BadRows(max_share=1.0)
     for ordinal in range(4 * len(names)):
         rng = np.random.default_rng(ordinal)
-        draw([Weighted(source, 1.0)], ordinal, seed=0, rng=rng, build=collate.build, bad=bad)
+        build_sample(
+            [WeightedSource(source, 1.0)], ordinal, seed=0, rng=rng, build=collate.build, bad=bad
+        )
     report = checked(collate, "generation", "captions", path)
     assert {(path, row): why for row, why in report.bad.items()} == {
         found: " ".join(why.split()) for found, why in bad.found.items()
@@ -102,12 +104,12 @@ def test_the_rows_that_training_passes_over_are_the_ones_a_check_names(
 
 
 def test_sizes_are_those_of_the_files(tmp_path: Path, collate: Collator):
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     path = captions(tmp_path, ("1.png", "red"), ("no.png", "red"), ("1.png", "blue"))
     for kind in ("understanding", "generation"):
         report = checked(collate, kind, "captions", path)
         assert report.sizes == [(40, 20)] * 2
-        assert report.facts()["largest_picture"] == (40, 20)
+        assert report.facts()["largest_image"] == (40, 20)
 
 
 def test_lengths_and_cut_texts_are_those_of_the_tokenizer(tmp_path: Path, collate: Collator):
@@ -138,8 +140,8 @@ def test_a_chat_that_loses_turns_is_named(tmp_path: Path, collate: Collator):
 
 def test_doubles_have_the_same_words_and_the_same_pixels(tmp_path: Path, collate: Collator):
     for name in ("1.png", "copy.bmp"):
-        picture(tmp_path / name)
-    picture(tmp_path / "2.png", BLUE)
+        write_image(tmp_path / name)
+    write_image(tmp_path / "2.png", BLUE)
     rows = [("1.png", "a"), ("2.png", "a"), ("1.png", "b"), ("copy.bmp", "a"), ("1.png", "a")]
     for kind in ("understanding", "generation"):
         report = checked(collate, kind, "captions", captions(tmp_path, *rows))

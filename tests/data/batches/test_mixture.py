@@ -17,10 +17,10 @@ from tiny_run import TinySources, make_collator, run_model
 
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import KINDS, Kind, mixed_batches, plan, rows_of_step
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import KINDS, Kind, mixed_batches, plan, rows_of_step
 from janusflow.data.samples import Sample, TextSample
-from janusflow.data.sources import BadRows, Weighted, is_above
+from janusflow.data.sources.base import BadRows, WeightedSource, is_above
 
 
 def ratio(shares: Sequence[float], until: int | None = None) -> Ratio:
@@ -134,7 +134,7 @@ class Numbers:
 
 def texts(
     config: MixtureConfig,
-    sources: dict[Kind, list[Weighted]],
+    sources: dict[Kind, list[WeightedSource]],
     num_steps: int,
     *,
     step: int = 0,
@@ -149,7 +149,7 @@ def named_kinds(
     config: MixtureConfig, *, step: int = 0, kinds: Sequence[Kind] = KINDS
 ) -> Iterator[list[str]]:
     """The stream of batches as lists of their samples' kinds."""
-    sources = {kind: [Weighted(Numbers(kind, 5), 1.0)] for kind in kinds}
+    sources = {kind: [WeightedSource(Numbers(kind, 5), 1.0)] for kind in kinds}
     stream: Any = mixed_batches(sources, Recorder(), config, seed=0, step=step)
     return ([each.text.split()[0] for each in batch.samples] for (batch,) in stream)
 
@@ -158,8 +158,8 @@ ONLY_TEXT = MixtureConfig(batch_size=6, ratios=(ratio((0.0, 0.0, 1.0)),))
 
 
 def test_every_source_goes_through_all_its_rows_before_it_repeats_one_also_after_a_resume():
-    sources: dict[Kind, list[Weighted]] = {
-        "text": [Weighted(Numbers("a", 8), 2.0), Weighted(Numbers("b", 5), 1.0)]
+    sources: dict[Kind, list[WeightedSource]] = {
+        "text": [WeightedSource(Numbers("a", 8), 2.0), WeightedSource(Numbers("b", 5), 1.0)]
     }
     steps = texts(ONLY_TEXT, sources, 12)
     assert texts(ONLY_TEXT, sources, 5, step=7) == steps[7:]
@@ -172,8 +172,8 @@ def test_every_source_goes_through_all_its_rows_before_it_repeats_one_also_after
 
 
 def test_sources_of_one_length_have_orders_of_their_own():
-    pair: dict[Kind, list[Weighted]] = {
-        "text": [Weighted(Numbers(name, 20), 1.0) for name in ("a", "b")]
+    pair: dict[Kind, list[WeightedSource]] = {
+        "text": [WeightedSource(Numbers(name, 20), 1.0) for name in ("a", "b")]
     }
     drawn = [text.split() for batch in texts(ONLY_TEXT, pair, 6) for text in batch]
     first, second = ([row for name, row in drawn if name == wanted] for wanted in ("a", "b"))
@@ -184,7 +184,7 @@ def test_sources_of_one_length_have_orders_of_their_own():
 def test_a_bad_row_is_told_of_and_the_next_one_taken():
     bad = BadRows(max_share=0.2)
     source = Numbers("a", 10, bad=(3, 4))
-    found = texts(ONLY_TEXT, {"text": [Weighted(source, 1.0)]}, 5, bad=bad)
+    found = texts(ONLY_TEXT, {"text": [WeightedSource(source, 1.0)]}, 5, bad=bad)
     assert bad.found == {("a", 3): "number 3 is broken.", ("a", 4): "number 4 is broken."}
     drawn = Counter(text for batch in found for text in batch)
     assert sum(drawn.values()) == 30
@@ -196,7 +196,7 @@ def test_a_bad_row_is_told_of_and_the_next_one_taken():
 def test_a_source_without_a_good_row_ends_even_if_all_may_be_bad():
     source = Numbers("none.jsonl", 3, bad=(0, 1, 2))
     with pytest.raises(DataError, match=r"none of 3 rows in turn of none\.jsonl makes a sample"):
-        texts(ONLY_TEXT, {"text": [Weighted(source, 1.0)]}, 1, bad=BadRows(max_share=1.0))
+        texts(ONLY_TEXT, {"text": [WeightedSource(source, 1.0)]}, 1, bad=BadRows(max_share=1.0))
 
 
 def test_a_bad_row_is_written_down_once_for_all_processes_and_starts(tmp_path: Path):
@@ -204,7 +204,7 @@ def test_a_bad_row_is_written_down_once_for_all_processes_and_starts(tmp_path: P
     source = Numbers("a", 10, bad=(3, 4))
     for first in (0, 1, 0, 1):
         stream: Any = mixed_batches(
-            {"text": [Weighted(source, 1.0)]},
+            {"text": [WeightedSource(source, 1.0)]},
             Recorder(),
             ONLY_TEXT,
             seed=0,
@@ -232,8 +232,11 @@ def test_a_bad_row_that_another_process_wrote_down_meanwhile_is_not_written_agai
 
 
 def test_the_rows_of_a_step_are_named_without_reading_them_past_bad_ones_too(tmp_path: Path):
-    sources: dict[Kind, list[Weighted]] = {
-        "text": [Weighted(Numbers("a", 8, bad=(2, 3)), 2.0), Weighted(Numbers("b", 5), 1.0)]
+    sources: dict[Kind, list[WeightedSource]] = {
+        "text": [
+            WeightedSource(Numbers("a", 8, bad=(2, 3)), 2.0),
+            WeightedSource(Numbers("b", 5), 1.0),
+        ]
     }
     bad = BadRows(max_share=1.0, log=tmp_path / "bad.jsonl")
     drawn = texts(ONLY_TEXT, sources, 12, bad=bad)
@@ -250,7 +253,7 @@ def test_the_batches_of_all_processes_count_each_row_tried_once():
     counted = Counter()
     for first in (0, 1):
         stream: Any = mixed_batches(
-            {"text": [Weighted(source, 1.0)]},
+            {"text": [WeightedSource(source, 1.0)]},
             Recorder(),
             ONLY_TEXT,
             seed=0,

@@ -11,25 +11,25 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError, DataError, PromptError
-from janusflow.data.packing import pack
+from janusflow.data.batches.packing import pack
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows, flat_positions
 from janusflow.processing.templates import question_text
 from janusflow.processing.tokenizer import encode_text
 
-IGNORED = -100
+IGNORE_INDEX = -100
 """Label of a position that is not learnt, as PyTorch's cross entropy has it."""
-NO_PROMPT = -1
+NO_PROMPT_SEGMENT = -1
 """Where a token belongs to no prompt that may be hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawings:
-    """The pictures to draw, in the rows' reading order.
+    """The images to draw, in the rows' reading order.
 
-    `prompt_of` says of every position which picture's prompt it belongs to, the begin token left
-    out because it is never hidden; NO_PROMPT elsewhere.
+    `prompt_of` says of every position which image's prompt it belongs to, the begin token left
+    out because it is never hidden; NO_PROMPT_SEGMENT elsewhere.
     """
 
     pixel_values: Float[Tensor, "p c_pixel y_pixel x_pixel"] | None
@@ -46,7 +46,7 @@ class Drawings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainBatch:
-    """Samples of any kinds, packed into rows; pictures come in the rows' reading order."""
+    """Samples of any kinds, packed into rows; images come in the rows' reading order."""
 
     rows: Rows
     labels: Int[Tensor, "b t"]
@@ -60,14 +60,14 @@ class TrainBatch:
     drawings: Drawings | None
     num_samples: int
     tally: dict[str, int]
-    """What the log adds up: samples by kind, tokens, positions (tokens and padding), pictures."""
+    """What the log adds up: samples by kind, tokens, positions (tokens and padding), images."""
 
     def __len__(self) -> int:
         return self.num_samples
 
 
 @dataclass(kw_only=True)
-class Row:
+class TokenRow:
     """One sample's tokens being put together."""
 
     token_ids: list[int] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Row:
         ids: list[int],
         *,
         branch: int = PREFIX_BRANCH,
-        is_learnt: bool = False,
+        loss_mask: bool = False,
         is_drawing: bool = False,
         is_prompt: bool = False,
     ) -> None:
@@ -99,7 +99,7 @@ class Row:
         ]
         start = seen[-1] + 1 if seen else 0
         self.token_ids += ids
-        self.labels += ids if is_learnt else [IGNORED] * len(ids)
+        self.labels += ids if loss_mask else [IGNORE_INDEX] * len(ids)
         self.branches += [branch] * len(ids)
         self.position_ids += range(start, start + len(ids))
         self.is_drawing += [is_drawing] * len(ids)
@@ -110,7 +110,7 @@ class Built(NamedTuple):
     """A sample and its tokens."""
 
     sample: Sample
-    row: Row
+    row: TokenRow
 
 
 class Collator:
@@ -159,12 +159,12 @@ class Collator:
         return Built(sample, row)
 
     def pack(self, built: Sequence[Built]) -> TrainBatch:
-        """Lay samples end to end in rows; pictures come in the order the rows have them."""
+        """Lay samples end to end in rows; images come in the order the rows have them."""
         packed = pack([len(row) for _, row in built], row_tokens=self.row_tokens)
         in_order = [number for numbers in packed for number in numbers]
         samples = [built[number].sample for number in in_order]
         is_drawn = [isinstance(each, GenerationSample) for each in samples]
-        picture_of = dict(zip(in_order, accumulate(is_drawn), strict=True))
+        image_of = dict(zip(in_order, accumulate(is_drawn), strict=True))
 
         def laid_out(values: Callable[[int], list[Any]], fill: Any) -> Tensor:
             rows = [[value for number in numbers for value in values(number)] for numbers in packed]
@@ -173,10 +173,10 @@ class Collator:
 
         def prompt_of(number: int) -> list[int]:
             is_prompt = built[number].row.is_prompt
-            return [picture_of[number] - 1 if each else NO_PROMPT for each in is_prompt]
+            return [image_of[number] - 1 if each else NO_PROMPT_SEGMENT for each in is_prompt]
 
         token_ids = laid_out(lambda i: built[i].row.token_ids, self.config.pad_token_id)
-        labels = laid_out(lambda i: built[i].row.labels, IGNORED)
+        labels = laid_out(lambda i: built[i].row.labels, IGNORE_INDEX)
         is_drawing = laid_out(lambda i: built[i].row.is_drawing, False)
         num_tokens = sum(len(row) for _, row in built)
         return TrainBatch(
@@ -189,80 +189,80 @@ class Collator:
                 drawing_positions=flat_positions(is_drawing),
             ),
             labels=labels,
-            learnt_positions=flat_positions(labels != IGNORED),
+            learnt_positions=flat_positions(labels != IGNORE_INDEX),
             is_text=laid_out(
                 lambda i: [isinstance(built[i].sample, TextSample)] * len(built[i].row), False
             ),
-            **_pictures(samples),
-            drawings=_drawings(samples, laid_out(prompt_of, NO_PROMPT)),
+            **_images(samples),
+            drawings=_drawings(samples, laid_out(prompt_of, NO_PROMPT_SEGMENT)),
             num_samples=len(built),
             tally=_tally(samples) | {"tokens": num_tokens, "positions": token_ids.numel()},
         )
 
-    def drawing(self, sample: GenerationSample) -> Row:
-        """A prompt, then room for the time token and the picture's; nothing of it is a word."""
-        row = Row()
+    def drawing(self, sample: GenerationSample) -> TokenRow:
+        """A prompt, then room for the time token and the image's; nothing of it is a word."""
+        row = TokenRow()
         row.add([self.config.bos_token_id])
-        row.add(self._words(question_text(sample.prompt), num_pictures=0), is_prompt=True)
+        row.add(self._words(question_text(sample.prompt), num_images=0), is_prompt=True)
         room = 1 + self.config.generation.num_tokens
         row.add([self.config.pad_token_id] * room, is_drawing=True)
         return row
 
-    def conversation(self, sample: UnderstandingSample) -> Row:
-        """Pictures and turns; labels stand on the answers."""
+    def conversation(self, sample: UnderstandingSample) -> TokenRow:
+        """Images and turns; labels stand on the answers."""
         before, after = question_text("\0").split("\0")
         system = f"{sample.system.strip()}\n\n" if sample.system else ""
-        num_pictures = len(sample.pictures)
+        num_images = len(sample.images)
         num_placed = sum(turn.question.count(self.image_tag) for turn in sample.turns)
-        if num_placed not in (0, num_pictures) or (num_placed and sample.are_independent):
+        if num_placed not in (0, num_images) or (num_placed and sample.are_independent):
             raise DataError(
-                f"{num_placed} {self.image_tag} in the questions for {num_pictures} pictures: "
+                f"{num_placed} {self.image_tag} in the questions for {num_images} images: "
                 "place all of them, in turns that see one another, or none."
             )
-        shown = "" if num_placed else "\n".join([self.image_tag] * num_pictures)
-        row = Row()
+        shown = "" if num_placed else "\n".join([self.image_tag] * num_images)
+        row = TokenRow()
         row.add([self.config.bos_token_id])
         if shown:
-            row.add(self._words(system + before + shown, num_pictures=num_pictures))
+            row.add(self._words(system + before + shown, num_images=num_images))
         for index, turn in enumerate(sample.turns):
             is_first = index == 0 or sample.are_independent
             opens = "\n" if shown and is_first else (system if is_first else "") + before
             branch = index + 1 if sample.are_independent else PREFIX_BRANCH
             num_here = turn.question.count(self.image_tag)
-            asked = self._words(opens + turn.question + after, num_pictures=num_here)
-            answer = [*self._words(f" {turn.answer}", num_pictures=0), self.end_of_answer]
+            asked = self._words(opens + turn.question + after, num_images=num_here)
+            answer = [*self._words(f" {turn.answer}", num_images=0), self.end_of_answer]
             is_too_long = len(row) + len(asked) + len(answer) > self.row_tokens
             if index and is_too_long and not any_placed(sample.turns[index:], self.image_tag):
                 row.is_cut = True
                 break
             row.add(asked, branch=branch)
-            row.add(answer, branch=branch, is_learnt=True)
+            row.add(answer, branch=branch, loss_mask=True)
         return row
 
-    def text(self, sample: TextSample) -> Row:
+    def text(self, sample: TextSample) -> TokenRow:
         """Plain text between BOS and EOS, all of it learnt; EOS is missing where it was cut."""
-        row = Row()
+        row = TokenRow()
         row.add([self.config.bos_token_id])
-        words = [*self._words(sample.text, num_pictures=0), self.end_of_answer]
-        row.add(words[: self.row_tokens - 1], is_learnt=True)
+        words = [*self._words(sample.text, num_images=0), self.end_of_answer]
+        row.add(words[: self.row_tokens - 1], loss_mask=True)
         row.is_cut = len(words) > self.row_tokens - 1
         return row
 
-    def _words(self, text: str, *, num_pictures: int) -> list[int]:
-        """Token ids of a text, every placeholder made a picture's span.
+    def _words(self, text: str, *, num_images: int) -> list[int]:
+        """Token ids of a text, every placeholder made an image's span.
 
         Raises:
-            DataError: the text holds tags that would be taken for pictures.
+            DataError: the text holds tags that would be taken for images.
         """
         image_id = self.config.image_token_id
         try:
             ids = encode_text(self.tokenizer, text, allowed=(self.image_tag,))
         except PromptError as error:
             raise DataError(str(error)) from None
-        if ids.count(image_id) != num_pictures:
+        if ids.count(image_id) != num_images:
             raise DataError(
                 f"{text!r:.80} holds a tag that belongs to the model: only {self.image_tag} may "
-                "stand in questions, once for each picture."
+                "stand in questions, once for each image."
             )
         spans = (self.image_ids if each == image_id else [each] for each in ids)
         return [each for span in spans for each in span]
@@ -279,30 +279,30 @@ def _token(tokenizer: Tokenizer, token_id: int) -> str:
 
 
 def any_placed(turns: Sequence[Turn], image_tag: str) -> bool:
-    """Tell whether a picture stands in one of these questions."""
+    """Tell whether an image stands in one of these questions."""
     return any(image_tag in turn.question for turn in turns)
 
 
 def _tally(samples: Sequence[Sample]) -> dict[str, int]:
-    """Samples by kind (a conversation without pictures is text), and their pictures."""
-    num_seen = [len(s.pictures) for s in samples if isinstance(s, UnderstandingSample)]
+    """Samples by kind (a conversation without images is text), and their images."""
+    num_seen = [len(s.images) for s in samples if isinstance(s, UnderstandingSample)]
     num_drawn = sum(isinstance(each, GenerationSample) for each in samples)
     num_understanding = sum(num > 0 for num in num_seen)
     return {
         "understanding": num_understanding,
         "generation": num_drawn,
         "text": len(samples) - num_understanding - num_drawn,
-        "pictures_seen": sum(num_seen),
-        "pictures_drawn": num_drawn,
+        "understanding_images": sum(num_seen),
+        "generation_images": num_drawn,
     }
 
 
-def _pictures(samples: Sequence[Sample]) -> dict[str, Tensor | None]:
+def _images(samples: Sequence[Sample]) -> dict[str, Tensor | None]:
     seen = [each for each in samples if isinstance(each, UnderstandingSample)]
-    pictures = [picture for each in seen for picture in each.pictures]
+    images = [image for each in seen for image in each.images]
     return {
-        "pixel_values": _stacked([each if each.ndim == 3 else None for each in pictures]),
-        "features": _stacked([each if each.ndim == 2 else None for each in pictures]),
+        "pixel_values": _stacked([each if each.ndim == 3 else None for each in images]),
+        "features": _stacked([each if each.ndim == 2 else None for each in images]),
     }
 
 

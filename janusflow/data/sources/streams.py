@@ -18,10 +18,10 @@ import numpy as np
 
 from janusflow.config.errors import StreamError
 from janusflow.config.files import JsonLines
-from janusflow.data.order import shuffled
+from janusflow.data.sources.order import shuffled
 
 SHUFFLE_BUFFER = 1000
-"""Rows that are shuffled together, as many as `datasets` takes: 100 MB of pictures of 100 kB."""
+"""Rows that are shuffled together, as many as `datasets` takes: 100 MB of images of 100 kB."""
 READ_ERRORS = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
 """What readers of damaged or unreachable files raise; pyarrow's errors are ValueErrors."""
 

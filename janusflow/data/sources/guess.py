@@ -4,10 +4,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from janusflow.config.errors import DataError
-from janusflow.data.adapters import CAPTION_COLUMNS, PICTURE_COLUMNS, SHOWN_NAMES, TEXT_COLUMNS
-from janusflow.data.formats import LAYOUTS
-from janusflow.data.mixture import Kind
-from janusflow.data.tables import open_table, read_object
+from janusflow.data.batches.mixture import Kind
+from janusflow.data.sources.adapters import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    SHOWN_NAMES,
+    TEXT_COLUMNS,
+)
+from janusflow.data.sources.formats import LAYOUTS, MakeSample
+from janusflow.data.sources.tables import open_table, read_object
 
 
 def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]:
@@ -34,13 +39,15 @@ def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]
 
 def kinds_of(format_name: str) -> list[Kind]:
     """One kind for every way a format's rows are read: captions are asked for and drawn from."""
-    kinds = {make: kind for kind, make in LAYOUTS[format_name].samples.items()}
+    kinds: dict[MakeSample, Kind] = {
+        make: kind for kind, make in LAYOUTS[format_name].samples.items()
+    }
     return list(kinds.values())
 
 
 def _format_of_row(names: Collection[str]) -> str | None:
     """The format that names in small letters speak for; the plainest columns win."""
-    has_image = any(name in names for name in PICTURE_COLUMNS)
+    has_image = any(name in names for name in IMAGE_COLUMNS)
     has_caption = any(name in names for name in CAPTION_COLUMNS if name != "prompt")
     if "conversations" in names or "messages" in names:
         return "chat"

@@ -10,10 +10,10 @@ import numpy as np
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.order import counts_before
+from janusflow.data.batches.collate import Collator, TrainBatch
 from janusflow.data.samples import Sample
-from janusflow.data.sources import BadRows, Weighted, draw, planned_rows
+from janusflow.data.sources.base import BadRows, WeightedSource, build_sample, planned_rows
+from janusflow.data.sources.order import counts_before
 
 T = TypeVar("T")
 Kind = Literal["understanding", "generation", "text"]
@@ -25,24 +25,24 @@ def sources_by_kind(data: DataConfig) -> dict[Kind, tuple[SourceConfig, ...]]:
     return {kind: getattr(data, kind) for kind in KINDS}
 
 
-class Planned(NamedTuple):
+class SampleSlot(NamedTuple):
     """One sample of a step: its kind, and how many of its kind the run had before."""
 
     kind: Kind
     ordinal: int
 
 
-def plan(config: MixtureConfig, step: int) -> list[Planned]:
+def plan(config: MixtureConfig, step: int) -> list[SampleSlot]:
     """A step's samples by kind. Counts follow the shares as closely as whole numbers can."""
     before, after = _drawn_before(config, step), _drawn_before(config, step + 1)
     return [
-        Planned(kind, ordinal)
+        SampleSlot(kind, ordinal)
         for kind, first, end in zip(KINDS, before, after, strict=True)
         for ordinal in range(first, end)
     ]
 
 
-class Origin(NamedTuple):
+class SampleSource(NamedTuple):
     """Where a sample of a step came from."""
 
     kind: Kind
@@ -51,25 +51,25 @@ class Origin(NamedTuple):
 
 
 def rows_of_step(
-    sources: Mapping[Kind, Sequence[Weighted]],
+    sources: Mapping[Kind, Sequence[WeightedSource]],
     config: MixtureConfig,
     *,
     seed: int,
     step: int,
     bad: BadRows,
-) -> list[Origin]:
+) -> list[SampleSource]:
     """The rows of a step's samples in all processes, in the step's order; nothing is read."""
     bad.reread()
-    origins = []
+    found = []
     for kind, ordinal in plan(config, step):
         source, rows = planned_rows(sources[kind], ordinal, seed=seed)
         row = next(row for row in rows if (source.name, row) not in bad.found)
-        origins.append(Origin(kind, source.name, row))
-    return origins
+        found.append(SampleSource(kind, source.name, row))
+    return found
 
 
 def mixed_batches(
-    sources: Mapping[Kind, Sequence[Weighted]],
+    sources: Mapping[Kind, Sequence[WeightedSource]],
     collate: Collator,
     config: MixtureConfig,
     *,
@@ -108,7 +108,7 @@ def mixed_batches(
 
 
 def build_samples(
-    sources: Mapping[Kind, Sequence[Weighted]],
+    sources: Mapping[Kind, Sequence[WeightedSource]],
     build: Callable[[Sample], T],
     config: MixtureConfig,
     *,
@@ -127,7 +127,7 @@ def build_samples(
     planned = plan(config, step)
     require_sources(sources, [kind for kind, _ in planned])
     return {
-        i: draw(
+        i: build_sample(
             sources[planned[i].kind],
             planned[i].ordinal,
             seed=seed,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from janusflow.data.check import number_images
-from janusflow.data.collate import IGNORED, Built, Collator, TrainBatch
+from janusflow.data.batches.collate import IGNORE_INDEX, Built, Collator, TrainBatch
+from janusflow.data.inspect.check import number_images
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
     """Neighbouring tokens of a sample that are alike."""
 
     kind: str
-    """words, special, learnt, picture or drawing; the page's style has a class for each."""
+    """words, special, learnt, image or drawing; the page's style has a class for each."""
     token_ids: list[int]
     start: int
     """Of the first token in its sample's row."""
@@ -49,7 +49,7 @@ def build_page(
     Args:
         built: what is shown.
         collate: what laid it out.
-        prepare: what made its pictures.
+        prepare: what made its images.
         name: of the recipe or file.
         model: whose tokenizer and sizes these are.
         seed: decided the samples.
@@ -86,8 +86,8 @@ def pieces(built: Built, collate: Collator) -> list[Piece]:
         if row.is_drawing[place]:
             return "drawing"
         if row.token_ids[place] == collate.config.image_token_id:
-            return "picture"
-        if row.labels[place] != IGNORED:
+            return "image"
+        if row.labels[place] != IGNORE_INDEX:
             return "learnt"
         return "special" if row.token_ids[place] in special else "words"
 
@@ -124,12 +124,12 @@ def strips(batch: TrainBatch, built: Sequence[Built], collate: Collator) -> Iter
 def _figure(number: int, built: Built, collate: Collator, prepare: Preparation) -> str:
     sample = built.sample
     is_drawn = isinstance(sample, GenerationSample)
-    pictures = (
+    images = (
         to_images(torch.stack(number_images(sample)))
         if is_drawn
         else [prepare.image_processor.to_image(each) for each in number_images(sample)]
     )
-    shown = "".join(embedded(each, alt=f"picture of sample {number}") for each in pictures)
+    shown = "".join(embedded(each, alt=f"image of sample {number}") for each in images)
     what = type(sample).__name__.removesuffix("Sample").lower()
     drawn = (
         f"<small>prompt: {escape(sample.prompt)}<br>seed {sample.seed}</small>" if is_drawn else ""
@@ -156,8 +156,8 @@ def _tokens(cut: list[Piece], collate: Collator) -> str:
 
 def _text(piece: Piece, collate: Collator) -> str:
     length = len(piece.token_ids)
-    if piece.kind == "picture":
-        return f"picture, {length} tokens"
+    if piece.kind == "image":
+        return f"image, {length} tokens"
     if piece.kind == "drawing":
         return f"time, then the noisy latent, {length - 1} tokens"
     return collate.tokenizer.decode(piece.token_ids, skip_special_tokens=False)

@@ -11,7 +11,7 @@ from tiny_run import TinySources, draw, make_collator, run_model
 from torch import Tensor
 
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.packing import pack
+from janusflow.data.batches.packing import pack
 from janusflow.data.samples import Sample
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import PAD_SEGMENT
@@ -30,7 +30,7 @@ def test_every_sample_is_in_one_row_and_no_row_is_too_long(lengths: list[int], r
 
 
 def test_padding_is_under_three_percent_of_a_realistic_mixture():
-    """Stage 3's shares at full size: 576 picture tokens, and words as long as captions and chats.
+    """Stage 3's shares at full size: 576 image tokens, and words as long as captions and chats.
 
     64 samples, a process's share of a batch of 512 on eight. Rows are padded to the longest.
     """

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from janusflow.data.order import counts_before, share_out, shuffled
+from janusflow.data.sources.order import counts_before, share_out, shuffled
 
 shares = st.lists(st.sampled_from([0.0, 0.1, 1.0, 3.0, 21.0]), min_size=1, max_size=5).filter(any)
 

@@ -16,8 +16,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 from janusflow.config.errors import DataError
-from janusflow.data.records import READERS, ending_of, parse_text, read_records
-from janusflow.data.streams import READ_ERRORS, SHUFFLE_BUFFER, Shard, ShardLengths, StreamedTable
+from janusflow.data.sources.records import READERS, ending_of, parse_text, read_records
+from janusflow.data.sources.streams import (
+    READ_ERRORS,
+    SHUFFLE_BUFFER,
+    Shard,
+    ShardLengths,
+    StreamedTable,
+)
 
 KINDS = (*READERS, ".parquet")
 """How names of files end that can be read; most may be compressed, too (.gz, .zst)."""
@@ -80,6 +86,7 @@ def open_table(
             f"streaming=true of {path}, which has to be read as a whole: leave it out, or write "
             ".jsonl, .parquet or WebDataset .tar files."
         )
+    files: list[str] = []
     try:
         files = _files(path, streaming=streaming)
         if kind in KINDS and not files:
@@ -156,13 +163,12 @@ def _load_dataset(path: str, files: list[str], split: str, *, streaming: bool) -
     """Parquet files, a folder of images or a data set of the hub, as `datasets` reads them."""
     import datasets
 
+    told: dict[str, Any] = {"path": path, "split": split, "streaming": streaming}
     if ending_of(path) == ".parquet":
-        told = {"path": "parquet", "data_files": files, "split": "train"}
+        told |= {"path": "parquet", "data_files": files, "split": "train"}
     elif Path(path).is_dir():
-        told = {"path": "imagefolder", "data_dir": path, "split": "train"}
-    else:
-        told = {"path": path, "split": split}
-    return datasets.load_dataset(**told, streaming=streaming)
+        told |= {"path": "imagefolder", "data_dir": path, "split": "train"}
+    return datasets.load_dataset(**told)
 
 
 def _undecoded(table: Any) -> Any:
@@ -202,7 +208,7 @@ def _streamed(path: str, files: list[str], split: str, shuffle_buffer: int | Non
 
 def _has_a_row(shard: Shard) -> bool:
     """Whether a shard holds anything; its file is closed again at once."""
-    with closing(shard.rows()) as rows:
+    with closing(cast(Any, shard.rows())) as rows:
         return next(rows, None) is not None
 
 
