@@ -44,6 +44,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "log_every": 3,
         "save_every": 5,
         "keep": 1,
+        "keep_every": 4,
         "optimizer": OptimizerConfig(),
         "guard": GuardConfig(spike="skip", spike_times=1.01, window=2),
     },
