@@ -10,9 +10,9 @@ step      as the loop does it: counts, clipping, guard, AdamW, average
 data      the step, and drawing, tokenising and packing its samples before it
 padded    forward and backward of the same samples, one to a row
 rows      forward and backward with attention over whole rows instead of within samples
-half      forward and backward with products in bfloat16 (loop.scale.precision=bf16)
+half      forward and backward with products in bfloat16 (loop.parallelism.precision=bf16)
 both      the two together
-compiled  the same in bfloat16 with the LLM's blocks compiled (loop.scale.compile=true)
+compiled  the same in bfloat16 with the LLM's blocks compiled (loop.parallelism.compile=true)
 """
 
 import argparse

@@ -38,8 +38,8 @@ from janusflow.config.training import (
     MixtureConfig,
     ObjectiveConfig,
     OptimizerConfig,
+    ParallelismConfig,
     Ratio,
-    ScaleConfig,
 )
 from janusflow.data.collate import TrainBatch
 from janusflow.data.mixture import mixed_batches
@@ -61,12 +61,12 @@ def step_of(
     sources: TinySources,
     *,
     micro_batch: int = 12,
-    scale: ScaleConfig | None = None,
+    parallelism: ParallelismConfig | None = None,
     alignment: Alignment = "repa",
 ) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
     objective = new_objective(alignment)
-    distribute(objective, scale or ScaleConfig())
+    distribute(objective, parallelism or ParallelismConfig())
     losses, tally = backward(objective, next(batches_of(sources, 5, micro_batch)))
     assert tally["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
@@ -78,14 +78,14 @@ def step_of(
 
 
 def tower_step_of(
-    sources: TinySources, *, micro_batch: int = 12, scale: ScaleConfig | None = None
+    sources: TinySources, *, micro_batch: int = 12, parallelism: ParallelismConfig | None = None
 ) -> dict[str, Tensor]:
     """The same of a step of the SigLIP pair; gradients as shares of their norm, which is large."""
     torch.manual_seed(0)
     text = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
     text |= {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 16}
     objective = SiglipObjective(SiglipModel(SiglipConfig(vision_config=VISION, text_config=text)))
-    distribute(objective, scale or ScaleConfig())
+    distribute(objective, parallelism or ParallelismConfig())
     tokenizer = Tokenizer.from_str(trained_tokenizer().to_str())
     tokenizer.enable_padding(length=16)
     scenes = sources.scenes
@@ -107,10 +107,10 @@ def tower_step_of(
     return gradients | losses | {"norm": norm.log(), "tally": torch.tensor([*tally.values()])}
 
 
-def inputs_of(sources: TinySources, *, scale: ScaleConfig) -> dict[str, Tensor]:
+def inputs_of(sources: TinySources, *, parallelism: ParallelismConfig) -> dict[str, Tensor]:
     """How far what reaches the losses and the VAE is from what the batch held."""
     objective = new_objective()
-    distribute(objective, scale)
+    distribute(objective, parallelism)
     (batch,) = next(batches_of(sources, 5))
     drawings = batch.drawings
     assert drawings is not None
@@ -134,10 +134,12 @@ def inputs_of(sources: TinySources, *, scale: ScaleConfig) -> dict[str, Tensor]:
     return found
 
 
-def messages_of(sources: TinySources, *, micro_batch: int, scale: ScaleConfig) -> dict[str, Tensor]:
+def messages_of(
+    sources: TinySources, *, micro_batch: int, parallelism: ParallelismConfig
+) -> dict[str, Tensor]:
     """How often a step sends gradients."""
     objective = new_objective()
-    distribute(objective, scale)
+    distribute(objective, parallelism)
     reduce = _fsdp_param_group.foreach_reduce
     with mock.patch.object(_fsdp_param_group, "foreach_reduce", side_effect=reduce) as sent:
         backward(objective, next(batches_of(sources, 5, micro_batch)))
@@ -150,13 +152,15 @@ def run_of(
     *,
     steps: int,
     micro_batch: int = 12,
-    scale: ScaleConfig | None = None,
+    parallelism: ParallelismConfig | None = None,
     muon: bool = False,
 ) -> dict[str, Tensor]:
     """Weights, average and losses after some steps of a run, which goes on where it was."""
-    scale = scale or ScaleConfig()
+    parallelism = parallelism or ParallelismConfig()
     optimizer = OptimizerConfig(muon=muon, learning_rate=0.01, warmup_steps=0)
-    config = LoopConfig(steps=steps, save_every=2, ema=0.5, scale=scale, optimizer=optimizer)
+    config = LoopConfig(
+        steps=steps, save_every=2, ema=0.5, parallelism=parallelism, optimizer=optimizer
+    )
     losses: dict[str, Tensor] = {}
 
     class Collect:
@@ -210,25 +214,27 @@ def take_part(
     num: int,
     what: str,
     micro_batch: str,
-    scale: str,
+    parallelism: str,
     *more: str,
 ) -> None:
     """Be one of several processes; the first leaves the result in `out`."""
-    meeting, settings = f"file://{out}.meeting", ScaleConfig(**json.loads(scale))
+    meeting, settings = f"file://{out}.meeting", ParallelismConfig(**json.loads(parallelism))
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num)
     sources, size = TinySources(scenes), int(micro_batch)
     if what == "gradients":
         alignment = cast(Alignment, more[0])
-        result = step_of(sources, micro_batch=size, scale=settings, alignment=alignment)
+        result = step_of(sources, micro_batch=size, parallelism=settings, alignment=alignment)
     elif what == "inputs":
-        result = inputs_of(sources, scale=settings)
+        result = inputs_of(sources, parallelism=settings)
     elif what == "messages":
-        result = messages_of(sources, micro_batch=size, scale=settings)
+        result = messages_of(sources, micro_batch=size, parallelism=settings)
     elif what == "tower":
-        result = tower_step_of(sources, micro_batch=size, scale=settings)
+        result = tower_step_of(sources, micro_batch=size, parallelism=settings)
     else:
         run, muon = out.parent / "run", "muon" in more
-        result = run_of(sources, run, steps=int(what), micro_batch=size, scale=settings, muon=muon)
+        result = run_of(
+            sources, run, steps=int(what), micro_batch=size, parallelism=settings, muon=muon
+        )
     if rank == 0:
         torch.save(result, out)
     dist.barrier()

@@ -46,7 +46,7 @@ def command(
 
       janusflow train recipes/mini/8-stage3.yaml run=runs/mine loop.steps=500
 
-      janusflow train recipes/mini stage:loop.scale.precision=bf16
+      janusflow train recipes/mini stage:loop.parallelism.precision=bf16
 
       janusflow train recipe.yaml "log.to=[tensorboard]"
 

@@ -51,22 +51,22 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleConfig:
+class ParallelismConfig:
     """How a step is spread over processes and memory. Only `precision` changes what is learnt."""
 
     precision: Precision = "fp32"
     """What blocks compute in; weights, averages and sums of gradients are float32 anyway."""
-    shard: int = 1
+    hsdp_shard_size: int = 1
     """Processes that hold one copy of everything between them: at most so many, 0 is all of them.
     Copies are added up once a step (HSDP)."""
-    recompute: bool = False
+    activation_checkpointing: bool = False
     """Activations within a block of the LLM are computed again for its gradients, not kept."""
     compile: bool = False
     """Blocks of the LLM run through torch.compile."""
 
     def __post_init__(self) -> None:
         _require(self, "precision", self.precision in get_args(Precision), "fp32 or bf16")
-        _require(self, "shard", self.shard >= 0, "0 or more")
+        _require(self, "hsdp_shard_size", self.hsdp_shard_size >= 0, "0 or more")
 
     def shard_size(self, num_processes: int) -> int:
         """How many of so many processes hold one copy between them.
@@ -74,11 +74,11 @@ class ScaleConfig:
         Raises:
             ConfigError: copies would be held by different numbers of processes.
         """
-        size = min(self.shard or num_processes, num_processes)
+        size = min(self.hsdp_shard_size or num_processes, num_processes)
         if num_processes % size:
             raise ConfigError(
-                f"loop.scale.shard={self.shard} for {num_processes} processes: wanted a number "
-                "that divides them."
+                f"loop.parallelism.hsdp_shard_size={self.hsdp_shard_size} for {num_processes} "
+                "processes: wanted a number that divides them."
             )
         return size
 
@@ -129,7 +129,7 @@ class LoopConfig:
     keep_every: int = 0
     """Checkpoints of every so many steps are kept for good; 0 for none."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    parallelism: ParallelismConfig = field(default_factory=ParallelismConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:

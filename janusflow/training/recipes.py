@@ -128,7 +128,8 @@ def _shared_out(
         if not takers:
             raise ConfigError(
                 f"override {override!r}: no recipe in {folder} has this setting: wanted one that "
-                "some have, as key=value or task:key=value, e.g. stage:loop.scale.precision=bf16."
+                "some have, as key=value or task:key=value, e.g. "
+                "stage:loop.parallelism.precision=bf16."
             )
         for file in takers:
             taken[file].append(override)

@@ -32,8 +32,8 @@ def begun(tmp_path: Path) -> Path:
     [
         "loop.steps=400000",
         "loop.save_every=1000 loop.keep=10 loop.keep_every=10000 loop.log_every=50",
-        "loop.micro_batch_size=4 loop.scale.shard=0",
-        "loop.scale.recompute=true loop.scale.compile=true",
+        "loop.micro_batch_size=4 loop.parallelism.hsdp_shard_size=0",
+        "loop.parallelism.activation_checkpointing=true loop.parallelism.compile=true",
         "mixture.max_bad_share=0.05",
         "data.cache=cache",
         "loop.guard.spike=skip log.samples_every=1000",
@@ -54,7 +54,7 @@ def test_what_may_change_are_settings_and_stand_in_the_documentation():
     ("changes", "told"),
     [
         ("loop.optimizer.learning_rate=5e-5", r"loop.optimizer.learning_rate=5e-05 \(was 0.0001\)"),
-        ("loop.scale.precision=fp32", r"loop.scale.precision=fp32 \(was bf16\)"),
+        ("loop.parallelism.precision=fp32", r"loop.parallelism.precision=fp32 \(was bf16\)"),
         ("mixture.batch_size=256", r"mixture.batch_size=256 \(was 512\)"),
         ("loop.ema=0.9", r"loop.ema=0.9 \(was 0.99\)"),
         ("trainable=[llm]", r"trainable=\['llm'\]"),

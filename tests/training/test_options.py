@@ -81,12 +81,12 @@ CHANGES: dict[type, dict[str, Any]] = {
     },
 }
 ELSEWHERE = {
-    LoopConfig: {"seed", "micro_batch_size", "scale"},
+    LoopConfig: {"seed", "micro_batch_size", "parallelism"},
     OptimizerConfig: {"muon"},
     ObjectiveConfig: {"scorer", "score_against"},
 }
 """What only whole stages, several processes, repeated blocks or a scorer use: test_stage.py,
-test_split.py, test_scale.py, test_optim.py, test_scoring.py."""
+test_split.py, test_parallelize.py, test_optim.py, test_scoring.py."""
 
 
 @dataclass(frozen=True)

@@ -94,4 +94,4 @@ def test_a_stage_can_be_laid_out_on_one_node_and_on_eight(
     assert sorted(samples) == list(range(found.mixture.batch_size))
     assert len(sizes) == 1
     assert max(map(max, sizes)) <= (found.loop.micro_batch_size or 0)
-    assert found.loop.scale.shard_size(num_gpus) == min(num_gpus, 8)
+    assert found.loop.parallelism.shard_size(num_gpus) == min(num_gpus, 8)

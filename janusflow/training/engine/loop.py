@@ -146,10 +146,10 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     Raises:
         CheckpointError: it is damaged, of another run or of an earlier version.
     """
-    distribute(objective, config.scale)
+    distribute(objective, config.parallelism)
     state = TrainState(
         objective=objective,
-        optimizer=build_optimizer(objective, config.optimizer, config.scale.precision),
+        optimizer=build_optimizer(objective, config.optimizer, config.parallelism.precision),
         ema=Ema(objective, decay=config.ema) if config.ema else None,
         run=run,
         guard=Guard(config.guard),

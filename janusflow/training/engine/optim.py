@@ -25,7 +25,8 @@ REPEATED = (".layers.", ".blocks.")
 """Where a network repeats itself: the LLM's and the tower's layers, the ConvNeXt blocks."""
 NEEDS_WHOLE = (
     "loop.optimizer.muon=true, which takes whole matrices, with sharded weights: use "
-    "loop.scale.shard=1 (and on a GPU loop.scale.precision=fp32), or muon=false."
+    "loop.parallelism.hsdp_shard_size=1 (and on a GPU loop.parallelism.precision=fp32), or "
+    "muon=false."
 )
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 """Of the quintic that takes singular values towards 1: steep at 0, never at rest."""

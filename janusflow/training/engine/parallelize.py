@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
-from janusflow.config.training import ScaleConfig
+from janusflow.config.training import ParallelismConfig
 from janusflow.training.engine.distributed import (
     device,
     is_first,
@@ -34,7 +34,7 @@ Contexts: TypeAlias = Callable[
 ]
 
 
-def distribute(objective: Objective, config: ScaleConfig) -> None:
+def distribute(objective: Objective, config: ParallelismConfig) -> None:
     """Move an objective to this process's device, and share it out among the processes.
 
     Copies need no more, in float32 or on a CPU, where autocast computes in bfloat16: `add_up` sends
@@ -50,8 +50,8 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
     for block in objective.blocks():
         if config.compile:  # inside of what is run again: dynamo would skip a frame around it
             block.forward = torch.compile(block.forward)
-        if config.recompute:
-            recompute(block)
+        if config.activation_checkpointing:
+            checkpoint_activations(block)
     is_half = config.precision == "bf16"
     is_copy = config.shard_size(num_processes()) == 1
     if is_copy and not is_half:
@@ -77,7 +77,7 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
-def recompute(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None:
+def checkpoint_activations(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None:
     """Let a block keep its inputs alone, and run again for its gradients.
 
     Args:
@@ -88,7 +88,7 @@ def recompute(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None
     block.forward = partial(checkpoint, block.forward, **again)
 
 
-def device_mesh(config: ScaleConfig) -> DeviceMesh:
+def device_mesh(config: ParallelismConfig) -> DeviceMesh:
     """All processes, in groups that hold one copy between them.
 
     Raises:

@@ -15,7 +15,7 @@ from janusflow.costs.meter import counting
 from janusflow.data.collate import IGNORED, Collator, TrainBatch
 from janusflow.data.mixture import plan
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
-from janusflow.training.engine.parallelize import recompute
+from janusflow.training.engine.parallelize import checkpoint_activations
 from janusflow.training.estimate.assumed import assumed_samples, word_tokenizer
 from janusflow.training.estimate.sizes import Sizes
 from janusflow.training.objectives.janusflow import JanusFlowObjective
@@ -71,9 +71,9 @@ class Simulation:
     """Runs a recipe's micro-batches through its objective on the meta device."""
 
     def __init__(self, recipe: StageRecipe, sizes: Sizes, config: DryRunConfig) -> None:
-        self.recipe, self.config, self.scale = recipe, config, recipe.loop.scale
+        self.recipe, self.config, self.parallelism = recipe, config, recipe.loop.parallelism
         self.model, self.vae = sizes.model, sizes.vae
-        nn.Module.to(self.model, DTYPES[self.scale.precision])
+        nn.Module.to(self.model, DTYPES[self.parallelism.precision])
         if recipe.objective.scorer is not None:
             raise ConfigError(
                 f"a dry run does not load objective.scorer={recipe.objective.scorer}: leave it "
@@ -100,7 +100,7 @@ class Simulation:
         )
         self.activation_bytes = self.batch_bytes = 0
         """Of the micro-batch that takes most."""
-        self.shard = self.scale.shard_size(config.gpus)
+        self.shard = self.parallelism.shard_size(config.gpus)
         self._trained_bytes = num_trained(self.objective) * FP32_BYTES // self.shard
 
     def phase(self, begin: int, *, steps: int) -> Phase:
@@ -126,9 +126,9 @@ class Simulation:
 
     def run(self, batch: TrainBatch) -> tuple[Counter[str], int]:
         """Learn one micro-batch; returns operations forward, by part, and backward."""
-        again = self.objective.blocks() if self.scale.recompute else ()
+        again = self.objective.blocks() if self.parallelism.activation_checkpointing else ()
         for block in again:
-            recompute(block, contexts=lambda: (nullcontext(), FusedAttention()))
+            checkpoint_activations(block, contexts=lambda: (nullcontext(), FusedAttention()))
         keeps_gradients = self.num_micro_batches > 1  # those of the micro-batches before
         share = 0.0 if keeps_gradients else FP32_BYTES / self.model.dtype.itemsize
         with counting(
@@ -173,7 +173,7 @@ class Simulation:
 
         Of what is outside of blocks, both are whole until the end of a step (parallelize.py).
         """
-        if self.shard == 1 and self.scale.precision == "fp32":
+        if self.shard == 1 and self.parallelism.precision == "fp32":
             return 0
         blocks = self.objective.blocks()
         sizes = sorted(sum(p.numel() for p in block.parameters()) for block in blocks)

@@ -92,7 +92,7 @@ def train_stage(
     scorer = load_scorer(recipe.objective, model)
     objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
+        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.parallelism.precision)
         flops = model_flops(model, aligns=recipe.objective.uses_head)
         mfu = None if peak is None else utilisation_of(flops, peak_tflops=peak)
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
