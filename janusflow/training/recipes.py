@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,14 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import CHANGEABLE, ShipRecipe, StageRecipe
-from janusflow.config.records import has_setting, load_record, read_tree, to_tree
+from janusflow.config.records import (
+    build_record,
+    has_setting,
+    load_record,
+    read_tree,
+    to_tree,
+    with_present_names,
+)
 from janusflow.data.formats import load_plugins
 from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
 from janusflow.training.report.previews import Sampler
@@ -167,10 +175,10 @@ def _refuse_other_settings(recipe: Any) -> bool:
     echo = recipe.run / ECHO
     if not echo.exists() or not {p.name for p in recipe.run.iterdir()} - NOTES:
         return False
-    try:
-        before = _flat(to_tree(load_record(type(recipe), echo)))
-    except ConfigError:  # of another task, or written before an option had its present name
-        before = _flat(read_tree(echo))
+    tree = with_present_names(read_tree(echo))
+    with suppress(ConfigError):  # it is of another task
+        tree = to_tree(build_record(type(recipe), tree, where=str(echo)))
+    before = _flat(tree)
     now = _flat(to_tree(recipe))
     free = [*CHANGEABLE]
     if now.get("loop.optimizer.decay_steps"):

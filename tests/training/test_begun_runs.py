@@ -43,6 +43,37 @@ def test_what_changes_nothing_that_is_learnt_may_change_on_a_begun_run(begun: Pa
     _refuse_other_settings(read_recipe(begun, tuple(changes.split())))
 
 
+def test_a_run_that_was_begun_under_old_names_goes_on(begun: Path):
+    echo = begun.parent / "run/recipe.yaml"
+    tree = yaml.safe_load(echo.read_text())
+    loop = tree["loop"]
+    parallelism = loop.pop("parallelism")
+    loop["accumulate"] = loop.pop("micro_batch_size")
+    loop["scale"] = {
+        "precision": parallelism["precision"],
+        "shard": parallelism["hsdp_shard_size"],
+        "recompute": parallelism["activation_checkpointing"],
+    }
+    echo.write_text(yaml.safe_dump(tree))
+    _refuse_other_settings(read_recipe(begun))
+    with pytest.raises(ConfigError, match=r"loop.parallelism.precision=fp32 \(was bf16\)"):
+        _refuse_other_settings(read_recipe(begun, ("loop.parallelism.precision=fp32",)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("loop.accumulate=4", "micro_batch_size"),
+        ("loop.scale.precision=bf16", "parallelism"),
+        ("loop.parallelism.shard=8", "hsdp_shard_size"),
+        ("loop.parallelism.recompute=true", "activation_checkpointing"),
+    ],
+)
+def test_an_old_name_in_a_recipe_is_refused_with_the_new_one(begun: Path, old: str, new: str):
+    with pytest.raises(ConfigError, match=rf"did you mean {new}\?"):
+        read_recipe(begun, (old,))
+
+
 def test_what_may_change_are_settings_and_stand_in_the_documentation():
     text = (RECIPES.parent / "docs/training.md").read_text(encoding="utf-8")
     for name in CHANGEABLE:
