@@ -47,7 +47,7 @@ from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.mini.training.objectives import SiglipObjective
 from janusflow.mini.training.runners import region_batch
 from janusflow.training.engine.distributed import leave_group, own_parts
-from janusflow.training.engine.loop import StepReport, TrainState, backward, train
+from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients, train
 from janusflow.training.engine.parallelize import distribute, whole, whole_state
 from janusflow.training.objectives import janusflow as janusflow_objective
 from janusflow.training.objectives.janusflow import JanusFlowObjective
@@ -67,7 +67,7 @@ def step_of(
     """Gradients and losses of one step, by name."""
     objective = new_objective(alignment)
     distribute(objective, parallelism or ParallelismConfig())
-    losses, tally = backward(objective, next(batches_of(sources, 5, micro_batch)))
+    losses, tally = accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
     assert tally["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
@@ -100,7 +100,7 @@ def tower_step_of(
     batches = [
         whole_batch.of(own) for own in own_parts(pictures, LoopConfig(micro_batch_size=micro_batch))
     ]
-    losses, tally = backward(objective, batches)
+    losses, tally = accumulate_gradients(objective, batches)
     gradients = {n: whole(p.grad) for n, p in objective.named_parameters() if p.grad is not None}
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     gradients = {name: gradient / norm for name, gradient in gradients.items()}
@@ -142,7 +142,7 @@ def messages_of(
     distribute(objective, parallelism)
     reduce = _fsdp_param_group.foreach_reduce
     with mock.patch.object(_fsdp_param_group, "foreach_reduce", side_effect=reduce) as sent:
-        backward(objective, next(batches_of(sources, 5, micro_batch)))
+        accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
     return {"messages": torch.tensor(sent.call_count)}
 
 

@@ -15,7 +15,7 @@ from janusflow.data.packing import pack
 from janusflow.data.samples import Sample
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import PAD_SEGMENT
-from janusflow.training.engine.loop import backward
+from janusflow.training.engine.loop import accumulate_gradients
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 
 KINDS = ("text", "understanding", "generation", "generation", "text", "understanding", "generation")
@@ -51,7 +51,7 @@ def gradients(
     collate = make_collator(model, row_tokens=row_tokens)
     model.zero_grad()
     objective = JanusFlowObjective(model, ObjectiveConfig(drop_prompt=0.5))
-    losses, _ = backward(objective, [collate(group) for group in groups])
+    losses, _ = accumulate_gradients(objective, [collate(group) for group in groups])
     return losses | {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 

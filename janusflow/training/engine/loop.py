@@ -129,14 +129,14 @@ def train(
             began = time.perf_counter()
             own = next(source)
             waited = time.perf_counter() - began
-            report = replace(make_step(state, own, config), seconds_waiting=waited)
+            report = replace(train_step(state, own, config), seconds_waiting=waited)
             for hook in hooks:
                 hook.after_step(state, report)
             is_saved = state.step % config.save_every == 0 or state.step == config.steps
             if is_saved or state.step % config.log_every == 0:
                 state.guard.check(run, rows_of)
             if is_saved:
-                checkpointer.save(state.step, snapshot(state))
+                checkpointer.save(state.step, state_dict(state))
     return state
 
 
@@ -157,16 +157,16 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     # One process chooses: a listing of a shared folder may be stale in another.
     saved = from_first(lambda: newest_checkpoint(run))
     if saved is not None:
-        restore(state, saved)
+        load_state_dict(state, saved)
     return state
 
 
-def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
+def train_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
     """Learn one step's batches of this process: gradients, clipping, optimizer, average."""
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    losses, tally = backward(state.objective, batches)
+    losses, tally = accumulate_gradients(state.objective, batches)
     trained = [p for p in state.objective.parameters() if p.requires_grad]
     grad_norm = whole(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)).detach()
     # A fused optimizer leaves everything as it is where this is 1; the host need not know.
@@ -188,7 +188,7 @@ def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> 
     )
 
 
-def backward(
+def accumulate_gradients(
     objective: Objective, batches: Sequence[Any]
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Leave the gradients of a step, and return the step's losses and tally.
@@ -222,7 +222,7 @@ def backward(
     return own_means, tally
 
 
-def snapshot(state: TrainState) -> dict[str, Tensor]:
+def state_dict(state: TrainState) -> dict[str, Tensor]:
     """Everything a resume needs, by names that say what it is."""
     trained = {n: p for n, p in state.objective.named_parameters() if p.requires_grad}
     moments = {
@@ -242,7 +242,7 @@ def snapshot(state: TrainState) -> dict[str, Tensor]:
     }
 
 
-def restore(state: TrainState, path: Path) -> None:
+def load_state_dict(state: TrainState, path: Path) -> None:
     """Put a checkpoint's values into a state, each process its own shards.
 
     The guard begins anew if its window has changed.
@@ -251,7 +251,7 @@ def restore(state: TrainState, path: Path) -> None:
         CheckpointError: it is damaged, or of another run.
     """
     new_moments(state.optimizer)
-    saved = snapshot(state)
+    saved = state_dict(state)
     if describe(path)[NORMS].shape != saved[NORMS].shape:
         del saved[NORMS]
     load_into(path, saved)

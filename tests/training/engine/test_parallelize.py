@@ -22,7 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig, ParallelismConfig
 from janusflow.training.engine import parallelize as parallelism
-from janusflow.training.engine.loop import backward
+from janusflow.training.engine.loop import accumulate_gradients
 from janusflow.training.engine.parallelize import device_mesh, distribute, moved
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 
@@ -151,7 +151,7 @@ def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
             objective,
             ParallelismConfig(compile=compiles, activation_checkpointing=activation_checkpointing),
         )
-        losses[compiles], _ = backward(objective, [batch])
+        losses[compiles], _ = accumulate_gradients(objective, [batch])
     torch.testing.assert_close(losses[True], losses[False])
     assert len(graphs) == 1
 

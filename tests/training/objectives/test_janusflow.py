@@ -20,7 +20,7 @@ from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.row_reading import Reading
 from janusflow.model.rows import PAD_SEGMENT, Rows, flat_positions
-from janusflow.training.engine.loop import backward
+from janusflow.training.engine.loop import accumulate_gradients
 from janusflow.training.objectives.janusflow import JanusFlowObjective, drop_prompts
 
 ALL_KINDS = ("understanding", "generation", "text", "generation")
@@ -178,7 +178,7 @@ def test_answers_and_texts_are_one_mean_to_the_gradient_and_two_to_the_reader(
     is_learnt = batch.labels != IGNORED
     objective = JanusFlowObjective(model, ObjectiveConfig(text_weight=weight))
     model.zero_grad()
-    reported, _ = backward(objective, [batch])
+    reported, _ = accumulate_gradients(objective, [batch])
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     logits = model.read_rows(

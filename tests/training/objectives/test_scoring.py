@@ -19,7 +19,7 @@ from transformers import (
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.training import ObjectiveConfig
 from janusflow.data.collate import TrainBatch
-from janusflow.training.engine.loop import backward
+from janusflow.training.engine.loop import accumulate_gradients
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import PairScorer, TowerScorer, load_scorer
 
@@ -99,7 +99,7 @@ def test_drawing_learns_from_the_score_and_scorer_tower_and_vae_do_not(sources: 
     model, vae, batch = run_model(), run_vae(), batch_of(sources)
     config = ObjectiveConfig(alignment="score", flow_weight=0.0)
     objective = JanusFlowObjective(model, config, vae=vae, scorer=TowerScorer(model))
-    losses, _ = backward(objective, [batch])
+    losses, _ = accumulate_gradients(objective, [batch])
     assert set(losses) == {"flow", "score"}
     assert -1 <= losses["score"].item() <= 1
     touched = {

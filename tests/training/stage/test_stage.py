@@ -19,7 +19,7 @@ from janusflow.data.mixture import KINDS
 from janusflow.inference.previews import draw_and_answer
 from janusflow.training.engine import loop
 from janusflow.training.engine.checkpoint import checkpoints
-from janusflow.training.engine.loop import StepReport, TrainState, backward
+from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients
 from janusflow.training.recipes import read_recipe, run_recipes
 from janusflow.training.stage.stage import train_stage
 
@@ -120,9 +120,9 @@ def test_seed_and_accumulation_reach_the_steps(
 
     def spy(objective: Any, batches: Any) -> Any:
         lengths.append([len(batch) for batch in batches])
-        return backward(objective, batches)
+        return accumulate_gradients(objective, batches)
 
-    monkeypatch.setattr(loop, "backward", spy)
+    monkeypatch.setattr(loop, "accumulate_gradients", spy)
     first, other, again = (
         (run_stage(root, tmp_path / name, change) / "model/model.safetensors").read_bytes()
         for name, change in (
