@@ -46,9 +46,9 @@ from janusflow.data.mixture import mixed_batches
 from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.mini.training.objectives import SiglipObjective
 from janusflow.mini.training.runners import region_batch
-from janusflow.training.engine.distributed import leave_group, own_parts
+from janusflow.training.engine.distributed import leave_group, microbatches_of_rank
 from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients, train
-from janusflow.training.engine.parallelize import distribute, whole, whole_state
+from janusflow.training.engine.parallelize import full_state_dict, full_tensor, parallelize
 from janusflow.training.objectives import janusflow as janusflow_objective
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
@@ -66,11 +66,11 @@ def step_of(
 ) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
     objective = new_objective(alignment)
-    distribute(objective, parallelism or ParallelismConfig())
+    parallelize(objective, parallelism or ParallelismConfig())
     losses, tally = accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
     assert tally["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
-    gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
+    gradients = {name: full_tensor(p.grad) for name, p in trained.items() if p.grad is not None}
     assert {each.dtype for each in [*trained.values(), *gradients.values()]} == {torch.float32}
     # Padding depends on what shares a batch.
     counted = [n for name, n in tally.items() if name not in ("positions", "pairs", "logits")]
@@ -85,7 +85,7 @@ def tower_step_of(
     text = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
     text |= {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 16}
     objective = SiglipObjective(SiglipModel(SiglipConfig(vision_config=VISION, text_config=text)))
-    distribute(objective, parallelism or ParallelismConfig())
+    parallelize(objective, parallelism or ParallelismConfig())
     tokenizer = Tokenizer.from_str(trained_tokenizer().to_str())
     tokenizer.enable_padding(length=16)
     scenes = sources.scenes
@@ -98,10 +98,13 @@ def tower_step_of(
     )
     pictures = np.arange(len(scenes))
     batches = [
-        whole_batch.of(own) for own in own_parts(pictures, LoopConfig(micro_batch_size=micro_batch))
+        whole_batch.of(own)
+        for own in microbatches_of_rank(pictures, LoopConfig(micro_batch_size=micro_batch))
     ]
     losses, tally = accumulate_gradients(objective, batches)
-    gradients = {n: whole(p.grad) for n, p in objective.named_parameters() if p.grad is not None}
+    gradients = {
+        n: full_tensor(p.grad) for n, p in objective.named_parameters() if p.grad is not None
+    }
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     gradients = {name: gradient / norm for name, gradient in gradients.items()}
     return gradients | losses | {"norm": norm.log(), "tally": torch.tensor([*tally.values()])}
@@ -110,7 +113,7 @@ def tower_step_of(
 def inputs_of(sources: TinySources, *, parallelism: ParallelismConfig) -> dict[str, Tensor]:
     """How far what reaches the losses and the VAE is from what the batch held."""
     objective = new_objective()
-    distribute(objective, parallelism)
+    parallelize(objective, parallelism)
     (batch,) = next(batches_of(sources, 5))
     drawings = batch.drawings
     assert drawings is not None
@@ -139,7 +142,7 @@ def messages_of(
 ) -> dict[str, Tensor]:
     """How often a step sends gradients."""
     objective = new_objective()
-    distribute(objective, parallelism)
+    parallelize(objective, parallelism)
     reduce = _fsdp_param_group.foreach_reduce
     with mock.patch.object(_fsdp_param_group, "foreach_reduce", side_effect=reduce) as sent:
         accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
@@ -170,9 +173,9 @@ def run_of(
     batches = partial(batches_of, sources, micro_batch=micro_batch)
     state = train(new_objective(), batches, config, run=run, hooks=[Collect()])
     assert state.ema is not None
-    weights = whole_state(state.objective.get_submodule("model"))
+    weights = full_state_dict(state.objective.get_submodule("model"))
     with state.ema.swapped_in():
-        average = whole_state(state.objective.get_submodule("model"))
+        average = full_state_dict(state.objective.get_submodule("model"))
     return weights | {f"average of {name}": value for name, value in average.items()} | losses
 
 
@@ -194,7 +197,7 @@ def batches_of(
         MIXTURE,
         seed=0,
         step=step,
-        own_parts=partial(own_parts, loop=LoopConfig(micro_batch_size=micro_batch)),
+        own_parts=partial(microbatches_of_rank, loop=LoopConfig(micro_batch_size=micro_batch)),
     )
 
 

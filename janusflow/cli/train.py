@@ -76,10 +76,10 @@ def command(
             "settings from the recipe, or as key=value."
         )
     from janusflow.inference.previews import draw_and_answer
-    from janusflow.training.engine.distributed import is_first, process_group
+    from janusflow.training.engine.distributed import is_main_process, process_group
     from janusflow.training.recipes import run_recipes
 
     with process_group():
         for run in run_recipes(recipe, settings, sampler=draw_and_answer):
-            if is_first():
+            if is_main_process():
                 typer.echo(run)

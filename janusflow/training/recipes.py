@@ -22,7 +22,7 @@ from janusflow.config.records import (
     with_present_names,
 )
 from janusflow.data.formats import load_plugins
-from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
+from janusflow.training.engine.distributed import barrier, is_main_process, process_group
 from janusflow.training.report.previews import Sampler
 from janusflow.training.report.provenance import ENVIRONMENT, record_environment
 from janusflow.training.stage.stage import ship, train_stage
@@ -149,23 +149,23 @@ def _run(recipe: Any, sampler: Sampler | None) -> Path:
     run: Path = recipe.run
     is_longer = _refuse_other_settings(recipe)
     if (run / DONE).exists() and not is_longer:
-        if is_first():
+        if is_main_process():
             tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
         return run
-    wait_for_all()
-    if is_first():
+    barrier()
+    if is_main_process():
         run.mkdir(parents=True, exist_ok=True)
         (run / DONE).unlink(missing_ok=True)
         settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
         (run / ECHO).write_text(settings, encoding="utf-8")
         record_environment(run)
-    wait_for_all()
+    barrier()
     task = TASKS[recipe.task]
     runner = partial(train_stage, sampler=sampler) if task.run is train_stage else task.run
-    if task.is_distributed or is_first():
+    if task.is_distributed or is_main_process():
         runner(recipe)
-    wait_for_all()
-    if is_first():
+    barrier()
+    if is_main_process():
         (run / DONE).touch()
     return run
 

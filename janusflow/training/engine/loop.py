@@ -24,22 +24,22 @@ from janusflow.training.engine.checkpoint import (
     load_into,
     newest_checkpoint,
 )
-from janusflow.training.engine.distributed import device, from_first, summed
+from janusflow.training.engine.distributed import all_reduce_sum, broadcast_from_main, device
 from janusflow.training.engine.guard import Guard, RowsOf
 from janusflow.training.engine.optim import (
+    CombinedOptimizer,
     Ema,
-    Together,
     build_optimizer,
+    init_optimizer_state,
     learning_rate,
-    new_moments,
 )
 from janusflow.training.engine.parallelize import (
-    add_up,
-    distribute,
-    moved,
-    untouched,
-    whole,
-    whole_state,
+    all_reduce_gradients,
+    full_state_dict,
+    full_tensor,
+    parallelize,
+    to_device,
+    zero_loss_on_all_parameters,
 )
 from janusflow.training.objectives.base import Objective
 
@@ -65,7 +65,7 @@ class TrainState:
     """A run in memory."""
 
     objective: Objective
-    optimizer: torch.optim.Optimizer | Together
+    optimizer: torch.optim.Optimizer | CombinedOptimizer
     ema: Ema | None
     run: Path
     guard: Guard = field(default_factory=lambda: Guard(GuardConfig()))
@@ -80,7 +80,7 @@ class TrainState:
         Every process gives its shards, so all of them must ask; the first gets it, or all.
         """
         with nullcontext() if self.ema is None else self.ema.swapped_in():
-            return whole_state(self.objective.get_submodule(name), on_all=on_all)
+            return full_state_dict(self.objective.get_submodule(name), on_all=on_all)
 
 
 @runtime_checkable
@@ -146,7 +146,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     Raises:
         CheckpointError: it is damaged, of another run or of an earlier version.
     """
-    distribute(objective, config.parallelism)
+    parallelize(objective, config.parallelism)
     state = TrainState(
         objective=objective,
         optimizer=build_optimizer(objective, config.optimizer, config.parallelism.precision),
@@ -155,7 +155,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
         guard=Guard(config.guard),
     )
     # One process chooses: a listing of a shared folder may be stale in another.
-    saved = from_first(lambda: newest_checkpoint(run))
+    saved = broadcast_from_main(lambda: newest_checkpoint(run))
     if saved is not None:
         load_state_dict(state, saved)
     return state
@@ -168,7 +168,7 @@ def train_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) ->
         group["lr"] = rate
     losses, tally = accumulate_gradients(state.objective, batches)
     trained = [p for p in state.objective.parameters() if p.requires_grad]
-    grad_norm = whole(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)).detach()
+    grad_norm = full_tensor(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)).detach()
     # A fused optimizer leaves everything as it is where this is 1; the host need not know.
     is_skipped = state.guard.judge(state.step + 1, losses, grad_norm)
     state.optimizer.found_inf = is_skipped  # pyright: ignore[reportAttributeAccessIssue]
@@ -200,7 +200,7 @@ def accumulate_gradients(
     names, seen = list(counted[0]), list(tallied[0])
     own = [sum(c[name] for c in counted) for name in names]
     own += [sum(t[name] for t in tallied) for name in seen]
-    totals = summed(torch.tensor(own)).tolist()
+    totals = all_reduce_sum(torch.tensor(own)).tolist()
     counts = dict(zip(names, totals[: len(names)], strict=True))
     tally = dict(zip(seen, totals[len(names) :], strict=True))
     divisors = objective.divisors(counts)
@@ -208,12 +208,12 @@ def accumulate_gradients(
     for number, batch in enumerate(batches, start=1):
         if isinstance(objective, FSDPModule):  # gradients are sent once a step
             objective.set_requires_gradient_sync(number == len(batches))
-        totals_here = objective(moved(batch, device()))
+        totals_here = objective(to_device(batch, device()))
         shares = {name: total / max(divisors[name], 1) for name, total in totals_here.items()}
-        torch.stack([*shares.values(), untouched(objective)]).sum().backward()
+        torch.stack([*shares.values(), zero_loss_on_all_parameters(objective)]).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
-    add_up(objective)
-    means = summed(torch.stack(list(losses.values())))
+    all_reduce_gradients(objective)
+    means = all_reduce_sum(torch.stack(list(losses.values())))
     own_means = {
         name: mean * divisors[name] / counts[name]
         for name, mean in zip(names, means, strict=True)
@@ -250,7 +250,7 @@ def load_state_dict(state: TrainState, path: Path) -> None:
     Raises:
         CheckpointError: it is damaged, or of another run.
     """
-    new_moments(state.optimizer)
+    init_optimizer_state(state.optimizer)
     saved = state_dict(state)
     if describe(path)[NORMS].shape != saved[NORMS].shape:
         del saved[NORMS]

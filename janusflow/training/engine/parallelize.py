@@ -21,11 +21,11 @@ from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from janusflow.config.training import ParallelismConfig
 from janusflow.training.engine.distributed import (
+    all_reduce_sum,
     device,
-    is_first,
+    is_main_process,
     num_processes,
     require_group,
-    summed,
 )
 from janusflow.training.objectives.base import Objective
 
@@ -34,14 +34,15 @@ Contexts: TypeAlias = Callable[
 ]
 
 
-def distribute(objective: Objective, config: ParallelismConfig) -> None:
+def parallelize(objective: Objective, config: ParallelismConfig) -> None:
     """Move an objective to this process's device, and share it out among the processes.
 
-    Copies need no more, in float32 or on a CPU, where autocast computes in bfloat16: `add_up` sends
-    their gradients in one message, which on two CPU processes takes less than FSDP's many
-    (benchmarks/notes.md). Otherwise blocks (`objective.blocks()`) are gathered one by one; the rest
-    of what trains stays gathered for the whole of a step, because a batch may have no use for it:
-    its gradients are added up at the end of the backward pass, whatever each process's batch used.
+    Copies need no more, in float32 or on a CPU, where autocast computes in bfloat16:
+    `all_reduce_gradients` sends their gradients in one message, which on two CPU processes takes
+    less than FSDP's many (benchmarks/notes.md). Otherwise blocks (`objective.blocks()`) are
+    gathered one by one; the rest of what trains stays gathered for the whole of a step, because a
+    batch may have no use for it: its gradients are added up at the end of the backward pass,
+    whatever each process's batch used.
 
     Raises:
         ConfigError: the processes cannot be shared out so.
@@ -103,46 +104,46 @@ def device_mesh(config: ParallelismConfig) -> DeviceMesh:
     return init_device_mesh(kind, shape, mesh_dim_names=names)
 
 
-def moved(value: Any, to: torch.device) -> Any:
+def to_device(value: Any, to: torch.device) -> Any:
     """A batch with every tensor in it on a device."""
     if isinstance(value, Tensor):
         return value.to(to, non_blocking=True)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **{n: moved(v, to) for n, v in fields.items()})
+        return dataclasses.replace(value, **{n: to_device(v, to) for n, v in fields.items()})
     return value
 
 
 @torch.no_grad()
-def add_up(objective: Objective) -> None:
+def all_reduce_gradients(objective: Objective) -> None:
     """Replace the gradients of copies by their sums over the processes; FSDP has done so itself."""
     if num_processes() == 1 or isinstance(objective, FSDPModule):
         return
     trained = [p for p in objective.parameters() if p.requires_grad]
-    flat = summed(torch.cat([cast(Tensor, p.grad).flatten() for p in trained]))
+    flat = all_reduce_sum(torch.cat([cast(Tensor, p.grad).flatten() for p in trained]))
     for parameter, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
         parameter.grad = part.view_as(parameter)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor put together from its shards; every process must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_state(module: nn.Module, *, on_all: bool = False) -> dict[str, Tensor]:
+def full_state_dict(module: nn.Module, *, on_all: bool = False) -> dict[str, Tensor]:
     """A copy of a module's state dict on the CPU, every tensor whole; all processes must ask.
 
     Only the first process gets it, unless it is for `on_all`.
     """
     state = {}
     for name, value in module.state_dict().items():
-        full = whole(value).detach()
-        if on_all or is_first():
+        full = full_tensor(value).detach()
+        if on_all or is_main_process():
             state[name] = full.to("cpu", copy=True)
     return state
 
 
-def untouched(objective: Objective) -> Tensor:
+def zero_loss_on_all_parameters(objective: Objective) -> Tensor:
     """Zero, with a gradient of zero for every parameter outside the blocks.
 
     Processes add up gradients only of what has one; a batch without pictures gives none to the

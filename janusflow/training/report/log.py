@@ -13,7 +13,7 @@ from tqdm import tqdm
 from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.training import LoopConfig
 from janusflow.data.mixture import KINDS
-from janusflow.training.engine.distributed import is_first
+from janusflow.training.engine.distributed import is_main_process
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.estimate.utilisation import Utilisation
 from janusflow.training.report.trackers import Tracker
@@ -47,7 +47,7 @@ class LogHook:
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Collect; write when due. The first process writes for all."""
-        if not is_first():
+        if not is_main_process():
             return
         if self._bar is None:
             drop_lines_from(self.path, step=report.step)

@@ -26,7 +26,7 @@ from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.image_files import open_image
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.engine.distributed import device, is_first
+from janusflow.training.engine.distributed import device, is_main_process
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.report.trackers import Tracker
 
@@ -84,13 +84,13 @@ class SampleHook(ABC):
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Sample when due: every process gives its shards, the first one samples."""
-        if not self._has_begun and is_first():
+        if not self._has_begun and is_main_process():
             drop_lines_from(state.run / SAMPLES, step=report.step)
         self._has_begun = True
         if report.step % self.every:
             return
         weights = state.averaged_weights(self.module)
-        if not is_first():
+        if not is_main_process():
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             self._write(state.run, report.step, self.sample(weights))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.log import ReportConfig, TrackerName
-from janusflow.training.engine.distributed import is_first
+from janusflow.training.engine.distributed import is_main_process
 
 TENSORBOARD = "tensorboard"
 WANDB_ID = "wandb-id"
@@ -108,7 +108,7 @@ def open_trackers(
     """
     with ExitStack() as stack:
         trackers: list[Tracker] = []
-        for name in config.to if is_first() else ():
+        for name in config.to if is_main_process() else ():
             trackers.append(_opened(name, config, run, dict(settings)))
             stack.callback(trackers[-1].close)
         yield trackers

@@ -33,12 +33,12 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.image_files import ImageInput, open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.distributed import (
+    all_reduce_sum,
     device,
-    is_first,
+    is_main_process,
     num_processes,
     process_group,
     rank,
-    summed,
 )
 from janusflow.training.stage.build_model import start_model
 
@@ -170,8 +170,10 @@ class Cache:
         sources = list(self._sources())
         rows = ((kind, source, row) for kind, source in sources for row in range(len(source)))
         num_rows = sum(len(source) for _, source in sources)
-        for kind, source, row in tqdm(rows, total=num_rows, desc="rows", disable=not is_first()):
-            is_mine = is_first()  # what no process can read, the first tells of
+        for kind, source, row in tqdm(
+            rows, total=num_rows, desc="rows", disable=not is_main_process()
+        ):
+            is_mine = is_main_process()  # what no process can read, the first tells of
             try:
                 for picture in source.images(row):
                     key = picture_key(picture)
@@ -190,7 +192,7 @@ class Cache:
                     bad.append(f"row {row} of {source.name}: {error}")
         for each in filling.values():
             each.finish()
-        added = summed(torch.tensor([each.num_added for each in filling.values()]))
+        added = all_reduce_sum(torch.tensor([each.num_added for each in filling.values()]))
         return Filled(self.folders, dict(zip(filling, added.tolist(), strict=True)), bad)
 
     def _sources(self) -> Iterator[tuple[Kind, TableSource]]:

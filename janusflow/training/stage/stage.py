@@ -30,7 +30,7 @@ from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
-from janusflow.training.engine.distributed import is_first, own_parts
+from janusflow.training.engine.distributed import is_main_process, microbatches_of_rank
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
 from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
 from janusflow.training.objectives.janusflow import JanusFlowObjective
@@ -81,7 +81,7 @@ def train_stage(
             recipe.mixture,
             seed=recipe.loop.seed,
             step=step,
-            own_parts=partial(own_parts, loop=recipe.loop),
+            own_parts=partial(microbatches_of_rank, loop=recipe.loop),
             bad=bad,
         )
 
@@ -109,14 +109,14 @@ def train_stage(
             rows_of=rows_of,
         )
     weights = state.averaged_weights("model")
-    if is_first():
+    if is_main_process():
         averaged = filled_model(model.config, weights, device="cpu")
         write_folder(recipe.run / MODEL, model=averaged, processor=processor, vae=vae)
 
 
 def _require_same_data(recipe: StageRecipe) -> None:
     """Let a run go on with the data it was begun with only."""
-    if is_first():
+    if is_main_process():
         named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
         require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 

@@ -23,7 +23,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig, ParallelismConfig
 from janusflow.training.engine import parallelize as parallelism
 from janusflow.training.engine.loop import accumulate_gradients
-from janusflow.training.engine.parallelize import device_mesh, distribute, moved
+from janusflow.training.engine.parallelize import device_mesh, parallelize, to_device
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 
 STEPS = 4
@@ -147,7 +147,7 @@ def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
     for compiles in (False, True):
         objective = split_run.new_objective()
         objective.model.llm.set_attn_implementation("sdpa")
-        distribute(
+        parallelize(
             objective,
             ParallelismConfig(compile=compiles, activation_checkpointing=activation_checkpointing),
         )
@@ -159,7 +159,7 @@ def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
 def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources):
     vae = run_vae()
     objective = JanusFlowObjective(run_model(), ObjectiveConfig(), vae=vae)
-    distribute(objective, ParallelismConfig(precision="bf16"))
+    parallelize(objective, ParallelismConfig(precision="bf16"))
     found: dict[str, torch.dtype] = {}
     block = cast(LlamaDecoderLayer, objective.blocks()[0])
     for name, part in (("vae", vae.encoder), ("llm", block.mlp)):
@@ -189,7 +189,7 @@ def test_a_batch_is_moved_with_everything_in_it():
         seeds: tuple[int, ...]
         values: Tensor
 
-    there = moved(Outer(Inner(torch.ones(2)), (1, 2), torch.ones(3)), torch.device("meta"))
+    there = to_device(Outer(Inner(torch.ones(2)), (1, 2), torch.ones(3)), torch.device("meta"))
     assert there.inner.values.device.type == there.values.device.type == "meta"
     assert there.seeds == (1, 2)
-    assert moved(Outer(None, (), torch.ones(1)), torch.device("meta")).inner is None
+    assert to_device(Outer(None, (), torch.ones(1)), torch.device("meta")).inner is None

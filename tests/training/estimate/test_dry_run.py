@@ -17,7 +17,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.training import ParallelismConfig
 from janusflow.costs.meter import counting
 from janusflow.data.collate import Drawings, TrainBatch
-from janusflow.training.engine.parallelize import distribute
+from janusflow.training.engine.parallelize import parallelize
 from janusflow.training.estimate.dry_run import StageCost, dry_run, dry_run_recipes
 from janusflow.training.estimate.simulation import Simulation, num_bytes
 from janusflow.training.estimate.sizes import sizes_of
@@ -71,7 +71,7 @@ def test_a_counted_micro_batch_is_a_real_one(root: Path, recomputes: bool):
     train_only(model, recipe.trainable)
     objective = JanusFlowObjective(model, recipe.objective, vae=AutoencoderKL(**VAE))
     model.llm.set_attn_implementation("sdpa")  # whole rows, as on the GPU that is simulated
-    distribute(objective, ParallelismConfig(activation_checkpointing=recomputes))
+    parallelize(objective, ParallelismConfig(activation_checkpointing=recomputes))
     real = materialised(batch)
     with counting(trained=objective) as meter:
         torch.stack(list(objective(real).values())).sum().backward()

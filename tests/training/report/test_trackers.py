@@ -100,7 +100,7 @@ def test_nothing_is_asked_for_by_default(tmp_path: Path):
 
 
 def test_only_the_first_process_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("janusflow.training.report.trackers.is_first", lambda: False)
+    monkeypatch.setattr("janusflow.training.report.trackers.is_main_process", lambda: False)
     with open_trackers(LogConfig(to=("wandb",)), tmp_path, SETTINGS) as trackers:
         assert list(trackers) == []
 
