@@ -67,14 +67,14 @@ def step_of(
     """Gradients and losses of one step, by name."""
     objective = new_objective(alignment)
     parallelize(objective, parallelism or ParallelismConfig())
-    losses, tally = accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
-    assert tally["samples"] == MIXTURE.batch_size
+    losses, batch_stats = accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
+    assert batch_stats["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
     gradients = {name: full_tensor(p.grad) for name, p in trained.items() if p.grad is not None}
     assert {each.dtype for each in [*trained.values(), *gradients.values()]} == {torch.float32}
     # Padding depends on what shares a batch.
-    counted = [n for name, n in tally.items() if name not in ("positions", "pairs", "logits")]
-    return gradients | losses | {"tally": torch.tensor(counted)}
+    counted = [n for name, n in batch_stats.items() if name not in ("positions", "pairs", "logits")]
+    return gradients | losses | {"batch_stats": torch.tensor(counted)}
 
 
 def tower_step_of(
@@ -101,13 +101,17 @@ def tower_step_of(
         whole_batch.of(own)
         for own in microbatches_of_rank(pictures, LoopConfig(micro_batch_size=micro_batch))
     ]
-    losses, tally = accumulate_gradients(objective, batches)
+    losses, batch_stats = accumulate_gradients(objective, batches)
     gradients = {
         n: full_tensor(p.grad) for n, p in objective.named_parameters() if p.grad is not None
     }
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     gradients = {name: gradient / norm for name, gradient in gradients.items()}
-    return gradients | losses | {"norm": norm.log(), "tally": torch.tensor([*tally.values()])}
+    return (
+        gradients
+        | losses
+        | {"norm": norm.log(), "batch_stats": torch.tensor([*batch_stats.values()])}
+    )
 
 
 def inputs_of(sources: TinySources, *, parallelism: ParallelismConfig) -> dict[str, Tensor]:

@@ -50,10 +50,10 @@ class ToyObjective(Objective):
         self.breaks_at, self.times = breaks_at, times
         self.calls = 0
 
-    def counts(self, batch: Tensor) -> dict[str, int]:
+    def loss_counts(self, batch: Tensor) -> dict[str, int]:
         return {"fit": 3 * len(batch), "size": 1}
 
-    def tally(self, batch: Tensor) -> dict[str, int]:
+    def batch_stats(self, batch: Tensor) -> dict[str, int]:
         return {"rows_bad": 1}
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:

@@ -54,8 +54,8 @@ class StepReport:
     losses: dict[str, Tensor]
     grad_norm: Tensor
     learning_rate: float
-    tally: dict[str, int]
-    """Of all processes: `samples`, and what the objective's `tally` counts."""
+    batch_stats: dict[str, int]
+    """Of all processes: `samples`, and what the objective's `batch_stats` counts."""
     seconds_waiting: float = 0.0
     """How long this process waited for its batches."""
 
@@ -72,7 +72,7 @@ class TrainState:
     step: int = 0
     samples_seen: int = 0
     rows_bad: int = 0
-    """Rows that made no sample, where the objective's tally counts them as `rows_bad`."""
+    """Rows that made no sample, where the objective's `batch_stats` counts them as `rows_bad`."""
 
     def averaged_weights(self, name: str, *, on_all: bool = False) -> dict[str, Tensor]:
         """What the module of a name averages to, or is if the run keeps no average; on the CPU.
@@ -166,7 +166,7 @@ def train_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) ->
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    losses, tally = accumulate_gradients(state.objective, batches)
+    losses, batch_stats = accumulate_gradients(state.objective, batches)
     trained = [p for p in state.objective.parameters() if p.requires_grad]
     grad_norm = full_tensor(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)).detach()
     # A fused optimizer leaves everything as it is where this is 1; the host need not know.
@@ -177,49 +177,49 @@ def train_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) ->
     if state.ema is not None:
         state.ema.update()
     state.step += 1
-    state.samples_seen += tally["samples"]
-    state.rows_bad += tally.get("rows_bad", 0)
+    state.samples_seen += batch_stats["samples"]
+    state.rows_bad += batch_stats.get("rows_bad", 0)
     return StepReport(
         step=state.step,
         losses=losses,
         grad_norm=grad_norm,
         learning_rate=rate,
-        tally=tally,
+        batch_stats=batch_stats,
     )
 
 
 def accumulate_gradients(
     objective: Objective, batches: Sequence[Any]
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Leave the gradients of a step, and return the step's losses and tally.
+    """Leave the gradients of a step, and return the step's losses and statistics.
 
     Losses are means over what all batches of all processes hold, and so are the gradients.
     """
-    counted = [objective.counts(batch) for batch in batches]
-    tallied = [{"samples": len(batch)} | objective.tally(batch) for batch in batches]
-    names, seen = list(counted[0]), list(tallied[0])
+    counted = [objective.loss_counts(batch) for batch in batches]
+    counted_stats = [{"samples": len(batch)} | objective.batch_stats(batch) for batch in batches]
+    names, seen = list(counted[0]), list(counted_stats[0])
     own = [sum(c[name] for c in counted) for name in names]
-    own += [sum(t[name] for t in tallied) for name in seen]
+    own += [sum(t[name] for t in counted_stats) for name in seen]
     totals = all_reduce_sum(torch.tensor(own)).tolist()
     counts = dict(zip(names, totals[: len(names)], strict=True))
-    tally = dict(zip(seen, totals[len(names) :], strict=True))
-    divisors = objective.divisors(counts)
+    batch_stats = dict(zip(seen, totals[len(names) :], strict=True))
+    denominators = objective.loss_denominators(counts)
     losses = dict.fromkeys(names, torch.zeros((), device=device()))
     for number, batch in enumerate(batches, start=1):
         if isinstance(objective, FSDPModule):  # gradients are sent once a step
             objective.set_requires_gradient_sync(number == len(batches))
         totals_here = objective(to_device(batch, device()))
-        shares = {name: total / max(divisors[name], 1) for name, total in totals_here.items()}
+        shares = {name: total / max(denominators[name], 1) for name, total in totals_here.items()}
         torch.stack([*shares.values(), zero_loss_on_all_parameters(objective)]).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
     all_reduce_gradients(objective)
     means = all_reduce_sum(torch.stack(list(losses.values())))
     own_means = {
-        name: mean * divisors[name] / counts[name]
+        name: mean * denominators[name] / counts[name]
         for name, mean in zip(names, means, strict=True)
         if counts[name]
     }
-    return own_means, tally
+    return own_means, batch_stats
 
 
 def state_dict(state: TrainState) -> dict[str, Tensor]:

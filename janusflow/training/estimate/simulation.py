@@ -33,7 +33,7 @@ class Phase:
     """Steps of one mixture; what a step holds and takes, all processes together."""
 
     steps: int
-    tally: dict[str, int]
+    batch_stats: dict[str, int]
     """Samples by kind, tokens, positions (tokens and padding), images, rows, learnt tokens."""
     forward_flops: dict[str, int]
     """By what runs."""
@@ -111,17 +111,22 @@ class Simulation:
         kinds = [kind for kind, _ in plan(self.recipe.mixture, begin)]
         number = self.config.gpus * self.num_micro_batches
         mixes = Counter(tuple(kinds[first::number]) for first in range(number))
-        forward, tally, backward = Counter[str](), Counter[str](), 0
+        forward, batch_stats, backward = Counter[str](), Counter[str](), 0
         for mix, times in mixes.items():
             batch = self.collate.pack([self.samples[kind] for kind in mix])
             by_part, own_backward = self.run(batch)
             is_learnt = batch.labels != IGNORED
             counts = {"rows": len(is_learnt), "learnt_tokens": int(is_learnt.sum())}
-            tally.update({name: times * count for name, count in (batch.tally | counts).items()})
+            batch_stats.update(
+                {name: times * count for name, count in (batch.batch_stats | counts).items()}
+            )
             forward.update({name: times * flops for name, flops in by_part.items()})
             backward += times * own_backward
         return Phase(
-            steps=steps, tally=dict(tally), forward_flops=dict(forward), backward_flops=backward
+            steps=steps,
+            batch_stats=dict(batch_stats),
+            forward_flops=dict(forward),
+            backward_flops=backward,
         )
 
     def run(self, batch: TrainBatch) -> tuple[Counter[str], int]:

@@ -11,21 +11,22 @@ class Objective(nn.Module, ABC):
     """What is minimised: owns the trained modules.
 
     Every loss is a mean over all of a step (its tokens, pictures and so on), however the step is
-    split into processes and batches: `forward` gives sums over a batch, `counts` what to divide by.
+    split into processes and batches: `forward` gives sums over a batch,
+    `loss_counts` what to divide by.
     """
 
     @abstractmethod
-    def counts(self, batch: Any) -> dict[str, int]:
+    def loss_counts(self, batch: Any) -> dict[str, int]:
         """How many things each loss sums over in this batch; always every loss's name."""
 
-    def divisors(self, counts: dict[str, int]) -> dict[str, int]:
+    def loss_denominators(self, counts: dict[str, int]) -> dict[str, int]:
         """What the gradient of each loss is divided by, given a whole step's counts.
 
         Its own count, unless several losses are parts of one mean. Each is reported as its own.
         """
         return counts
 
-    def tally(self, batch: Any) -> dict[str, int]:  # noqa: ARG002
+    def batch_stats(self, batch: Any) -> dict[str, int]:  # noqa: ARG002
         """What else the log adds up over a step's batches; always the same names."""
         return {}
 

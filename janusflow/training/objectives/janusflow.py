@@ -59,7 +59,7 @@ class JanusFlowObjective(Objective):
             if frozen is not None:
                 frozen.requires_grad_(False)
 
-    def counts(self, batch: TrainBatch) -> dict[str, int]:
+    def loss_counts(self, batch: TrainBatch) -> dict[str, int]:
         """Learnt tokens, latent values, patches to align or pictures to score."""
         drawings = batch.drawings
         num_text = int(batch.is_text.flatten()[batch.learnt_positions].sum())
@@ -71,11 +71,11 @@ class JanusFlowObjective(Objective):
             counts[self.config.alignment] = len(drawings or ()) * each
         return counts
 
-    def divisors(self, counts: dict[str, int]) -> dict[str, int]:
+    def loss_denominators(self, counts: dict[str, int]) -> dict[str, int]:
         """L_AR is one mean over all learnt tokens, those of answers and of plain texts."""
         return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
 
-    def tally(self, batch: TrainBatch) -> dict[str, int]:
+    def batch_stats(self, batch: TrainBatch) -> dict[str, int]:
         """What the batch tallies, pairs of positions with scores, and positions with logits.
 
         Scores are those of whole rows, on a CPU those within samples; logits those of learnt
@@ -85,19 +85,19 @@ class JanusFlowObjective(Objective):
         pairs = num_rows * length**2
         if self.model.device.type == "cpu":
             pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
-        return batch.tally | {"pairs": pairs, "logits": len(batch.learnt_positions)}
+        return batch.batch_stats | {"pairs": pairs, "logits": len(batch.learnt_positions)}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings
-        point, chance = None, None
+        point, flow_noise = None, None
         if drawings is not None:
             latents = self._latents(drawings)
-            chance = sample_chance(
+            flow_noise = sample_flow_noise(
                 drawings.seeds, tuple(latents.shape[1:]), config, device=latents.device
             )
-            point = point_on_path(data=latents, noise=chance.noise, t=chance.t)
-            rows = drop_prompts(rows, drawings.prompt_of, chance.is_dropped)
+            point = point_on_path(data=latents, noise=flow_noise.noise, t=flow_noise.t)
+            rows = drop_prompts(rows, drawings.prompt_of, flow_noise.is_dropped)
         reading = self.model.read_rows(
             rows,
             learnt_positions=batch.learnt_positions,
@@ -114,14 +114,14 @@ class JanusFlowObjective(Objective):
             surprise = config.text_weight * response_loss(reading.logits, labels)
             losses["answers"] = surprise.masked_fill(is_text, 0).sum()
             losses["text"] = surprise.masked_fill(~is_text, 0).sum()
-        if drawings is None or point is None or chance is None or reading.velocity is None:
+        if drawings is None or point is None or flow_noise is None or reading.velocity is None:
             return losses
         losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
         weighted = config.alignment_weight
         if config.aligns and config.alignment == "score":
             estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity
             losses["score"] = weighted * self._score(
-                estimate, drawings, is_dropped=chance.is_dropped
+                estimate, drawings, is_dropped=flow_noise.is_dropped
             )
         elif reading.alignment is not None:
             loss = alignment_loss
@@ -185,7 +185,7 @@ class JanusFlowObjective(Objective):
         return encode_images(self.vae, pixel_values)
 
 
-class Chance(NamedTuple):
+class FlowNoise(NamedTuple):
     """What is random about learning to draw some pictures."""
 
     t: Float[Tensor, " b"]
@@ -193,13 +193,13 @@ class Chance(NamedTuple):
     is_dropped: Bool[Tensor, " b"]
 
 
-def sample_chance(
+def sample_flow_noise(
     seeds: Sequence[int],
     shape_of_one: tuple[int, ...],
     config: ObjectiveConfig,
     *,
     device: torch.device,
-) -> Chance:
+) -> FlowNoise:
     """Draw every picture's time, noise and prompt drop from its own seed, alike on all devices."""
     t, noise, is_dropped = [], [], []
     for seed in seeds:
@@ -210,7 +210,7 @@ def sample_chance(
         noise.append(torch.randn(shape_of_one, generator=generator))
         is_dropped.append(torch.rand(1, generator=generator) < config.drop_prompt)
     drawn = (torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
-    return Chance(*(values.to(device) for values in drawn))
+    return FlowNoise(*(values.to(device) for values in drawn))
 
 
 def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:

@@ -164,7 +164,7 @@ def held_out_losses(
     counts: Counter[str] = Counter()
     for first in range(0, len(samples), BATCH):
         batch = collate(samples[first : first + BATCH])
-        counts.update(objective.counts(batch))
+        counts.update(objective.loss_counts(batch))
         sums.update({name: float(loss) for name, loss in objective(batch).items()})
     return {name: sums[name] / count for name, count in counts.items() if count}
 

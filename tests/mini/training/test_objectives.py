@@ -69,7 +69,7 @@ def region_batch_of(region_of_patch: list[list[int]], is_true: list[list[int]]) 
 
 def sigmoid_loss(objective: SiglipObjective, batch: RegionBatch) -> float:
     with torch.no_grad():
-        return objective(batch)["sigmoid"].item() / objective.counts(batch)["sigmoid"]
+        return objective(batch)["sigmoid"].item() / objective.loss_counts(batch)["sigmoid"]
 
 
 def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
@@ -146,7 +146,7 @@ def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: Au
     with torch.no_grad():
         objective = VaeObjective(vae, kl_weight=0.25)
         batch = PictureBatch(pixel_values=pixels, seeds=(4, 9))
-        counts = objective.counts(batch)
+        counts = objective.loss_counts(batch)
         losses = {name: total / counts[name] for name, total in objective(batch).items()}
         posterior = vae.encode(pixels).latent_dist
         noise = sample_noise(tuple(posterior.mean.shape[1:]), seeds=[4, 9])

@@ -108,8 +108,8 @@ def test_every_ratio_is_a_phase_of_its_steps(root: Path):
     ]
     found = cost(root, mixture={"batch_size": 3, "ratios": ratios})
     assert [phase.steps for phase in found.phases] == [4, 6]
-    assert [phase.tally["pictures_drawn"] for phase in found.phases] == [0, 3]
-    assert found.phases[0].tally["pictures_seen"] == 3
+    assert [phase.batch_stats["pictures_drawn"] for phase in found.phases] == [0, 3]
+    assert found.phases[0].batch_stats["pictures_seen"] == 3
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_every_ratio_is_a_phase_of_its_steps(root: Path):
 def test_every_assumed_length_lengthens_its_kind(root: Path, name: str, kind: str, learnt: int):
     mixture = {"batch_size": 1, "ratios": [{**DRAWN, "generation": 0, kind: 1}]}
     short, long = (
-        cost(root, replace(ONE, **{name: number}), mixture=mixture).phases[0].tally
+        cost(root, replace(ONE, **{name: number}), mixture=mixture).phases[0].batch_stats
         for number in (20, 120)
     )
     assert long["tokens"] - short["tokens"] == 100
@@ -138,7 +138,7 @@ def test_a_step_is_the_same_work_however_it_is_split(root: Path):
         mixture = {"batch_size": 4, "row_tokens": 100, "ratios": [DRAWN]}
         config, loop = replace(ONE, gpus=gpus), {"micro_batch_size": size}
         (phase,) = cost(root, config, mixture=mixture, loop=loop).phases
-        assert (phase.tally["rows"], phase.tally["pictures_drawn"]) == (4, 4)
+        assert (phase.batch_stats["rows"], phase.batch_stats["pictures_drawn"]) == (4, 4)
         found.add(phase.step_flops)
     assert len(found) == 1
 
@@ -265,6 +265,6 @@ def test_512_packed_rows_a_step_explain_the_papers_bill_and_512_samples_do_not()
     found = dry_run(read_recipe(PAPER / "stage2.yaml", (ratio, *size)), replace(ONE, mfu=1.0))
     (phase,) = found.phases
     by_samples = found.gpu_days * 512 / 50 / PAPER_DAYS
-    by_rows = by_samples * 50 / phase.tally["rows"]
+    by_rows = by_samples * 50 / phase.batch_stats["rows"]
     assert 0.02 < by_samples < 0.05
     assert 0.10 < by_rows < 0.40

@@ -43,7 +43,7 @@ def losses(
     objective = JanusFlowObjective(model, ObjectiveConfig(**settings))
     with torch.no_grad():
         found = objective(batch)
-    counts = {name: count for name, count in objective.counts(batch).items() if count}
+    counts = {name: count for name, count in objective.loss_counts(batch).items() if count}
     return {name: loss.item() / counts[name] for name, loss in found.items() if name in counts}
 
 
@@ -308,7 +308,7 @@ def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: TinySo
     objective = JanusFlowObjective(model, ObjectiveConfig(drop_prompt=0.0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     before = losses(model, batch, drop_prompt=0.0)
-    counts = objective.counts(batch)
+    counts = objective.loss_counts(batch)
     for _ in range(30):
         optimizer.zero_grad()
         found = objective(batch)

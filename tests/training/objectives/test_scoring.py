@@ -92,7 +92,7 @@ def test_the_score_is_the_cosine_of_the_estimates_features_and_the_pictures(sour
     found, wanted = decoded.mean((2, 3)), drawings.pixel_values.mean((2, 3))
     cosine = (found * wanted).sum(1) / found.norm(dim=1) / wanted.norm(dim=1)
     assert loss.item() == pytest.approx(-cosine.sum().item(), rel=1e-4)
-    assert objective.counts(batch)["score"] == 3
+    assert objective.loss_counts(batch)["score"] == 3
 
 
 def test_drawing_learns_from_the_score_and_scorer_tower_and_vae_do_not(sources: TinySources):

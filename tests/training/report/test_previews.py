@@ -54,7 +54,9 @@ def config(tmp_path: Path) -> LogConfig:
 
 def report(step: int) -> StepReport:
     zero = torch.tensor(0.0)
-    return StepReport(step=step, losses={}, grad_norm=zero, learning_rate=0.0, tally={"samples": 1})
+    return StepReport(
+        step=step, losses={}, grad_norm=zero, learning_rate=0.0, batch_stats={"samples": 1}
+    )
 
 
 def a_state(run: Path) -> TrainState:
