@@ -17,7 +17,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss_counts(self, batch: Any) -> dict[str, int]:
-        """How many things each loss sums over in this batch; always every loss's name."""
+        """How many things each loss sums over in this batch, which is still on the CPU.
+
+        Always every loss's name, in the same order.
+        """
 
     def loss_denominators(self, counts: dict[str, int]) -> dict[str, int]:
         """What the gradient of each loss is divided by, given a whole step's counts.
@@ -32,7 +35,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        """Named, weighted sums; a loss the batch has nothing for may be left out."""
+        """Weighted sums of a batch on the device, by the loss's name: float32 scalars with gradient.
+
+        A loss that the batch has nothing for may be left out.
+        """
 
     def blocks(self) -> Sequence[nn.Module]:
         """Large modules that every batch runs through, one after another.
