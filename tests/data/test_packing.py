@@ -63,7 +63,11 @@ def test_packed_samples_learn_as_each_does_alone(sources: TinySources, row_token
     assert max(len(collate.build(sample).row) for sample in samples) < 350
     alone = gradients(model, [[sample] for sample in samples], row_tokens=2000)
     packed = gradients(model, [samples], row_tokens=row_tokens)
-    assert set(alone) == set(packed) > {"answers", "text", "flow", "repa", "llm.lm_head.weight"}
+    assert (
+        set(alone)
+        == set(packed)
+        > {"ce_answer", "ce_text", "flow_mse", "repa", "llm.lm_head.weight"}
+    )
     for name in alone:
         torch.testing.assert_close(packed[name], alone[name], atol=1e-5, rtol=0, msg=name)
 

@@ -35,7 +35,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        """Weighted sums of a batch on the device, by the loss's name: float32 scalars with gradient.
+        """Weighted sums of a batch on the device, float32, by the names of the losses.
 
         A loss that the batch has nothing for may be left out.
         """

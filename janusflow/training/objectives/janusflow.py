@@ -63,9 +63,9 @@ class JanusFlowObjective(Objective):
         """Learnt tokens, latent values, patches to align or pictures to score."""
         drawings = batch.drawings
         num_text = int(batch.is_text.flatten()[batch.learnt_positions].sum())
-        counts = {"answers": len(batch.learnt_positions) - num_text, "text": num_text}
+        counts = {"ce_answer": len(batch.learnt_positions) - num_text, "ce_text": num_text}
         flow = self.model.config.generation
-        counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
+        counts["flow_mse"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
         if self.config.aligns:
             each = flow.num_tokens if self.config.uses_head else 1
             counts[self.config.alignment] = len(drawings or ()) * each
@@ -73,7 +73,9 @@ class JanusFlowObjective(Objective):
 
     def loss_denominators(self, counts: dict[str, int]) -> dict[str, int]:
         """L_AR is one mean over all learnt tokens, those of answers and of plain texts."""
-        return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
+        return counts | dict.fromkeys(
+            ("ce_answer", "ce_text"), counts["ce_answer"] + counts["ce_text"]
+        )
 
     def batch_stats(self, batch: TrainBatch) -> dict[str, int]:
         """What the batch tallies, pairs of positions with scores, and positions with logits.
@@ -112,11 +114,11 @@ class JanusFlowObjective(Objective):
             labels = batch.labels.flatten()[batch.learnt_positions]
             is_text = batch.is_text.flatten()[batch.learnt_positions]
             surprise = config.text_weight * response_loss(reading.logits, labels)
-            losses["answers"] = surprise.masked_fill(is_text, 0).sum()
-            losses["text"] = surprise.masked_fill(~is_text, 0).sum()
+            losses["ce_answer"] = surprise.masked_fill(is_text, 0).sum()
+            losses["ce_text"] = surprise.masked_fill(~is_text, 0).sum()
         if drawings is None or point is None or flow_noise is None or reading.velocity is None:
             return losses
-        losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
+        losses["flow_mse"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
         weighted = config.alignment_weight
         if config.aligns and config.alignment == "score":
             estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity

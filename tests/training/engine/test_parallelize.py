@@ -28,7 +28,7 @@ from janusflow.training.objectives.janusflow import JanusFlowObjective
 
 STEPS = 4
 SHARDED = '{"hsdp_shard_size": 0}'
-LOSSES = ("answers", "text", "flow", "repa")
+LOSSES = ("ce_answer", "ce_text", "flow_mse", "repa")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_two_processes_killed_about_a_checkpoint_go_on_as_if_nothing_had_happene
     assert all(each.wait() in (0, -signal.SIGKILL) for each in running)
     (tmp_path / "out.pt.meeting").unlink(missing_ok=True)
     rest = run_of(sources, tmp_path / "run", steps=STEPS)
-    since = next(step for step in range(1, STEPS + 2) if f"flow {step}" in rest or step > STEPS)
+    since = next(step for step in range(1, STEPS + 2) if f"flow_mse {step}" in rest or step > STEPS)
     assert since in (1, 3, STEPS + 1)
     assert_same_run(rest, alone, since=since)
 

@@ -100,7 +100,7 @@ def test_drawing_learns_from_the_score_and_scorer_tower_and_vae_do_not(sources: 
     config = ObjectiveConfig(alignment="score", flow_weight=0.0)
     objective = JanusFlowObjective(model, config, vae=vae, scorer=TowerScorer(model))
     losses, _ = accumulate_gradients(objective, [batch])
-    assert set(losses) == {"flow", "score"}
+    assert set(losses) == {"flow_mse", "score"}
     assert -1 <= losses["score"].item() <= 1
     touched = {
         name.split(".")[1] if name.startswith("model.") else name.split(".")[0]

@@ -67,7 +67,7 @@ def recipe(root: Path, run: Path, **changes: Any) -> Path:
 def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Path):
     (run,) = run_recipes(recipe(root, tmp_path / "run"))
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert {"answers", "text", "flow", "repa"} <= set(lines[-1])
+    assert {"ce_answer", "ce_text", "flow_mse", "repa"} <= set(lines[-1])
     assert not (run / "bad-rows.jsonl").exists()
     picture = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
     assert picture.size == (64, 64)
