@@ -24,6 +24,7 @@ RENAMED = {
     "scale": "parallelism",
     "shard": "hsdp_shard_size",
     "recompute": "activation_checkpointing",
+    "picture": "image",
 }
 """Keys that had another name before."""
 EXTENDS = "extends"
@@ -91,12 +92,11 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return typing.cast(dict[str, Any], tree)
 
 
-def with_present_names(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree whose keys were written under names that they had before."""
-    return {
-        RENAMED.get(key, key): with_present_names(value) if isinstance(value, Mapping) else value
-        for key, value in tree.items()
-    }
+def with_present_names(tree: Any) -> Any:
+    """A tree, or a part of one, with keys that were written under earlier names renamed."""
+    if isinstance(tree, Mapping):
+        return {RENAMED.get(key, key): with_present_names(value) for key, value in tree.items()}
+    return [with_present_names(each) for each in tree] if isinstance(tree, list) else tree
 
 
 def build_record(kind: type[Record], tree: Mapping[str, Any], *, where: str) -> Record:

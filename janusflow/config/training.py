@@ -169,9 +169,9 @@ class ObjectiveConfig:
     alignment: Alignment = "repa"
     """What helps drawing beside the velocity loss.
 
-    repa: the head's features point where the tower's of the clean picture do; contrastive: each
-    patch's finds the tower's among the picture's patches; score: a frozen scorer sees in the
-    estimated picture what it should; none.
+    repa: the head's features point where the tower's of the clean image do; contrastive: each
+    patch's finds the tower's among the image's patches; score: a frozen scorer sees in the
+    estimated image what it should; none.
     """
     alignment_weight: float = 1.0
     """Weight of that loss; the paper prints no coefficient."""
@@ -179,12 +179,12 @@ class ObjectiveConfig:
     """What similarities are divided by in the contrastive loss."""
     scorer: str | None = None
     """Folder or hub id of a CLIP or SigLIP pair for `score`; None is the model's own tower."""
-    score_against: Literal["picture", "prompt"] = "picture"
-    """What the estimate's features are compared with: the true picture's, or its prompt's."""
+    score_against: Literal["image", "prompt"] = "image"
+    """What the estimate's features are compared with: the true image's, or its prompt's."""
     text_weight: float = 1.0
     """Weight of next-token prediction on responses and plain texts."""
     drop_prompt: float = 0.1
-    """Share of pictures whose prompt is hidden, for guidance."""
+    """Share of images whose prompt is hidden, for guidance."""
     time_mean: float = 0.0
     """Mean of the normal whose logistic is the time; the paper follows SD3, which uses 0."""
     time_std: float = 1.0
@@ -208,7 +208,7 @@ class ObjectiveConfig:
 
     @property
     def aligns(self) -> bool:
-        """Whether pictures to draw bear a loss beside that of the velocity."""
+        """Whether images to draw bear a loss beside that of the velocity."""
         return self.alignment != "none" and self.alignment_weight > 0
 
     @property
@@ -242,7 +242,7 @@ class MixtureConfig:
     row_tokens: int = 4096
     """Longest row that samples are packed into, in tokens."""
     max_bad_share: float = 0.01
-    """Share of rows that may make no sample (say, a damaged picture). A larger share among all rows
+    """Share of rows that may make no sample (say, a damaged image). A larger share among all rows
     of a run, in all its processes, stops it once it is no chance (99.9%)."""
     ratios: tuple[Ratio, ...] = (Ratio(understanding=50.0, generation=50.0, text=0.0),)
     """One after another; the last has no `until`."""

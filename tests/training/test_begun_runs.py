@@ -54,6 +54,7 @@ def test_a_run_that_was_begun_under_old_names_goes_on(begun: Path):
         "shard": parallelism["hsdp_shard_size"],
         "recompute": parallelism["activation_checkpointing"],
     }
+    tree["log"]["questions"] = [{"picture": "a.png", "question": "What?"}]
     echo.write_text(yaml.safe_dump(tree))
     _refuse_other_settings(read_recipe(begun))
     with pytest.raises(ConfigError, match=r"loop.parallelism.precision=fp32 \(was bf16\)"):
@@ -67,6 +68,7 @@ def test_a_run_that_was_begun_under_old_names_goes_on(begun: Path):
         ("loop.scale.precision=bf16", "parallelism"),
         ("loop.parallelism.shard=8", "hsdp_shard_size"),
         ("loop.parallelism.recompute=true", "activation_checkpointing"),
+        ("log.questions=[{picture: a.png, question: 'What?'}]", "image"),
     ],
 )
 def test_an_old_name_in_a_recipe_is_refused_with_the_new_one(begun: Path, old: str, new: str):

@@ -146,7 +146,7 @@ def full_state_dict(module: nn.Module, *, on_all: bool = False) -> dict[str, Ten
 def zero_loss_on_all_parameters(objective: Objective) -> Tensor:
     """Zero, with a gradient of zero for every parameter outside the blocks.
 
-    Processes add up gradients only of what has one; a batch without pictures gives none to the
+    Processes add up gradients only of what has one; a batch without images gives none to the
     parts that see and draw.
     """
     inside = {id(p) for block in objective.blocks() for p in block.parameters()}

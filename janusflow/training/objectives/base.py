@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class Objective(nn.Module, ABC):
     """What is minimised: owns the trained modules.
 
-    Every loss is a mean over all of a step (its tokens, pictures and so on), however the step is
+    Every loss is a mean over all of a step (its tokens, images and so on), however the step is
     split into processes and batches: `forward` gives sums over a batch,
     `loss_counts` what to divide by.
     """

@@ -1,4 +1,4 @@
-"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on pictures."""
+"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ AS_IT_IS = torch.autocast("cpu", enabled=False)
 class JanusFlowObjective(Objective):
     """The paper's total loss over one mixed batch.
 
-    The frozen VAE encodes pictures to draw whose latents the batch does not bring, and decodes
+    The frozen VAE encodes images to draw whose latents the batch does not bring, and decodes
     estimates for the scorer, which is frozen too.
 
     Raises:
@@ -60,7 +60,7 @@ class JanusFlowObjective(Objective):
                 frozen.requires_grad_(False)
 
     def loss_counts(self, batch: TrainBatch) -> dict[str, int]:
-        """Learnt tokens, latent values, patches to align or pictures to score."""
+        """Learnt tokens, latent values, patches to align or images to score."""
         drawings = batch.drawings
         num_text = int(batch.is_text.flatten()[batch.learnt_positions].sum())
         counts = {"ce_answer": len(batch.learnt_positions) - num_text, "ce_text": num_text}
@@ -149,7 +149,7 @@ class JanusFlowObjective(Objective):
         """An image whose prompt is hidden is not asked to show it."""
         scorer: Any = self.scorer
         found = scorer.image_features(decode_images(cast(AutoencoderKL, self.vae), estimate))
-        if self.config.score_against == "picture":
+        if self.config.score_against == "image":
             with torch.no_grad():
                 wanted = scorer.image_features(drawings.pixel_values)
         else:
@@ -182,13 +182,13 @@ class JanusFlowObjective(Objective):
     def _encoded(self, pixel_values: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n c y_z x_z"]:
         if self.vae is None:
             raise ConfigError(
-                f"{len(pixel_values)} pictures came without latents: give the objective a VAE."
+                f"{len(pixel_values)} images came without latents: give the objective a VAE."
             )
         return encode_images(self.vae, pixel_values)
 
 
 class FlowNoise(NamedTuple):
-    """What is random about learning to draw some pictures."""
+    """What is random about learning to draw some images."""
 
     t: Float[Tensor, " b"]
     noise: Float[Tensor, "b c y x"]
@@ -202,7 +202,7 @@ def sample_flow_noise(
     *,
     device: torch.device,
 ) -> FlowNoise:
-    """Draw every picture's time, noise and prompt drop from its own seed, alike on all devices."""
+    """Draw every image's time, noise and prompt drop from its own seed, alike on all devices."""
     t, noise, is_dropped = [], [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -248,7 +248,7 @@ def contrastive_loss(
 ) -> Float[Tensor, ""]:
     """InfoNCE (van den Oord et al. 2018): every patch finds its own features, summed over patches.
 
-    It looks among the patches of its own picture only: with those of other pictures the loss would
+    It looks among the patches of its own image only: with those of other images the loss would
     depend on how a step is split. The features are a constant.
     """
     targets = normalize(features.detach().float(), dim=-1)

@@ -101,10 +101,10 @@ def _of_rows(batch_stats: Mapping[str, int], seconds: float) -> dict[str, float]
     """What only packed rows have."""
     if not batch_stats["positions"]:
         return {}
-    num_pictures = batch_stats["pictures_seen"] + batch_stats["pictures_drawn"]
+    num_images = batch_stats["pictures_seen"] + batch_stats["pictures_drawn"]
     return {
         "tokens_per_second": batch_stats["tokens"] / seconds,
-        "images_per_second": num_pictures / seconds,
+        "images_per_second": num_images / seconds,
         "padding_share": 1 - batch_stats["tokens"] / batch_stats["positions"],
         **{f"{kind}_share": batch_stats[kind] / batch_stats["samples"] for kind in KINDS},
     }

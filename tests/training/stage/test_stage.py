@@ -97,7 +97,7 @@ def test_reports_and_samples_change_nothing_that_is_learnt(root: Path, tmp_path:
         root,
         tmp_path / "shown",
         *("log.samples_every=2", "log.prompts=[all red]", "log.to=[tensorboard]"),
-        f"log.questions=[{{picture: {root}/own/red.png, question: 'Which colour?'}}]",
+        f"log.questions=[{{image: {root}/own/red.png, question: 'Which colour?'}}]",
         *("log.peak_tflops=1", "loop.log_every=1"),
     )
     silent = run_stage(root, tmp_path / "silent", "loop.log_every=1")
