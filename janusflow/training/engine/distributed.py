@@ -85,6 +85,16 @@ def barrier() -> None:
         dist.barrier()
 
 
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the main process go through a block before the others, e.g. to fill a cache for them."""
+    if not is_main_process():
+        barrier()
+    yield
+    if is_main_process():
+        barrier()
+
+
 def microbatches_of_rank(items: Any, loop: LoopConfig) -> list[Any]:
     """This process's micro-batches of a step's items, a sequence or array.
 

@@ -30,9 +30,19 @@ from janusflow.interop.vae import load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
-from janusflow.training.engine.distributed import is_main_process, microbatches_of_rank
+from janusflow.training.engine.distributed import (
+    broadcast_from_main,
+    is_main_process,
+    main_process_first,
+    microbatches_of_rank,
+)
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
-from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
+from janusflow.training.estimate.utilisation import (
+    Utilisation,
+    device_tflops,
+    model_flops,
+    utilisation_of,
+)
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.log import LogHook
@@ -61,17 +71,17 @@ def train_stage(
         DataError: files of a source have changed since the run began.
     """
     torch.manual_seed(recipe.loop.seed)
-    processor = JanusFlowProcessor.from_pretrained(recipe.processor)
-    model = start_model(recipe, processor)
+    with main_process_first():  # which fetches what is named by a hub id
+        processor = JanusFlowProcessor.from_pretrained(recipe.processor)
+        model, vae = start_model(recipe, processor), load_vae(recipe.vae)
     train_only(model, recipe.trainable)
-    vae = load_vae(recipe.vae)
     prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
     if recipe.data.cache is not None:
         prepare = Cache(recipe, model, vae, prepare).preparation()
     sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
-    _require_same_data(recipe)
-    tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
-    collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
+    broadcast_from_main(partial(_require_same_data, recipe))
+    tokenizer = processor.tokenizer.backend_tokenizer
+    collate = Collator(tokenizer, model.config, row_tokens=recipe.mixture.row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
 
     def batches(step: int) -> Iterator[list[TrainBatch]]:
@@ -92,22 +102,15 @@ def train_stage(
     scorer = load_scorer(recipe.objective, model)
     objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.parallelism.precision)
-        flops = model_flops(model, aligns=recipe.objective.uses_head)
-        mfu = None if peak is None else utilisation_of(flops, peak_tflops=peak)
+        mfu = _utilisation(recipe, model)
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
             config = _with_prompts(recipe, sources["generation"])
             hooks = (StageSamples(config, sampler, trackers=trackers, **settings), *hooks)
-        state = train(
-            objective,
-            batches,
-            recipe.loop,
-            run=recipe.run,
-            hooks=[BadRowsHook(bad), log, *hooks],
-            rows_of=rows_of,
-        )
+        hooks = (BadRowsHook(bad), log, *hooks)
+        loop, run = recipe.loop, recipe.run
+        state = train(objective, batches, loop, run=run, hooks=hooks, rows_of=rows_of)
     weights = state.averaged_weights("model")
     if is_main_process():
         averaged = filled_model(model.config, weights, device="cpu")
@@ -116,9 +119,17 @@ def train_stage(
 
 def _require_same_data(recipe: StageRecipe) -> None:
     """Let a run go on with the data it was begun with only."""
-    if is_main_process():
-        named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
-        require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
+    named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
+    require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
+
+
+def _utilisation(
+    recipe: StageRecipe, model: JanusFlowForConditionalGeneration
+) -> Utilisation | None:
+    """MFU for the log, if it is known what the device could do."""
+    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.parallelism.precision)
+    flops = model_flops(model, aligns=recipe.objective.uses_head)
+    return None if peak is None else utilisation_of(flops, peak_tflops=peak)
 
 
 def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:

@@ -24,12 +24,21 @@ from janusflow.training.engine.distributed import (
 )
 
 PROGRAM = """
-import json, torch
+import json, pathlib, time, torch
 import torch.distributed as dist
 from janusflow.config.training import LoopConfig
 from janusflow.training.engine.distributed import (
-    gather_to_main, is_main_process, num_processes, microbatches_of_rank, rank, all_reduce_sum
+    gather_to_main, is_main_process, main_process_first,
+    num_processes, microbatches_of_rank, rank, all_reduce_sum
 )
+
+def arrived_before(number):
+    path = pathlib.Path(meeting).with_name("arrived")
+    with main_process_first():
+        time.sleep(0.3 * (1 - number))
+        seen = path.exists()
+        path.touch()
+    return seen
 
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=number, world_size=2)
 print(json.dumps({
@@ -39,6 +48,7 @@ print(json.dumps({
     "rank": rank(),
     "num": num_processes(),
     "gathered": gather_to_main(["own", number]),
+    "saw": arrived_before(number),
 }))
 dist.destroy_process_group()
 """
@@ -52,6 +62,7 @@ def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
     assert first["sum"] == second["sum"] == [3.0, 6.0]
     assert (first["share"], second["share"]) == ([[0, 4], [1]], [[2], [3]])
     assert (first["is_main_process"], second["is_main_process"]) == (True, False)
+    assert (first["saw"], second["saw"]) == (False, True)
     assert [each["rank"] for each in (first, second)] == [0, 1]
     assert first["num"] == second["num"] == 2
     assert (first["gathered"], second["gathered"]) == ([["own", 0], ["own", 1]], None)
