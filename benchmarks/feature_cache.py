@@ -27,7 +27,7 @@ from janusflow.data.sources.formats import open_sources
 from janusflow.interop.vae import load_vae
 from janusflow.mini.dataset import SceneFolder, write_scenes
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.engine.loop import make_step, start
+from janusflow.training.engine.loop import start, train_step
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.recipes import read_stage
 from janusflow.training.stage.build_model import start_model
@@ -106,7 +106,7 @@ def main() -> None:
                 begin = time.perf_counter()
                 batch = next(made)
                 ready = time.perf_counter()
-                make_step(state, batch, recipe.loop)
+                train_step(state, batch, recipe.loop)
                 done = time.perf_counter()
                 if number:  # the first step warms up
                     took[f"{way} data"].append(ready - begin)

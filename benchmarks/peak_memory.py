@@ -1,6 +1,7 @@
 """Peak memory of real training steps of `mini` on the CPU, against what the dry run says.
 
-Run: python benchmarks/peak_memory.py [--micro-batch-size 8] [--batch-size 32] [--recompute]
+Run: python benchmarks/peak_memory.py [--micro-batch-size 8] [--batch-size 32]
+[--activation-checkpointing]
 Rendered scenes, the shipped weights, steps of the real loop. Measured are the allocator's bytes, as
 torch.profiler records them from the second step on, and how far the process's resident memory
 (Linux) rises above what it was before the stage; the latter holds libraries loaded since, what
@@ -86,7 +87,7 @@ def allocated_at_most(trace: Path) -> int:
 
 
 def recipe_in(
-    root: Path, *, batch_size: int, micro_batch_size: int | None, recompute: bool
+    root: Path, *, batch_size: int, micro_batch_size: int | None, activation_checkpointing: bool
 ) -> StageRecipe:
     """Stage 2 of mini from the shipped weights, on a few scenes; pictures go through the VAE."""
     write_scenes(root / "scenes", num_scenes=64, size=64, seed=0)
@@ -110,7 +111,7 @@ def recipe_in(
             "steps": STEPS,
             "micro_batch_size": micro_batch_size,
             "save_every": 1000,
-            "scale": {"recompute": recompute},
+            "parallelism": {"activation_checkpointing": activation_checkpointing},
         },
     }
     path = root / "stage.yaml"
@@ -136,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--micro-batch-size", type=int)
-    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--activation-checkpointing", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -144,7 +145,7 @@ def main() -> None:
             root,
             batch_size=options.batch_size,
             micro_batch_size=options.micro_batch_size,
-            recompute=options.recompute,
+            activation_checkpointing=options.activation_checkpointing,
         )
         hook = MemoryHook(root)
         memory = dry_run(recipe, DryRunConfig(gpus=1, **LENGTHS)).memory

@@ -15,9 +15,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 LOSSES = {
-    "answers": "L_AR of answers, nats a token",
-    "text": "L_AR of plain texts",
-    "flow": "L_RF",
+    "ce_answer": "L_AR of answers, nats a token",
+    "ce_text": "L_AR of plain texts",
+    "flow_mse": "L_RF",
     "repa": "L_REPA",
 }
 WINDOW = 5

@@ -10,9 +10,9 @@ step      as the loop does it: counts, clipping, guard, AdamW, average
 data      the step, and drawing, tokenising and packing its samples before it
 padded    forward and backward of the same samples, one to a row
 rows      forward and backward with attention over whole rows instead of within samples
-half      forward and backward with products in bfloat16 (loop.scale.precision=bf16)
+half      forward and backward with products in bfloat16 (loop.parallelism.precision=bf16)
 both      the two together
-compiled  the same in bfloat16 with the LLM's blocks compiled (loop.scale.compile=true)
+compiled  the same in bfloat16 with the LLM's blocks compiled (loop.parallelism.compile=true)
 """
 
 import argparse
@@ -38,7 +38,7 @@ from janusflow.mini.dataset import write_scenes
 from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.packed_attention import SDPA_PACKED
 from janusflow.model.rows import PAD_SEGMENT
-from janusflow.training.engine.loop import make_step, start
+from janusflow.training.engine.loop import start, train_step
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.stage.freezing import PARTS, train_only
 
@@ -142,7 +142,7 @@ def main() -> None:
             }
             state.optimizer.zero_grad(set_to_none=True)
             compiled.zero_grad(set_to_none=True)
-            times["step"] = timed(make_step, state, packed, loop)[1]
+            times["step"] = timed(train_step, state, packed, loop)[1]
             times["data"] = times["step"] + data
             for name in took if number > 1 else ():  # the first two warm up, and compile
                 took[name].append(times[name])

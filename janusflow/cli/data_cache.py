@@ -26,14 +26,14 @@ def command(
 
       torchrun --nproc-per-node 8 -m janusflow.cli.main data cache stage2.yaml
     """
-    from janusflow.training.engine.distributed import is_first, process_group
+    from janusflow.training.engine.distributed import is_main_process, process_group
     from janusflow.training.recipes import read_stage
     from janusflow.training.stage.caching import fill_cache
 
     stage = read_stage(recipe, tuple(overrides or ()))
     with process_group():
         filled = fill_cache(stage)
-        for name, number in filled.num_added.items() if is_first() else ():
+        for name, number in filled.num_added.items() if is_main_process() else ():
             typer.echo(f"{filled.folders[name]}: {number:,} images added")
     for line in filled.bad[:MAX_SHOWN]:
         typer.echo(line, err=True)

@@ -19,7 +19,14 @@ Record = TypeVar("Record")
 
 WANTED = {int: "a whole number", str: "text", bool: "true or false"}
 """What messages call a value's type."""
-RENAMED = {"pictures": "images"}
+RENAMED = {
+    "accumulate": "micro_batch_size",
+    "scale": "parallelism",
+    "shard": "hsdp_shard_size",
+    "recompute": "activation_checkpointing",
+    "picture": "image",
+    "pictures": "images",
+}
 """Keys that had another name before."""
 EXTENDS = "extends"
 """Key that names the file, relative to its own, that a file says changes of."""
@@ -84,6 +91,13 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds a {type(tree).__name__}: wanted `key: value` lines.")
     return typing.cast(dict[str, Any], tree)
+
+
+def with_present_names(tree: Any) -> Any:
+    """A tree, or a part of one, with keys that were written under earlier names renamed."""
+    if isinstance(tree, Mapping):
+        return {RENAMED.get(key, key): with_present_names(value) for key, value in tree.items()}
+    return [with_present_names(each) for each in tree] if isinstance(tree, list) else tree
 
 
 def build_record(kind: type[Record], tree: Mapping[str, Any], *, where: str) -> Record:

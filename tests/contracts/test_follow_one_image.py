@@ -19,7 +19,7 @@ from split_run import batches_of, new_objective, run_of
 from tiny_run import make_sources
 
 from janusflow.config.training import LoopConfig
-from janusflow.training.engine.loop import make_step, start
+from janusflow.training.engine.loop import start, train_step
 from janusflow.training.report.log import LogHook
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +73,10 @@ def step_passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
     state = start(new_objective(), config, run=folder)
     log = LogHook(folder, config)
     batches = batches_of(make_sources(folder / "sources"), 0)
-    log.after_step(state, make_step(state, next(batches), config))
+    log.after_step(state, train_step(state, next(batches), config))
     batch = next(batches)
     with followed() as passed:
-        log.after_step(state, make_step(state, batch, config))
+        log.after_step(state, train_step(state, batch, config))
     return passed
 
 

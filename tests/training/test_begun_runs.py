@@ -32,8 +32,8 @@ def begun(tmp_path: Path) -> Path:
     [
         "loop.steps=400000",
         "loop.save_every=1000 loop.keep=10 loop.keep_every=10000 loop.log_every=50",
-        "loop.micro_batch_size=4 loop.scale.shard=0",
-        "loop.scale.recompute=true loop.scale.compile=true",
+        "loop.micro_batch_size=4 loop.parallelism.hsdp_shard_size=0",
+        "loop.parallelism.activation_checkpointing=true loop.parallelism.compile=true",
         "mixture.max_bad_share=0.05",
         "data.cache=cache",
         "loop.guard.spike=skip log.samples_every=1000",
@@ -41,6 +41,39 @@ def begun(tmp_path: Path) -> Path:
 )
 def test_what_changes_nothing_that_is_learnt_may_change_on_a_begun_run(begun: Path, changes: str):
     _refuse_other_settings(read_recipe(begun, tuple(changes.split())))
+
+
+def test_a_run_that_was_begun_under_old_names_goes_on(begun: Path):
+    echo = begun.parent / "run/recipe.yaml"
+    tree = yaml.safe_load(echo.read_text())
+    loop = tree["loop"]
+    parallelism = loop.pop("parallelism")
+    loop["accumulate"] = loop.pop("micro_batch_size")
+    loop["scale"] = {
+        "precision": parallelism["precision"],
+        "shard": parallelism["hsdp_shard_size"],
+        "recompute": parallelism["activation_checkpointing"],
+    }
+    tree["log"]["questions"] = [{"picture": "a.png", "question": "What?"}]
+    echo.write_text(yaml.safe_dump(tree))
+    _refuse_other_settings(read_recipe(begun))
+    with pytest.raises(ConfigError, match=r"loop.parallelism.precision=fp32 \(was bf16\)"):
+        _refuse_other_settings(read_recipe(begun, ("loop.parallelism.precision=fp32",)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("loop.accumulate=4", "micro_batch_size"),
+        ("loop.scale.precision=bf16", "parallelism"),
+        ("loop.parallelism.shard=8", "hsdp_shard_size"),
+        ("loop.parallelism.recompute=true", "activation_checkpointing"),
+        ("log.questions=[{picture: a.png, question: 'What?'}]", "image"),
+    ],
+)
+def test_an_old_name_in_a_recipe_is_refused_with_the_new_one(begun: Path, old: str, new: str):
+    with pytest.raises(ConfigError, match=rf"did you mean {new}\?"):
+        read_recipe(begun, (old,))
 
 
 def test_what_may_change_are_settings_and_stand_in_the_documentation():
@@ -54,7 +87,7 @@ def test_what_may_change_are_settings_and_stand_in_the_documentation():
     ("changes", "told"),
     [
         ("loop.optimizer.learning_rate=5e-5", r"loop.optimizer.learning_rate=5e-05 \(was 0.0001\)"),
-        ("loop.scale.precision=fp32", r"loop.scale.precision=fp32 \(was bf16\)"),
+        ("loop.parallelism.precision=fp32", r"loop.parallelism.precision=fp32 \(was bf16\)"),
         ("mixture.batch_size=256", r"mixture.batch_size=256 \(was 512\)"),
         ("loop.ema=0.9", r"loop.ema=0.9 \(was 0.99\)"),
         ("trainable=[llm]", r"trainable=\['llm'\]"),

@@ -44,6 +44,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "log_every": 3,
         "save_every": 5,
         "keep": 1,
+        "keep_every": 4,
         "optimizer": OptimizerConfig(),
         "guard": GuardConfig(spike="skip", spike_times=1.01, window=2),
     },
@@ -79,13 +80,13 @@ CHANGES: dict[type, dict[str, Any]] = {
     },
 }
 ELSEWHERE = {
-    LoopConfig: {"seed", "micro_batch_size", "scale"},
+    LoopConfig: {"seed", "micro_batch_size", "parallelism"},
     OptimizerConfig: {"muon"},
     ObjectiveConfig: {"scorer", "score_against"},
     MixtureConfig: {"max_bad_share"},
 }
 """What only whole stages, several processes, repeated blocks or a scorer use: test_stage.py,
-test_split.py, test_scale.py, test_optim.py, test_scoring.py."""
+test_split.py, test_parallelize.py, test_optim.py, test_scoring.py."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class TrainBatch:
     """The frozen tower's, instead of pixels where a cache holds them."""
     drawings: Drawings | None
     num_samples: int
-    tally: dict[str, int]
+    batch_stats: dict[str, int]
     """What the log adds up: samples by kind, tokens, positions (tokens and padding), images."""
 
     def __len__(self) -> int:
@@ -196,7 +196,8 @@ class Collator:
             **_images(samples),
             drawings=_drawings(samples, laid_out(prompt_of, NO_PROMPT_SEGMENT)),
             num_samples=len(built),
-            tally=_tally(samples) | {"tokens": num_tokens, "positions": token_ids.numel()},
+            batch_stats=_batch_stats(samples)
+            | {"tokens": num_tokens, "positions": token_ids.numel()},
         )
 
     def drawing(self, sample: GenerationSample) -> TokenRow:
@@ -283,7 +284,7 @@ def any_placed(turns: Sequence[Turn], image_tag: str) -> bool:
     return any(image_tag in turn.question for turn in turns)
 
 
-def _tally(samples: Sequence[Sample]) -> dict[str, int]:
+def _batch_stats(samples: Sequence[Sample]) -> dict[str, int]:
     """Samples by kind (a conversation without images is text), and their images."""
     num_seen = [len(s.images) for s in samples if isinstance(s, UnderstandingSample)]
     num_drawn = sum(isinstance(each, GenerationSample) for each in samples)

@@ -103,7 +103,9 @@ def mixed_batches(
             sources, collate.build, config, own=own, seed=seed, step=step, bad=bad
         )
         batches = [collate.pack([built[i] for i in part]) for part in parts]
-        yield [replace(batch, tally=batch.tally | bad.take_counts()) for batch in batches]
+        yield [
+            replace(batch, batch_stats=batch.batch_stats | bad.take_counts()) for batch in batches
+        ]
         step += 1
 
 

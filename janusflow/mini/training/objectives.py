@@ -71,7 +71,7 @@ class VaeObjective(Objective):
         self.vae = vae
         self.kl_weight = kl_weight
 
-    def counts(self, batch: PictureBatch) -> dict[str, int]:
+    def loss_counts(self, batch: PictureBatch) -> dict[str, int]:
         """Pixel values, and latent values."""
         num_pictures, _, rows, columns = batch.pixel_values.shape
         config = self.vae.config
@@ -111,7 +111,7 @@ class SiglipObjective(Objective):
         # and at this rate AdamW would take thousands of steps to come back from -10.
         nn.init.constant_(siglip.logit_bias, -3.0)
 
-    def counts(self, batch: RegionBatch) -> dict[str, int]:
+    def loss_counts(self, batch: RegionBatch) -> dict[str, int]:
         """Regions that patches show."""
         shown = batch.region_of_patch.unique()
         return {"sigmoid": int((shown != NOWHERE).sum())}

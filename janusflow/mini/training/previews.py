@@ -62,7 +62,7 @@ class VaeSamples(SampleHook):
         return Sample(
             numbers={"psnr": psnr(rebuilt, self.pixel_values)},
             sheet=sheet,
-            shown=[Shown(name="reconstructions", picture=sheet, caption=caption)],
+            shown=[Shown(name="reconstructions", image=sheet, caption=caption)],
         )
 
 

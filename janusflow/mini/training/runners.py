@@ -46,10 +46,10 @@ from janusflow.mini.training.recipes import SiglipRecipe, VaeRecipe
 from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.engine.distributed import (
     device,
-    gathered,
-    is_first,
+    gather_to_main,
+    is_main_process,
+    microbatches_of_rank,
     num_processes,
-    own_parts,
     rank,
 )
 from janusflow.training.engine.loop import Batches, TrainState, train
@@ -76,7 +76,7 @@ def train_vae(recipe: VaeRecipe) -> None:
     def batches(step: int) -> Iterator[list[PictureBatch]]:
         while True:
             numbers = np.arange(recipe.batch_size)
-            parts = own_parts(numbers, recipe.loop)
+            parts = microbatches_of_rank(numbers, recipe.loop)
             yield [pictures.batch(step, part.tolist()) for part in parts]
             step += 1
 
@@ -91,7 +91,7 @@ def train_vae(recipe: VaeRecipe) -> None:
     nn.Module.to(vae, device())
     if not recipe.decoder_only:
         standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
-    if is_first():
+    if is_main_process():
         vae.save_pretrained(recipe.run / SUBFOLDER)
     if recipe.scenes is not None and not recipe.decoder_only:
         # Standardised latents need no scaling: the factor is 1.
@@ -101,8 +101,8 @@ def train_vae(recipe: VaeRecipe) -> None:
 def save_latents(vae: AutoencoderKL, chunks: Iterable[Float[Tensor, "n c y x"]], to: Path) -> None:
     """Encode all chunks, every n-th in one of n processes, and save them in their order."""
     own = islice(chunks, rank(), None, num_processes())
-    bar = tqdm(own, desc="encode", disable=not is_first())
-    parts = gathered([mean_latents(vae, [chunk]) for chunk in bar])
+    bar = tqdm(own, desc="encode", disable=not is_main_process())
+    parts = gather_to_main([mean_latents(vae, [chunk]) for chunk in bar])
     if parts is not None:
         in_order = chain.from_iterable(zip_longest(*parts))
         np.save(to, np.concatenate([latents for latents in in_order if latents is not None]))
@@ -215,7 +215,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
                 grid=grid,
             )
             pictures = np.arange(len(rows))
-            yield [whole.of(own) for own in own_parts(pictures, recipe.loop)]
+            yield [whole.of(own) for own in microbatches_of_rank(pictures, recipe.loop)]
             step += 1
 
     def held_out_batch() -> RegionBatch:
@@ -230,7 +230,7 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         lambda **settings: SiglipSamples(siglip.config, held_out_batch(), **settings),
     )
     weights = state.averaged_weights("siglip.vision_model")
-    if not is_first():
+    if not is_main_process():
         return
     tower = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
     tower.load_state_dict(weights)

@@ -19,13 +19,14 @@ from torch.distributed.tensor import DTensor
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import OptimizerConfig, Precision
-from janusflow.training.engine.distributed import num_processes, rank, summed
+from janusflow.training.engine.distributed import all_reduce_sum, num_processes, rank
 
 REPEATED = (".layers.", ".blocks.")
 """Where a network repeats itself: the LLM's and the tower's layers, the ConvNeXt blocks."""
 NEEDS_WHOLE = (
     "loop.optimizer.muon=true, which takes whole matrices, with sharded weights: use "
-    "loop.scale.shard=1 (and on a GPU loop.scale.precision=fp32), or muon=false."
+    "loop.parallelism.hsdp_shard_size=1 (and on a GPU loop.parallelism.precision=fp32), or "
+    "muon=false."
 )
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 """Of the quintic that takes singular values towards 1: steep at 0, never at rest."""
@@ -34,7 +35,7 @@ ADAMW_SIZE = 0.2
 """Root mean square of what AdamW adds to a weight at rate 1, by Liu et al. (arXiv 2502.16982)."""
 
 
-class Together:
+class CombinedOptimizer:
     """Several optimizers, each with parameters of its own, as one."""
 
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
@@ -67,7 +68,7 @@ class Together:
 
 def build_optimizer(
     module: nn.Module, config: OptimizerConfig, precision: Precision = "fp32"
-) -> torch.optim.AdamW | Together:
+) -> torch.optim.AdamW | CombinedOptimizer:
     """Make an optimizer for the parameters of a module that train.
 
     If asked, Muon moves the matrices of repeated blocks, AdamW everything else.
@@ -93,7 +94,7 @@ def build_optimizer(
         weight_decay=config.weight_decay,
         dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
     )
-    return Together(muon, others)
+    return CombinedOptimizer(muon, others)
 
 
 def muon_matrices(module: nn.Module, config: OptimizerConfig) -> dict[str, nn.Parameter]:
@@ -115,7 +116,7 @@ def learning_rate(step: int, *, config: OptimizerConfig, num_steps: int) -> floa
     return config.learning_rate * min(warmup, decay)
 
 
-def new_moments(optimizer: torch.optim.Optimizer | Together) -> None:
+def init_optimizer_state(optimizer: torch.optim.Optimizer | CombinedOptimizer) -> None:
     """Let an optimizer that has made no step hold what it will hold, without moving a weight."""
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -177,7 +178,7 @@ def shared_out(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     factors = flat.split([matrix.numel() for matrix in matrices])
     for own in range(rank(), len(matrices), num_processes()):
         factors[own].copy_(orthogonal(matrices[own], dtype).flatten())
-    summed(flat)
+    all_reduce_sum(flat)
     return [each.view_as(matrix) for each, matrix in zip(factors, matrices, strict=True)]
 
 

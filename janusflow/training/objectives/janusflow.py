@@ -1,4 +1,4 @@
-"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on pictures."""
+"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ AS_IT_IS = torch.autocast("cpu", enabled=False)
 class JanusFlowObjective(Objective):
     """The paper's total loss over one mixed batch.
 
-    The frozen VAE encodes pictures to draw whose latents the batch does not bring, and decodes
+    The frozen VAE encodes images to draw whose latents the batch does not bring, and decodes
     estimates for the scorer, which is frozen too.
 
     Raises:
@@ -59,23 +59,25 @@ class JanusFlowObjective(Objective):
             if frozen is not None:
                 frozen.requires_grad_(False)
 
-    def counts(self, batch: TrainBatch) -> dict[str, int]:
-        """Learnt tokens, latent values, patches to align or pictures to score."""
+    def loss_counts(self, batch: TrainBatch) -> dict[str, int]:
+        """Learnt tokens, latent values, patches to align or images to score."""
         drawings = batch.drawings
         num_text = int(batch.is_text.flatten()[batch.learnt_positions].sum())
-        counts = {"answers": len(batch.learnt_positions) - num_text, "text": num_text}
+        counts = {"ce_answer": len(batch.learnt_positions) - num_text, "ce_text": num_text}
         flow = self.model.config.generation
-        counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
+        counts["flow_mse"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
         if self.config.aligns:
             each = flow.num_tokens if self.config.uses_head else 1
             counts[self.config.alignment] = len(drawings or ()) * each
         return counts
 
-    def divisors(self, counts: dict[str, int]) -> dict[str, int]:
+    def loss_denominators(self, counts: dict[str, int]) -> dict[str, int]:
         """L_AR is one mean over all learnt tokens, those of answers and of plain texts."""
-        return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
+        return counts | dict.fromkeys(
+            ("ce_answer", "ce_text"), counts["ce_answer"] + counts["ce_text"]
+        )
 
-    def tally(self, batch: TrainBatch) -> dict[str, int]:
+    def batch_stats(self, batch: TrainBatch) -> dict[str, int]:
         """What the batch tallies, pairs of positions with scores, and positions with logits.
 
         Scores are those of whole rows, on a CPU those within samples; logits those of learnt
@@ -85,19 +87,19 @@ class JanusFlowObjective(Objective):
         pairs = num_rows * length**2
         if self.model.device.type == "cpu":
             pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
-        return batch.tally | {"pairs": pairs, "logits": len(batch.learnt_positions)}
+        return batch.batch_stats | {"pairs": pairs, "logits": len(batch.learnt_positions)}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings
-        point, chance = None, None
+        point, flow_noise = None, None
         if drawings is not None:
             latents = self._latents(drawings)
-            chance = sample_chance(
+            flow_noise = sample_flow_noise(
                 drawings.seeds, tuple(latents.shape[1:]), config, device=latents.device
             )
-            point = point_on_path(data=latents, noise=chance.noise, t=chance.t)
-            rows = drop_prompts(rows, drawings.prompt_of, chance.is_dropped)
+            point = point_on_path(data=latents, noise=flow_noise.noise, t=flow_noise.t)
+            rows = drop_prompts(rows, drawings.prompt_of, flow_noise.is_dropped)
         reading = self.model.read_rows(
             rows,
             learnt_positions=batch.learnt_positions,
@@ -112,16 +114,16 @@ class JanusFlowObjective(Objective):
             labels = batch.labels.flatten()[batch.learnt_positions]
             is_text = batch.is_text.flatten()[batch.learnt_positions]
             surprise = config.text_weight * response_loss(reading.logits, labels)
-            losses["answers"] = surprise.masked_fill(is_text, 0).sum()
-            losses["text"] = surprise.masked_fill(~is_text, 0).sum()
-        if drawings is None or point is None or chance is None or reading.velocity is None:
+            losses["ce_answer"] = surprise.masked_fill(is_text, 0).sum()
+            losses["ce_text"] = surprise.masked_fill(~is_text, 0).sum()
+        if drawings is None or point is None or flow_noise is None or reading.velocity is None:
             return losses
-        losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
+        losses["flow_mse"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
         weighted = config.alignment_weight
         if config.aligns and config.alignment == "score":
             estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity
             losses["score"] = weighted * self._score(
-                estimate, drawings, is_dropped=chance.is_dropped
+                estimate, drawings, is_dropped=flow_noise.is_dropped
             )
         elif reading.alignment is not None:
             loss = alignment_loss
@@ -147,7 +149,7 @@ class JanusFlowObjective(Objective):
         """An image whose prompt is hidden is not asked to show it."""
         scorer: Any = self.scorer
         found = scorer.image_features(decode_images(cast(AutoencoderKL, self.vae), estimate))
-        if self.config.score_against == "picture":
+        if self.config.score_against == "image":
             with torch.no_grad():
                 wanted = scorer.image_features(drawings.pixel_values)
         else:
@@ -180,27 +182,27 @@ class JanusFlowObjective(Objective):
     def _encoded(self, pixel_values: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n c y_z x_z"]:
         if self.vae is None:
             raise ConfigError(
-                f"{len(pixel_values)} pictures came without latents: give the objective a VAE."
+                f"{len(pixel_values)} images came without latents: give the objective a VAE."
             )
         return encode_images(self.vae, pixel_values)
 
 
-class Chance(NamedTuple):
-    """What is random about learning to draw some pictures."""
+class FlowNoise(NamedTuple):
+    """What is random about learning to draw some images."""
 
     t: Float[Tensor, " b"]
     noise: Float[Tensor, "b c y x"]
     is_dropped: Bool[Tensor, " b"]
 
 
-def sample_chance(
+def sample_flow_noise(
     seeds: Sequence[int],
     shape_of_one: tuple[int, ...],
     config: ObjectiveConfig,
     *,
     device: torch.device,
-) -> Chance:
-    """Draw every picture's time, noise and prompt drop from its own seed, alike on all devices."""
+) -> FlowNoise:
+    """Draw every image's time, noise and prompt drop from its own seed, alike on all devices."""
     t, noise, is_dropped = [], [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -210,7 +212,7 @@ def sample_chance(
         noise.append(torch.randn(shape_of_one, generator=generator))
         is_dropped.append(torch.rand(1, generator=generator) < config.drop_prompt)
     drawn = (torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
-    return Chance(*(values.to(device) for values in drawn))
+    return FlowNoise(*(values.to(device) for values in drawn))
 
 
 def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
@@ -246,7 +248,7 @@ def contrastive_loss(
 ) -> Float[Tensor, ""]:
     """InfoNCE (van den Oord et al. 2018): every patch finds its own features, summed over patches.
 
-    It looks among the patches of its own picture only: with those of other pictures the loss would
+    It looks among the patches of its own image only: with those of other images the loss would
     depend on how a step is split. The features are a constant.
     """
     targets = normalize(features.detach().float(), dim=-1)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.training import LoopConfig
 from janusflow.data.batches.mixture import KINDS
-from janusflow.training.engine.distributed import is_first
+from janusflow.training.engine.distributed import is_main_process
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.estimate.utilisation import Utilisation
 from janusflow.training.report.trackers import Tracker
@@ -47,7 +47,7 @@ class LogHook:
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Collect; write when due. The first process writes for all."""
-        if not is_first():
+        if not is_main_process():
             return
         if self._bar is None:
             drop_lines_from(self.path, step=report.step)
@@ -80,15 +80,15 @@ def summarise(
         line |= _mean(name, [float(r.losses[name]) for r in reports if name in r.losses])
     line |= _mean("grad_norm", [float(report.grad_norm) for report in reports])
     line["learning_rate"] = reports[-1].learning_rate
-    tally: Counter[str] = Counter()
+    batch_stats: Counter[str] = Counter()
     for report in reports:
-        tally.update(report.tally)
-    line["samples_per_second"] = tally["samples"] / seconds
-    line |= _of_rows(tally, seconds)
+        batch_stats.update(report.batch_stats)
+    line["samples_per_second"] = batch_stats["samples"] / seconds
+    line |= _of_rows(batch_stats, seconds)
     line["waiting_share"] = sum(report.seconds_waiting for report in reports) / seconds
     line["memory_gib"] = peak_memory() / GIB
     if mfu is not None:
-        line["mfu"] = mfu(tally, seconds)
+        line["mfu"] = mfu(batch_stats, seconds)
     return line
 
 
@@ -97,16 +97,16 @@ def _mean(name: str, values: Sequence[float]) -> dict[str, float]:
     return {name: sum(finite) / len(finite)} if finite else {}
 
 
-def _of_rows(tally: Mapping[str, int], seconds: float) -> dict[str, float]:
+def _of_rows(batch_stats: Mapping[str, int], seconds: float) -> dict[str, float]:
     """What only packed rows have."""
-    if not tally["positions"]:
+    if not batch_stats["positions"]:
         return {}
-    num_pictures = tally["understanding_images"] + tally["generation_images"]
+    num_images = batch_stats["understanding_images"] + batch_stats["generation_images"]
     return {
-        "tokens_per_second": tally["tokens"] / seconds,
-        "images_per_second": num_pictures / seconds,
-        "padding_share": 1 - tally["tokens"] / tally["positions"],
-        **{f"{kind}_share": tally[kind] / tally["samples"] for kind in KINDS},
+        "tokens_per_second": batch_stats["tokens"] / seconds,
+        "images_per_second": num_images / seconds,
+        "padding_share": 1 - batch_stats["tokens"] / batch_stats["positions"],
+        **{f"{kind}_share": batch_stats[kind] / batch_stats["samples"] for kind in KINDS},
     }
 
 

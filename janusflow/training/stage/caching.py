@@ -33,12 +33,12 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.image_files import ImageInput, open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.distributed import (
+    all_reduce_sum,
     device,
-    is_first,
+    is_main_process,
     num_processes,
     process_group,
     rank,
-    summed,
 )
 from janusflow.training.stage.build_model import start_model
 
@@ -170,8 +170,8 @@ class Cache:
                 for name, each in filling.items()
                 if (name == "understanding_features") == (kind == "understanding")
             ]
-            for row in tqdm(range(len(source)), desc=source.name, disable=not is_first()):
-                is_mine = is_first()  # what no process can read, the first tells of
+            for row in tqdm(range(len(source)), desc=source.name, disable=not is_main_process()):
+                is_mine = is_main_process()  # what no process can read, the first tells of
                 try:
                     for image in source.images(row):
                         key = image_key(image)
@@ -185,7 +185,7 @@ class Cache:
                         bad.append(f"row {row} of {source.name}: {error}")
         for each in filling.values():
             each.finish()
-        added = summed(torch.tensor([each.num_added for each in filling.values()]))
+        added = all_reduce_sum(torch.tensor([each.num_added for each in filling.values()]))
         folders: dict[Name, Path] = {name: each.folder for name, each in self.values.items()}
         return Filled(folders, dict(zip(filling, added.tolist(), strict=True)), bad)
 

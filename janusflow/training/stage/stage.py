@@ -32,7 +32,12 @@ from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
-from janusflow.training.engine.distributed import is_first, own_parts
+from janusflow.training.engine.distributed import (
+    broadcast_from_main,
+    is_main_process,
+    main_process_first,
+    microbatches_of_rank,
+)
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
 from janusflow.training.estimate.utilisation import stage_mfu
 from janusflow.training.objectives.janusflow import JanusFlowObjective
@@ -63,17 +68,17 @@ def train_stage(
         DataError: files of a source have changed since the run began.
     """
     torch.manual_seed(recipe.loop.seed)
-    processor = JanusFlowProcessor.from_pretrained(recipe.processor)
-    model = start_model(recipe, processor)
+    with main_process_first():  # which fetches what is named by a hub id
+        processor = JanusFlowProcessor.from_pretrained(recipe.processor)
+        model, vae = start_model(recipe, processor), load_vae(recipe.vae)
     train_only(model, recipe.trainable)
-    vae = load_vae(recipe.vae)
     prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
     if recipe.data.cache is not None:
         prepare = Cache(recipe, model, vae, prepare).preparation()
     sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
-    _require_same_data(recipe)
-    tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
-    collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
+    broadcast_from_main(partial(_require_same_data, recipe))
+    tokenizer = processor.tokenizer.backend_tokenizer
+    collate = Collator(tokenizer, model.config, row_tokens=recipe.mixture.row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
 
     def batches(step: int) -> Iterator[list[TrainBatch]]:
@@ -83,7 +88,7 @@ def train_stage(
             recipe.mixture,
             seed=recipe.loop.seed,
             step=step,
-            own_parts=partial(own_parts, loop=recipe.loop),
+            own_parts=partial(microbatches_of_rank, loop=recipe.loop),
             bad=bad,
         )
 
@@ -119,16 +124,15 @@ def _save(
 ) -> None:
     """Write the averaged model, complete; every process gives its shards."""
     weights = state.averaged_weights("model")
-    if is_first():
+    if is_main_process():
         averaged = filled_model(config, weights, device="cpu")
         write_folder(state.run / MODEL, model=averaged, processor=processor, vae=vae)
 
 
 def _require_same_data(recipe: StageRecipe) -> None:
     """Let a run go on with the data it was begun with only."""
-    if is_first():
-        named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
-        require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
+    named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
+    require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 
 
 def _with_prompts(recipe: StageRecipe, sources: Sequence[WeightedSource]) -> LogConfig:

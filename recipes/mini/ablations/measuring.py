@@ -101,13 +101,13 @@ def measure(checkpoint: Path, recipe: StageRecipe, exam: Exam) -> dict[str, floa
     ratio, values = recipe.mixture.ratio_at(0), {}
     if ratio.generation:
         samples = [to_draw(item, number) for number, item in enumerate(items)]
-        hidden = held_out_losses(jf, recipe, samples, drop_prompt=1.0)["flow"]
-        values["flow"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["flow"]
+        hidden = held_out_losses(jf, recipe, samples, drop_prompt=1.0)["flow_mse"]
+        values["flow"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["flow_mse"]
         values["words"] = hidden - values["flow"]
         values |= right(jf, drawings(items), exam)
     if ratio.understanding:
         samples = [to_answer(item) for item in items]
-        values["answers"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["answers"]
+        values["answers"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["ce_answer"]
         values |= right(jf, answers(items), exam)
     return values
 
@@ -164,7 +164,7 @@ def held_out_losses(
     counts: Counter[str] = Counter()
     for first in range(0, len(samples), BATCH):
         batch = collate(samples[first : first + BATCH])
-        counts.update(objective.counts(batch))
+        counts.update(objective.loss_counts(batch))
         sums.update({name: float(loss) for name, loss in objective(batch).items()})
     return {name: sums[name] / count for name, count in counts.items() if count}
 

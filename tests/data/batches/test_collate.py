@@ -200,7 +200,7 @@ def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_images(
     drawn = draw(sources, "text", "understanding", "text", "generation", "generation")
     batch = collate([*drawn, chat, pair])
     (num_seen, *_), num_drawn = batch.pixel_values.shape, len(batch.drawings)
-    assert batch.tally == {
+    assert batch.batch_stats == {
         "understanding": 2,
         "generation": num_drawn,
         "text": 3,
@@ -210,7 +210,7 @@ def test_a_batch_counts_its_samples_by_kind_its_tokens_positions_and_images(
         "positions": batch.rows.token_ids.numel(),
     }
     assert (num_seen, num_drawn, len(batch)) == (3, 2, 7)
-    assert batch.tally["tokens"] < batch.tally["positions"]
+    assert batch.batch_stats["tokens"] < batch.batch_stats["positions"]
 
 
 def test_kinds_that_are_absent_bring_no_images(collate: Collator, sources: TinySources):

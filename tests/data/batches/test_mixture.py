@@ -99,7 +99,7 @@ class Recorded:
     """A batch that is nothing but its samples."""
 
     samples: tuple[Any, ...]
-    tally: dict[str, int]
+    batch_stats: dict[str, int]
 
 
 class Recorder(Collator):
@@ -262,7 +262,7 @@ def test_the_batches_of_all_processes_count_each_row_tried_once():
         )
         for step in islice(stream, 5):
             for batch in step:
-                counted.update(batch.tally | {"samples": len(batch.samples)})
+                counted.update(batch.batch_stats | {"samples": len(batch.samples)})
     # Three passes: row 3 leads to row 4, and this to row 5.
     assert counted == {"samples": 30, "rows_tried": 39, "rows_bad": 9}
 

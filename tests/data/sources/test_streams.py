@@ -62,7 +62,7 @@ class Words:
     """A batch of samples in words."""
 
     texts: list[str]
-    tally: dict[str, int]
+    batch_stats: dict[str, int]
 
 
 class Recorder(Collator):

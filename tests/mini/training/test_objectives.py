@@ -29,7 +29,7 @@ from janusflow.mini.training.runners import (
     standardise_features,
     standardise_latents,
 )
-from janusflow.training.engine.parallelize import moved
+from janusflow.training.engine.parallelize import to_device
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def region_batch_of(region_of_patch: list[list[int]], is_true: list[list[int]]) 
 
 def sigmoid_loss(objective: SiglipObjective, batch: RegionBatch) -> float:
     with torch.no_grad():
-        return objective(batch)["sigmoid"].item() / objective.counts(batch)["sigmoid"]
+        return objective(batch)["sigmoid"].item() / objective.loss_counts(batch)["sigmoid"]
 
 
 def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
@@ -146,7 +146,7 @@ def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: Au
     with torch.no_grad():
         objective = VaeObjective(vae, kl_weight=0.25)
         batch = PictureBatch(pixel_values=pixels, seeds=(4, 9))
-        counts = objective.counts(batch)
+        counts = objective.loss_counts(batch)
         losses = {name: total / counts[name] for name, total in objective(batch).items()}
         posterior = vae.encode(pixels).latent_dist
         noise = sample_noise(tuple(posterior.mean.shape[1:]), seeds=[4, 9])
@@ -161,7 +161,7 @@ def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: Au
 
 def test_a_vae_draws_its_noise_where_it_trains(vae: AutoencoderKL):
     """The meta device stands for a GPU; a tensor of another device would be refused."""
-    batch = moved(
+    batch = to_device(
         PictureBatch(pixel_values=torch.rand(2, 3, 64, 64), seeds=(4, 9)), torch.device("meta")
     )
     losses = VaeObjective(vae.to("meta"), kl_weight=0.25)(batch)
@@ -252,13 +252,13 @@ def test_latents_that_several_processes_encode_are_in_order_and_encoded_once(
     chunks = list(pictures.chunks())
     parts: list[list[np.ndarray]] = []
     monkeypatch.setattr("janusflow.mini.training.runners.num_processes", lambda: num_processes)
-    monkeypatch.setattr("janusflow.mini.training.runners.gathered", parts.append)
+    monkeypatch.setattr("janusflow.mini.training.runners.gather_to_main", parts.append)
     for rank in range(num_processes):
         monkeypatch.setattr("janusflow.mini.training.runners.rank", lambda rank=rank: rank)
         save_latents(vae, chunks, tmp_path / "latents.npy")
         assert not (tmp_path / "latents.npy").exists()
     assert sum(len(part) for part in parts) == len(chunks)
-    monkeypatch.setattr("janusflow.mini.training.runners.gathered", lambda own: parts)
+    monkeypatch.setattr("janusflow.mini.training.runners.gather_to_main", lambda own: parts)
     save_latents(vae, chunks, tmp_path / "latents.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "latents.npy"), mean_latents(vae, chunks))
 

@@ -20,7 +20,7 @@ from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.row_reading import Reading
 from janusflow.model.rows import PAD_SEGMENT, Rows, flat_positions
-from janusflow.training.engine.loop import backward
+from janusflow.training.engine.loop import accumulate_gradients
 from janusflow.training.objectives.janusflow import JanusFlowObjective, drop_prompts
 
 ALL_KINDS = ("understanding", "generation", "text", "generation")
@@ -43,7 +43,7 @@ def losses(
     objective = JanusFlowObjective(model, ObjectiveConfig(**settings))
     with torch.no_grad():
         found = objective(batch)
-    counts = {name: count for name, count in objective.counts(batch).items() if count}
+    counts = {name: count for name, count in objective.loss_counts(batch).items() if count}
     return {name: loss.item() / counts[name] for name, loss in found.items() if name in counts}
 
 
@@ -83,10 +83,10 @@ def watch(
 @pytest.mark.parametrize(
     ("kinds", "names"),
     [
-        (("text",), {"text"}),
-        (("understanding",), {"answers"}),
-        (("generation",), {"flow", "repa"}),
-        (ALL_KINDS, {"answers", "text", "flow", "repa"}),
+        (("text",), {"ce_text"}),
+        (("understanding",), {"ce_answer"}),
+        (("generation",), {"flow_mse", "repa"}),
+        (ALL_KINDS, {"ce_answer", "ce_text", "flow_mse", "repa"}),
     ],
 )
 def test_a_loss_appears_if_its_kind_is_in_the_batch(
@@ -104,7 +104,7 @@ def test_weights_multiply_their_losses(
     batch = make_batch(sources, model, *ALL_KINDS)
     plain = losses(model, batch)
     weighted = losses(model, batch, text_weight=2.0, flow_weight=3.0, alignment_weight=0.5)
-    factors = {"answers": 2.0, "text": 2.0, "flow": 3.0, "repa": 0.5}
+    factors = {"ce_answer": 2.0, "ce_text": 2.0, "flow_mse": 3.0, "repa": 0.5}
     expected = {name: factors[name] * loss for name, loss in plain.items()}
     assert weighted == pytest.approx(expected, rel=1e-5)
 
@@ -122,7 +122,7 @@ def test_without_alignment_the_repa_head_and_the_tower_do_not_run(
     assert model.repa_head is not None
     model.repa_head.register_forward_pre_hook(must_not_run)
     model.understanding_encoder.register_forward_pre_hook(must_not_run)
-    assert set(losses(model, batch, **settings)) == {"flow"}
+    assert set(losses(model, batch, **settings)) == {"flow_mse"}
     with pytest.raises(AssertionError, match="ran"):
         losses(model, batch)
 
@@ -130,18 +130,18 @@ def test_without_alignment_the_repa_head_and_the_tower_do_not_run(
 def test_a_model_without_repa_head_trains_without_alignment(sources: TinySources):
     model = run_model(has_repa=False)
     batch = make_batch(sources, model, *ALL_KINDS)
-    assert set(losses(model, batch, alignment="none")) == {"answers", "text", "flow"}
+    assert set(losses(model, batch, alignment="none")) == {"ce_answer", "ce_text", "flow_mse"}
 
 
 @pytest.mark.parametrize(
     ("settings", "moves"),
     [
-        ({"text_weight": 2.0}, {"answers", "text"}),
-        ({"flow_weight": 2.0}, {"flow"}),
+        ({"text_weight": 2.0}, {"ce_answer", "ce_text"}),
+        ({"flow_weight": 2.0}, {"flow_mse"}),
         ({"alignment_weight": 2.0}, {"repa"}),
-        ({"drop_prompt": 1.0}, {"flow", "repa"}),
-        ({"time_mean": 2.0}, {"flow", "repa"}),
-        ({"time_std": 0.1}, {"flow", "repa"}),
+        ({"drop_prompt": 1.0}, {"flow_mse", "repa"}),
+        ({"time_mean": 2.0}, {"flow_mse", "repa"}),
+        ({"time_std": 0.1}, {"flow_mse", "repa"}),
         ({"alignment": "none"}, {"repa"}),
         ({"alignment": "contrastive"}, {"repa", "contrastive"}),
     ],
@@ -178,7 +178,7 @@ def test_answers_and_texts_are_one_mean_to_the_gradient_and_two_to_the_reader(
     is_learnt = batch.labels != IGNORE_INDEX
     objective = JanusFlowObjective(model, ObjectiveConfig(text_weight=weight))
     model.zero_grad()
-    reported, _ = backward(objective, [batch])
+    reported, _ = accumulate_gradients(objective, [batch])
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     logits = model.read_rows(
@@ -194,8 +194,8 @@ def test_answers_and_texts_are_one_mean_to_the_gradient_and_two_to_the_reader(
     is_text = batch.is_text[is_learnt]
     num_text = int(is_text.sum())
     assert 0 < num_text < len(every)
-    assert reported["text"].item() == pytest.approx(every[is_text].mean().item(), rel=1e-5)
-    assert reported["answers"].item() == pytest.approx(every[~is_text].mean().item(), rel=1e-5)
+    assert reported["ce_text"].item() == pytest.approx(every[is_text].mean().item(), rel=1e-5)
+    assert reported["ce_answer"].item() == pytest.approx(every[~is_text].mean().item(), rel=1e-5)
 
 
 def test_question_tokens_are_read_but_not_learnt(
@@ -288,7 +288,7 @@ def test_the_flow_loss_is_of_data_minus_noise(
         return Reading(torch.zeros(0, 600), velocity, None)
 
     monkeypatch.setattr(model, "read_rows", truth)
-    assert losses(model, batch)["flow"] == pytest.approx(0, abs=1e-6)
+    assert losses(model, batch)["flow_mse"] == pytest.approx(0, abs=1e-6)
 
 
 def test_losses_depend_on_the_samples_seeds_and_on_no_other_randomness(
@@ -299,7 +299,7 @@ def test_losses_depend_on_the_samples_seeds_and_on_no_other_randomness(
     torch.manual_seed(1234)
     assert losses(model, batch) == first
     other = replace(batch, drawings=replace(drawings_of(batch), seeds=(1, 2)))
-    assert losses(model, other)["flow"] != first["flow"]
+    assert losses(model, other)["flow_mse"] != first["flow_mse"]
 
 
 def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: TinySources):
@@ -308,15 +308,15 @@ def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: TinySo
     objective = JanusFlowObjective(model, ObjectiveConfig(drop_prompt=0.0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     before = losses(model, batch, drop_prompt=0.0)
-    counts = objective.counts(batch)
+    counts = objective.loss_counts(batch)
     for _ in range(30):
         optimizer.zero_grad()
         found = objective(batch)
         sum(found[name] / count for name, count in counts.items() if count).backward()
         optimizer.step()
     after = losses(model, batch, drop_prompt=0.0)
-    assert after["answers"] < 0.5 * before["answers"]
-    assert after["flow"] < 0.8 * before["flow"]
+    assert after["ce_answer"] < 0.5 * before["ce_answer"]
+    assert after["flow_mse"] < 0.8 * before["flow_mse"]
     assert after["repa"] < -0.8 < before["repa"]
 
 
@@ -337,7 +337,7 @@ def test_pictures_without_latents_are_encoded_by_the_frozen_vae(
         found, expected = objective(unknown), objective(known)
     for name, loss in expected.items():
         torch.testing.assert_close(found[name], loss, atol=1e-5, rtol=1e-5)
-    assert objective.counts(unknown) == objective.counts(known)
-    assert objective.counts(known)["flow"] == latents.numel()
+    assert objective.loss_counts(unknown) == objective.loss_counts(known)
+    assert objective.loss_counts(known)["flow_mse"] == latents.numel()
     with pytest.raises(ConfigError, match="give the objective a VAE"):
         JanusFlowObjective(model, ObjectiveConfig())(unknown)

@@ -19,7 +19,7 @@ def report(step: int, loss: float) -> StepReport:
         losses={"fit": torch.tensor(loss)},
         grad_norm=torch.tensor(2 * loss),
         learning_rate=step / 10,
-        tally={"samples": 6},
+        batch_stats={"samples": 6},
     )
 
 
@@ -28,7 +28,7 @@ def lines_after(hook: LogHook, run: Path, reports: list[StepReport]) -> list[dic
     optimizer = torch.optim.AdamW(objective.parameters())
     state = TrainState(objective=objective, optimizer=optimizer, ema=None, run=run)
     for each in reports:
-        state.samples_seen += each.tally["samples"]
+        state.samples_seen += each.batch_stats["samples"]
         hook.after_step(state, each)
     return [json.loads(line) for line in hook.path.read_text().splitlines()]
 

@@ -23,7 +23,7 @@ from janusflow.training.stage.build_model import model_folder
 from janusflow.training.stage.caching import Filling, fill_cache
 
 COLOURS = ("red", "green", "blue", "yellow", "black")
-LOSSES = ("answers", "flow", "repa")
+LOSSES = ("ce_answer", "flow_mse", "repa")
 FROZEN = "trainable=[aligners, generation_encoder, generation_decoder, repa_head, llm]"
 TRAINED = "trainable=[aligners, llm, understanding_encoder]"
 

@@ -19,7 +19,7 @@ from janusflow.data.sources.formats import open_sources
 from janusflow.inference.previews import draw_and_answer
 from janusflow.training.engine import loop
 from janusflow.training.engine.checkpoint import checkpoints
-from janusflow.training.engine.loop import StepReport, TrainState, backward
+from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients
 from janusflow.training.recipes import read_recipe, run_recipes
 from janusflow.training.stage.stage import train_stage
 
@@ -67,7 +67,7 @@ def recipe(root: Path, run: Path, **changes: Any) -> Path:
 def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Path):
     (run,) = run_recipes(recipe(root, tmp_path / "run"))
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert {"answers", "text", "flow", "repa"} <= set(lines[-1])
+    assert {"ce_answer", "ce_text", "flow_mse", "repa"} <= set(lines[-1])
     assert not (run / "bad-rows.jsonl").exists()
     picture = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
     assert picture.size == (64, 64)
@@ -97,7 +97,7 @@ def test_reports_and_samples_change_nothing_that_is_learnt(root: Path, tmp_path:
         root,
         tmp_path / "shown",
         *("log.samples_every=2", "log.prompts=[all red]", "log.to=[tensorboard]"),
-        f"log.questions=[{{picture: {root}/own/red.png, question: 'Which colour?'}}]",
+        f"log.questions=[{{image: {root}/own/red.png, question: 'Which colour?'}}]",
         *("log.peak_tflops=1", "loop.log_every=1"),
     )
     silent = run_stage(root, tmp_path / "silent", "loop.log_every=1")
@@ -120,9 +120,9 @@ def test_seed_and_accumulation_reach_the_steps(
 
     def spy(objective: Any, batches: Any) -> Any:
         lengths.append([len(batch) for batch in batches])
-        return backward(objective, batches)
+        return accumulate_gradients(objective, batches)
 
-    monkeypatch.setattr(loop, "backward", spy)
+    monkeypatch.setattr(loop, "accumulate_gradients", spy)
     first, other, again = (
         (run_stage(root, tmp_path / name, change) / "model/model.safetensors").read_bytes()
         for name, change in (
