@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -76,7 +77,7 @@ class GenerationRequest:
         """
         assert isinstance(self.seed, list)
         settings, init, records = self.settings, self.init_image, list[DrawingRecord]()
-        shared: dict[str, Any] = {name: getattr(settings, name) for name in RECORDED}
+        shared: dict[str, Any] = dict(zip(RECORDED, attrgetter(*RECORDED)(settings), strict=True))
         shared |= where
         for index, seed in enumerate(self.seed):
             for candidate in range(settings.best_of):
