@@ -85,6 +85,7 @@ def of_kind(language: Language, kind: Kind) -> list[tuple[Scene, Question]]:
     return [(scene, each) for scene, each in asked(language) if each.kind == kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", ["colour", "shape"])
 def test_all_that_is_spoken_of_has_the_colour_or_shape_answered(language: Language, kind: Kind):
@@ -110,6 +111,7 @@ def test_positions_are_of_the_one_object_named(language: Language):
         assert question.answer == (place if language == "en" else KOREAN_POSITIONS[place])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", NAMES)
 def test_places_can_be_asked_of_objects_named_in_one_way_alone(language: Language, name: Name):

@@ -194,6 +194,7 @@ def run(*arguments: str) -> None:
     main([*small, "--no-plot", *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_trains_measures_and_tabulates_and_goes_on_where_it_was(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -74,6 +74,7 @@ def run_row(root: Path, folder: Path, row: str) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", LOSSES)
 def test_a_row_trains_on_exactly_its_losses(root: Path, tmp_path: Path, row: str):
     run = run_row(root, tmp_path, row)

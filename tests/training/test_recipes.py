@@ -220,6 +220,7 @@ def test_a_run_begun_with_other_settings_is_neither_continued_nor_skipped(
     run_recipes(path)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_if_it_is_to_have_more_steps(root: Path, tmp_path: Path):
     """And then learns what it would have learnt in one go."""
     tree = tiny_recipes(root)["5-language"] | {"run": str(tmp_path / "run")}

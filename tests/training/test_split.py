@@ -59,6 +59,7 @@ def test_a_step_in_several_processes_is_the_step_in_one(
     assert_same_step(split(num_processes, tmp_path / "out.pt", sources, *arguments), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alignment", ["contrastive", "score", "none"])
 def test_so_it_is_whatever_helps_drawing(
     sources: TinySources, tmp_path: Path, alignment: Alignment
@@ -71,6 +72,7 @@ def test_so_it_is_whatever_helps_drawing(
     assert_same_step(split(2, tmp_path / "out.pt", sources, *arguments), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallelism", [{}, {"hsdp_shard_size": 0}], ids=["copies", "sharded"])
 def test_a_step_of_the_tower_is_the_same_however_it_is_split(
     sources: TinySources, tmp_path: Path, parallelism: dict[str, Any]
@@ -83,6 +85,7 @@ def test_a_step_of_the_tower_is_the_same_however_it_is_split(
     assert_same_step(found, whole)
 
 
+@pytest.mark.slow
 def test_gradients_are_sent_once_a_step_however_many_micro_batches(
     sources: TinySources, tmp_path: Path
 ):

@@ -45,6 +45,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_ours_is_measured_in_a_process_of_its_own(folder: Path, tmp_path: Path):
     run = {"case": "velocity", "prompt": compare_speed.PROMPT}
     task = {"runs": [run], "folder": str(folder / "scaled"), "official": None, "quantize": None}

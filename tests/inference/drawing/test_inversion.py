@@ -53,6 +53,7 @@ def test_the_same_velocity_leads_back_to_the_latent(solver: str, strength: float
     assert (own - latent).abs().mean() > 0.1
 
 
+@pytest.mark.slow
 def test_the_same_prompt_gives_what_the_vae_makes_of_the_image():
     """The better the solver, the closer. On `mini`: the flow of random weights is too wild."""
     mini = janusflow.load("mini")

@@ -86,6 +86,7 @@ def test_samples_show_what_is_held_out(tree: dict[str, Any], tmp_path: Path):
     assert set(numbers(open_pictures(recipe_of(tree)).held_out())) == set(range(NUM_PICTURES))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_vae_and_standardises_it_on_its_own_pictures(
     tree: dict[str, Any], tmp_path: Path, write_recipe: Callable[[dict[str, Any]], Path]
 ):

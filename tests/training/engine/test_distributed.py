@@ -54,6 +54,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
     meeting = str(tmp_path / "meeting")
     names = [{"number": number, "meeting": meeting} for number in (0, 1)]

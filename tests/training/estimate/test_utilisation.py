@@ -20,6 +20,7 @@ from janusflow.training.recipes import read_recipe
 PAPER = Path(__file__).parents[3] / "recipes" / "janusflow-1.3b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
 def test_the_closed_form_is_what_runs_without_the_vae_and_recomputed_scores(stage: str):
     """Attention's backward pass computes its scores again, which no utilisation counts."""

@@ -141,6 +141,7 @@ def test_by_default_the_first_prompts_of_the_run_are_drawn(sources: TinySources)
     assert first_prompts([], seed=3) == ()
 
 
+@pytest.mark.slow
 def test_the_same_weights_draw_and_answer_the_same_whatever_the_random_state(
     config: LogConfig, vae: AutoencoderKL
 ):

@@ -146,6 +146,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_stage_learns_from_streams_and_goes_on_with_their_very_rows(root: Path, tmp_path: Path):
     streamed = {"streaming": True, "shuffle_buffer": 4}
     own = root / "own"
