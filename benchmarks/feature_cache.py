@@ -25,7 +25,7 @@ from janusflow.data.batches.mixture import mixed_batches, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.data.sources.formats import open_sources
 from janusflow.interop.vae import load_vae
-from janusflow.mini.dataset import SceneFolder, write_scenes
+from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.loop import start, train_step
 from janusflow.training.objectives.janusflow import JanusFlowObjective

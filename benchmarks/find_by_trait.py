@@ -17,9 +17,9 @@ from janusflow.evaluation.core.scores import shares
 from janusflow.evaluation.core.tasks import Task
 from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
-from janusflow.mini.questions import Kind, Name, Question
-from janusflow.mini.render import render
-from janusflow.mini.scenes import position, sample_scene
+from janusflow.mini.language.questions import Kind, Name, Question
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import position, sample_scene
 
 WORDINGS: dict[tuple[Kind, Name], str] = {
     ("colour", "shape"): "What color is the {shape}?",

@@ -44,7 +44,7 @@ def write_weights(folder: Path) -> None:
     from janusflow.interop.load import on_meta
     from janusflow.interop.release import VAE, release_config
     from janusflow.interop.release_config import read_config
-    from janusflow.mini.tokenizer import mini_processor
+    from janusflow.mini.training.tokenizer import mini_processor
 
     folder.mkdir(parents=True)
     config, of_mini = release_config(), read_config(mini_folder())

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 import janusflow.mini
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
-from janusflow.mini.dataset import write_scenes
+from janusflow.mini.scenes.dataset import write_scenes
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.estimate.dry_run import dry_run
 from janusflow.training.recipes import read_recipe
@@ -123,7 +123,7 @@ def pictures(root: Path) -> None:
     """The scenes as files with captions, so that the VAE encodes them."""
     from PIL import Image
 
-    from janusflow.mini.dataset import SceneFolder
+    from janusflow.mini.scenes.dataset import SceneFolder
 
     with (root / "pairs.jsonl").open("w", encoding="utf-8") as file:
         for number, picture in enumerate(SceneFolder(root / "scenes").pictures):

@@ -24,11 +24,11 @@ from janusflow.evaluation.shapes.prompts import kinds
 from janusflow.flow import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.captions import planned_caption
-from janusflow.mini.detector import detect
-from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, position, sample_scene
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.language.captions import planned_caption
+from janusflow.mini.scenes.detector import detect
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import Scene, position, sample_scene
+from janusflow.mini.training.sources import pixel_values
 
 LOSS_TIMES = (0.01, 0.05, 0.1, 0.2, 0.3)
 START_TIMES = (0.02, 0.1, 0.2, 0.3, 0.5, 0.8)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from janusflow.config.errors import CheckpointError
 from janusflow.interop.vae import decode_images, encode_images, load_vae, psnr
-from janusflow.mini.detector import look_at
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.scenes.detector import look_at
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 from janusflow.processing.images import to_images, to_latent_range
 
 

@@ -3,7 +3,8 @@
 Run: python benchmarks/tower_probe.py runs/mini/siglip/tower [--scenes 600]
 
 A ridge classifier reads colour, shape and size of an object from each patch the object owns
-(mini/regions.py); it is fitted on one half of freshly drawn scenes and measured on the other.
+(mini/scenes/regions.py); it is fitted on one half of freshly drawn scenes and measured on the
+other.
 The variance of the features is split into what differs between pictures, what differs between
 positions, and the rest, which is what happens at a place of one picture.
 """
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor
 from transformers import SiglipVisionModel
 
-from janusflow.mini.regions import region_of_patch
-from janusflow.mini.render import render
-from janusflow.mini.scenes import COLOURS, SHAPES, SIZES, Scene, sample_scene
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.regions import region_of_patch
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import COLOURS, SHAPES, SIZES, Scene, sample_scene
+from janusflow.mini.training.sources import pixel_values
 
 SEED = 77
 RIDGE = 0.5

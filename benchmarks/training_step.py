@@ -34,8 +34,8 @@ from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
 from janusflow.data.batches.collate import Collator, TrainBatch
 from janusflow.data.batches.mixture import Kind, mixed_batches
 from janusflow.data.sources.base import WeightedSource
-from janusflow.mini.dataset import write_scenes
-from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
+from janusflow.mini.scenes.dataset import write_scenes
+from janusflow.mini.training.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.packed_attention import SDPA_PACKED
 from janusflow.model.rows import PAD_SEGMENT
 from janusflow.training.engine.loop import start, train_step

@@ -45,9 +45,9 @@ from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.upscaling.refinement import resized, with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.vae import decode_images, encode_images
-from janusflow.mini.detector import detect
-from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, sample_scene
+from janusflow.mini.scenes.detector import detect
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import Scene, sample_scene
 from janusflow.model.prompt import unconditional
 from janusflow.processing.images import to_images, to_latent_range
 

@@ -22,9 +22,17 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.interop.vae import encode_images, load_vae
-from janusflow.mini.render import render
-from janusflow.mini.scenes import LATTICE, SHAPES, SIZES, Background, Scene, SceneObject, Size
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import (
+    LATTICE,
+    SHAPES,
+    SIZES,
+    Background,
+    Scene,
+    SceneObject,
+    Size,
+)
+from janusflow.mini.training.sources import pixel_values
 
 TIMES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 NUM_DRAWS = 1000

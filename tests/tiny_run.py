@@ -17,9 +17,14 @@ from janusflow.data.batches.collate import Collator
 from janusflow.data.batches.mixture import Kind
 from janusflow.data.samples import Sample
 from janusflow.data.sources.base import WeightedSource
-from janusflow.mini.dataset import SceneFolder, write_scenes
-from janusflow.mini.sources import pixel_values, scene_drawings, scene_questions, scene_texts
-from janusflow.mini.tokenizer import mini_processor, train_tokenizer
+from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
+from janusflow.mini.training.sources import (
+    pixel_values,
+    scene_drawings,
+    scene_questions,
+    scene_texts,
+)
+from janusflow.mini.training.tokenizer import mini_processor, train_tokenizer
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from janusflow.cli.main import build_app
 from janusflow.inference.previews import draw_and_answer
-from janusflow.mini.dataset import SceneFolder
+from janusflow.mini.scenes.dataset import SceneFolder
 from janusflow.training import recipes
 
 SCENES = "task: scenes\nrun: {run}\nnum_scenes: 2\nsize: 32\n"

@@ -5,10 +5,10 @@ import unicodedata
 import numpy as np
 import pytest
 
-from janusflow.mini.captions import caption, description, planned_caption
 from janusflow.mini.knowledge import limits
-from janusflow.mini.scenes import sample_scene
-from janusflow.mini.words import LANGUAGES, Language
+from janusflow.mini.language.captions import caption, description, planned_caption
+from janusflow.mini.language.words import LANGUAGES, Language
+from janusflow.mini.scenes.scene import sample_scene
 
 
 @pytest.mark.slow

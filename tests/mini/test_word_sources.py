@@ -8,9 +8,10 @@ import pytest
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError
-from janusflow.mini.naming import named_objects
-from janusflow.mini.questions import Kind
-from janusflow.mini.sources import (
+from janusflow.mini.language.questions import Kind
+from janusflow.mini.language.words import Language
+from janusflow.mini.scenes.naming import named_objects
+from janusflow.mini.training.sources import (
     IN_WORDS,
     LOOKUPS_A_SAMPLE,
     PLANS_A_SAMPLE,
@@ -18,7 +19,6 @@ from janusflow.mini.sources import (
     scene_plans,
     scene_texts,
 )
-from janusflow.mini.words import Language
 
 NOTHING = {"nothing", "없음"}
 PLACED = r"an? [a-z -]+ (in|at|on) the (top|bottom|left|right|centre)( left| right)?"

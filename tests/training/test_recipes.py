@@ -22,9 +22,9 @@ from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.config.model import GenerationPathConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.records import build_record, to_tree
-from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.dataset import SceneFolder
 from janusflow.mini.training.recipes import SiglipRecipe, VaeRecipe
+from janusflow.mini.training.sources import pixel_values
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.recipes import read_recipe, run_recipes

@@ -14,11 +14,11 @@ from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, Sample
 from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
 from janusflow.data.sources.formats import open_source
-from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.dataset import SceneFolder
 from janusflow.mini.training.objectives import PictureBatch
 from janusflow.mini.training.previews import NUM_REBUILT, held_out
 from janusflow.mini.training.recipes import VaeRecipe
+from janusflow.mini.training.sources import pixel_values
 from janusflow.processing.images import JanusFlowImageProcessor
 
 CHUNK = 128

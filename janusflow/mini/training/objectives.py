@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid, normalize
 from transformers import SiglipModel
 
 from janusflow.flow.noise import sample_noise
-from janusflow.mini.regions import NOWHERE
+from janusflow.mini.scenes.regions import NOWHERE
 from janusflow.training.objectives.base import Objective
 
 

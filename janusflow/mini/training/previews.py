@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.interop.vae import decode_images, encode_images, psnr
-from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, sample_scene
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import Scene, sample_scene
 from janusflow.mini.training.objectives import RegionBatch, SiglipObjective
 from janusflow.processing.images import to_images
 from janusflow.training.report.previews import Sample, SampleHook, Shown, contact_sheet

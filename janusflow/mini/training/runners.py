@@ -24,10 +24,9 @@ from transformers import (
 from janusflow.config.records import refuse_unknown, to_tree
 from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER, load_vae
-from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
-from janusflow.mini.scenes import Scene
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.dataset import SceneFolder
+from janusflow.mini.scenes.regions import NOWHERE, Region, is_true, region_of_patch, regions
+from janusflow.mini.scenes.scene import Scene
 from janusflow.mini.training.images import CHUNK, open_pictures
 from janusflow.mini.training.objectives import (
     PictureBatch,
@@ -43,6 +42,7 @@ from janusflow.mini.training.previews import (
     held_out,
 )
 from janusflow.mini.training.recipes import SiglipRecipe, VaeRecipe
+from janusflow.mini.training.sources import pixel_values
 from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.engine.distributed import (
     device,

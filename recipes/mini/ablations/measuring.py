@@ -24,12 +24,12 @@ from janusflow.evaluation.shapes.prompts import ShapePrompt
 from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.captions import caption
-from janusflow.mini.questions import Kind, Question, ask_all
-from janusflow.mini.render import render
-from janusflow.mini.scenes import SHAPES, Scene, sample_scene
-from janusflow.mini.sources import pixel_values
-from janusflow.mini.words import LANGUAGES
+from janusflow.mini.language.captions import caption
+from janusflow.mini.language.questions import Kind, Question, ask_all
+from janusflow.mini.language.words import LANGUAGES
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import SHAPES, Scene, sample_scene
+from janusflow.mini.training.sources import pixel_values
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.stage.export import export_checkpoint

@@ -17,9 +17,9 @@ from janusflow.inference.drawing.best_of import own_judgement
 from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini import knowledge
-from janusflow.mini.captions import description
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.language.captions import description
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 
 PROMPT = "a red circle"
 RED = Image.new("RGB", (40, 40), "red")

@@ -16,8 +16,8 @@ from janusflow.inference.drawing.inversion import invert
 from janusflow.inference.drawing.latents import decode_latents, encode_image
 from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 
 PROMPT = "a red circle"
 LATENT = (4, 8, 8)

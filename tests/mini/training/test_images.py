@@ -13,7 +13,7 @@ from tiny_run import VAE
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.records import build_record
-from janusflow.mini.dataset import write_scenes
+from janusflow.mini.scenes.dataset import write_scenes
 from janusflow.mini.training.images import Sourced, open_pictures
 from janusflow.mini.training.previews import NUM_REBUILT
 from janusflow.mini.training.recipes import VaeRecipe

@@ -12,9 +12,8 @@ from torch import nn
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.flow.noise import sample_noise
-from janusflow.mini.dataset import SceneFolder, write_scenes
-from janusflow.mini.regions import NOWHERE
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
+from janusflow.mini.scenes.regions import NOWHERE
 from janusflow.mini.training.images import Scenes
 from janusflow.mini.training.objectives import (
     PictureBatch,
@@ -29,6 +28,7 @@ from janusflow.mini.training.runners import (
     standardise_features,
     standardise_latents,
 )
+from janusflow.mini.training.sources import pixel_values
 from janusflow.training.engine.parallelize import to_device
 
 

@@ -14,10 +14,10 @@ from tiny_run import VAE
 from toy_run import last_checkpoint
 
 from janusflow.interop.vae import psnr
-from janusflow.mini.render import render
-from janusflow.mini.scenes import composition, is_held_out
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import composition, is_held_out
 from janusflow.mini.training.previews import NUM_REBUILT, VaeSamples, held_out, retrieval
+from janusflow.mini.training.sources import pixel_values
 from janusflow.training.recipes import run_recipes
 
 SIZE = 64

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from janusflow.config.errors import ImageError
-from janusflow.mini.detector import detect, look_at
-from janusflow.mini.render import render
-from janusflow.mini.scenes import (
+from janusflow.mini.scenes.detector import detect, look_at
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import (
     COLOURS,
     SHAPES,
     SIZES,

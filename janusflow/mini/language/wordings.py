@@ -7,7 +7,7 @@ things; {shape}, {colour} names of one; {where} a relation; {number} a count; {s
 
 from typing import Literal
 
-from janusflow.mini.words import Language
+from janusflow.mini.language.words import Language
 
 Form = Literal[
     "colour",

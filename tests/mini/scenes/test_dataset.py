@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from janusflow.config.errors import DataError
-from janusflow.mini.dataset import Progress, SceneFolder, write_scenes
-from janusflow.mini.render import render
-from janusflow.mini.scenes import composition, is_held_out, position, sample_scene
+from janusflow.mini.scenes.dataset import Progress, SceneFolder, write_scenes
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import composition, is_held_out, position, sample_scene
 
 SEED = 5
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from janusflow.config.errors import DataError
 from janusflow.config.records import build_record
-from janusflow.mini.render import render
-from janusflow.mini.scenes import MAX_OBJECTS, SHAPES, Scene, clear_cell, sample_scene
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import MAX_OBJECTS, SHAPES, Scene, clear_cell, sample_scene
 
 PICTURES = "pictures.npy"
 LABELS = "scenes.jsonl"

@@ -4,9 +4,9 @@ import numpy as np
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.options import probability, some_of
-from janusflow.mini.scenes import SHAPES
+from janusflow.mini.scenes.dataset import SceneFolder
+from janusflow.mini.scenes.scene import SHAPES
+from janusflow.mini.training.options import probability, some_of
 
 
 def groups(scenes: SceneFolder, config: SourceConfig) -> list[tuple[np.ndarray, float]]:

@@ -12,19 +12,19 @@ from PIL import Image
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
 from janusflow.data.sources.base import Source, WeightedSource
-from janusflow.mini import sources
-from janusflow.mini.dataset import SceneFolder, write_scenes
-from janusflow.mini.detector import detect
-from janusflow.mini.questions import Kind, Name, Question, ask_all
-from janusflow.mini.scenes import SHAPES, Scene, composition, is_held_out, sample_scene
-from janusflow.mini.sources import (
+from janusflow.mini.language.questions import Kind, Name, Question, ask_all
+from janusflow.mini.language.words import Language
+from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
+from janusflow.mini.scenes.detector import detect
+from janusflow.mini.scenes.scene import SHAPES, Scene, composition, is_held_out, sample_scene
+from janusflow.mini.training import sources
+from janusflow.mini.training.sources import (
     MAX_TURNS,
     pixel_values,
     scene_drawings,
     scene_questions,
     scene_texts,
 )
-from janusflow.mini.words import Language
 
 NUM_SCENES = 20
 

@@ -14,23 +14,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from janusflow.mini.captions import description
-from janusflow.mini.scenes import (
-    COLOURS,
-    MAX_OBJECTS,
-    SHAPES,
-    SIZES,
-    Colour,
-    Relation,
-    Scene,
-    SceneObject,
-    Shape,
-    has_clear_relation,
-    position,
-    relation,
-)
-from janusflow.mini.wordings import WORDINGS, Form
-from janusflow.mini.words import (
+from janusflow.mini.language.captions import description
+from janusflow.mini.language.wordings import WORDINGS, Form
+from janusflow.mini.language.words import (
     ENGLISH_COUNTS,
     ENGLISH_RELATIONS,
     KOREAN_COUNTS,
@@ -47,6 +33,20 @@ from janusflow.mini.words import (
     shape_name,
     size_answer,
     with_article,
+)
+from janusflow.mini.scenes.scene import (
+    COLOURS,
+    MAX_OBJECTS,
+    SHAPES,
+    SIZES,
+    Colour,
+    Relation,
+    Scene,
+    SceneObject,
+    Shape,
+    has_clear_relation,
+    position,
+    relation,
 )
 
 Kind = Literal["colour", "shape", "count", "position", "relation", "yes_no", "size", "description"]

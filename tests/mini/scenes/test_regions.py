@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
-from janusflow.mini.render import COLOUR_RGB, render
-from janusflow.mini.scenes import Background, Scene, SceneObject, sample_scene
-from janusflow.mini.words import ENGLISH_SIZES, Language
+from janusflow.mini.language.words import ENGLISH_SIZES, Language
+from janusflow.mini.scenes.regions import NOWHERE, Region, is_true, region_of_patch, regions
+from janusflow.mini.scenes.render import COLOUR_RGB, render
+from janusflow.mini.scenes.scene import Background, Scene, SceneObject, sample_scene
 
 WHITE = Background(kind="plain", tones=("white",))
 RED_SQUARE = SceneObject(shape="square", colour="red", size="large", x=0.25, y=0.25)

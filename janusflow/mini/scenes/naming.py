@@ -9,8 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from janusflow.mini.scenes import COLOURS, SHAPES, Colour, Shape
-from janusflow.mini.words import (
+from janusflow.mini.language.words import (
     ENGLISH_COUNTS,
     ENGLISH_SIZES,
     KOREAN_COLOURS,
@@ -19,6 +18,7 @@ from janusflow.mini.words import (
     Language,
     plural,
 )
+from janusflow.mini.scenes.scene import COLOURS, SHAPES, Colour, Shape
 
 COLOUR_NAMES: dict[Language, dict[str, Colour]] = {
     "en": {colour: colour for colour in COLOURS},

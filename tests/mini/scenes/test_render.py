@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from janusflow.mini.render import COLOUR_RGB, TONE_RGB, draw_shape, outline, render
-from janusflow.mini.scenes import (
+from janusflow.mini.scenes.render import COLOUR_RGB, TONE_RGB, draw_shape, outline, render
+from janusflow.mini.scenes.scene import (
     BACKGROUND_KINDS,
     BOUND,
     SHAPES,

@@ -14,18 +14,18 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources.base import WeightedSource
-from janusflow.mini.captions import (
+from janusflow.mini.language.captions import (
     PLACED_PROBABILITY,
     caption,
     placed_caption,
     planned_caption,
 )
-from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.options import checked_options, probability, some_of
-from janusflow.mini.questions import NAMES, Kind, Name, ask_all
-from janusflow.mini.scenes import SHAPES, Scene, sample_scene
-from janusflow.mini.shares import groups
-from janusflow.mini.words import Language
+from janusflow.mini.language.questions import NAMES, Kind, Name, ask_all
+from janusflow.mini.language.words import Language
+from janusflow.mini.scenes.dataset import SceneFolder
+from janusflow.mini.scenes.scene import SHAPES, Scene, sample_scene
+from janusflow.mini.training.options import checked_options, probability, some_of
+from janusflow.mini.training.shares import groups
 from janusflow.processing.templates import planning_question
 
 MAX_TURNS = 16

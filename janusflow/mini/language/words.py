@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from janusflow.mini.scenes import (
+from janusflow.mini.scenes.scene import (
     Background,
     BackgroundKind,
     Colour,

@@ -14,9 +14,9 @@ from PIL import Image
 from tokenizers import Tokenizer, normalizers
 
 import janusflow
-from janusflow.mini.captions import caption
-from janusflow.mini.scenes import sample_scene
-from janusflow.mini.tokenizer import SPECIAL_TOKENS, mini_processor, texts, train_tokenizer
+from janusflow.mini.language.captions import caption
+from janusflow.mini.scenes.scene import sample_scene
+from janusflow.mini.training.tokenizer import SPECIAL_TOKENS, mini_processor, texts, train_tokenizer
 from janusflow.processing.processor import JanusFlowProcessor
 
 VOCAB_SIZE = 600

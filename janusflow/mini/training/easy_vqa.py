@@ -19,7 +19,7 @@ from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn, UnderstandingSample
 from janusflow.data.sources.base import WeightedSource
 from janusflow.data.wheels import Wheel, fetch_wheel
-from janusflow.mini.sources import MAX_TURNS, pixel_values
+from janusflow.mini.training.sources import MAX_TURNS, pixel_values
 
 PACKAGE = Wheel(
     requirement="easy-vqa==1.0",

@@ -14,9 +14,9 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from janusflow.mini.captions import caption
-from janusflow.mini.questions import ask_all
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.language.captions import caption
+from janusflow.mini.language.questions import ask_all
+from janusflow.mini.scenes.scene import sample_scene
 from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.processing.templates import END_OF_SENTENCE, question_text

@@ -9,9 +9,18 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from janusflow.mini.captions import description
-from janusflow.mini.questions import NAMES, Kind, Name, Question, ask_all, is_correct
-from janusflow.mini.scenes import (
+from janusflow.mini.language.captions import description
+from janusflow.mini.language.questions import NAMES, Kind, Name, Question, ask_all, is_correct
+from janusflow.mini.language.wordings import WORDINGS, Form
+from janusflow.mini.language.words import (
+    KOREAN_COLOURS,
+    KOREAN_POSITIONS,
+    KOREAN_RELATIONS,
+    KOREAN_SHAPES,
+    KOREAN_SIZE_ANSWERS,
+    Language,
+)
+from janusflow.mini.scenes.scene import (
     COLOURS,
     SHAPES,
     Background,
@@ -20,15 +29,6 @@ from janusflow.mini.scenes import (
     position,
     relation,
     sample_scene,
-)
-from janusflow.mini.wordings import WORDINGS, Form
-from janusflow.mini.words import (
-    KOREAN_COLOURS,
-    KOREAN_POSITIONS,
-    KOREAN_RELATIONS,
-    KOREAN_SHAPES,
-    KOREAN_SIZE_ANSWERS,
-    Language,
 )
 
 LANGUAGES: tuple[Language, ...] = ("en", "ko")

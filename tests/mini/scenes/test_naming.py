@@ -6,10 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from janusflow.mini.captions import caption, description
-from janusflow.mini.naming import COLOUR_NAMES, SHAPE_NAMES, named_objects
-from janusflow.mini.scenes import COLOURS, SHAPES, sample_scene
-from janusflow.mini.words import LANGUAGES, Language
+from janusflow.mini.language.captions import caption, description
+from janusflow.mini.language.words import LANGUAGES, Language
+from janusflow.mini.scenes.naming import COLOUR_NAMES, SHAPE_NAMES, named_objects
+from janusflow.mini.scenes.scene import COLOURS, SHAPES, sample_scene
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

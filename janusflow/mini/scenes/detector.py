@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageFilter
 
 from janusflow.config.errors import ImageError
-from janusflow.mini.render import COLOUR_RGB, TONE_RGB, draw_shape, outline
-from janusflow.mini.scenes import RADIUS, SHAPES, Colour, SceneObject, Shape, reading_order
+from janusflow.mini.scenes.render import COLOUR_RGB, TONE_RGB, draw_shape, outline
+from janusflow.mini.scenes.scene import RADIUS, SHAPES, Colour, SceneObject, Shape, reading_order
 
 GRID = 64
 """Rows and columns in which a picture is looked at."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from janusflow.mini.scenes import Background, Colour, Scene, Shape, Tone
+from janusflow.mini.scenes.scene import Background, Colour, Scene, Shape, Tone
 
 OVERSAMPLING = 4
 

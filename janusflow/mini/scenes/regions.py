@@ -12,9 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
-from janusflow.mini.render import draw_shape
-from janusflow.mini.scenes import Scene, SceneObject
-from janusflow.mini.words import (
+from janusflow.mini.language.words import (
     ENGLISH_SIZES,
     KOREAN_SIZES,
     Language,
@@ -22,6 +20,8 @@ from janusflow.mini.words import (
     pick,
     shape_name,
 )
+from janusflow.mini.scenes.render import draw_shape
+from janusflow.mini.scenes.scene import Scene, SceneObject
 
 NOWHERE = -1
 """Region of a patch that shows a little of several things."""

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from janusflow.config.errors import DataError
-from janusflow.mini.easy_vqa import PACKAGE, EasyVqa
-from janusflow.mini.sources import MAX_TURNS
+from janusflow.mini.training.easy_vqa import PACKAGE, EasyVqa
+from janusflow.mini.training.sources import MAX_TURNS
 
 QUESTIONS = {
     "train": [[f"question {i}?", f"answer {i}", 4] for i in range(20)] + [["what?", "red", 7]],

@@ -9,24 +9,14 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from janusflow.mini.captions import (
+from janusflow.mini.language.captions import (
     PLACED_PROBABILITY,
     caption,
     description,
     placed_caption,
     planned_caption,
 )
-from janusflow.mini.scenes import (
-    SIZES,
-    Background,
-    Scene,
-    SceneObject,
-    composition,
-    position,
-    relation,
-    sample_scene,
-)
-from janusflow.mini.words import (
+from janusflow.mini.language.words import (
     ENGLISH_PLACES,
     ENGLISH_SIZES,
     KOREAN_COLOURS,
@@ -35,6 +25,16 @@ from janusflow.mini.words import (
     KOREAN_SIZES,
     Language,
     with_particles,
+)
+from janusflow.mini.scenes.scene import (
+    SIZES,
+    Background,
+    Scene,
+    SceneObject,
+    composition,
+    position,
+    relation,
+    sample_scene,
 )
 
 NUMBERS = {"": 1, "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from janusflow.config.errors import DataError
-from janusflow.mini.render import draw_shape
-from janusflow.mini.scenes import (
+from janusflow.mini.scenes.render import draw_shape
+from janusflow.mini.scenes.scene import (
     COLOURS,
     LATTICE,
     MARGIN,

@@ -10,17 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from janusflow.mini.scenes import (
-    COLOURS,
-    POSITIONS,
-    SHAPES,
-    Scene,
-    SceneObject,
-    position,
-    reading_order,
-    relation,
-)
-from janusflow.mini.words import (
+from janusflow.mini.language.words import (
     ENGLISH_COUNTS,
     ENGLISH_DRAW_FRAMES,
     ENGLISH_FRAMES,
@@ -38,6 +28,16 @@ from janusflow.mini.words import (
     noun,
     pick,
     with_article,
+)
+from janusflow.mini.scenes.scene import (
+    COLOURS,
+    POSITIONS,
+    SHAPES,
+    Scene,
+    SceneObject,
+    position,
+    reading_order,
+    relation,
 )
 
 SHORT_PROBABILITY = 0.25
