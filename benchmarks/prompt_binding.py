@@ -69,7 +69,8 @@ def losses(jf: JanusFlow, words: list[str], latents: Tensor, t: float) -> Float[
     times = torch.full((len(latents),), t)
     point = point_on_path(data=latents, noise=noise, t=times)
     read = encode_texts(jf.model, jf.processor, words, is_guided=False)
-    velocity = jf.model.velocity(point.x_t, times, read.select([[text] for text in words]))
+    prompts = read.cache.select([read.texts.index(text) for text in words])
+    velocity = jf.model.velocity(point.x_t, times, prompts)
     return (velocity - point.velocity).square().mean((1, 2, 3))
 
 

@@ -123,9 +123,9 @@ def serve(
         begin = time.perf_counter()
         scheduler.step()
         clock += time.perf_counter() - begin
-        if way == "steps" or all(handle.is_done for _, handle in running):
-            finished += [(arrival, clock) for arrival, handle in running if handle.is_done]
-            running = [(arrival, handle) for arrival, handle in running if not handle.is_done]
+        if way == "steps" or all(handle.done() for _, handle in running):
+            finished += [(arrival, clock) for arrival, handle in running if handle.done()]
+            running = [(arrival, handle) for arrival, handle in running if not handle.done()]
     return finished
 
 

@@ -38,7 +38,6 @@ from janusflow.inference.drawing.init_image import InitImage
 from janusflow.inference.drawing.prompts import (
     PromptEncoding,
     PromptVelocity,
-    encode,
     prompt_of,
 )
 from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
@@ -87,7 +86,7 @@ def in_windows(velocity: PromptVelocity, *, size: int) -> Velocity:
 @torch.no_grad()
 def with_flow(jf: JanusFlow, small: Pictures, *, strength: float) -> Pictures:
     """Refine, with the flow between the VAE's two halves."""
-    nothing = encode(jf.model, unconditional(prompt_of(jf.model, jf.processor, [""])))
+    nothing = jf.model.encode_prompt(unconditional(prompt_of(jf.model, jf.processor, [""])))
     prompts = PromptEncoding(texts=[""], cache=nothing, unconditional_rows=[])
     velocity = PromptVelocity(jf.model, prompts, [[""]])
     latents = encode_images(jf.vae, pixels([resized(each, factor=FACTOR) for each in small]))

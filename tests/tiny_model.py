@@ -11,7 +11,7 @@ from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.tokenizer import SPECIAL_TOKENS, mini_processor
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt
+from janusflow.model.prompt import Prompt, count_positions
 from janusflow.processing.processor import JanusFlowProcessor
 
 VOCAB_SIZE = 272
@@ -86,7 +86,7 @@ def padded_prompt(rows: list[list[int]], *, pad_token_id: int) -> Prompt:
     length = max(map(len, rows))
     token_ids = torch.tensor([[pad_token_id] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    return Prompt.of(token_ids, mask)
+    return Prompt(token_ids=token_ids, attention_mask=mask, position_ids=count_positions(mask))
 
 
 def tiny_vae(seed: int = 0) -> AutoencoderKL:

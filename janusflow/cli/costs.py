@@ -47,7 +47,8 @@ def print_inference(found: "Sequence[InferenceCost]", *, as_json: bool) -> None:
         asked = cost.workload
         typer.echo(f"{cost.model}, {asked.task}, batch {asked.batch}, {asked.dtype}")
         is_last = cost is found[-1]
-        hidden = dict.fromkeys(["model", "workload", *([] if is_last else ["notes"])])
+        hidden: dict[str, Any] = {"model": None, "workload": None}
+        hidden |= {} if is_last else {"notes": None}
         typer.echo("\n".join(lines_of(tree | hidden)))
 
 

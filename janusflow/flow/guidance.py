@@ -25,8 +25,10 @@ def guide(
         scale = weight(query.t)
         if scale == 1.0:
             return (yield query)
-        others = [branch + UNCONDITIONAL for branch in query.branches]
-        both = yield query._replace(branches=(*query.branches, *others))
+        branches = query.branches
+        for branch in query.branches:
+            branches += (branch + UNCONDITIONAL,)
+        both = yield query._replace(branches=branches)
         return combine(both, scale=scale, rescale=rescale)
 
     return wrap(sampler, answer)

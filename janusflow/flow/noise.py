@@ -9,12 +9,7 @@ def sample_noise(
     shape_of_one: tuple[int, ...], *, seeds: list[int], device: torch.device | str = "cpu"
 ) -> Float[Tensor, " b *shape"]:
     """Draw one image's noise per seed: on the CPU, because devices draw differently, then moved."""
-    draws = [
-        torch.randn(
-            shape_of_one,
-            generator=torch.Generator().manual_seed(seed),
-            dtype=torch.float32,
-        )
-        for seed in seeds
-    ]
-    return torch.stack(draws).to(device)
+    noise = torch.empty(len(seeds), *shape_of_one, dtype=torch.float32)
+    for own, seed in zip(noise, seeds, strict=True):
+        torch.randn(shape_of_one, generator=torch.Generator().manual_seed(seed), out=own)
+    return noise.to(device)

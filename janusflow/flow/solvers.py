@@ -42,6 +42,8 @@ class StepInfo:
     t: float
     x_t: Float[Tensor, " b *shape"]
     velocity: Float[Tensor, " b *shape"]
+    num_steps: int | None = None
+    """Of the whole path; None where the solver chooses."""
 
     @property
     def predicted_data(self) -> Float[Tensor, " b *shape"]:
@@ -73,8 +75,9 @@ def solve(
     """
     if solver not in SOLVERS:
         raise ConfigError(f"solver={solver!r} is unknown. Use one of: {', '.join(SOLVERS)}.")
-    x_t, grid = noise.to(state_dtype), [float(t) for t in times.cpu()]
-    rises = all(earlier < later for earlier, later in pairwise(grid))
+    x_t = noise.to(state_dtype)
+    grid: list[float] = times.tolist()
+    rises = bool((times.diff() > 0).all())
     if len(grid) < 2 or not rises or grid[0] < 0.0 or grid[-1] > 1.0:
         raise ConfigError(
             f"times={grid} do not rise through [0, 1] in at least one step. Use time_grid()."
@@ -86,7 +89,8 @@ def solve(
             step_size = float(torch.tensor(step_size, dtype=state_dtype))
         stages = yield from _stages(x_t, t=t, step_size=step_size, tableau=tableau)
         if on_step is not None:
-            on_step(StepInfo(index=index, t=t, x_t=x_t, velocity=stages[0]))
+            num_steps = len(grid) - 1
+            on_step(StepInfo(index=index, t=t, x_t=x_t, velocity=stages[0], num_steps=num_steps))
         x_t = x_t + step_size * _weighted_sum(tableau.b, stages)
     return x_t
 
@@ -164,8 +168,12 @@ def _stages(
 
 def _weighted_sum(weights: Sequence[float], stages: Sequence[Tensor]) -> Tensor:
     """Sum in order, without the stages of weight 0, which may be the only bulky ones."""
-    terms = [w * stage for w, stage in zip(weights, stages, strict=True) if w != 0.0]
-    return sum(terms[1:], start=terms[0])
+    total = None
+    for weight, stage in zip(weights, stages, strict=True):
+        if weight != 0.0:
+            total = weight * stage if total is None else total + weight * stage
+    assert total is not None, "every step of a tableau has a stage that counts"
+    return total
 
 
 def _error(

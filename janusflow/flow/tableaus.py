@@ -26,11 +26,6 @@ class ButcherTableau:
         """Evaluations of the velocity in one step."""
         return len(self.b)
 
-    @property
-    def is_first_same_as_last(self) -> bool:
-        """Whether the last stage is already the first one of the next step."""
-        return self.c[-1] == 1.0 and self.b == (*self.a[-1], 0.0)
-
 
 EULER = ButcherTableau(a=((),), b=(1.0,), c=(0.0,), order=1)
 

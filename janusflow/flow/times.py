@@ -1,7 +1,6 @@
 """When training looks (a random time per example) and where a solver stops (a grid from 0 to 1)."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -20,26 +19,17 @@ def sample_logit_normal(
     return torch.sigmoid(mean + std * normal).clamp(lowest, highest)
 
 
-def _uniform(share: Tensor) -> Tensor:
-    return share
+GRIDS = ("uniform", "cosine")
+"""Cosine steps are short near noise, and 1.6 times as long as even ones near data."""
 
 
-def _cosine(share: Tensor) -> Tensor:
-    """Steps are short near noise, and 1.6 times as long as even ones near data."""
-    return 1.0 - torch.cos(share * math.pi / 2)
-
-
-GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "uniform": _uniform,
-    "cosine": _cosine,
-}
-"""Where on [0, 1] a share of the steps has led, rising from 0 to 1."""
-
-
-def time_grid(num_steps: int, *, shift: float = 1.0, grid: str = "uniform") -> Float[Tensor, " s"]:
+def time_grid(
+    num_steps: int, *, shift: float = 1.0, grid: str = "uniform", start: float = 0.0
+) -> Float[Tensor, " s"]:
     """Lay num_steps + 1 rising times from exactly 0 to exactly 1, on the CPU.
 
-    `grid` is one of GRIDS. `shift` bends it further; it is that of Stable Diffusion 3
+    What lies before `start` is cut off: the step size stays as it is. `grid` is one of GRIDS.
+    `shift` bends it further; it is that of Stable Diffusion 3
     (arXiv 2403.03206, eq. 23), which maps the noise level 1 - t to
     shift (1 - t) / (1 + (shift - 1) (1 - t)). In our direction of time that is
 
@@ -54,6 +44,11 @@ def time_grid(num_steps: int, *, shift: float = 1.0, grid: str = "uniform") -> F
     if grid not in GRIDS:
         raise ConfigError(f"grid={grid!r} is unknown. Use one of: {', '.join(GRIDS)}.")
     # Divided in float64 and rounded once, so that the grid of 30 steps holds float32(i / 30).
-    even = torch.arange(num_steps + 1, dtype=torch.float64) / num_steps
-    times = GRIDS[grid](even)
-    return (times / (1.0 + (shift - 1.0) * (1.0 - times))).to(torch.float32)
+    times = torch.arange(num_steps + 1, dtype=torch.float64) / num_steps
+    if grid == "cosine":
+        times = 1.0 - torch.cos(times * math.pi / 2)
+    times = (times / (1.0 + (shift - 1.0) * (1.0 - times))).to(torch.float32)
+    if start == 0.0:
+        return times
+    # A first step much shorter than the rest would be an evaluation for nothing.
+    return torch.cat([torch.tensor([start]), times[times > start + 1e-4]])

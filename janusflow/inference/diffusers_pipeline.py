@@ -95,9 +95,7 @@ class JanusFlowPipeline(DiffusionPipeline):
             return super().from_pretrained(str(folder), **kwargs)
         dtype = kwargs.pop("torch_dtype", None)
         dtype = kwargs.pop("dtype", dtype) or torch.float32
-        parts = {
-            part: kwargs.pop(part, None) for part in ("model", "processor", "vae", "scheduler")
-        }
+        parts = {part: kwargs.pop(part, None) for part in PARTS}
         if kwargs:
             raise ConfigError(
                 f"got {', '.join(kwargs)} for {name}, which has no {cls.config_name}: load it "
@@ -161,17 +159,18 @@ class JanusFlowPipeline(DiffusionPipeline):
             PromptError: there is no prompt, or it holds the model's own tags.
         """
         self._check(height, width, output_type, callback_on_step_end_tensor_inputs)
-        settings = DrawingSettings(steps=num_inference_steps, guidance=guidance_scale)
+        DrawingSettings(steps=num_inference_steps, guidance=guidance_scale)  # refuses bad ones
+        schedule = schedule_of(guidance_scale)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         texts = [text for text in prompts for _ in range(num_images_per_prompt)]
         if not texts:
             asked = f"{len(prompts)} prompts, num_images_per_prompt={num_images_per_prompt}"
             raise PromptError(f"{asked}: give at least one of each.")
         noise = self._noise(len(texts), generator, latents)
-        velocity = self._velocity(texts, negative_prompt, is_guided=settings.is_guided)
+        velocity = self._velocity(texts, negative_prompt, is_guided=schedule.is_guided)
         on_step = (callback_on_step_end, callback_on_step_end_tensor_inputs)
         steps = self._steps(noise, num_inference_steps, sigmas, on_step)
-        sampler = guide(steps, schedule_of(guidance_scale).weight)
+        sampler = guide(steps, schedule.weight)
         images: Any = self._decoded(run_sampler(sampler, velocity), output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)

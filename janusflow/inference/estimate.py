@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import Cache
 
@@ -21,16 +20,15 @@ from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.costs.meter import counting
 from janusflow.flow import combine
-from janusflow.inference.drawing.prompts import encode
 from janusflow.inference.loading import DTYPES, MINI, mini_folder
 from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand, model_in
 from janusflow.interop.load import on_meta
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
-from janusflow.model.cache import growing_cache
+from janusflow.model.cache import GrowingCache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, stack, unconditional
+from janusflow.model.prompt import Prompt, with_unconditional
 
 TASKS = ("generate", "ask")
 
@@ -117,7 +115,11 @@ def meta_model(name: str, *, dtype: str) -> MetaModel:
     """
     config, folder, notes = _config(name)
     vae = vae_at_hand(
-        [folder and folder / (config.vae or ""), folder, config.vae and folder_at_hand(config.vae)]
+        [
+            folder and folder / (config.vae or ""),
+            folder,
+            folder_at_hand(config.vae) if config.vae else None,
+        ]
     )
     if vae is None:
         if config.vae != OFFICIAL_VAE:
@@ -172,16 +174,19 @@ class _Passes:
     def drawing(self) -> int:
         """Prompts once, the solver's steps, the VAE; returns the bytes of the prompts' cache."""
         workload, flow = self.workload, self.model.config.generation
-        prompt = self._prompt()
-        rows = [prompt] if workload.guidance == 1.0 else [prompt, unconditional(prompt)]
+        ids = torch.full((workload.batch, workload.prompt_tokens), self.model.config.bos_token_id)
+        positions = torch.arange(workload.prompt_tokens).expand(ids.shape)
+        mask = torch.ones_like(ids)
+        prompt = Prompt(token_ids=ids, attention_mask=mask, position_ids=positions)
+        is_guided = workload.guidance != 1.0
         with self._counted("reading prompts") as caches:
-            read = encode(self.model, stack(rows, pad_token_id=0))
+            read = self.model.encode_prompt(with_unconditional(prompt) if is_guided else prompt)
             caches.append(read.cache)
         shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
-        x_t = torch.zeros(len(rows) * workload.batch, *shape, device="meta")
+        x_t = torch.zeros((1 + is_guided) * workload.batch, *shape, device="meta")
         with self._counted("solver step", times=workload.steps, cache=read.cache):
             velocities = self.model.velocity(x_t, torch.zeros(len(x_t), device="meta"), read)
-            if len(rows) > 1:
+            if is_guided:
                 combine(velocities, scale=workload.guidance)
         latents: Any = x_t[: workload.batch].to(self.vae.dtype)  # diffusers types a FloatTensor
         with self._counted("decoding images"):
@@ -192,9 +197,12 @@ class _Passes:
         """Image and question once, then tokens; returns the bytes of the cache at the end."""
         workload, config = self.workload, self.model.config
         size, width = config.vision_config.image_size, config.hidden_size
-        token_ids = self._question()
+        ids = [config.bos_token_id, config.image_start_token_id]
+        ids += [config.image_token_id] * (size // config.vision_config.patch_size) ** 2
+        ids += [config.image_end_token_id] + [config.bos_token_id] * workload.prompt_tokens
+        token_ids = torch.tensor(ids).expand(workload.batch, -1)
         pixel_values = torch.zeros(workload.batch, 3, size, size, device="meta")
-        cache = growing_cache(config.llm_config)
+        cache = GrowingCache(config.llm_config)
         with self._counted("reading image and question") as caches:
             self._continue(self.model.embed_conversation(token_ids, pixel_values), cache)
             caches.append(cache)
@@ -219,23 +227,6 @@ class _Passes:
             use_cache=True,
             logits_to_keep=1,
         )
-
-    def _prompt(self) -> Prompt:
-        shape = (self.workload.batch, self.workload.prompt_tokens)
-        return Prompt(
-            token_ids=torch.full(shape, self.model.config.bos_token_id),
-            attention_mask=torch.ones(shape, dtype=torch.long),
-            position_ids=torch.arange(shape[1]).expand(shape),
-        )
-
-    def _question(self) -> Int[Tensor, "b t"]:
-        """Begin, an image, words; what the words are changes nothing."""
-        config = self.model.config
-        num_patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-        ids = [config.bos_token_id, config.image_start_token_id]
-        ids += [config.image_token_id] * num_patches + [config.image_end_token_id]
-        ids += [config.bos_token_id] * self.workload.prompt_tokens
-        return torch.tensor(ids).expand(self.workload.batch, -1)
 
     @contextmanager
     def _counted(

@@ -39,7 +39,12 @@ GENERATE_NAMES: Mapping[str, str] = {
 
 
 def refuse_unknown(
-    call: str, given: Iterable[str], *, known: Collection[str], names: Mapping[str, str]
+    call: str,
+    given: Iterable[str],
+    *,
+    known: Collection[str],
+    names: Mapping[str, str],
+    otherwise: str = "leave it out",
 ) -> None:
     """Refuse the first argument that `call` does not know.
 
@@ -48,6 +53,7 @@ def refuse_unknown(
         given: names of arguments.
         known: those that the call has.
         names: for those of other libraries what to use.
+        otherwise: what to do about any other.
 
     Raises:
         ConfigError: there is such an argument.
@@ -56,5 +62,5 @@ def refuse_unknown(
         if name in known:
             continue
         close = get_close_matches(name, known, n=1)
-        guess = f"use {close[0]} if you meant that" if close else "leave it out"
+        guess = f"use {close[0]} if you meant that" if close else otherwise
         raise ConfigError(f"{call} has no argument {name}: {names.get(name, guess)}.")

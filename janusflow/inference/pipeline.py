@@ -16,7 +16,6 @@ from janusflow.inference.answering.chat import (
     ImagesPerQuestion,
     Message,
     Questions,
-    answer_texts,
     log_likelihood,
     pair_questions,
     question_message,
@@ -125,10 +124,9 @@ class JanusFlow:
             seed=seed,
             settings=DrawingSettings(steps=steps, guidance=guidance, solver=solver, **control),
             init_image=prepare_init_image(self, init_image, strength, mask, invert),
+            batch_size=batch_size,
         )
-        return generate_images(
-            self, request, batch_size, on_step=on_step, on_image=on_image, progress=progress
-        )
+        return generate_images(self, request, on_step=on_step, on_image=on_image, progress=progress)
 
     def plan(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[str]:
         """Say in words where everything is: what is drawn instead of prompts, a seed for each.
@@ -180,18 +178,14 @@ class JanusFlow:
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
-        **unknown: Any,
+        **settings: Any,
     ) -> list[str]:
         """Answer several conversations side by side; `stream` has the arguments."""
-        settings = settings_of(max_new_tokens, temperature, top_p, unknown)
         first = chosen(seed)
         seeds = range(first, first + len(conversations))
-        return self._answer(conversations, settings, seeds, allow_paths=allow_paths)
+        return self._answer(conversations, settings_of(settings), seeds, allow_paths=allow_paths)
 
     def _answer(
         self,
@@ -201,33 +195,36 @@ class JanusFlow:
         *,
         allow_paths: bool = False,
     ) -> list[str]:
-        inputs = self.prepare_inputs(conversations, allow_paths=allow_paths)
         requests = [
             QuestionRequest(messages=messages, settings=settings, seed=seed)
             for messages, seed in zip(conversations, seeds, strict=True)
         ]
-        return answer_texts(AnswerBatch(self.model, self.processor), inputs, requests)
+        batch = AnswerBatch(self.model, self.processor)
+        batch.add(self.prepare_inputs(conversations, allow_paths=allow_paths), requests)
+        while batch.answers:
+            batch.choose()
+            batch.read()
+        return [request.result(0.0) for request in requests]
 
     def stream(
         self,
         messages: Sequence[Message],
         *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
         seed: int | None = None,
         allow_paths: bool = True,
-        **unknown: Any,
+        **settings: Any,
     ) -> Iterator[str]:
         """Answer a conversation, giving the text in pieces as it comes: whole characters only.
 
         Args:
             messages: any number of turns and images, the last one the user's.
+            seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
-            max_new_tokens, temperature, top_p, seed, **unknown: see `ask`.
+            **settings: max_new_tokens, temperature and top_p, as of `ask`; others are refused.
         """
-        settings = settings_of(max_new_tokens, temperature, top_p, unknown)
-        request = QuestionRequest(messages=messages, settings=settings, seed=chosen(seed))
+        request = QuestionRequest(
+            messages=messages, settings=settings_of(settings), seed=chosen(seed)
+        )
         inputs = self.prepare_inputs([messages], allow_paths=allow_paths)
         return stream_text(AnswerBatch(self.model, self.processor), inputs, request)
 

@@ -155,12 +155,12 @@ class OurModel:
         batch = AnswerBatch(self.jf.model, self.jf.processor)
         with watch:
             prepared = self.jf.prepare_inputs([question.messages], allow_paths=False)
-            (answer,) = batch.add(prepared, [question])
-            watch.lap()
+            batch.add(prepared, [question])
             while batch.answers:
-                batch.step()
+                batch.choose()
                 watch.lap()
-        return np.array(answer.token_ids)
+                batch.read()
+        return np.array(question.token_ids)
 
 
 def plan_runs(

@@ -48,7 +48,7 @@ def number_images(
         config: says whether images attend to themselves in both directions.
         is_generation: positions of the time token and the noisy latent of images to generate.
     """
-    if not config.bidirectional_image_attention:
+    if config.image_attention != "bidirectional":
         return None
     is_start = token_ids == config.image_start_token_id
     is_image = is_start | (token_ids == config.image_token_id)
@@ -59,32 +59,34 @@ def number_images(
     return numbers.masked_fill(~is_image, NO_IMAGE)
 
 
-def causal_rule(images: Int[Tensor, "b t"] | None = None) -> MaskFunction:
-    """Earlier positions, and all of the query's own image where images are numbered."""
-
-    def attends(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        is_earlier = key <= query
-        if images is None:
-            return is_earlier
-        image = images[row, query]
-        return is_earlier | ((image == images[row, key]) & (image != NO_IMAGE))
-
-    return attends
-
-
-def with_padding(
-    rule: MaskFunction, attention_mask: Int[Tensor, "b t"] | None, *, window: int | None
+def attention_rule(
+    is_real: Bool[Tensor, "b t"] | None,
+    images: Int[Tensor, "b t"] | None,
+    rule: MaskFunction | None,
+    *,
+    window: int | None,
 ) -> MaskFunction:
-    """The rule for real keys within a sliding window; every position attends to itself."""
-    is_real = None if attention_mask is None else attention_mask > 0
+    """Itself, and of the real positions the earlier ones and all of one's own image.
+
+    Args:
+        is_real: False on padding; None: nothing is padded.
+        images: numbers of `number_images`; None is causal.
+        rule: allows fewer (training rows).
+        window: allows only so many before the query (sliding windows).
+    """
 
     def attends(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        is_seen = rule(row, head, query, key)
+        is_open = key <= query
+        if images is not None:
+            image = images[row, query]
+            is_open = is_open | ((image == images[row, key]) & (image != NO_IMAGE))
+        if rule is not None:
+            is_open = is_open & rule(row, head, query, key)
         if is_real is not None:
-            is_seen = is_seen & is_real[row, key]
+            is_open = is_open & is_real[row, key]
         if window is not None:
-            is_seen = is_seen & (key > query - window)
-        return is_seen | (key == query)
+            is_open = is_open & (key > query - window)
+        return is_open | (key == query)
 
     return attends
 
@@ -103,11 +105,11 @@ def llm_mask(
     Args:
         config: the LLM's.
         embeds: the new positions, at the end of those in the cache; only the shape is read.
-        attention_mask: 0 on padding; of the cached and the new positions. None: nothing is padded.
+        attention_mask: 0 on padding; of the cached and the new positions. None: there is none.
         cache: holds the positions before them.
         images: numbers of cached and new positions, -1 outside images; missing ones at the end are
             -1. None is causal.
-        rule: replaces causality (training rows).
+        rule: of those, positions attend to these only (training rows).
 
     Returns:
         One mask, or one for each kind of layer (sliding windows); None is causal.
@@ -115,31 +117,32 @@ def llm_mask(
     Raises:
         ConfigError: the implementation has no such mask.
     """
-    implementation = config._attn_implementation
     is_causal = images is None and rule is None
-    windows = _windows(config)
-    interface = ALL_MASK_ATTENTION_FUNCTIONS.get(implementation)
-    if interface is None or interface is flash_attention_mask or windows is None:
-        if is_causal:
-            return attention_mask
-        raise ConfigError(
-            f"attn_implementation={implementation} cannot mask images that attend in both "
-            f"directions or packed rows of a {config.model_type}: use sdpa or eager."
-        )
-
-    num_queries, masks = embeds.shape[1], {}
+    windows = _windows(config, embeds.device, is_causal=is_causal)
+    if windows is None:
+        return attention_mask
+    interface = ALL_MASK_ATTENTION_FUNCTIONS[config._attn_implementation]
+    num_queries, start, first, masks = embeds.shape[1], 0, 0, {}
+    length = num_queries if attention_mask is None else attention_mask.shape[1]
     for kind, (layer, window) in windows.items():
-        start, length, first = _sizes(num_queries, attention_mask, cache, layer)
-        real = _padded(attention_mask, first + length, 0)
-        own_rule = rule or causal_rule(_padded(images, first + length, NO_IMAGE))
-        may_skip = is_causal and num_queries in (1, length) and _is_unpadded(real, cache)
+        if cache is not None:  # with a fixed size it has empty positions at the end
+            start = cache.get_query_offset(layer)
+            length, first = cache.get_mask_sizes(num_queries, layer)
+        is_fixed = getattr(cache, "is_compileable", False)  # its end is empty
+        may_skip = is_causal and num_queries in (1, length) and not is_fixed
+        if may_skip and attention_mask is not None:
+            # Read where a conversation begins, not at every token: the device is waited for.
+            is_readable = not is_tracing(attention_mask) and not attention_mask.is_meta
+            may_skip = num_queries == length and is_readable and bool(attention_mask.all())
+        is_real = None if attention_mask is None else pad(attention_mask > 0, (0, first + length))
+        numbers = None if images is None else pad(images, (0, first + length), value=NO_IMAGE)
         masks[kind] = interface(
             batch_size=embeds.shape[0],
             q_length=num_queries,
             kv_length=length,
             q_offset=start,
             kv_offset=first,
-            mask_function=with_padding(own_rule, real, window=window),
+            mask_function=attention_rule(is_real, numbers, rule, window=window),
             attention_mask=None,
             allow_is_causal_skip=may_skip,
             local_size=window,
@@ -150,45 +153,38 @@ def llm_mask(
     return masks.get(None, masks)
 
 
-def _sizes(
-    num_queries: int, attention_mask: Tensor | None, cache: Cache | None, layer: int
-) -> tuple[int | Tensor, int, int]:
-    """Position of the first query (a tensor for static caches), number of keys, first key."""
-    if cache is None:
-        return 0, num_queries if attention_mask is None else attention_mask.shape[1], 0
-    length, first = cache.get_mask_sizes(num_queries, layer)
-    return cache.get_query_offset(layer), length, first
+def _windows(
+    config: PreTrainedConfig, device: torch.device, *, is_causal: bool
+) -> dict[str | None, tuple[int, int | None]] | None:
+    """First layer and sliding window of every kind of layer.
 
+    The kind is None where all layers are alike, as transformers' models have it. None instead of
+    all: the attention makes its own causal mask of what is padded.
 
-def _windows(config: PreTrainedConfig) -> dict[str | None, tuple[int, int | None]] | None:
-    """First layer and sliding window of every kind of layer; None: there are kinds we don't know.
-
-    The kind is None where all layers are alike, as transformers' models have it.
+    Raises:
+        ConfigError: the attention implementation has no mask for this.
     """
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
+    implementation = config._attn_implementation
+    if implementation == "flex_attention" and device.type == "cpu":
+        raise ConfigError(
+            f"attn_implementation={implementation} on a {device.type}: there PyTorch cannot "
+            "compile it for positions behind a cached prompt. Use sdpa or eager."
+        )
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    is_known = not set(kinds or ()) - {"full_attention", "sliding_attention"}
     if kinds is None:
-        return {None: (0, window)} if not hasattr(config, "attention_chunk_size") else None
-    if set(kinds) - {"full_attention", "sliding_attention"}:
-        return None
+        is_known = not hasattr(config, "attention_chunk_size")
+    interface = ALL_MASK_ATTENTION_FUNCTIONS.get(implementation)
+    if interface is None or interface is flash_attention_mask or not is_known:
+        if is_causal:
+            return None
+        raise ConfigError(
+            f"attn_implementation={implementation} cannot mask images that attend in both "
+            f"directions or packed rows of a {config.model_type}: use sdpa or eager."
+        )
+    if kinds is None:
+        return {None: (0, window)}
     return {
         kind: (kinds.index(kind), window if kind == "sliding_attention" else None)
         for kind in sorted(set(kinds))
     }
-
-
-def _padded(values: Int[Tensor, "b t"] | None, length: int, fill: int) -> Int[Tensor, "b s"] | None:
-    """Values with columns to the right up to `length`, as a cache of fixed size has them."""
-    if values is None:
-        return None
-    return pad(values, (0, max(length - values.shape[1], 0)), value=fill)
-
-
-def _is_unpadded(attention_mask: Int[Tensor, "b t"] | None, cache: Cache | None) -> bool:
-    """Whether all keys are real, as far as can be known: values are not read while tracing."""
-    if getattr(cache, "is_compileable", False):  # its end is empty
-        return False
-    if attention_mask is None:
-        return True
-    is_readable = not is_tracing(attention_mask) and not attention_mask.is_meta
-    return is_readable and bool(attention_mask.all())

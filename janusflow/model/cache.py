@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
@@ -65,7 +66,11 @@ class GrowingLayer(DynamicLayer):
         start = self.get_seq_length()
         stop = start + key_states.shape[-2]
         if self._rooms is None or self.keys is not self._shown or stop > self._rooms[0].shape[-2]:
-            self._rooms = _room(self.keys, key_states, stop), _room(self.values, value_states, stop)
+            room = (0, 0, 0, stop - start + max(LEAST_ROOM, stop // 8))
+            keys, values = (self.keys, self.values) if start else (key_states, value_states)
+            assert keys is not None
+            assert values is not None
+            self._rooms = pad(keys[..., :start, :], room), pad(values[..., :start, :], room)
         keys, values = self._rooms
         keys[..., start:stop, :] = key_states
         values[..., start:stop, :] = value_states
@@ -74,20 +79,14 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
 
-def _room(past: Tensor | None, more: Tensor, stop: int) -> Tensor:
-    """A tensor for `stop` tokens and some to come, the past ones in it."""
-    length = stop + max(LEAST_ROOM, stop // 8)
-    room = more.new_empty(*more.shape[:-2], length, more.shape[-1])
-    if past is not None and past.numel():
-        room[..., : past.shape[-2], :] = past
-    return room
-
-
-def growing_cache(config: PreTrainedConfig) -> DynamicCache:
+class GrowingCache(DynamicCache):
     """The cache of an LLM that reads one token after another.
 
     Blocks that forget (sliding windows) keep transformers' own layers.
     """
-    cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(each) is DynamicLayer else each for each in cache.layers]
-    return cache
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config=config)
+        for index, layer in enumerate(self.layers):
+            if type(layer) is DynamicLayer:
+                self.layers[index] = GrowingLayer()

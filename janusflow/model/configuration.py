@@ -156,11 +156,6 @@ class JanusFlowConfig(PreTrainedConfig):
                 f"{num_patches}: choose generation.latent_size so that both agree."
             )
 
-    @property
-    def bidirectional_image_attention(self) -> bool:
-        """Whether an image's embeddings attend to later ones of the same image."""
-        return self.image_attention == "bidirectional"
-
     def change_image_attention(self, image_attention: str) -> None:
         """Change the kind of attention of a model that exists already.
 

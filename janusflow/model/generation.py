@@ -62,14 +62,12 @@ class GenerationDecoder(nn.Module):
         time_embed: Float[Tensor, "b d"],
     ) -> Float[Tensor, "b c y_latent x_latent"]:
         """Predict the velocity on the latent grid."""
-        joined = cat([_norm_channels(self.input_norm, features), skip], dim=1)
+        features = self.input_norm(rearrange(features, "b w y x -> b y x w"))
+        joined = cat([rearrange(features, "b y x w -> b w y x"), skip], dim=1)
         for block in self.blocks:
             joined = block(joined, time_embed)
-        return self.pixel_shuffle(self.unpatchify(_norm_channels(self.output_norm, joined)))
-
-
-def _norm_channels(norm: LlamaRMSNorm, x: Float[Tensor, "b w y x"]) -> Float[Tensor, "b w y x"]:
-    return rearrange(norm(rearrange(x, "b w y x -> b y x w")), "b y x w -> b w y x")
+        joined = self.output_norm(rearrange(joined, "b w y x -> b y x w"))
+        return self.pixel_shuffle(self.unpatchify(rearrange(joined, "b y x w -> b w y x")))
 
 
 def _blocks(

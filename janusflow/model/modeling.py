@@ -115,19 +115,22 @@ class JanusFlowForConditionalGeneration(
             PromptError: images and positions differ in number; both or no kind of inputs.
             TypeError: a keyword that transformers does not know.
         """
-        refuse_unknown_keywords(kwargs)
+        if kwargs:
+            refuse_unknown_keywords(kwargs)
         past = 0 if cache is None else cache.get_seq_length()
         embeds, images = self.embed_inputs(input_ids, inputs_embeds, pixel_values, past)
         is_made = attention_mask is not None and getattr(attention_mask, "ndim", 4) != 2
         padding = None if is_made else attention_mask
-        positions = _positions(embeds, padding, past) if position_ids is None else position_ids
+        if position_ids is None:
+            counted = torch.arange(length := embeds.shape[1], device=embeds.device)[None] + past
+            position_ids = counted if padding is None else count_positions(padding)[:, -length:]
         if not is_made:
             images = images if block_sequence_ids is None else block_sequence_ids
             attention_mask = llm_mask(self.llm.config, embeds, padding, cache=cache, images=images)
         output = self.llm(
             inputs_embeds=embeds,
             attention_mask=attention_mask,
-            position_ids=positions,
+            position_ids=position_ids,
             cache=cache,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
@@ -169,7 +172,7 @@ class JanusFlowForConditionalGeneration(
         return PrefixCache(
             cache=cache,
             attention_mask=prompt.attention_mask,
-            next_position=prompt.next_position,
+            next_position=prompt.position_ids[:, -1] + 1,
         )
 
     def velocity(
@@ -204,26 +207,21 @@ class JanusFlowForConditionalGeneration(
     ) -> BaseModelOutputWithPast:
         """Run the LLM over `tokens` after the prompt; a cache is left as it was found."""
         batch, length = tokens.shape[:2]
-        cache = prompt.reading() if isinstance(prompt, PrefixCache) else None
-        positions = prompt.next_position[:, None] + torch.arange(length, device=tokens.device)
         own = prompt.attention_mask.new_ones(batch, length)
-        if isinstance(prompt, Prompt):
+        mask, images = torch.cat([prompt.attention_mask, own], dim=1), None
+        if self.config.image_attention == "bidirectional":
+            images = nn.functional.pad(own - 1, (mask.shape[1] - length, 0), value=NO_IMAGE)
+        positions = torch.arange(length, device=tokens.device)
+        if isinstance(prompt, PrefixCache):
+            cache, positions = prompt.reading(), prompt.next_position[:, None] + positions
+        else:
+            cache, before = None, prompt.position_ids
             prefix = self.llm.get_input_embeddings()(prompt.token_ids)
             tokens = torch.cat([prefix.to(tokens.dtype), tokens], dim=1)
-            positions = torch.cat([prompt.position_ids, positions], dim=1)
-        images = None
-        if self.config.bidirectional_image_attention:
-            images = nn.functional.pad(own - 1, (prompt.length, 0), value=NO_IMAGE)
-        mask = llm_mask(
-            self.llm.config,
-            tokens,
-            torch.cat([prompt.attention_mask, own], dim=1),
-            cache=cache,
-            images=images,
-        )
+            positions = torch.cat([before, before[:, -1:] + 1 + positions], dim=1)
         return self.llm.base_model(
             inputs_embeds=tokens,
-            attention_mask=mask,
+            attention_mask=llm_mask(self.llm.config, tokens, mask, cache=cache, images=images),
             position_ids=positions,
             cache=cache,
             use_cache=cache is not None,
@@ -251,13 +249,3 @@ class JanusFlowForConditionalGeneration(
             nn.init.ones_(module.weight)
         elif isinstance(module, JanusFlowForConditionalGeneration):
             nn.init.normal_(module.begin_of_understanding, std=0.02)
-
-
-def _positions(
-    embeds: Float[Tensor, "b t d"], padding: Int[Tensor, "b s"] | None, past: int | Tensor
-) -> Int[Tensor, "_ t"]:
-    """Positions behind those in a cache, counted from every row's first real token."""
-    length = embeds.shape[1]
-    if padding is None:
-        return torch.arange(length, device=embeds.device)[None] + past
-    return count_positions(padding)[:, -length:]

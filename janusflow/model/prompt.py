@@ -27,30 +27,6 @@ class Prompt:
     attention_mask: Int[Tensor, "b t"]
     position_ids: Int[Tensor, "b t"]
 
-    @classmethod
-    def of(cls, input_ids: Int[Tensor, "b t"], attention_mask: Int[Tensor, "b t"]) -> "Prompt":
-        """Take left-padded tokens as processing gives them; positions are counted here."""
-        positions = count_positions(attention_mask)
-        return cls(token_ids=input_ids, attention_mask=attention_mask, position_ids=positions)
-
-    @property
-    def length(self) -> int:
-        """Tokens per row, padding included."""
-        return self.token_ids.shape[1]
-
-    @property
-    def next_position(self) -> Int[Tensor, " b"]:
-        """Position of what follows the prompt."""
-        return self.position_ids[:, -1] + 1
-
-    def to(self, device: torch.device | str) -> "Prompt":
-        """The same on another device."""
-        return Prompt(
-            token_ids=self.token_ids.to(device),
-            attention_mask=self.attention_mask.to(device),
-            position_ids=self.position_ids.to(device),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixCache:
@@ -62,21 +38,16 @@ class PrefixCache:
     cache: DynamicCache
     attention_mask: Int[Tensor, "b t"]
     next_position: Int[Tensor, " b"]
-
-    @property
-    def length(self) -> int:
-        """Tokens per row, padding included."""
-        return self.attention_mask.shape[1]
+    is_padded: bool = True
+    """False where it is known, without asking the device, that the mask holds no 0."""
 
     def reading(self) -> DynamicCache:
         """The cache for one pass of more tokens, after which it is as it was."""
         cache = copy.copy(self.cache)
-        cache.layers = [
-            ReadOnlyLayer(layer)
-            if isinstance(layer, DynamicLayer) and not layer.is_sliding
-            else copy.copy(layer)
-            for layer in self.cache.layers
-        ]
+        cache.layers = list(map(copy.copy, self.cache.layers))
+        for index, layer in enumerate(cache.layers):
+            if isinstance(layer, DynamicLayer) and not layer.is_sliding:
+                cache.layers[index] = ReadOnlyLayer(layer)
         return cache
 
     def select(self, rows: list[int]) -> "PrefixCache":
@@ -84,12 +55,13 @@ class PrefixCache:
         index = torch.tensor(rows, device=self.attention_mask.device)
         # Selecting makes new tensors; only what holds them is to be copied before.
         cache = copy.copy(self.cache)
-        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        cache.layers = list(map(copy.copy, self.cache.layers))
         cache.batch_select_indices(index)
         return PrefixCache(
             cache=cache,
             attention_mask=self.attention_mask[index],
             next_position=self.next_position[index],
+            is_padded=self.is_padded,
         )
 
 
@@ -107,22 +79,13 @@ def unconditional(prompt: Prompt) -> Prompt:
     return replace(prompt, attention_mask=is_first.to(prompt.attention_mask.dtype))
 
 
-def stack(prompts: list[Prompt], *, pad_token_id: int) -> Prompt:
-    """Concatenate prompt batches along the batch axis, padding on the left to one length."""
-    length = max(prompt.length for prompt in prompts)
-
-    def joined(name: str, fill: int) -> Int[Tensor, "b t"]:
-        return torch.cat(
-            [
-                torch.nn.functional.pad(getattr(p, name), (length - p.length, 0), value=fill)
-                for p in prompts
-            ]
-        )
-
+def with_unconditional(prompt: Prompt) -> Prompt:
+    """All rows, then for each what its unconditional branch reads."""
+    free = unconditional(prompt)
     return Prompt(
-        token_ids=joined("token_ids", pad_token_id),
-        attention_mask=joined("attention_mask", 0),
-        position_ids=joined("position_ids", 0),
+        token_ids=torch.cat([prompt.token_ids, free.token_ids]),
+        attention_mask=torch.cat([prompt.attention_mask, free.attention_mask]),
+        position_ids=torch.cat([prompt.position_ids, free.position_ids]),
     )
 
 
@@ -152,8 +115,10 @@ def join(caches: list[PrefixCache]) -> PrefixCache:
         layer = GrowingLayer()
         layer.update(joined(keys), joined(values))
         cache.layers.append(layer)
+    lengths = {each.attention_mask.shape[1] for each in caches}
     return PrefixCache(
         cache=cache,
+        is_padded=len(lengths) > 1 or any(each.is_padded for each in caches),
         attention_mask=joined([cache.attention_mask[..., None] for cache in caches])[..., 0],
         next_position=torch.cat([cache.next_position for cache in caches]),
     )
@@ -161,4 +126,4 @@ def join(caches: list[PrefixCache]) -> PrefixCache:
 
 def _needed_columns(cache: PrefixCache) -> int:
     """All but those at the beginning that are padding in every row."""
-    return cache.length - int(cache.attention_mask.any(0).int().argmax())
+    return cache.attention_mask.shape[1] - int(cache.attention_mask.any(0).int().argmax())

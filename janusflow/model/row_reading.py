@@ -126,7 +126,7 @@ class RowReading:
     def _rows_mask(self, rows: Rows, embeds: Float[Tensor, "b t d"]) -> dict[str, Any]:
         """The LLM's mask; with `sdpa_packed` on a CPU also where the samples are."""
         images = number_images(rows.token_ids, self.config, rows.is_drawing)
-        mask = llm_mask(self.llm.config, embeds, None, rule=rows.rule(images))
+        mask = llm_mask(self.llm.config, embeds, None, images=images, rule=rows.rule())
         only = next(iter(mask.values())) if isinstance(mask, dict) and len(mask) == 1 else mask
         is_packed = self.llm.config._attn_implementation == SDPA_PACKED and embeds.is_cpu
         if not is_packed or not isinstance(only, Tensor):

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from janusflow.config.errors import PromptError
-from janusflow.model.attention import MaskFunction, causal_rule
+from janusflow.model.attention import MaskFunction
 from janusflow.model.packed_attention import PackedSamples
 
 PREFIX_BRANCH = 0
@@ -34,19 +34,14 @@ class Rows:
     drawing_positions: Int[Tensor, " m"] | None = None
     """`flat_positions` of these, where they are known: to find them on a GPU is to wait for it."""
 
-    def rule(self, images: Int[Tensor, "b t"] | None = None) -> MaskFunction:
-        """Which position attends to which; images are numbered where they attend to all of them.
+    def rule(self) -> MaskFunction:
+        """Which positions a position may attend to at most (`llm_mask`)."""
+        segments, branches = self.segment_ids, self.branches
 
-        Args:
-            images: of `number_images`; None is causal.
-        """
-        segments, branches, causal = self.segment_ids, self.branches, causal_rule(images)
-
-        def attends(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        def attends(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             segment, branch = segments[row, key], branches[row, key]
             is_own = (segment == segments[row, query]) & (segment != PAD_SEGMENT)
-            is_open = (branch == branches[row, query]) | (branch == PREFIX_BRANCH)
-            return causal(row, head, query, key) & is_own & is_open
+            return is_own & ((branch == branches[row, query]) | (branch == PREFIX_BRANCH))
 
         return attends
 
@@ -79,7 +74,7 @@ class Rows:
         """Flat positions of the images to generate, checked to be so many.
 
         Raises:
-            PromptError: the numbers differ.
+            PromptError: there is another number of tokens than of positions for them.
         """
         positions = self.drawing_positions
         if positions is None:

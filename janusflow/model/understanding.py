@@ -72,7 +72,8 @@ class Understanding:
             PromptError: another number of image embeddings than positions for them.
         """
         words: Tensor = self.llm.get_input_embeddings()(token_ids) if embeds is None else embeds
-        is_image = self.is_image(token_ids)
+        is_image = token_ids == self.config.image_token_id
+        is_image = is_image | (token_ids == self.config.image_start_token_id)
         if pixel_values is not None:
             features = self.image_features(pixel_values)
         images = None if features is None else self.embed_images(features).flatten(0, 1)
@@ -86,12 +87,6 @@ class Understanding:
         if images is None:
             return words
         return words.masked_scatter(is_image[..., None], images.to(words.device, words.dtype))
-
-    def is_image(self, token_ids: Int[Tensor, "b t"]) -> Tensor:
-        """Positions of an image's embeddings: the start tag and every placeholder."""
-        return (token_ids == self.config.image_token_id) | (
-            token_ids == self.config.image_start_token_id
-        )
 
     def embed_inputs(
         self,

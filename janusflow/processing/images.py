@@ -258,4 +258,4 @@ def to_images(decoded: Float[Tensor, "b c y x"]) -> list[Image.Image]:
     """What the VAE decoded as RGB images: clipped to [-1, 1], rounded to the nearest level."""
     levels = (decoded.detach().float().clamp(-1, 1) + 1) / 2 * EIGHT_BIT_MAX
     pixels = levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # b y x c
-    return [Image.fromarray(image) for image in pixels]
+    return list(map(Image.fromarray, pixels))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
-from transformers.processing_utils import MultiModalData, TextKwargs
+from transformers.processing_utils import MultiModalData, ProcessingKwargs, TextKwargs
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.processing.conversations import (
@@ -38,6 +38,11 @@ from janusflow.processing.tokenizer import (
 
 RELEASE_NUM_IMAGE_TOKENS = 576
 """Patches that the release's understanding tower makes of an image."""
+
+KNOWN_KEYWORDS = {"common_kwargs", *ProcessingKwargs.__annotations__}.union(
+    *(getattr(each, "__annotations__", ()) for each in ProcessingKwargs.__annotations__.values())
+)
+"""What calling a processor knows, by the library's types."""
 
 MessageLike = Any
 """A message in the release's or in OpenAI's shape: a dict or an object (see conversations.py)."""
@@ -89,6 +94,8 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
         self.sft_format = sft_format
         self.system_prompt = system_prompt
         self.image_tag, self.image_gen_tag = image_tag, image_gen_tag
+        self.image_token = image_tag
+        """What transformers calls it."""
         self.image_start_tag, self.image_end_tag = image_start_tag, image_end_tag
         self.add_special_token = add_special_token
         self.ignore_id, self.mask_prompt = ignore_id, mask_prompt
@@ -161,7 +168,11 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
             if not isinstance(text, str):
                 raise PromptError(f"got a {type(text).__name__} as prompt: give a text")
             encode_text(self.tokenizer.backend_tokenizer, text)
-        return self(text=[question_text(text) for text in texts])
+        formatted = list(map(question_text, texts))
+        batch = self.tokenizer(formatted, padding=True, return_tensors="pt")
+        return BatchFeature(
+            {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        )
 
     def _read(self, messages: Any, *, number: int, allow_paths: bool = True) -> Conversation:
         """A conversation as it is meant, without special tokens in its texts."""
@@ -235,21 +246,6 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
             **options,
         )
 
-    def __call__(
-        self,
-        images: Any = None,
-        text: str | list[str] | None = None,
-        **options: Any,
-    ) -> BatchFeature:
-        """Formatted texts (see `apply_chat_template`) and their images as the model reads them.
-
-        Args:
-            images: of any kind (see `ImageInput`), in reading order, or a list for each text.
-            text: one or several, with `image_token` where an image goes.
-            **options: transformers' (`padding`, `max_length`, `return_tensors`, ...).
-        """
-        return super().__call__(images=images, text=text, **options)
-
     def validate_inputs(
         self,
         images: Any = None,
@@ -263,14 +259,9 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
         Raises:
             PromptError: nothing to process, unknown arguments, or texts and images that do not fit.
         """
-        arguments = self.valid_processor_kwargs.__annotations__
-        known = {"common_kwargs", *arguments}.union(
-            *(getattr(each, "__annotations__", ()) for each in arguments.values())
-        )
-        unknown = sorted(set(kwargs) - known)
-        unknown += [
-            name for name, value in (("videos", videos), ("audio", audio)) if value is not None
-        ]
+        unknown = sorted(set(kwargs) - KNOWN_KEYWORDS)
+        for name, value in (("videos", videos), ("audio", audio)):
+            unknown += [] if value is None else [name]
         if unknown:
             raise PromptError(f"got {', '.join(unknown)}: the processor knows none such")
         if text is None and images is None:
@@ -285,8 +276,9 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
                         f"text {number} holds {tag}, a mark of the model's: write {self.image_tag} "
                         "where an image goes"
                     )
-        if text is not None:
-            self._check_counts([one.count(self.image_tag) for one in text], images)
+        tags = [one.count(self.image_tag) for one in text or ()]
+        if text is not None and (images is not None or any(tags)):
+            self._check_counts(tags, images)
 
     def _check_counts(self, wanted: list[int], images: Any) -> None:
         """Every placeholder has its image: text by text where images are nested, else in all."""
@@ -330,10 +322,3 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
     def decode(self, token_ids: Any, skip_special_tokens: bool = True, **options: Any) -> Any:
         """Text of one answer's token ids, or of several's; special tokens are left out."""
         return self.tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens, **options)
-
-    # ---- tokens -------------------------------------------------------------------------------
-
-    @property
-    def image_token(self) -> str:
-        """Stands for an image in a text."""
-        return self.image_tag

@@ -6,16 +6,22 @@ prompt and the image processor, which the release keeps in preprocessor_config.j
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from transformers import ProcessorMixin
+from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
-from janusflow.config.errors import CheckpointError
+from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.json_files import read_json
-from janusflow.processing.tokenizer import IMAGE_TAGS, load_tokenizer, write_release_tokenizer
+from janusflow.processing.tokenizer import (
+    HUB_OPTIONS,
+    IMAGE_TAGS,
+    load_tokenizer,
+    write_release_tokenizer,
+)
 
 PROCESSOR_FILE = "processor_config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
@@ -39,6 +45,17 @@ RELEASE_PREPROCESSOR_KEYS = (
     "rescale_factor",
 )
 
+LOADING_KEYWORDS = (
+    *("trust_remote_code", "code_revision", "use_fast", "use_auth_token", "repo_type", "config"),
+    *("_from_auto", "_commit_hash", "return_unused_kwargs"),
+)
+"""What transformers' Auto classes hand on beside settings and where files are."""
+TOKENIZER_SETTINGS = (
+    *PreTrainedTokenizerFast.SPECIAL_TOKENS_ATTRIBUTES,
+    *("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces"),
+    *("split_special_tokens", "extra_special_tokens", "additional_special_tokens"),
+)
+
 
 def read_processor_config(folder: Path) -> dict[str, Any]:
     """The settings of a folder of either layout; keys left out have the release class's values."""
@@ -55,8 +72,15 @@ class ProcessorFiles(ProcessorMixin):
         Args:
             pretrained_model_name_or_path: a folder or a hub id.
             **kwargs: transformers' (`subfolder`, `revision`, `token`, `cache_dir`, ...), and
-                settings that are to differ from the files'.
+                settings that are to differ from the files': the processor's own, its image
+                processor's, its tokenizer's.
+
+        Raises:
+            ConfigError: a keyword is none of these.
+            CheckpointError: there is no such folder or hub id, or its files are damaged.
         """
+        if "_from_pipeline" not in kwargs:  # that hands every part the model's settings, too
+            cls._refuse_unknown(kwargs)
         folder = Path(pretrained_model_name_or_path).expanduser()
         if folder.is_dir():
             inside = folder / (kwargs.get("subfolder") or "")
@@ -74,6 +98,19 @@ class ProcessorFiles(ProcessorMixin):
                 f"{name!r} is neither a folder nor a hub model within reach "
                 f"({' '.join(str(error).split()):.200}): check the name"
             ) from None
+
+    @classmethod
+    def _refuse_unknown(cls, keywords: Iterable[str]) -> None:
+        known = {*LOADING_KEYWORDS, *HUB_OPTIONS, *TOKENIZER_SETTINGS, "image_size"}
+        known |= set(inspect.signature(cls.__init__).parameters)
+        known |= set(JanusFlowImageProcessor.valid_kwargs.__annotations__)
+        for name in keywords:
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                raise ConfigError(
+                    f"{cls.__name__}.from_pretrained has no argument {name}: "
+                    + (f"use {close[0]} if you meant that." if close else "leave it out.")
+                )
 
     @classmethod
     def _get_arguments_from_pretrained(

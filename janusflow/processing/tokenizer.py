@@ -8,6 +8,7 @@ pre-tokenizer, and would read digits and Chinese differently.
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -156,15 +157,10 @@ def encode_text(tokenizer: Tokenizer, text: str, *, allowed: Sequence[str] = ())
     """
     if tokenizer.truncation is not None:  # left behind by a call of transformers that asked for it
         tokenizer.no_truncation()
-    try:
-        encoding = tokenizer.encode(text, add_special_tokens=False)
-    except (TypeError, UnicodeError):
-        raise PromptError(
-            f"got {text!a:.80}, no Unicode text (half a surrogate pair): encode it anew"
-        ) from None
+    check_unicode(text)
+    encoding = tokenizer.encode(text, add_special_tokens=False)
     # A tokenizer keeps the padding that transformers last asked it for.
-    pairs = zip(encoding.ids, encoding.attention_mask, strict=True)
-    token_ids = [token_id for token_id, is_text in pairs if is_text]
+    token_ids = [*compress(encoding.ids, encoding.attention_mask)]
     special = tokenizer.get_added_tokens_decoder()
     for token_id in dict.fromkeys(token_ids):
         token = special.get(token_id)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from janusflow.flow.tableaus import DOPRI5, EULER, HEUN, SOLVERS, ButcherTableau
+from janusflow.flow.tableaus import DOPRI5, SOLVERS, ButcherTableau
 
 every_tableau = pytest.mark.parametrize("tableau", SOLVERS.values(), ids=SOLVERS.keys())
 
@@ -38,6 +38,10 @@ def test_the_low_weights_of_dopri5_are_of_order_4_and_not_5():
 
 
 def test_only_dopri5_hands_its_last_stage_on():
-    assert DOPRI5.is_first_same_as_last
-    assert not EULER.is_first_same_as_last
-    assert not HEUN.is_first_same_as_last
+    """It is evaluated at the step's end, where the next step begins."""
+    handing_on = [
+        name
+        for name, tableau in SOLVERS.items()
+        if tableau.c[-1] == 1.0 and tableau.b == (*tableau.a[-1], 0.0)
+    ]
+    assert handing_on == ["dopri5"]

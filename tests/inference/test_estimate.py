@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.inference.estimate import InferenceCost, Workload, estimate, meta_model
-from janusflow.model.prompt import stack, unconditional
+from janusflow.model.prompt import with_unconditional
 
 FLOAT = 4
 
@@ -59,7 +59,7 @@ def test_a_solver_step_is_what_a_real_one_takes(folder: str):
     """Counted on real weights by torch's counter, which sees attention in its unfused form only."""
     model = tiny_model()
     prompts = padded_prompt([[7] * 20] * 2, pad_token_id=2)
-    read = model.encode_prompt(stack([prompts, unconditional(prompts)], pad_token_id=2))
+    read = model.encode_prompt(with_unconditional(prompts))
     counter = FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH), counter, torch.no_grad():
         model.velocity(torch.zeros(4, 4, 8, 8), torch.zeros(4), read)

@@ -12,7 +12,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.model.attention import llm_mask, number_images
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import stack, unconditional
+from janusflow.model.prompt import with_unconditional
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH, Rows, flat_positions
 
 CONFIG = tiny_config()
@@ -126,7 +126,8 @@ def test_a_packed_rows_mask_shows_what_the_rule_says():
         for i in range(12)
     ]
     for images, spans in ((None, []), (torch.tensor([numbers]), [(1, 4), (7, 10)])):
-        mask = llm_mask(sdpa_config(), torch.zeros(1, 12, 4), None, rule=rows.rule(images))
+        embeds = torch.zeros(1, 12, 4)
+        mask = llm_mask(sdpa_config(), embeds, None, images=images, rule=rows.rule())
         assert torch.equal(mask[0, 0], mask_by_loops(visible, spans))
 
 
@@ -246,7 +247,7 @@ def test_the_unconditional_branch_goes_through_the_cache_too(
     ahead: JanusFlowForConditionalGeneration,
 ):
     prompt = padded_prompt([PROMPT], pad_token_id=PAD)
-    both = stack([prompt, unconditional(prompt)], pad_token_id=PAD)
+    both = with_unconditional(prompt)
     x_t, t = latents(1).expand(2, -1, -1, -1), torch.tensor([0.3, 0.3])
     uncached = ahead.velocity(x_t, t, both)
     cached = ahead.velocity(x_t, t, ahead.encode_prompt(both))
@@ -321,3 +322,11 @@ def test_the_last_patch_that_is_drawn_reaches_the_first_only_both_ways(attention
     assert moved[-1] > 1e-3
     assert (moved[:-1] > 1e-6).all() == (attention == "bidirectional")
     assert (moved[:-1] == 0).all() == (attention == "causal")
+
+
+def test_flex_attention_is_refused_on_a_cpu_by_name():
+    """PyTorch 2.13 runs it for some shapes and fails to compile it for others."""
+    config = sdpa_config()
+    config._attn_implementation = "flex_attention"
+    with pytest.raises(ConfigError, match=r"attn_implementation=flex_attention on a cpu.* sdpa"):
+        llm_mask(config, torch.zeros(2, 5, 4), None)

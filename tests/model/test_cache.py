@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from janusflow.model.cache import LEAST_ROOM, GrowingLayer, growing_cache
+from janusflow.model.cache import LEAST_ROOM, GrowingCache, GrowingLayer
 
 ROWS, HEADS, WIDTH = 3, 2, 4
 
@@ -80,9 +80,9 @@ def test_copies_grow_apart():
 def test_blocks_that_forget_keep_their_own_layers():
     model = tiny_model()
     config = copy.deepcopy(model.config.llm_config)
-    kinds = {type(layer) for layer in growing_cache(config).layers}
+    kinds = {type(layer) for layer in GrowingCache(config).layers}
     assert kinds == {GrowingLayer}
     config.sliding_window = 8
     config.layer_types = ["sliding_attention"] * config.num_hidden_layers
-    ours, theirs = growing_cache(config), DynamicCache(config=config)
+    ours, theirs = GrowingCache(config), DynamicCache(config=config)
     assert [type(layer) for layer in ours.layers] == [type(layer) for layer in theirs.layers]

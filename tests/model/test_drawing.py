@@ -13,7 +13,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.costs.meter import counting
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, stack, unconditional
+from janusflow.model.prompt import Prompt, unconditional, with_unconditional
 
 BOS, PAD = 0, 2
 ROWS = [[BOS, 40, 41, 42, 43], [BOS, 44, 45]]
@@ -60,14 +60,14 @@ def counted_positions(model: JanusFlowForConditionalGeneration) -> Iterator[list
 @torch.no_grad()
 def test_the_cache_stands_for_the_prompt(any_model: JanusFlowForConditionalGeneration):
     """Both branches, left-padded rows, several steps from one cache."""
-    both = stack([prompt(), unconditional(prompt())], pad_token_id=PAD)
+    both = with_unconditional(prompt())
     cache = any_model.encode_prompt(both)
     for step in range(3):
         x_t = latents(4, seed=step)
         uncached = any_model.velocity(x_t, times(4), both)
         cached = any_model.velocity(x_t, times(4), cache)
         torch.testing.assert_close(cached, uncached, atol=1e-5, rtol=1e-5)
-        assert cache.length == both.length
+        assert cache.attention_mask.shape == both.attention_mask.shape
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.packed_attention import use_packed_attention
-from janusflow.model.prompt import stack, unconditional
+from janusflow.model.prompt import with_unconditional
 from janusflow.model.rows import PAD_SEGMENT, Rows, flat_positions
 
 CONFIG = tiny_config()
@@ -63,7 +63,7 @@ def test_prompts_of_different_length_and_their_unconditional_branch(
     model: JanusFlowForConditionalGeneration, met: list[int]
 ):
     prompts = padded_prompt(PROMPTS, pad_token_id=PAD)
-    both = stack([prompts, unconditional(prompts)], pad_token_id=PAD)
+    both = with_unconditional(prompts)
     x_t, t = torch.randn(4, 4, 8, 8), torch.rand(4)
     cache = model.encode_prompt(both)
     keys = [layer.keys for layer in cache.cache.layers]

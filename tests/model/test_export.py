@@ -16,7 +16,7 @@ from torch.export import Dim
 from transformers import DynamicCache
 
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt
+from janusflow.model.prompt import Prompt, count_positions
 
 CONFIG = tiny_config()
 SPAN = [
@@ -42,7 +42,9 @@ class Exported(nn.Module):
 
 class Velocity(Exported):
     def forward(self, x_t: Tensor, t: Tensor, token_ids: Tensor, mask: Tensor) -> Tensor:
-        return self.model.velocity(x_t, t, Prompt.of(token_ids, mask))
+        positions = count_positions(mask)
+        prompt = Prompt(token_ids=token_ids, attention_mask=mask, position_ids=positions)
+        return self.model.velocity(x_t, t, prompt)
 
 
 class Tower(Exported):

@@ -7,7 +7,7 @@ from transformers import DynamicCache, MistralConfig
 
 from janusflow.config.errors import ConfigError
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PrefixCache, join, stack, unconditional
+from janusflow.model.prompt import PrefixCache, join, unconditional, with_unconditional
 
 BOS, PAD = 1, 9
 
@@ -27,15 +27,13 @@ def test_the_unconditional_branch_sees_the_first_token_only_and_keeps_positions(
     assert prompt.attention_mask.tolist() == [[1, 1, 1], [0, 1, 1]]
 
 
-def test_stacking_pads_the_shorter_batch():
-    short = padded_prompt([[BOS, 5]], pad_token_id=PAD)
-    long = padded_prompt([[BOS, 6, 7, 8]], pad_token_id=PAD)
-    both = stack([short, long], pad_token_id=PAD)
-    alone = padded_prompt([[BOS, 5], [BOS, 6, 7, 8]], pad_token_id=PAD)
-    assert torch.equal(both.token_ids, alone.token_ids)
-    assert torch.equal(both.attention_mask, alone.attention_mask)
-    assert torch.equal(both.position_ids, alone.position_ids)
-    assert both.length == 4
+def test_unconditional_rows_follow_all_others():
+    prompt = padded_prompt([[BOS, 5, 6], [BOS, 7]], pad_token_id=PAD)
+    both = with_unconditional(prompt)
+    assert torch.equal(both.token_ids, prompt.token_ids.repeat(2, 1))
+    assert torch.equal(both.position_ids, prompt.position_ids.repeat(2, 1))
+    masks = [prompt.attention_mask, unconditional(prompt).attention_mask]
+    assert torch.equal(both.attention_mask, torch.cat(masks))
 
 
 @torch.no_grad()
@@ -70,9 +68,9 @@ def test_selecting_and_joining_leave_what_they_copy_as_it_was(
 @torch.no_grad()
 def test_joining_leaves_out_columns_that_nobody_needs(model: JanusFlowForConditionalGeneration):
     cache = model.encode_prompt(padded_prompt([[BOS, 40, 41, 42], [BOS, 50]], pad_token_id=2))
-    assert join([cache]).length == 4
+    assert join([cache]).attention_mask.shape[1] == 4
     short = join([cache.select([1])])
-    assert (short.length, short.cache.get_seq_length()) == (2, 2)
+    assert (short.attention_mask.shape[1], short.cache.get_seq_length()) == (2, 2)
     assert short.attention_mask.tolist() == [[1, 1]]
 
 

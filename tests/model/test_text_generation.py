@@ -130,7 +130,7 @@ def test_embeddings_that_hold_images_are_numbered_by_hand(
 ):
     inputs, own = alone(0), model.config
     numbers = [-1, *[0] * (len(SPAN) - 1), -1, -1, *[1] * (len(SPAN) - 1), -1, -1]
-    blocks = torch.tensor([numbers]) if own.bidirectional_image_attention else None
+    blocks = torch.tensor([numbers]) if own.image_attention == "bidirectional" else None
     with torch.no_grad():
         embeds = model.embed_conversation(inputs["input_ids"], inputs["pixel_values"])
     expected = trimmed(new_tokens(model, **inputs))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from janusflow.interop.tokens import TokenIds
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import Prompt, stack, unconditional
+from janusflow.model.prompt import Prompt, with_unconditional
 from janusflow.processing.images import JanusFlowImageProcessor
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "full-size-parity.md"
@@ -61,7 +61,7 @@ class FullSize:
             attention_mask=torch.ones_like(ids),
             position_ids=torch.arange(ids.shape[1])[None],
         )
-        both = stack([prompt, unconditional(prompt)], pad_token_id=facts["pad_id"])
+        both = with_unconditional(prompt)
         noise = self.reference.array("z_full", (1, 4, 48, 48)).expand(2, -1, -1, -1)
         seen: dict[str, Tensor] = {}
 

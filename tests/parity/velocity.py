@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from janusflow.flow import VelocityQuery, combine, guide, run_sampler, solve, time_grid
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PrefixCache, Prompt, stack, unconditional
+from janusflow.model.prompt import PrefixCache, Prompt, with_unconditional
 
 RELEASE_STEPS = 30
 """Times in the set are those of a 30-step path: "t333" is step 10 of 30."""
@@ -40,8 +40,7 @@ class Drawing:
             attention_mask=torch.ones_like(ids),
             position_ids=torch.arange(ids.shape[1]).expand_as(ids),
         )
-        pad = self.reference.tiny_token_ids.pad
-        return stack([one, unconditional(one)], pad_token_id=pad)
+        return with_unconditional(one)
 
     @torch.no_grad()
     def velocity(self, name: str, *, is_cached: bool, prompt: Prompt | None = None) -> Tensor:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import AutoProcessor
 
-from janusflow.config.errors import CheckpointError
+from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.processing.tokenizer import IMAGE_TAGS
 
@@ -153,3 +154,35 @@ def test_saving_pushes_to_the_hub_when_asked(
     )
     tiny.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="me/mine")
     assert pushed == ["mine me/mine"]
+
+
+@pytest.mark.parametrize("loader", [JanusFlowProcessor, AutoProcessor])
+@pytest.mark.parametrize(
+    ("name", "advice"), [("some_unknown_key", "leave it out"), ("sft_formt", "use sft_format")]
+)
+def test_an_argument_that_nobody_knows_is_refused_by_name(
+    tiny: JanusFlowProcessor, tmp_path: Path, loader: Any, name: str, advice: str
+):
+    tiny.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=f"no argument {name}: {advice}"):
+        loader.from_pretrained(tmp_path, **{name: 1})
+
+
+def test_what_transformers_hands_on_and_settings_of_the_parts_are_known(
+    tiny: JanusFlowProcessor, tmp_path: Path
+):
+    tiny.save_pretrained(tmp_path)
+    loaded = AutoProcessor.from_pretrained(
+        tmp_path,
+        trust_remote_code=False,
+        use_fast=True,
+        local_files_only=True,
+        revision="main",
+        min_size=5,
+        model_max_length=77,
+        system_prompt="Be brief.",
+    )
+    assert loaded.image_processor.min_size == 5
+    assert loaded.tokenizer.model_max_length == 77
+    assert loaded.system_prompt == "Be brief."
+    JanusFlowProcessor.from_pretrained(tmp_path, _from_pipeline="any-to-any", device_map="cpu")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import BatchFeature
@@ -18,10 +18,8 @@ from janusflow.inference.answering.decoding import (
     NOT_FINITE,
     AnsweringSettings,
     choose_tokens,
-    context_length,
-    end_ids,
-    prefill,
     read_tokens,
+    require_context,
 )
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -29,9 +27,9 @@ from janusflow.model.prompt import PrefixCache, join
 from janusflow.processing.processor import JanusFlowProcessor, MessageLike
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuestionRequest:
-    """A conversation whose next turn is wanted."""
+@dataclass(eq=False, repr=False, kw_only=True)
+class QuestionRequest(Handle[str]):
+    """A conversation whose next turn is wanted: the future of its text."""
 
     messages: Sequence[MessageLike] | str
     """Or a text in the form of a prompt, as planning asks."""
@@ -40,7 +38,15 @@ class QuestionRequest:
     allow_paths: bool = True
     on_piece: Callable[[str], None] | None = None
     """Called with the text as it comes: whole characters only."""
-    handle: Handle[str] = field(default_factory=Handle)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.token_ids: list[int] = []
+        self.max_tokens = self.settings.max_new_tokens
+        """Fewer where the model's context ends before."""
+        self.stream: TextStream | None = None
+        """For `on_piece`."""
 
 
 class TextStream:
@@ -56,131 +62,113 @@ class TextStream:
         self._text = ""
         self._length = 0
 
-    def add(self, token_id: int) -> str:
-        """Take one token; the text that is certain now and was not before."""
-        backend = self._processor.tokenizer.backend_tokenizer
-        return self._until(self._text + (self._stream.step(backend, token_id) or ""))
+    def piece(self, token_ids: Sequence[int], *, is_last: bool) -> str:
+        """The text that is certain now and was not before; at the end broken characters too.
 
-    def finish(self, token_ids: Sequence[int]) -> str:
-        """The rest of the text of all tokens, broken characters included."""
-        return self._until(self._processor.decode(token_ids))
-
-    def _until(self, text: str) -> str:
-        self._text, shown = text, text.lstrip()
+        Args:
+            token_ids: of the answer so far: one more than before, or as many if it has ended.
+            is_last: whether no more will come.
+        """
+        if is_last:
+            self._text = self._processor.decode(token_ids)
+        else:
+            backend = self._processor.tokenizer.backend_tokenizer
+            self._text += self._stream.step(backend, token_ids[-1]) or ""
+        shown = self._text.lstrip()
         start, self._length = self._length, len(shown)
         return shown[start:]
 
 
-class Answer:
-    """One answer under way. Its request's handle gets the text, or what went wrong."""
-
-    def __init__(
-        self,
-        request: QuestionRequest,
-        processor: JanusFlowProcessor,
-        *,
-        ends: set[int],
-        max_tokens: int,
-    ) -> None:
-        self.settings = request.settings
-        self.generator = torch.Generator().manual_seed(request.seed)
-        self.handle = request.handle
-        self.token_ids: list[int] = []
-        self._processor = processor
-        self._ends = ends
-        self._max_tokens = max_tokens
-        self._on_piece = request.on_piece
-        self._stream = TextStream(processor)
-
-    def take(self, token: int) -> None:
-        """Go on by one token, and deliver the text if it was the last."""
-        if token == NOT_FINITE:
-            raise NotFiniteError(
-                f"logits of token {len(self.token_ids) + 1} of an answer are not finite numbers: "
-                "weights are damaged, or too large for the dtype (try dtype=float32)."
-            )
-        is_end = token in self._ends
-        if not is_end:
-            self.token_ids.append(token)
-            self._tell(self._stream.add, token)
-        self.handle.progress = len(self.token_ids) / self._max_tokens
-        if is_end or len(self.token_ids) == self._max_tokens:
-            self._tell(self._stream.finish, self.token_ids)
-            self.handle.finish(self._processor.decode(self.token_ids).strip())
-
-    def _tell(self, read: Callable[..., str], tokens: int | list[int]) -> None:
-        if self._on_piece is not None and (piece := read(tokens)):
-            self._on_piece(piece)
-
-
+@dataclass(eq=False, repr=False)
 class AnswerBatch:
     """Answers that share forwards: they may join and leave between tokens."""
 
-    def __init__(
-        self, model: JanusFlowForConditionalGeneration, processor: JanusFlowProcessor
-    ) -> None:
-        self.model = model
-        self.processor = processor
-        self.answers: list[Answer] = []
-        self._cache: PrefixCache | None = None
-        """A row for each answer: what was read of its conversation, all but its last token."""
+    model: JanusFlowForConditionalGeneration
+    processor: JanusFlowProcessor
+    answers: list[QuestionRequest] = field(default_factory=list, init=False)
+    _logits: Float[Tensor, "b v"] | None = field(default=None, init=False)
+    """Of every answer's next token."""
+    _cache: PrefixCache | None = field(default=None, init=False)
+    """A row for each answer: what was read of its conversation."""
+    _tokens: Int[Tensor, "b 1"] | None = field(default=None, init=False)
+    """Chosen, and not read yet."""
 
-    def add(self, inputs: BatchFeature, requests: Sequence[QuestionRequest]) -> list[Answer]:
-        """Read conversations in one forward, and choose the first tokens of their answers.
+    def add(self, inputs: BatchFeature, requests: Sequence[QuestionRequest]) -> None:
+        """Read conversations in one forward: the logits of their answers' first tokens.
 
         Args:
-            inputs: `JanusFlow.prepare_inputs` of the requests' messages; they fit in the context.
+            inputs: `JanusFlow.prepare_inputs` of the requests' messages.
             requests: one a row. What fails here leaves the answers under way as they were.
-        """
-        config = self.model.config
-        ends, context = end_ids(config.eos_token_id), context_length(config)
-        lengths = inputs["attention_mask"].sum(-1).tolist()
-        answers = [
-            Answer(
-                request,
-                self.processor,
-                ends=ends,
-                max_tokens=min(request.settings.max_new_tokens, context - length),
-            )
-            for request, length in zip(requests, lengths, strict=True)
-        ]
-        logits, cache = prefill(self.model, inputs)
-        _take(answers, logits)
-        under_way = [i for i, answer in enumerate(answers) if not answer.handle.is_done]
-        if under_way:
-            if len(under_way) < len(answers):
-                cache = cache.select(under_way)
-            self._cache = cache if self._cache is None else join([self._cache, cache])
-            self.answers += [answers[i] for i in under_way]
-        return answers
 
-    def step(self) -> None:
-        """Let answers go that are done or called off; give every other one its next token."""
+        Raises:
+            PromptError: a conversation leaves no room for an answer in the model's context.
+        """
+        self._drop_done()  # called off, or failed at the last token
+        lengths = inputs["attention_mask"].sum(-1).tolist()
+        for request, length in zip(requests, lengths, strict=True):
+            room = require_context(length, self.model.config)
+            request.max_tokens = min(request.settings.max_new_tokens, room)
+            request.stream = TextStream(self.processor) if request.on_piece else None
+        logits, cache = read_tokens(self.model, inputs)
+        if self._logits is not None and self._cache is not None:
+            logits, cache = torch.cat([self._logits, logits]), join([self._cache, cache])
+        self._logits, self._cache = logits, cache
+        self.answers += requests
+
+    def choose(self) -> None:
+        """Give every answer its next token, and let go of those that are done."""
+        if self._logits is None or self._cache is None:
+            return
+        settings = [answer.settings for answer in self.answers]
+        generators = [answer.generator for answer in self.answers]
+        tokens = choose_tokens(self._logits, settings, generators)
+        for answer, token in zip(self.answers, tokens, strict=True):
+            with failing(answer):
+                self._take(answer, token)
+        self._tokens = torch.tensor(tokens)[:, None].clamp(min=0)  # NOT_FINITE of one that failed
         self._drop_done()
-        if self._cache is not None:
-            last = torch.tensor([answer.token_ids[-1:] for answer in self.answers])
-            logits, self._cache = read_tokens(self.model, last, self._cache)
-            _take(self.answers, logits[:, -1])
-            self._drop_done()
+
+    def read(self) -> None:
+        """Read the tokens just chosen: the logits of those after them."""
+        if self._cache is not None and self._tokens is not None:
+            chosen = {"input_ids": self._tokens}
+            self._logits, self._cache = read_tokens(self.model, chosen, self._cache)
+            self._tokens = None
 
     def _drop_done(self) -> None:
-        kept = [i for i, answer in enumerate(self.answers) if not answer.handle.is_done]
-        if len(kept) == len(self.answers):
+        kept = [row for row, answer in enumerate(self.answers) if not answer.done()]
+        if not kept:
+            self.answers, self._logits, self._cache, self._tokens = [], None, None, None
+        elif len(kept) < len(self.answers) and self._logits is not None and self._cache is not None:
+            try:
+                self._cache = self._cache.select(kept)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                return  # They stay in the rows: those that go on must not end because others did.
+            self.answers, self._logits = [self.answers[row] for row in kept], self._logits[kept]
+            self._tokens = None if self._tokens is None else self._tokens[kept]
+
+    def _take(self, answer: QuestionRequest, token: int) -> None:
+        """Go on by one token, and deliver the text if it was the last."""
+        if answer.done():
             return
-        try:
-            self._cache = self._cache.select(kept) if self._cache is not None and kept else None
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return  # They stay in the rows: those that go on must not end because others did.
-        self.answers = [self.answers[i] for i in kept]
-
-
-def _take(answers: Sequence[Answer], logits: Float[Tensor, "b v"]) -> None:
-    """Give every answer its next token; what goes wrong with one is its own error."""
-    settings = [answer.settings for answer in answers]
-    tokens = choose_tokens(logits, settings, [answer.generator for answer in answers])
-    for answer, token in zip(answers, tokens, strict=True):
-        if not answer.handle.is_done:
-            with failing(answer.handle):
-                answer.take(token)
+        if token == NOT_FINITE:
+            raise NotFiniteError(
+                f"logits of token {len(answer.token_ids) + 1} of an answer are not finite numbers: "
+                "weights are damaged, or too large for the dtype (try dtype=float32)."
+            )
+        ends = self.model.config.eos_token_id
+        is_last = token in (ends if isinstance(ends, list) else [ends])
+        if not is_last:
+            answer.token_ids.append(token)
+            answer.progress = len(answer.token_ids) / answer.max_tokens
+            is_last = len(answer.token_ids) == answer.max_tokens
+        if answer.on_piece is not None and answer.stream is not None:
+            piece = answer.stream.piece(answer.token_ids, is_last=is_last)
+            if piece:
+                answer.on_piece(piece)
+        if is_last:
+            answer.progress = 1.0
+            text = self.processor.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
+            answer.set_result(str(text).strip())

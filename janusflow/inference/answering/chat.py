@@ -1,8 +1,7 @@
-"""Questions and conversations to answers: all at once, in pieces, or how likely a given one is."""
+"""Questions as people ask them, answers in pieces, and how likely a given one is."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,27 +25,19 @@ Questions: TypeAlias = str | Sequence[str] | Any
 """One or several. Any: `pair_questions` says what is wrong with an image in their place."""
 
 
-def answer_texts(
-    batch: AnswerBatch, inputs: BatchFeature, requests: Sequence[QuestionRequest]
-) -> list[str]:
-    """Answer prepared conversations, one a request, side by side."""
-    batch.add(inputs, requests)
-    while batch.answers:
-        batch.step()
-    return [request.handle.result(0.0) for request in requests]
-
-
 def stream_text(
     batch: AnswerBatch, inputs: BatchFeature, request: QuestionRequest
 ) -> Iterator[str]:
     """Answer one conversation piece by piece; joined and stripped, they are its answer."""
     pieces: deque[str] = deque()
-    batch.add(inputs, [replace(request, on_piece=pieces.append)])
-    while pieces or batch.answers:
+    request.on_piece = pieces.append
+    batch.add(inputs, [request])
+    while batch.answers:
+        batch.choose()
         while pieces:
             yield pieces.popleft()
-        batch.step()
-    request.handle.result(0.0)  # raises what went wrong
+        batch.read()
+    request.result(0.0)  # raises what went wrong
 
 
 @torch.no_grad()

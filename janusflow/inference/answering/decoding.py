@@ -4,18 +4,18 @@ Knows the model and its key-value cache, neither text nor files. `answers.py` ha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from sys import maxsize
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformers import BatchFeature
 
 from janusflow.config.errors import ConfigError, PromptError
-from janusflow.model.cache import growing_cache
+from janusflow.inference.keywords import refuse_unknown
+from janusflow.model.cache import GrowingCache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache
@@ -24,12 +24,13 @@ NOT_FINITE = -1
 """In place of a token whose logits are not finite numbers."""
 
 NAMES_HERE = {
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "max_length": "max_new_tokens (of the answer alone)",
-    "do_sample": "temperature (0 is greedy, more draws)",
-    "generator": "seed",
+    "max_tokens": "it is max_new_tokens here",
+    "max_completion_tokens": "it is max_new_tokens here",
+    "max_length": "it is max_new_tokens here, of the answer alone",
+    "do_sample": "it is temperature here: 0 is greedy, more draws",
+    "generator": "it is seed here, a number",
 }
+"""Names of other libraries, and what answering has for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,27 +59,20 @@ class AnsweringSettings:
             raise ConfigError(f"top_p={self.top_p} is outside (0, 1]. Use 1 for all tokens.")
 
 
-def settings_of(
-    max_new_tokens: int, temperature: float, top_p: float, unknown: Mapping[str, object]
-) -> AnsweringSettings:
+def settings_of(given: Mapping[str, Any]) -> AnsweringSettings:
     """Settings as a call gives them; other libraries' arguments are refused with the names here.
 
     Raises:
         ConfigError: an argument is unknown, or a value is out of range.
     """
-    for name, value in unknown.items():
-        here = NAMES_HERE.get(name)
-        raise ConfigError(
-            f"{name}={value!r:.40}: it is {here} here."
-            if here
-            else f"{name}={value!r:.40} is unknown here: use max_new_tokens, temperature, top_p or "
-            "seed; jf.model.generate has all of transformers' arguments."
-        )
-    return AnsweringSettings(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+    known = [*(each.name for each in fields(AnsweringSettings)), "seed"]
+    otherwise = "jf.model.generate has all arguments of transformers"
+    refuse_unknown("jf.ask", given, known=known, names=NAMES_HERE, otherwise=otherwise)
+    return AnsweringSettings(**given)
 
 
-def require_context(length: int, config: JanusFlowConfig, *, more: int = 1) -> None:
-    """Refuse a conversation that leaves no room in the model's context.
+def require_context(length: int, config: JanusFlowConfig, *, more: int = 1) -> int:
+    """The room that a conversation leaves in the model's context, in tokens.
 
     Args:
         length: tokens of the conversation, those of its images included.
@@ -88,64 +82,57 @@ def require_context(length: int, config: JanusFlowConfig, *, more: int = 1) -> N
     Raises:
         PromptError: conversation and following tokens are longer than the context.
     """
-    if length + more > context_length(config):
+    context = getattr(config.llm_config, "max_position_embeddings", None) or maxsize
+    if length + more > context:
         raise PromptError(
             f"the conversation has {length} tokens, those of its images included, and the model "
-            f"reads {context_length(config)} with its answer: shorten it or show fewer images."
+            f"reads {context} with its answer: shorten it or show fewer images."
         )
-
-
-def context_length(config: JanusFlowConfig) -> int:
-    """Positions that the LLM was made for."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None) or maxsize
-
-
-@torch.no_grad()
-def prefill(
-    model: JanusFlowForConditionalGeneration, inputs: BatchFeature
-) -> tuple[Float[Tensor, "b v"], PrefixCache]:
-    """Read conversations once: the logits of their next tokens, and the cache to go on from."""
-    mask = inputs["attention_mask"].to(model.device)
-    cache = PrefixCache(
-        cache=growing_cache(model.config.llm_config),
-        attention_mask=mask,
-        next_position=mask.sum(-1),
-    )
-    pixels = inputs.get("pixel_values")
-    pixels = None if pixels is None else pixels.to(model.device)
-    logits = _read(model, inputs["input_ids"], cache, pixel_values=pixels, logits_to_keep=1)
-    return logits[:, -1], cache
+    return context - length
 
 
 @torch.no_grad()
 def read_tokens(
-    model: JanusFlowForConditionalGeneration, token_ids: Int[Tensor, "b q"], cache: PrefixCache
-) -> tuple[Float[Tensor, "b q v"], PrefixCache]:
-    """Read the next tokens of every row: logits after each, and the cache, grown in place."""
-    mask = cache.attention_mask
-    grown = PrefixCache(
-        cache=cache.cache,
-        attention_mask=torch.cat([mask, mask.new_ones(token_ids.shape)], dim=1),
-        next_position=cache.next_position + token_ids.shape[1],
-    )
-    return _read(model, token_ids, grown), grown
-
-
-def _read(
     model: JanusFlowForConditionalGeneration,
-    token_ids: Int[Tensor, "b q"],
-    context: PrefixCache,
-    **inputs: Any,
-) -> Float[Tensor, "b k v"]:
+    inputs: Mapping[str, Tensor],
+    cache: PrefixCache | None = None,
+) -> tuple[Float[Tensor, "b v"], PrefixCache]:
+    """Read whole conversations, or with a cache each row's next token, on the model's device.
+
+    Args:
+        model: reads.
+        inputs: `input_ids`; at the beginning also `attention_mask` and perhaps `pixel_values`.
+        cache: what was read before; it is grown in place. None at the beginning.
+
+    Returns:
+        The logits of what comes next in every row, and the cache to go on from.
+    """
+    token_ids, pixels = inputs["input_ids"].to(model.device), inputs.get("pixel_values")
+    if cache is None:
+        mask, positions = inputs["attention_mask"].to(model.device), None
+        grown = PrefixCache(
+            cache=GrowingCache(model.config.llm_config),
+            attention_mask=mask,
+            next_position=mask.sum(-1),
+            is_padded=not bool(inputs["attention_mask"].all()),
+        )
+    else:
+        mask, positions = cache.attention_mask, cache.next_position[:, None]
+        mask = torch.cat([mask, mask.new_ones(token_ids.shape)], dim=1)
+        grown = replace(cache, attention_mask=mask, next_position=cache.next_position + 1)
     # An answer grows with every token, so a compiled model would be compiled over and over.
     with torch.compiler.set_stance("force_eager"):
-        return model(
-            token_ids.to(model.device),
-            attention_mask=context.attention_mask,
-            cache=context.cache,
+        output = model(
+            token_ids,
+            # None where it says nothing: to find that out, the device would be waited for.
+            attention_mask=mask if grown.is_padded else None,
+            position_ids=positions,
+            cache=grown.cache,
+            pixel_values=None if pixels is None else pixels.to(model.device),
             use_cache=True,
-            **inputs,
-        ).logits
+            logits_to_keep=1,
+        )
+    return output.logits[:, -1], grown
 
 
 def choose_tokens(
@@ -160,18 +147,15 @@ def choose_tokens(
     """
     highest, likeliest = logits.max(-1)
     likeliest = likeliest.where(highest.isfinite(), NOT_FINITE)
-    if not any(each.temperature for each in settings):
+    temperatures = torch.tensor([each.temperature for each in settings])
+    if not temperatures.any():
         return likeliest.tolist()
-
-    def column(values: list[float]) -> Float[Tensor, "b 1"]:
-        return torch.tensor(values, device=logits.device)[:, None]
-
+    temperatures = temperatures.where(temperatures > 0, 1.0)[:, None].to(logits.device)
     # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
-    scaled = logits.float() / column([each.temperature or 1.0 for each in settings])
-    top_p = [each.top_p for each in settings]
-    probabilities = scaled.softmax(-1)
-    if min(top_p) < 1.0:
-        probabilities = nucleus(probabilities, top_p=column(top_p))
+    probabilities = (logits.float() / temperatures).softmax(-1)
+    top_p = torch.tensor([each.top_p for each in settings])
+    if top_p.min() < 1.0:
+        probabilities = nucleus(probabilities, top_p=top_p[:, None].to(logits.device))
     # One transfer for both: float32 holds every token id.
     rows = torch.cat([likeliest[:, None], probabilities], dim=1).cpu()
     return [
@@ -191,10 +175,3 @@ def nucleus(
     # Sums may round above 1, and 1 means all tokens.
     kept = ordered.where((before < top_p) | (top_p >= 1.0), 0.0)
     return torch.zeros_like(probabilities).scatter(-1, order, kept)
-
-
-def end_ids(eos_token_id: int | list[int] | None) -> set[int]:
-    """The ids that end an answer."""
-    if eos_token_id is None:
-        return set()
-    return {eos_token_id} if isinstance(eos_token_id, int) else set(eos_token_id)

@@ -13,23 +13,17 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.config.errors import NotFiniteError
+from janusflow.config.guidance import schedule_of
 from janusflow.flow import StepInfo
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
 from janusflow.inference.drawing.batches import DrawingStep, GenerationRequest, OnStep
-from janusflow.inference.drawing.generation import (
-    check_request,
-    choose,
-    decode_records,
-    encode_records,
-    is_planned,
-    noise_of,
-    records_of,
-)
+from janusflow.inference.drawing.best_of import choose
+from janusflow.inference.drawing.generation import decode_records, noise_of, prepare_request
 from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.planning import HOW
-from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity
-from janusflow.inference.drawing.sampling import image_sampler, num_steps
+from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity, encode_texts
+from janusflow.inference.drawing.sampling import image_sampler
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import PrefixCache, join
@@ -39,16 +33,15 @@ PLAN_TOKENS_PER_STEP = 8
 """Tokens of every plan under way between two evaluations of the images."""
 
 
-@dataclass(kw_only=True)
-class DrawingRequest:
-    """A request, and how much of it is done."""
+@dataclass(eq=False, repr=False, kw_only=True)
+class DrawingRequest(Handle[list[Image.Image]]):
+    """A request, how much of it is done, and the future of its images."""
 
     request: GenerationRequest
     on_step: OnStep | None = None
-    handle: Handle[list[Image.Image]] = field(default_factory=Handle)
     records: list[DrawingRecord] = field(default_factory=list)
     """Of every image, once the request is admitted; with plans, once they are made."""
-    plans: list[Handle[str]] | None = None
+    plans: list[QuestionRequest] | None = None
     """For every record, once they are asked for; none if prompts are drawn as they are."""
     prompts: PromptEncoding | None = None
     """There once they are read."""
@@ -56,16 +49,21 @@ class DrawingRequest:
     images: dict[int, Image.Image] = field(default_factory=dict)
     """Finished ones, by their place in the request."""
 
-    def questions(self, jf: JanusFlow) -> list[QuestionRequest]:
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def ask_for_plans(self, jf: JanusFlow) -> list[QuestionRequest]:
         """Prepare the request; the questions whose answers are drawn instead of the prompts."""
-        self.request = check_request(jf, self.request)
-        self.records = records_of(jf, self.request)
-        if not is_planned(jf, self.request):
-            return []
-        return [
-            QuestionRequest(messages=planning_question(each.prompt), settings=HOW, seed=each.seed)
-            for each in self.records
-        ]
+        self.request, self.records = prepare_request(jf, self.request)
+        self.plans = []
+        if self.request.settings.plan == "always":
+            self.plans = [
+                QuestionRequest(
+                    messages=planning_question(each.prompt), settings=HOW, seed=each.seed
+                )
+                for each in self.records
+            ]
+        return self.plans
 
     def encode(self, jf: JanusFlow) -> PromptEncoding:
         """Read what is drawn, the plans if there are; raises what went wrong with one of them."""
@@ -75,7 +73,13 @@ class DrawingRequest:
                     replace(record, plan=plan.result(0.0) or record.prompt)
                     for record, plan in zip(self.records, self.plans, strict=True)
                 ]
-            self.prompts = encode_records(jf, self.request, self.records)
+            self.prompts = encode_texts(
+                jf.model,
+                jf.processor,
+                [record.plan or record.prompt for record in self.records],
+                is_guided=schedule_of(self.request.settings.guidance).is_guided,
+                negative_prompt=self.request.negative_prompt,
+            )
         return self.prompts
 
 
@@ -89,14 +93,16 @@ class RunningImage:
         """Where its last step started."""
         self.latent: Tensor | None = None
         """There once the sampler has finished."""
-        self._jf = jf
+        self._vae = jf.vae
         prompts = owner.encode(jf)  # first: it puts the plans into the records
-        record = [owner.records[self.index]]
-        self._velocity = PromptVelocity(jf.model, prompts, [[record[0].text]])
+        self.record, request = owner.records[self.index], owner.request
+        self._velocity = PromptVelocity(
+            jf.model, prompts, [[self.record.plan or self.record.prompt]]
+        )
         self._sampler = image_sampler(
-            noise_of(jf, record),
-            owner.request.settings,
-            init_image=owner.request.init_image,
+            noise_of(jf, [self.record]),
+            request.settings,
+            init_image=request.init_image,
             on_step=self._made_step,
         )
         self.query = next(self._sampler)
@@ -116,9 +122,7 @@ class RunningImage:
     def _made_step(self, info: StepInfo) -> None:
         self.t = info.t
         if self.owner.on_step is not None:
-            request, vae = self.owner.request, self._jf.vae
-            steps = num_steps(request.settings, request.init_image)
-            self.owner.on_step(DrawingStep(info=info, steps=steps, first_image=self.index, vae=vae))
+            self.owner.on_step(DrawingStep(info=info, first_image=self.index, vae=self._vae))
 
 
 class BatchedVelocity:
@@ -162,89 +166,89 @@ class ImageBatcher:
 
     @property
     def handles(self) -> list[Handle[list[Image.Image]]]:
-        """Of all requests, repeated for those with several images under way."""
-        return [r.handle for r in self.waiting] + [image.owner.handle for image in self.running]
+        """All requests, repeated for those with several images under way."""
+        return [*self.waiting, *(image.owner for image in self.running)]
 
     def step(self) -> None:
-        """Let go of what was called off, take what there is room for, evaluate once, land."""
+        """Let go of what was called off, take what there is room for, evaluate once, finish."""
         self._plan()
         self._drop_done()
         self._admit()
         if not self.running:
             self._forward.forget()
             return
-        with failing(*(image.owner.handle for image in self.running)):
+        with failing(*(image.owner for image in self.running)):
             velocities = self._forward.velocities(self.running)
             for image, own in zip(self.running, velocities, strict=True):
-                with failing(image.owner.handle):
+                with failing(image.owner):
                     image.advance(own)
         self._drop_done()
         self._finish()
         self._tell_progress()
 
     def _drop_done(self) -> None:
-        self.running = [image for image in self.running if not image.owner.handle.is_done]
+        self.running = [image for image in self.running if not image.owner.done()]
 
     def _plan(self) -> None:
         """Ask for the plans of requests that have come, and write on at all that are asked for."""
         for request in self.waiting:
-            if request.handle.is_done:
+            if request.done():
                 for plan in request.plans or ():
                     plan.cancel()
             elif request.plans is None:
-                with failing(request.handle):
-                    questions = request.questions(self.jf)
-                    self._planning.waiting.extend(questions)
-                    request.plans = [question.handle for question in questions]
-        self.waiting = deque(r for r in self.waiting if not r.handle.is_done)
+                with failing(request):
+                    self._planning.waiting.extend(request.ask_for_plans(self.jf))
+        self.waiting = deque(request for request in self.waiting if not request.done())
         with failing(*(plan for request in self.waiting for plan in request.plans or ())):
             self._planning.step()
 
     def _admit(self) -> None:
         while self.waiting and len(self.running) < self.max_images:
             request = self.waiting[0]
-            if not all(plan.is_done for plan in request.plans or ()):
+            if not all(plan.done() for plan in request.plans or ()):
                 return  # Nobody overtakes.
-            with failing(request.handle):
+            with failing(request):
                 self.running.append(RunningImage(self.jf, request))
                 request.num_started += 1
-            if request.handle.is_done or request.num_started == len(request.records):
+            if request.done() or request.num_started == len(request.records):
                 self.waiting.popleft()
 
     def _finish(self) -> None:
         """Decode the images that are done, all in one go, and deliver whole requests."""
         finished = [image for image in self.running if image.latent is not None]
         self.running = [image for image in self.running if image.latent is None]
-        with failing(*(image.owner.handle for image in finished)):
+        owners = dict.fromkeys(image.owner for image in finished)
+        with failing(*owners):
             try:
                 self._decode(finished)
             except NotFiniteError:  # of one of them: the others are well
                 for image in finished:
-                    with failing(image.owner.handle):
+                    with failing(image.owner):
                         self._decode([image])
-        for owner in {id(image.owner): image.owner for image in finished}.values():
-            with failing(owner.handle):
+        for owner in owners:
+            with failing(owner):
                 self._deliver(owner)
 
     def _decode(self, finished: Sequence[RunningImage]) -> None:
-        if not finished:
-            return
-        records = [image.owner.records[image.index] for image in finished]
-        latents = torch.cat([image.latent for image in finished if image.latent is not None])
-        drawn = decode_records(self.jf, records, latents)
-        for image, own in zip(finished, drawn, strict=True):
-            init_image = image.owner.request.init_image
-            image.owner.images[image.index] = own if init_image is None else init_image.restore(own)
+        latents = [image.latent for image in finished if image.latent is not None]
+        if latents:
+            records = [image.record for image in finished]
+            starts = [image.owner.request.init_image for image in finished]
+            drawn = decode_records(self.jf, records, torch.cat(latents), starts)
+            for image, own in zip(finished, drawn, strict=True):
+                image.owner.images[image.index] = own
 
     def _deliver(self, owner: DrawingRequest) -> None:
         if len(owner.images) == len(owner.records):
             images = [owner.images[index] for index in range(len(owner.records))]
             number = owner.request.settings.best_of
             groups = [images[first : first + number] for first in range(0, len(images), number)]
-            owner.handle.finish([choose(self.jf, group) for group in groups])
+            chosen = [choose(self.jf, group) if number > 1 else group[0] for group in groups]
+            owner.progress = 1.0
+            owner.set_result(chosen)
 
     def _tell_progress(self) -> None:
         """The mean time of a request's images: 1 for finished ones, 0 for waiting ones."""
-        for owner in {id(image.owner): image.owner for image in self.running}.values():
+        for owner in dict.fromkeys(image.owner for image in self.running):
             times = [image.t for image in self.running if image.owner is owner]
-            owner.handle.progress = (len(owner.images) + sum(times)) / len(owner.records)
+            owner.progress = (len(owner.images) + sum(times)) / len(owner.records)

@@ -4,50 +4,20 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
 
-class Handle(Generic[Result]):
-    """One request; safe to use from any thread."""
+class Handle(Future[Result]):
+    """One request: the future of its result, safe to use from any thread.
 
-    def __init__(self) -> None:
-        self.future: Future[Result] = Future()
-        """For `asyncio.wrap_future` and callbacks. It counts as pending until it is done."""
-        self.progress = 0.0
-        """From 0 to 1: the mean time of the images, or an answer's share of its longest."""
+    It counts as pending until it is done, so that it can be cancelled all the while: no further
+    step works on it then.
+    """
 
-    @property
-    def is_done(self) -> bool:
-        """Whether there is a result or an error, or the request was cancelled."""
-        return self.future.done()
-
-    def result(self, timeout: float | None = None) -> Result:
-        """Wait for the result, `timeout` seconds at most.
-
-        Raises:
-            CancelledError: (of concurrent.futures) the request was cancelled.
-            TimeoutError: it is not done yet.
-            Exception: whatever went wrong with the request.
-        """
-        return self.future.result(timeout)
-
-    def cancel(self) -> bool:
-        """Cancel it: no further step works on it. False if it is done already."""
-        return self.future.cancel()
-
-    def finish(self, result: Result) -> None:
-        """Deliver the result, unless the request was cancelled."""
-        self.progress = 1.0
-        # It may be cancelled by another thread at any time.
-        with suppress(InvalidStateError):
-            self.future.set_result(result)
-
-    def fail(self, error: BaseException) -> None:
-        """Deliver an error, unless the request is done."""
-        with suppress(InvalidStateError):
-            self.future.set_exception(error)
+    progress = 0.0
+    """From 0 to 1: the mean time of the images, or an answer's share of its longest."""
 
 
 @contextmanager
@@ -59,4 +29,6 @@ def failing(*handles: Handle[Any]) -> Iterator[None]:
         # The handle may be kept for long, and the error would keep what was computed on the way.
         traceback.clear_frames(error.__traceback__)
         for handle in handles:
-            handle.fail(error)
+            # It may be cancelled by another thread at any time.
+            with suppress(InvalidStateError):
+                handle.set_exception(error)

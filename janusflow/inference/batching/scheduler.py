@@ -6,8 +6,9 @@ A request is taken at the next step, not when others are done, and gets what it 
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from concurrent.futures import InvalidStateError
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -25,6 +26,7 @@ from janusflow.inference.drawing.sampling import DrawingSettings, InitImage
 from janusflow.inference.drawing.seeds import chosen
 from janusflow.inference.pipeline import JanusFlow
 
+Request = TypeVar("Request", DrawingRequest, QuestionRequest)
 IDLE_SECONDS = 0.1
 """How often a thread without work looks whether it is to stop."""
 AGAIN = "make another StepScheduler."
@@ -120,9 +122,7 @@ class StepScheduler:
             settings=settings,
             init_image=init_image,
         )
-        request = DrawingRequest(request=asked, on_step=on_step)
-        self._take(request)
-        return request.handle
+        return self._take(DrawingRequest(request=asked, on_step=on_step))
 
     def submit_question(
         self,
@@ -146,15 +146,14 @@ class StepScheduler:
             BusyError: `max_waiting` requests wait already.
             ClosedError: the scheduler has ended.
         """
-        request = QuestionRequest(
+        question = QuestionRequest(
             messages=messages,
             settings=settings or AnsweringSettings(),
             seed=chosen(seed),
             allow_paths=allow_paths,
             on_piece=on_piece,
         )
-        self._take(request)
-        return request.handle
+        return self._take(question)
 
     @torch.no_grad()
     def step(self) -> bool:
@@ -211,7 +210,8 @@ class StepScheduler:
         except BaseException as error:  # noqa: BLE001 (in this thread nobody else would hear of it)
             self._close(error)
             for handle in list(self._open):
-                handle.fail(error)
+                with suppress(InvalidStateError):
+                    handle.set_exception(error)
 
     def _close(self, error: BaseException | None = None) -> None:
         """Take no more requests."""
@@ -219,7 +219,7 @@ class StepScheduler:
             self._is_closed, self._error = True, self._error or error
             self._has_arrived.set()
 
-    def _take(self, request: DrawingRequest | QuestionRequest) -> None:
+    def _take(self, request: Request) -> Request:
         with self._lock:
             if self._is_closed:
                 reason = "" if self._error is None else f" after {self._error!r:.200}"
@@ -230,6 +230,7 @@ class StepScheduler:
                     "later."
                 )
             self._arrived.append(request)
-            self._open.add(request.handle)
-            request.handle.future.add_done_callback(lambda _: self._open.discard(request.handle))
+            self._open.add(request)
+            request.add_done_callback(self._open.discard)
             self._has_arrived.set()
+        return request

@@ -28,22 +28,23 @@ class TextBatcher:
 
     @property
     def handles(self) -> list[Handle[str]]:
-        """Of all requests."""
-        return [each.handle for each in (*self.waiting, *self._batch.answers)]
+        """All requests."""
+        return [*self.waiting, *self._batch.answers]
 
     def step(self) -> None:
-        """Give every answer its tokens, then take the questions there is room for.
+        """Take the questions there is room for, then give every answer its tokens.
 
         Nothing is raised: what goes wrong with one question, or with a forward that answers share,
         is the error of those.
         """
-        for _ in range(self.tokens_per_step):
-            with failing(*(answer.handle for answer in self._batch.answers)):
-                self._batch.step()
-        self.waiting = deque(each for each in self.waiting if not each.handle.is_done)
+        self.waiting = deque(each for each in self.waiting if not each.done())
         while self.waiting and len(self._batch.answers) < self.max_questions:
             request = self.waiting.popleft()
             # One by one, so that a question that fails does so alone.
-            with failing(request.handle):
+            with failing(request):
                 inputs = self.jf.prepare_inputs([request.messages], allow_paths=request.allow_paths)
                 self._batch.add(inputs, [request])
+        for _ in range(self.tokens_per_step):
+            with failing(*self._batch.answers):
+                self._batch.choose()
+                self._batch.read()

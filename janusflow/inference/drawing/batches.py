@@ -32,8 +32,15 @@ class GenerationRequest:
     """Image i has seed + i, or the i-th; None is random. Afterwards one for each image."""
     settings: DrawingSettings
     init_image: InitImage | None = None
+    batch_size: int | None = None
+    """Images drawn side by side; None is DEFAULT_BATCH_SIZE."""
 
     def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ConfigError(f"batch_size={self.batch_size}: draw at least 1 image at a time.")
+        # dopri5 chooses its steps on the worst of a batch, so an image would depend on the others.
+        size = 1 if self.settings.solver == ADAPTIVE else self.batch_size or DEFAULT_BATCH_SIZE
+        object.__setattr__(self, "batch_size", size)
         if not self.prompts or self.num_images < 1:
             raise PromptError(
                 f"{len(self.prompts)} prompts, num_images={self.num_images}: give at least one of "
@@ -95,8 +102,6 @@ class GenerationRequest:
 class DrawingStep:
     """What `on_step` is told after every step; images are decoded when first looked at."""
 
-    steps: int | None
-    """Steps this batch makes in all; None where the solver chooses."""
     first_image: int
     """Which of the call's images, candidates counted, the first of this batch is."""
     info: StepInfo = field(repr=False)
@@ -106,6 +111,11 @@ class DrawingStep:
     def index(self) -> int:
         """Steps this batch made before this one."""
         return self.info.index
+
+    @property
+    def steps(self) -> int | None:
+        """Steps this batch makes in all; None where the solver chooses."""
+        return self.info.num_steps
 
     @property
     def t(self) -> float:
@@ -126,11 +136,3 @@ class DrawingStep:
 OnStep = Callable[[DrawingStep], None]
 OnImage = Callable[[int, Image.Image], None]
 """Told the place of a finished image among the call's, and the image."""
-
-
-def batch_size_for(settings: DrawingSettings, wanted: int | None) -> int:
-    """How many images are drawn side by side."""
-    if wanted is not None and wanted < 1:
-        raise ConfigError(f"batch_size={wanted}: draw at least 1 image at a time.")
-    # dopri5 chooses its steps on the worst of a batch, so an image would depend on the others.
-    return 1 if settings.solver == ADAPTIVE else wanted or DEFAULT_BATCH_SIZE

@@ -4,7 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
+
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.processor import JanusFlowProcessor
 
 Scorer: TypeAlias = Callable[[Image.Image, str], float]
 """From an image and its prompt to how well it shows the prompt: more is better."""
@@ -38,6 +42,24 @@ class Knowledge(Protocol):
         ...
 
 
+@runtime_checkable
+class Pipeline(Answerer, Protocol):
+    """The part of `janusflow.JanusFlow` that draws."""
+
+    model: JanusFlowForConditionalGeneration
+    processor: JanusFlowProcessor
+    vae: AutoencoderKL
+    name: str
+    knowledge: Knowledge | None
+    scorer: Scorer | None
+    plan: Callable[[Sequence[str], Sequence[int]], list[str]]
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of a drawn image, in pixels."""
+        ...
+
+
 def own_judgement(jf: Answerer, knowledge: Knowledge | None = None) -> Scorer:
     """Score by what the model says of an image: the chance of a yes, and 1 for the right objects.
 
@@ -59,9 +81,10 @@ def chance_of_yes(jf: Answerer, image: Image.Image, prompt: str) -> float:
     return 1 / (1 + math.exp(min(no - yes, 700)))  # exp of more overflows
 
 
-def best(candidates: Sequence[Image.Image], prompt: str, scorer: Scorer) -> Image.Image:
+def choose(jf: Pipeline, candidates: Sequence[Image.Image]) -> Image.Image:
     """Of one image's candidates the best, the first of those that score alike.
 
     The scorer is asked once about every candidate.
     """
+    scorer, prompt = jf.scorer or own_judgement(jf, jf.knowledge), candidates[0].info["prompt"]
     return max(candidates, key=lambda candidate: scorer(candidate, prompt))

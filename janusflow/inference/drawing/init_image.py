@@ -2,23 +2,21 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float
 from PIL import Image, ImageChops
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
 from janusflow.flow import PathPoint, point_on_path
+from janusflow.inference.drawing.best_of import Pipeline
 from janusflow.inference.drawing.latents import (
     encode_image,
     mask_on_latents,
     prepare_mask,
     vae_factor,
 )
-from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.images import ImageInput, crop_for_generation, open_image
 
 VARIATION_STRENGTH = 0.6
@@ -65,28 +63,14 @@ class InitImage:
             return PathPoint(x_t=x_t, t=t, velocity=velocity)
         return point_on_path(data=self.latent.expand_as(noise), noise=noise, t=t)
 
-    def restore(self, drawn: Image.Image) -> Image.Image:
+    def restore(self, drawn: Image.Image) -> None:
         """Put its own pixels outside the mask: the VAE alone would change them a little."""
         if self.pixels is not None and self.inside is not None:
             drawn.paste(self.pixels, mask=ImageChops.invert(self.inside))
-        return drawn
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """The part of `janusflow.JanusFlow` that images to start from are made ready for."""
-
-    model: JanusFlowForConditionalGeneration
-    vae: AutoencoderKL
-
-    @property
-    def image_size(self) -> int:
-        """Rows and columns of a drawn image, in pixels."""
-        ...
 
 
 def prepare_init_image(
-    jf: Encoder,
+    jf: Pipeline,
     image: ImageInput | None,
     strength: float | None = None,
     mask: ImageInput | None = None,

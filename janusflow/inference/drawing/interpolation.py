@@ -9,20 +9,14 @@ import torch
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
+from janusflow.config.guidance import schedule_of
 from janusflow.config.upscaling import NONE
 from janusflow.flow import run_sampler, spherical
-from janusflow.inference.drawing.batches import GenerationRequest, batch_size_for
-from janusflow.inference.drawing.generation import (
-    Pipeline,
-    check_request,
-    encode_records,
-    is_planned,
-    noise_of,
-    records_of,
-)
+from janusflow.inference.drawing.batches import GenerationRequest
+from janusflow.inference.drawing.best_of import Pipeline
+from janusflow.inference.drawing.generation import noise_of, prepare_request
 from janusflow.inference.drawing.latents import decode_latents
-from janusflow.inference.drawing.planning import with_plans
-from janusflow.inference.drawing.prompts import PromptVelocity
+from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts
 from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 
 
@@ -53,15 +47,19 @@ def interpolate(
     """
     settings = DrawingSettings() if settings is None else settings
     _check(prompts, seeds, frames, settings)
-    request = GenerationRequest(prompts=prompts, seed=seeds, settings=settings)
-    request = check_request(jf, request)
-    ends = records_of(jf, request)
-    ends = with_plans(jf.plan, ends) if is_planned(jf, request) else ends
+    request = GenerationRequest(
+        prompts=prompts, seed=seeds, settings=settings, batch_size=batch_size
+    )
+    request, ends = prepare_request(jf, request)
+    texts = list(request.prompts)
+    if request.settings.plan == "always":
+        texts = jf.plan(texts, seeds)
     first, last = noise_of(jf, ends)
-    texts = list(dict.fromkeys(record.text for record in ends))
-    encoding = encode_records(jf, request, ends)
+    texts = list(dict.fromkeys(texts))
+    is_guided = schedule_of(settings.guidance).is_guided
+    encoding = encode_texts(jf.model, jf.processor, texts, is_guided=is_guided)
     images: list[Image.Image] = []
-    for shares in torch.linspace(0, 1, frames).split(batch_size_for(settings, batch_size)):
+    for shares in torch.linspace(0, 1, frames).split(request.batch_size or frames):
         noise = torch.stack([spherical(first, last, share) for share in shares.tolist()])
         share = shares if len(texts) > 1 else None
         sampler = image_sampler(noise, settings, share=share)

@@ -11,10 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
-from janusflow.flow import Velocity, reverse, reverse_times, run_sampler, solve, solve_adaptive
+from janusflow.flow import (
+    Velocity,
+    reverse,
+    reverse_times,
+    run_sampler,
+    solve,
+    solve_adaptive,
+    time_grid,
+)
 from janusflow.inference.drawing.init_image import InitImage
-from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity, encode, prompt_of
-from janusflow.inference.drawing.sampling import ADAPTIVE, DrawingSettings, times_from
+from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity, prompt_of
+from janusflow.inference.drawing.sampling import ADAPTIVE, DrawingSettings
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import unconditional
 from janusflow.processing.processor import JanusFlowProcessor
@@ -46,7 +54,7 @@ def inverted(
         )
     text = init_image.invert or ""
     shown = prompt_of(model, processor, [text])
-    cache = encode(model, shown if text else unconditional(shown))
+    cache = model.encode_prompt(shown if text else unconditional(shown))
     prompts = PromptEncoding(texts=[text], cache=cache, unconditional_rows=[])
     noise = invert(
         PromptVelocity(model, prompts, [[text]] * len(init_image.latent)),
@@ -69,6 +77,7 @@ def invert(
     if settings.solver == ADAPTIVE:
         sampler = solve_adaptive(latent, start=start)
     else:
-        times = reverse_times(times_from(start, settings), start=start)
+        times = time_grid(settings.steps, shift=settings.shift, grid=settings.grid, start=start)
+        times = reverse_times(times, start=start)
         sampler = solve(latent, times=times, solver=settings.solver)
     return run_sampler(reverse(sampler, start=start), velocity)

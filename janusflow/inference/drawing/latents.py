@@ -67,10 +67,11 @@ def decode_latents(
     Raises:
         NotFiniteError: a latent or what it is decoded to is not finite, so that it is no image.
     """
-    pixels = decode_images(vae, latents.to(vae.device))
+    latents = latents.to(vae.device)
+    pixels = decode_images(vae, latents)
     # Looked at together, so that the device is waited for once.
-    found = [made.isfinite().flatten(1).all(1).to(vae.device) for made in (latents, pixels)]
-    for (what, advice), are_finite in zip(MADE.items(), torch.stack(found).tolist(), strict=True):
+    finite = [latents.isfinite().flatten(1).all(1), pixels.isfinite().flatten(1).all(1)]
+    for (what, advice), are_finite in zip(MADE.items(), torch.stack(finite).tolist(), strict=True):
         if not all(are_finite):
             index = are_finite.index(False)
             name = f"image {index + 1} of {len(latents)}" if names is None else names[index]

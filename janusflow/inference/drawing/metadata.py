@@ -69,11 +69,6 @@ class DrawingRecord:
     dtype: str | None = None
     """Where and in what precision the model ran: other rounding gives slightly other pixels."""
 
-    @property
-    def text(self) -> str:
-        """What the model read: the plan, if there was one."""
-        return self.plan or self.prompt
-
     def attach(self, image: Image.Image) -> "DrawnImage":
         """The image with the record, where `save`, `save_image` and `image.info` find it."""
         drawn = DrawnImage()

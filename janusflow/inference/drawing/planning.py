@@ -6,19 +6,12 @@ other, it is settled before the first step. Works with models that have learnt t
 (`JanusFlowConfig.plans`).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-
 from janusflow.config.errors import ConfigError
 from janusflow.inference.answering.decoding import AnsweringSettings
-from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.sampling import DrawingSettings
 
 HOW = AnsweringSettings(max_new_tokens=160, temperature=0.5, top_p=0.7)
 """Drawn, so that seeds give layouts of their own, but from what is likely."""
-
-Plan = Callable[[list[str], list[int]], list[str]]
-"""`JanusFlow.plan`: from prompts and a seed for each to what is drawn instead."""
 
 
 def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_init_image: bool) -> bool:
@@ -35,9 +28,3 @@ def plans_first(settings: DrawingSettings, *, has_learnt: bool, has_init_image: 
     return settings.plan == "always" or (
         settings.plan == "auto" and has_learnt and not has_init_image
     )
-
-
-def with_plans(plan: Plan, records: Sequence[DrawingRecord]) -> list[DrawingRecord]:
-    """Plan images side by side; a plan depends on its prompt and on the image's seed only."""
-    plans = plan([record.prompt for record in records], [record.seed for record in records])
-    return [replace(record, plan=own) for record, own in zip(records, plans, strict=True)]

@@ -1,7 +1,7 @@
 """Texts to what a sampler's queries are answered with: read once, then continued at every step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from janusflow.config.errors import PromptError
 from janusflow.flow import VelocityQuery
 from janusflow.flow.sampler import BRANCHES_PER_PROMPT
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.model.prompt import PrefixCache, Prompt, stack, unconditional
+from janusflow.model.prompt import PrefixCache, Prompt, count_positions, with_unconditional
 from janusflow.processing.processor import JanusFlowProcessor
 
 
@@ -23,22 +23,6 @@ class PromptEncoding:
     """Rows of the texts, then those that their unconditional branches read."""
     unconditional_rows: list[int]
     """For every text the row its unconditional branch reads; empty without guidance."""
-
-    def select(
-        self, images: Sequence[Sequence[str]], branches: Sequence[int] = (0,)
-    ) -> PrefixCache:
-        """The prefixes of a query: all images under the first branch, then under the next.
-
-        Args:
-            images: for every image its prompt, or its two prompts (flow/interpolation.py).
-            branches: of a VelocityQuery.
-        """
-        rows = []
-        for branch in branches:
-            number, is_unconditional = divmod(branch, BRANCHES_PER_PROMPT)
-            row_of = self.unconditional_rows if is_unconditional else range(len(self.texts))
-            rows += [row_of[self.texts.index(texts[number])] for texts in images]
-        return self.cache.select(rows)
 
 
 def encode_texts(
@@ -62,30 +46,23 @@ def encode_texts(
         PromptError: a text is longer than the model's context.
     """
     texts = list(dict.fromkeys(texts))
-    rows, counterparts = [prompt_of(model, processor, texts)], list[int]()
-    if is_guided and negative_prompt is not None:
-        rows.append(prompt_of(model, processor, [negative_prompt]))
-        counterparts = [len(texts)] * len(texts)
-    elif is_guided:
+    number, rows = len(texts), list[int]()
+    if not is_guided:
+        prompt = prompt_of(model, processor, texts)
+    elif negative_prompt is not None:
+        prompt = prompt_of(model, processor, [*texts, negative_prompt])
+        rows = [number] * number
+    else:
         # One row each: masked tokens count as positions, so it depends on the prompt's length.
-        rows.append(unconditional(rows[0]))
-        counterparts = list(range(len(texts), 2 * len(texts)))
-    stacked = stack(rows, pad_token_id=model.config.pad_token_id or 0)
-    return PromptEncoding(
-        texts=texts, cache=encode(model, stacked), unconditional_rows=counterparts
-    )
-
-
-@torch.no_grad()
-def encode(model: JanusFlowForConditionalGeneration, prompt: Prompt) -> PrefixCache:
-    """Read prompts on the model's device."""
-    return model.encode_prompt(prompt.to(model.device))
+        prompt = with_unconditional(prompt_of(model, processor, texts))
+        rows = list(range(number, 2 * number))
+    return PromptEncoding(texts=texts, cache=model.encode_prompt(prompt), unconditional_rows=rows)
 
 
 def prompt_of(
     model: JanusFlowForConditionalGeneration, processor: JanusFlowProcessor, texts: Sequence[str]
 ) -> Prompt:
-    """The texts as the model reads them, checked to leave room for an image.
+    """The texts as the model reads them, on its device, checked to leave room for an image.
 
     Raises:
         PromptError: a text is no prompt, or with the image's tokens longer than the context.
@@ -101,25 +78,28 @@ def prompt_of(
                 f"together {length + image_tokens}, but the model's context is {context}: shorten "
                 "the prompt."
             )
-    return Prompt.of(batch["input_ids"], batch["attention_mask"])
+    mask = batch["attention_mask"].to(model.device)
+    return Prompt(
+        token_ids=batch["input_ids"].to(model.device),
+        attention_mask=mask,
+        position_ids=count_positions(mask),
+    )
 
 
+@dataclass(eq=False, repr=False)
 class PromptVelocity:
     """Answers the queries of one batch: the model's velocity under each image's prompts.
 
     Prefixes are selected again only where a query wants others than the two queries before it.
     """
 
-    def __init__(
-        self,
-        model: JanusFlowForConditionalGeneration,
-        prompts: PromptEncoding,
-        images: Sequence[Sequence[str]],
-    ) -> None:
-        self.model = model
-        self.prompts = prompts
-        self.images = images
-        self._selected: dict[tuple[tuple[int, ...], tuple[int, ...] | None], PrefixCache] = {}
+    model: JanusFlowForConditionalGeneration
+    prompts: PromptEncoding
+    images: Sequence[Sequence[str]]
+    """The prompt of every image, or its two (flow/interpolation.py)."""
+    _selected: dict[tuple[tuple[int, ...], tuple[int, ...] | None], PrefixCache] = field(
+        default_factory=dict, init=False
+    )
 
     def __call__(self, query: VelocityQuery) -> Tensor:
         """One velocity a branch and state."""
@@ -128,12 +108,19 @@ class PromptVelocity:
         return self.model.velocity(x_t, t, self.prefix(query))
 
     def prefix(self, query: VelocityQuery) -> PrefixCache:
-        """What the query's rows continue, the same object for the same rows."""
+        """What the query's rows continue: all images under the first branch, then under the next.
+
+        The same object for the same rows.
+        """
         key = query.branches, query.rows
         if key not in self._selected:
             if len(self._selected) == 2:
                 self._selected.clear()
-            rows = range(len(self.images)) if query.rows is None else query.rows
-            images = [self.images[row] for row in rows]
-            self._selected[key] = self.prompts.select(images, query.branches)
+            prompts, rows = self.prompts, list[int]()
+            for branch in query.branches:
+                number, is_unconditional = divmod(branch, BRANCHES_PER_PROMPT)
+                for image in range(len(self.images)) if query.rows is None else query.rows:
+                    row = prompts.texts.index(self.images[image][number])
+                    rows.append(prompts.unconditional_rows[row] if is_unconditional else row)
+            self._selected[key] = prompts.cache.select(rows)
         return self._selected[key]

@@ -112,18 +112,20 @@ class DrawingSettings:
         self._check_combinations()
 
     def _check_combinations(self) -> None:
+        schedule = schedule_of(self.guidance)
         if self.numerics == "parity" and self.solver == ADAPTIVE:
             raise ConfigError(
                 "numerics=parity with solver=dopri5: the release has fixed bfloat16 steps only. "
                 "Use solver=euler, or numerics=accurate."
             )
-        if self.numerics == "parity" and self._is_beyond_release:
+        is_steered = self.guidance_rescale > 0.0 or self.reuse > 0.0
+        if self.numerics == "parity" and (is_steered or schedule.constant is None):
             raise ConfigError(
                 f"numerics=parity with guidance={self.guidance}, guidance_rescale="
                 f"{self.guidance_rescale}, reuse={self.reuse}: the release has one weight for all "
                 "steps, and evaluates each. Use numerics=accurate."
             )
-        if self.solver == ADAPTIVE and not schedule_of(self.guidance).is_one_piece:
+        if self.solver == ADAPTIVE and not schedule.is_one_piece:
             raise ConfigError(
                 f"solver=dopri5 with guidance={self.guidance}: its estimate of the error misses "
                 "jumps of the weight. Use another solver, or one piece such as 2 or 4..1."
@@ -133,16 +135,6 @@ class DrawingSettings:
                 f"reuse={self.reuse} with solver={self.solver}: its steps need every velocity they "
                 "ask for. Use solver=euler, or reuse=0."
             )
-
-    @property
-    def _is_beyond_release(self) -> bool:
-        has_schedule = schedule_of(self.guidance).constant is None
-        return has_schedule or self.guidance_rescale > 0.0 or self.reuse > 0.0
-
-    @property
-    def is_guided(self) -> bool:
-        """Whether the unconditional branch has any weight at any time."""
-        return schedule_of(self.guidance).is_guided
 
 
 def image_sampler(
@@ -171,7 +163,7 @@ def image_sampler(
     else:
         sampler = solve(
             x_t,
-            times=times_from(start, settings),
+            times=time_grid(settings.steps, shift=settings.shift, grid=settings.grid, start=start),
             solver=settings.solver,
             on_step=on_step,
             state_dtype=torch.bfloat16 if settings.numerics == "parity" else torch.float32,
@@ -182,24 +174,7 @@ def image_sampler(
         sampler = extrapolate(sampler, threshold=settings.reuse)
     if share is not None:
         sampler = mix(sampler, share=share)
-    if settings.is_guided:
-        weight = schedule_of(settings.guidance).weight
-        sampler = guide(sampler, weight, rescale=settings.guidance_rescale)
+    schedule = schedule_of(settings.guidance)
+    if schedule.is_guided:
+        sampler = guide(sampler, schedule.weight, rescale=settings.guidance_rescale)
     return sampler
-
-
-def times_from(start: float, settings: DrawingSettings) -> Float[Tensor, " s"]:
-    """The settings' time grid, what lies before `start` cut off: the step size stays as it is."""
-    grid = time_grid(settings.steps, shift=settings.shift, grid=settings.grid)
-    if start == 0.0:
-        return grid
-    # A first step much shorter than the rest would be an evaluation for nothing.
-    return torch.cat([torch.tensor([start], dtype=grid.dtype), grid[grid > start + 1e-4]])
-
-
-def num_steps(settings: DrawingSettings, init_image: InitImage | None) -> int | None:
-    """Steps from start to end, None where the solver chooses."""
-    if settings.solver == ADAPTIVE:
-        return None
-    start = 0.0 if init_image is None else 1.0 - init_image.strength
-    return len(times_from(start, settings)) - 1

@@ -13,7 +13,7 @@ from janusflow.config.recipes import StageRecipe
 from janusflow.costs.meta import FusedAttention
 from janusflow.costs.meter import counting
 from janusflow.data.collate import IGNORED, Collator, TrainBatch
-from janusflow.data.mixture import plan
+from janusflow.data.mixture import Kind, plan
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
 from janusflow.training.engine.parallelize import checkpoint_activations
 from janusflow.training.estimate.assumed import assumed_samples, word_tokenizer
@@ -59,7 +59,7 @@ class Memory:
     batch: int
     """Pixels and tokens of all of a step's micro-batches, made before the first is learnt."""
     activations: int
-    """What forward and backward hold beside the gradients, when all of it together is largest."""
+    """The most that forward and backward hold beside finished gradients."""
 
     @property
     def total(self) -> int:
@@ -101,16 +101,17 @@ class Simulation:
         self.activation_bytes = self.batch_bytes = 0
         """Of the micro-batch that takes most."""
         self.shard = self.parallelism.shard_size(config.gpus)
-        self._trained_bytes = num_trained(self.objective) * FP32_BYTES // self.shard
 
     def phase(self, begin: int, *, steps: int) -> Phase:
         """Count a step of the mixture in force from step `begin` on.
 
         Micro-batches are shared out as a run does; of those with the same kinds one is run.
         """
-        kinds = [kind for kind, _ in plan(self.recipe.mixture, begin)]
+        kinds: list[Kind] = [kind for kind, _ in plan(self.recipe.mixture, begin)]
         number = self.config.gpus * self.num_micro_batches
-        mixes = Counter(tuple(kinds[first::number]) for first in range(number))
+        mixes: Counter[tuple[Kind, ...]] = Counter(
+            tuple(kinds[first::number]) for first in range(number)
+        )
         forward, batch_stats, backward = Counter[str](), Counter[str](), 0
         for mix, times in mixes.items():
             batch = self.collate.pack([self.samples[kind] for kind in mix])
@@ -134,13 +135,8 @@ class Simulation:
         again = self.objective.blocks() if self.parallelism.activation_checkpointing else ()
         for block in again:
             checkpoint_activations(block, contexts=lambda: (nullcontext(), FusedAttention()))
-        keeps_gradients = self.num_micro_batches > 1  # those of the micro-batches before
-        share = 0.0 if keeps_gradients else FP32_BYTES / self.model.dtype.itemsize
-        with counting(
-            {name: part for name, part in self.parts.items() if part is not None},
-            trained=self.objective,
-            gradient_share=share / self.shard,
-        ) as meter:
+        parts = {name: part for name, part in self.parts.items() if part is not None}
+        with counting(parts, trained=self.objective) as meter:
             total = torch.stack(list(self.objective(batch).values())).sum()
             forward_flops = meter.flops
             total.backward()
@@ -149,14 +145,14 @@ class Simulation:
             del block.forward  # the class's own is back
         forward = meter.flops_by_part
         forward["aligners_and_rest"] = forward_flops - forward.total()
-        held = int(meter.peak_bytes) - (0 if keeps_gradients else self._trained_bytes)
-        if held > self.activation_bytes:
-            self.activation_bytes, self.batch_bytes = held, num_bytes(batch)
+        if meter.peak_bytes > self.activation_bytes:
+            self.activation_bytes, self.batch_bytes = meter.peak_bytes, num_bytes(batch)
         return forward, meter.flops - forward_flops
 
     def memory(self) -> Memory:
         """What one GPU holds while it learns the largest micro-batch of those run so far."""
-        trained, shard = self._trained_bytes, self.shard
+        shard = self.shard
+        trained = num_trained(self.objective) * FP32_BYTES // shard
         whole = sum(p.numel() for p in self.model.parameters())
         vae = sum(p.numel() for p in self.vae.parameters())
         matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from janusflow.config.gpus import gpu_of_device
+from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import Precision
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.engine.distributed import num_processes
@@ -22,6 +23,14 @@ ONCE_AN_IMAGE = ("time_embedding", "modulation", "position_embedding", "head.")
 
 Utilisation = Callable[[Mapping[str, int], float], float]
 """Tally of some steps and the seconds they took -> the share of all devices' peak (MFU)."""
+
+
+def stage_mfu(recipe: StageRecipe, model: JanusFlowForConditionalGeneration) -> Utilisation | None:
+    """MFU of a stage's steps, if it is known what the devices could do."""
+    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.parallelism.precision)
+    if peak is None:
+        return None
+    return utilisation_of(model_flops(model, aligns=recipe.objective.uses_head), peak_tflops=peak)
 
 
 def utilisation_of(

@@ -37,12 +37,7 @@ from janusflow.training.engine.distributed import (
     microbatches_of_rank,
 )
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
-from janusflow.training.estimate.utilisation import (
-    Utilisation,
-    device_tflops,
-    model_flops,
-    utilisation_of,
-)
+from janusflow.training.estimate.utilisation import stage_mfu
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.log import LogHook
@@ -102,8 +97,7 @@ def train_stage(
     scorer = load_scorer(recipe.objective, model)
     objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        mfu = _utilisation(recipe, model)
-        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=stage_mfu(recipe, model))
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
             config = _with_prompts(recipe, sources["generation"])
@@ -121,15 +115,6 @@ def _require_same_data(recipe: StageRecipe) -> None:
     """Let a run go on with the data it was begun with only."""
     named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
     require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
-
-
-def _utilisation(
-    recipe: StageRecipe, model: JanusFlowForConditionalGeneration
-) -> Utilisation | None:
-    """MFU for the log, if it is known what the device could do."""
-    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.parallelism.precision)
-    flops = model_flops(model, aligns=recipe.objective.uses_head)
-    return None if peak is None else utilisation_of(flops, peak_tflops=peak)
 
 
 def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:

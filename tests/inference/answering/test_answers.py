@@ -20,6 +20,7 @@ from janusflow.inference.pipeline import JanusFlow
 RED = Image.new("RGB", (40, 40), "red")
 LONG, SHORT = question_message([RED], "What is this, and where?"), question_message([], "누구?")
 ASKED: list[list[Message]] = [[LONG], [SHORT]]
+SHORT_ONLY: list[Message] = [SHORT]
 
 
 @pytest.fixture
@@ -38,10 +39,11 @@ def tokens(
         for each, seed in zip(asked, seeds, strict=True)
     ]
     batch = AnswerBatch(jf.model, jf.processor)
-    answers = batch.add(jf.prepare_inputs(asked, allow_paths=False), requests)
+    batch.add(jf.prepare_inputs(asked, allow_paths=False), requests)
     while batch.answers:
-        batch.step()
-    return [answer.token_ids for answer in answers]
+        batch.choose()
+        batch.read()
+    return [request.token_ids for request in requests]
 
 
 def length(jf: JanusFlow, asked: list[Message]) -> int:
@@ -80,6 +82,28 @@ def test_every_position_is_read_once(endless: JanusFlow, llm_count: Any):
     assert llm_count.calls == 1 + 5
 
 
+def test_nobody_asks_the_device_at_every_token_whether_something_is_padded(
+    endless: JanusFlow, monkeypatch: pytest.MonkeyPatch
+):
+    """An unpadded conversation goes without a mask, and a padded one's is read at its beginning."""
+    given: list[Any] = []
+    forward = endless.model.forward
+
+    def spied(*args: Any, **kwargs: Any) -> Any:
+        given.append(kwargs["attention_mask"])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(endless.model, "forward", spied)
+    tokens(endless, [SHORT_ONLY], [1], max_new_tokens=4)
+    assert given == [None] * 4
+    tokens(endless, ASKED, max_new_tokens=4)
+    read: list[tuple[int, ...]] = []
+    real = torch.Tensor.all
+    monkeypatch.setattr(torch.Tensor, "all", lambda mask: read.append(mask.shape) or real(mask))
+    tokens(endless, ASKED, max_new_tokens=4)
+    assert read.count((2, given[4].shape[1])) == len(read) <= 2
+
+
 def test_an_answer_stops_at_its_end_token_and_leaves_the_forwards_of_the_others(
     endless: JanusFlow, monkeypatch: pytest.MonkeyPatch, llm_count: Any
 ):
@@ -109,8 +133,8 @@ def test_logits_that_are_not_finite_give_one_line_and_no_answer(
     def damaged(*args: Any) -> Any:
         logits, cache = read_tokens(*args)
         calls.append(None)
-        if len(calls) == 3:
-            logits[0, -1, 5] = torch.nan
+        if len(calls) == 4:
+            logits[0, 5] = torch.nan
         return logits, cache
 
     monkeypatch.setattr(module, "read_tokens", damaged)
@@ -120,7 +144,7 @@ def test_logits_that_are_not_finite_give_one_line_and_no_answer(
     calls.clear()
     with pytest.raises(NotFiniteError):
         list(endless.stream(ASKED[1], max_new_tokens=8))
-    assert len(calls) == 3
+    assert len(calls) == 4
 
 
 @settings(max_examples=200, deadline=None)
@@ -129,8 +153,8 @@ def test_pieces_join_to_the_text_and_hold_no_broken_character(text: str):
     processor = tiny_processor()  # its tokens are bytes: the hardest case
     ids = processor.tokenizer.encode(text, add_special_tokens=False)
     stream = TextStream(processor)
-    pieces = [stream.add(token) for token in ids]
-    assert "".join([*pieces, stream.finish(ids)]) == processor.decode(ids).lstrip()
+    pieces = [stream.piece(ids[: i + 1], is_last=False) for i in range(len(ids))]
+    assert "".join([*pieces, stream.piece(ids, is_last=True)]) == processor.decode(ids).lstrip()
     if "\ufffd" not in text:
         assert not any("\ufffd" in piece for piece in pieces)
 
@@ -139,7 +163,7 @@ def test_korean_comes_syllable_by_syllable():
     processor = tiny_processor()
     stream = TextStream(processor)
     ids = processor.tokenizer.encode(" 빨간 원", add_special_tokens=False)
-    pieces = [stream.add(token) for token in ids]
+    pieces = [stream.piece(ids[: i + 1], is_last=False) for i in range(len(ids))]
     assert [piece for piece in pieces if piece] == ["빨", "간", " ", "원"]
 
 
@@ -147,6 +171,6 @@ def test_bytes_that_never_become_a_character_come_at_the_end():
     processor = tiny_processor()
     stream = TextStream(processor)
     cut = processor.tokenizer.encode("원", add_special_tokens=False)[:2]
-    assert [stream.add(token) for token in cut] == ["", ""]
-    assert stream.finish(cut) == "\ufffd"
-    assert stream.finish(cut) == ""
+    assert [stream.piece(cut[:i], is_last=False) for i in (1, 2)] == ["", ""]
+    assert stream.piece(cut, is_last=True) == "\ufffd"
+    assert stream.piece(cut, is_last=True) == ""

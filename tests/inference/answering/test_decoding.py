@@ -11,7 +11,6 @@ from janusflow.inference.answering.decoding import (
     NOT_FINITE,
     AnsweringSettings,
     choose_tokens,
-    end_ids,
     nucleus,
 )
 
@@ -92,10 +91,6 @@ def test_the_device_is_waited_for_once(
         monkeypatch.setattr(torch.Tensor, name, counted)
     choose(torch.randn(3, 20), *settings)
     assert seen == waits
-
-
-def test_end_ids_may_be_none_one_or_many():
-    assert (end_ids(None), end_ids(7), end_ids([7, 8])) == (set(), {7}, {7, 8})
 
 
 @pytest.mark.parametrize(

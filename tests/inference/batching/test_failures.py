@@ -65,13 +65,15 @@ def check_drawing(jf: JanusFlow, drawn: Handle[Any]) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "nth", "concerned"),
     [
-        (answers, "prefill", 1, "a"),
-        (answers, "prefill", 3, "c"),
+        (answers, "require_context", 1, "a"),
+        (answers, "require_context", 3, "c"),
         (answers, "join", 1, "b"),
         (answers, "join", 2, "c"),
-        (answers, "choose_tokens", 2, "b"),
-        (answers, "read_tokens", 1, "ab"),
-        (answers, "read_tokens", 2, "abc"),
+        (answers, "choose_tokens", 1, "ab"),
+        (answers, "read_tokens", 1, "a"),
+        (answers, "read_tokens", 3, "ab"),
+        (answers, "read_tokens", 5, "abc"),
+        (answers, "read_tokens", 6, "bc"),
         (JanusFlow, "prepare_inputs", 2, "b"),
     ],
 )
@@ -117,7 +119,7 @@ def test_answers_go_on_when_there_is_no_memory_to_let_others_go(
     assert {each: handle.result(0.0) for each, handle in handles.items()} == expected
 
 
-@pytest.mark.parametrize("name", ["prefill", "read_tokens", "join"])
+@pytest.mark.parametrize("name", ["require_context", "choose_tokens", "join"])
 def test_an_error_while_planning_fails_what_is_planned(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch, name: str
 ):
@@ -131,8 +133,8 @@ def test_an_error_while_planning_fails_what_is_planned(
     with monkeypatch.context() as patched:
         fail_once(patched, answers, name, 1)
         scheduler.run_until_idle()
-    failed = [handle for handle in planned if handle.future.exception() is not None]
-    assert len(failed) == (2 if name == "read_tokens" else 1)
+    failed = [handle for handle in planned if handle.exception() is not None]
+    assert len(failed) == (2 if name == "choose_tokens" else 1)
     check_drawing(jf, drawn)
 
 
@@ -161,10 +163,10 @@ def test_the_thread_steps_on_after_an_error_that_nobody_expected(
     expected = alone(endless, "b")
     scheduler = StepScheduler(endless)
     with monkeypatch.context() as patched, scheduler.running():
-        fail_once(patched, owner, "step", 1)
+        fail_once(patched, owner, "step" if owner is ImageBatcher else "choose", 1)
         first = scheduler.submit_drawing("a star", seed=1, settings=QUICK)
-        ask(scheduler, "a").future.exception(60.0)
-        first.future.exception(60.0)
+        ask(scheduler, "a").exception(60.0)
+        first.exception(60.0)
         later = ask(scheduler, "b")
         drawn = scheduler.submit_drawing("a star", seed=1, settings=QUICK)
         assert later.result(60.0) == expected

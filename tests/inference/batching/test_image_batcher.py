@@ -164,7 +164,7 @@ def test_a_request_ends_its_own_number_of_steps_after_it_was_admitted(jf: JanusF
     ends: dict[int, int] = {}
     while scheduler.step():
         for number, handle in enumerate((first, second)):
-            if handle.is_done:
+            if handle.done():
                 ends.setdefault(number, len(rows.counts))
     # Admitted with the third forward and done with the fifth; guidance takes a second row.
     assert rows.counts == [1, 1, 3, 3, 3, 1]
@@ -234,11 +234,11 @@ def test_small_requests_do_not_starve_a_large_one(jf: JanusFlow, rows: Rows):
     first = scheduler.submit_drawing(SHORT, seed=0, settings=settings(steps=2))
     large = scheduler.submit_drawing(LONG, seed=1, num_images=3, settings=settings(steps=2))
     small = [scheduler.submit_drawing(SHORT, seed=i, settings=settings()) for i in range(3)]
-    while not large.is_done:
+    while not large.done():
         scheduler.step()
-    assert first.is_done
+    assert first.done()
     assert len(rows.counts) == 4  # its last image begins when its first two are done
-    assert not any(handle.is_done for handle in small)
+    assert not any(handle.done() for handle in small)
     scheduler.run_until_idle()
     # Images of 2 steps (four of them) and of 4 steps (three) in two places, never more.
     assert max(rows.counts) == 2

@@ -53,7 +53,7 @@ def test_a_result_can_be_awaited(jf: JanusFlow):
 
     async def draw() -> int:
         handle = scheduler.submit_drawing("a star", num_images=2, settings=QUICK)
-        return len(await asyncio.wrap_future(handle.future))
+        return len(await asyncio.wrap_future(handle))
 
     with scheduler.running():
         assert asyncio.run(draw()) == 2
@@ -65,7 +65,7 @@ def test_what_is_left_when_the_thread_stops_is_cancelled(jf: JanusFlow):
         begun = scheduler.submit_drawing("a star", settings=ENDLESS)
         waits = scheduler.submit_drawing("a star", settings=ENDLESS)
         while begun.progress == 0.0:
-            assert not begun.is_done
+            assert not begun.done()
     for handle in (begun, waits):
         with pytest.raises(CancelledError):
             handle.result(0.0)
@@ -90,7 +90,7 @@ def test_more_than_may_wait_is_refused_until_there_is_room(jf: JanusFlow):
     scheduler.step()
     accepted.append(scheduler.submit_drawing("a star", settings=QUICK))
     scheduler.run_until_idle()
-    assert all(handle.is_done for handle in accepted)
+    assert all(handle.done() for handle in accepted)
 
 
 def test_what_cannot_be_right_is_refused_at_once(jf: JanusFlow):
@@ -137,9 +137,9 @@ def token_reads(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     reads: list[int] = []
     read_tokens = answers.read_tokens
 
-    def counted(model: Any, tokens: list[int], context: Any) -> Any:
-        reads.append(len(tokens))
-        return read_tokens(model, tokens, context)
+    def counted(model: Any, inputs: Any, cache: Any = None) -> Any:
+        reads.extend([] if cache is None else [len(inputs["input_ids"])])
+        return read_tokens(model, inputs, cache)
 
     monkeypatch.setattr(answers, "read_tokens", counted)
     return reads

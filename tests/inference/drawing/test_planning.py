@@ -7,9 +7,7 @@ import pytest
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.inference.drawing.batches import GenerationRequest
-from janusflow.inference.drawing.metadata import DrawingRecord
-from janusflow.inference.drawing.planning import plans_first, with_plans
+from janusflow.inference.drawing.planning import plans_first
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.processing.templates import planning_question
@@ -29,20 +27,19 @@ def drawn(jf: JanusFlow, prompt: str | Sequence[str], **settings: Any) -> list[I
     return jf.generate(prompt, steps=2, **settings)
 
 
-def records(prompts: list[str], seeds: list[int]) -> list[DrawingRecord]:
-    request = GenerationRequest(prompts=tuple(prompts), seed=seeds, settings=DrawingSettings())
-    return request.records(model="tiny")
-
-
-def test_images_are_planned_side_by_side_each_from_its_prompt_and_seed():
+def test_images_are_planned_side_by_side_each_from_its_prompt_and_seed(
+    jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
+):
     calls: list[int] = []
 
     def plan(prompts: list[str], seeds: list[int]) -> list[str]:
         calls.append(len(prompts))
         return [f"{prompt} {seed}" for prompt, seed in zip(prompts, seeds, strict=True)]
 
-    planned = with_plans(plan, records(["one", "two"], [7, 1_000_007]))
-    assert [record.text for record in planned] == ["one 7", "two 1000007"]
+    monkeypatch.setattr(jf.model.config, "plans", True)
+    monkeypatch.setattr(jf, "plan", plan)
+    images = jf.generate(["one", "two"], seed=[7, 1_000_007], steps=1)
+    assert [image.info["plan"] for image in images] == ["one 7", "two 1000007"]
     assert calls == [2]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError
+from janusflow.config.guidance import schedule_of
 from janusflow.flow import (
     SOLVERS,
     VelocityQuery,
@@ -18,7 +19,7 @@ from janusflow.flow import (
 )
 from janusflow.inference.drawing.init_image import InitImage
 from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts, prompt_of
-from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler, times_from
+from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.prompt import unconditional
 
@@ -41,7 +42,7 @@ def draw(
         jf.model,
         jf.processor,
         texts,
-        is_guided=settings.is_guided,
+        is_guided=schedule_of(settings.guidance).is_guided,
         negative_prompt=negative_prompt,
     )
     velocity = PromptVelocity(jf.model, prompts, [[text] for text in texts])
@@ -118,7 +119,7 @@ def test_settings_that_steer_nothing_leave_every_bit_as_it_was(jf: JanusFlow, nu
     """Solved by hand with the one scale, against the defaults."""
     settings = DrawingSettings(steps=3, numerics=numerics)
     prompts = encode_texts(jf.model, jf.processor, TEXTS, is_guided=True)
-    cache = prompts.select([[text] for text in TEXTS], branches=(0, 1))
+    cache = prompts.cache  # both texts, then both of their unconditional rows
 
     def velocity(query: VelocityQuery) -> Tensor:
         x_t = torch.cat([query.x_t, query.x_t])
@@ -211,9 +212,12 @@ def test_strength_one_starts_from_noise_alone():
 
 
 def test_a_weaker_original_takes_fewer_steps_of_the_same_size():
-    times = times_from(0.5, DrawingSettings(steps=10))
-    torch.testing.assert_close(times, torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9, 1.0]))
-    assert times_from(0.95, DrawingSettings(steps=10)).tolist() == pytest.approx([0.95, 1.0])
+    times: list[float] = []
+    for strength in (0.5, 0.05):
+        image = InitImage(latent=torch.zeros(1, *LATENT), strength=strength)
+        settings = DrawingSettings(steps=10)
+        draw_with(lambda x_t, t: times.append(t) or x_t, torch.zeros(1, *LATENT), settings, image)
+    assert times == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.95])
 
 
 def test_parity_keeps_the_state_in_bfloat16():

@@ -234,7 +234,7 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
         drawn = model.velocity(
             torch.cat([x_t, x_t]),
             torch.cat([t, t]),
-            read.select([[prompt] for prompt in prompts], branches=(0, 1)),
+            read.cache,
         )
         conditional, unconditional = drawn.chunk(2)
         assert (conditional - unconditional).abs().max() > 1e-4

@@ -123,8 +123,8 @@ def test_a_model_that_is_there_can_go_on_with_attention_both_ways(tmp_path: Path
     model = run_model()
     model.save_pretrained(tmp_path)
     started = start(start=str(tmp_path), new={"image_attention": "bidirectional"})
-    assert not model.config.bidirectional_image_attention
-    assert started.config.bidirectional_image_attention
+    assert model.config.image_attention == "causal"
+    assert started.config.image_attention == "bidirectional"
     assert_holds(started, model.state_dict())
     with pytest.raises(ConfigError, match="image_attention=both must be one of causal"):
         start(start=str(tmp_path), new={"image_attention": "both"})
