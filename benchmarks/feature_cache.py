@@ -35,14 +35,14 @@ from janusflow.training.stage.caching import Cache
 from janusflow.training.stage.freezing import train_only
 
 ASSETS = Path(janusflow.mini.__file__).parent / "assets"
-NUM_PICTURES = 256
+NUM_IMAGES = 256
 
 
 def recipe_in(root: Path, *, size: int) -> StageRecipe:
-    """Stage 2 of mini from the shipped weights, on picture files."""
-    write_scenes(root / "scenes", num_scenes=NUM_PICTURES, size=64, seed=0)
+    """Stage 2 of mini from the shipped weights, on image files."""
+    write_scenes(root / "scenes", num_scenes=NUM_IMAGES, size=64, seed=0)
     rows = []
-    for number, pixels in enumerate(SceneFolder(root / "scenes").pictures):
+    for number, pixels in enumerate(SceneFolder(root / "scenes").images):
         Image.fromarray(pixels).resize((size, size)).save(root / f"{number}.png")
         rows.append({"image": f"{number}.png", "caption": f"a picture with the number {number}"})
     (root / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -85,9 +85,9 @@ def main() -> None:
         cache = Cache(recipe, model, vae, plainly)
         begin = time.perf_counter()
         cache.fill()
-        print(f"filling: {NUM_PICTURES / (time.perf_counter() - begin):.0f} pictures/s")
+        print(f"filling: {NUM_IMAGES / (time.perf_counter() - begin):.0f} images/s")
         num_bytes = sum(os.path.getsize(each) for each in recipe.data.cache.rglob("*.safetensors"))
-        print(f"room: {num_bytes / NUM_PICTURES / 1024:.0f} KiB a picture")
+        print(f"room: {num_bytes / NUM_IMAGES / 1024:.0f} KiB an image")
         collate = Collator(processor.tokenizer.backend_tokenizer, model.config, row_tokens=416)
 
         def batches(prepare: object) -> Iterator[list[TrainBatch]]:

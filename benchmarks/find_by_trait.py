@@ -42,14 +42,14 @@ def main() -> None:
         first, second = scene.objects
         if first.shape == second.shape or first.colour == second.colour:
             continue
-        picture = render(scene, size=64)
+        image = render(scene, size=64)
         for thing in scene.objects:
             answers = {"colour": thing.colour, "shape": thing.shape, "position": position(thing)}
             for (kind, name), wording in WORDINGS.items():
                 text, answer = wording.format_map(vars(thing)), answers[kind]
                 if answer is not None:
                     question = Question(kind=kind, text=text, answer=answer, language="en")
-                    item = asked(len(items), picture, question)
+                    item = asked(len(items), image, question)
                     item.facts["named by"] = name
                     items.append(item)
     task = Task(

@@ -89,11 +89,11 @@ def allocated_at_most(trace: Path) -> int:
 def recipe_in(
     root: Path, *, batch_size: int, micro_batch_size: int | None, activation_checkpointing: bool
 ) -> StageRecipe:
-    """Stage 2 of mini from the shipped weights, on a few scenes; pictures go through the VAE."""
+    """Stage 2 of mini from the shipped weights, on a few scenes; images go through the VAE."""
     write_scenes(root / "scenes", num_scenes=64, size=64, seed=0)
     scenes = {"format": "scenes", "path": str(root / "scenes")}
     drawn = {"format": "captions", "path": str(root / "pairs.jsonl")}
-    pictures(root)
+    images(root)
     tree = {
         "task": "stage",
         "run": str(root / "run"),
@@ -119,16 +119,16 @@ def recipe_in(
     return read_recipe(path)
 
 
-def pictures(root: Path) -> None:
+def images(root: Path) -> None:
     """The scenes as files with captions, so that the VAE encodes them."""
     from PIL import Image
 
     from janusflow.mini.scenes.dataset import SceneFolder
 
     with (root / "pairs.jsonl").open("w", encoding="utf-8") as file:
-        for number, picture in enumerate(SceneFolder(root / "scenes").pictures):
+        for number, image in enumerate(SceneFolder(root / "scenes").images):
             name = root / f"{number}.png"
-            Image.fromarray(picture).save(name)
+            Image.fromarray(image).save(name)
             file.write(json.dumps({"image": str(name), "caption": "a red circle"}) + "\n")
 
 

@@ -39,7 +39,7 @@ def samples_seen(log: Path) -> float:
 
 
 def main() -> None:
-    """Write one picture with a panel for each loss that was logged."""
+    """Write one image with a panel for each loss that was logged."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)

@@ -39,8 +39,8 @@ NUM_DRAWS = 1000
 BACKGROUND = Background(kind="plain", tones=("cream",))
 
 
-def pictures(size: Size) -> tuple[np.ndarray, Tensor]:
-    """Every shape at every place inside the picture; pictures and numbers of their names."""
+def images(size: Size) -> tuple[np.ndarray, Tensor]:
+    """Every shape at every place inside the image; images and numbers of their names."""
     inside = [
         i / LATTICE
         for i in range(LATTICE)
@@ -74,7 +74,7 @@ def emoji(folder: Path) -> tuple[np.ndarray, Tensor]:
 
 @torch.no_grad()
 def latents(vae: AutoencoderKL, rgb: np.ndarray) -> Tensor:
-    """Mean latents, [picture, value]."""
+    """Mean latents, [image, value]."""
     chunks = [
         encode_images(vae, pixel_values(rgb[start : start + 128]))
         for start in range(0, len(rgb), 128)
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--emoji", type=Path, metavar="FOLDER", help="emoji instead of shapes")
     options = parser.parse_args()
-    rgb, name_index = pictures(options.size) if options.emoji is None else emoji(options.emoji)
+    rgb, name_index = images(options.size) if options.emoji is None else emoji(options.emoji)
     data = latents(load_vae(options.vae), rgb)
     what = f"{options.size} objects" if options.emoji is None else "emoji"
     print(f"{len(data)} clean latents, {what}, {NUM_DRAWS} draws a time")

@@ -91,15 +91,15 @@ def tower_step_of(
     scenes = sources.scenes
     whole_batch = region_batch(
         [scenes.scene(row) for row in range(len(scenes))],
-        scenes.pictures[:],
+        scenes.images[:],
         tokenizer,
         np.random.default_rng(0),
         grid=VISION["image_size"] // VISION["patch_size"],
     )
-    pictures = np.arange(len(scenes))
+    images = np.arange(len(scenes))
     batches = [
         whole_batch.of(own)
-        for own in microbatches_of_rank(pictures, LoopConfig(micro_batch_size=micro_batch))
+        for own in microbatches_of_rank(images, LoopConfig(micro_batch_size=micro_batch))
     ]
     losses, batch_stats = accumulate_gradients(objective, batches)
     gradients = {

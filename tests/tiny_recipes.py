@@ -7,8 +7,8 @@ import yaml
 from tiny_run import LLM, MODEL, NUM_IMAGE_TOKENS, VAE, VISION, VOCAB_SIZE
 
 NUM_SCENES = 10
-PICTURE = ("image_size", "patch_size")
-TEXT = {n: VISION[n] for n in VISION if n not in PICTURE} | {"max_position_embeddings": 16}
+IMAGE = ("image_size", "patch_size")
+TEXT = {n: VISION[n] for n in VISION if n not in IMAGE} | {"max_position_embeddings": 16}
 LOOP = {"steps": 2, "save_every": 2, "optimizer": {"learning_rate": 0.01, "warmup_steps": 0}}
 
 

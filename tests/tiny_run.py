@@ -1,4 +1,4 @@
-"""What a training run of `mini` is made of, small enough for unit tests: 16 tokens a picture.
+"""What a training run of `mini` is made of, small enough for unit tests: 16 tokens an image.
 
 Everything is real (rendered scenes, a trained tokenizer, the model with its REPA head) but tiny.
 """
@@ -132,7 +132,7 @@ class TinySources:
         return source.sample(int(rng.integers(len(source))), rng)
 
     def pixels(self, row: int) -> Tensor:
-        return pixel_values(self.scenes.pictures[row][None])[0]
+        return pixel_values(self.scenes.images[row][None])[0]
 
 
 def make_sources(folder: Path) -> TinySources:

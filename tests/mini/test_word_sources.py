@@ -59,7 +59,7 @@ def lookups(**options: Any) -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_lookups_ask_a_caption_about_its_places_without_a_picture():
+def test_lookups_ask_a_caption_about_its_places_without_a_image():
     for _, answers in lookups():
         assert len(answers) == 4
         assert sum(answer in NOTHING for answer in answers) == 2

@@ -83,5 +83,5 @@ def test_a_row_trains_on_exactly_its_losses(root: Path, tmp_path: Path, row: str
     assert set(last) & known == LOSSES[row]
     jf = janusflow.load(run, device="cpu")
     assert jf.model.config.understanding_input == UNDERSTANDING_INPUT.get(row, "tower")
-    (picture,) = jf.generate("a red circle", steps=1, seed=0)
-    assert isinstance(jf.ask(picture, "What is it?", max_new_tokens=2), str)
+    (image,) = jf.generate("a red circle", steps=1, seed=0)
+    assert isinstance(jf.ask(image, "What is it?", max_new_tokens=2), str)

@@ -1,4 +1,4 @@
-"""Recipes: those that ship fit together, and a tiny set of them runs from nothing to pictures."""
+"""Recipes: those that ship fit together, and a tiny set of them runs from nothing to images."""
 
 import json
 import os
@@ -122,9 +122,9 @@ def load(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_the_latents_are_those_of_the_vae_that_was_saved(root: Path):
     vae = AutoencoderKL.from_pretrained(root / "vae" / "vae", low_cpu_mem_usage=False)
-    pictures = SceneFolder(root / "scenes").pictures
+    images = SceneFolder(root / "scenes").images
     with torch.no_grad():
-        expected = vae.encode(pixel_values(pictures[:])).latent_dist.mean.numpy()
+        expected = vae.encode(pixel_values(images[:])).latent_dist.mean.numpy()
     latents = np.load(root / "vae" / "latents.npy")
     np.testing.assert_allclose(latents, expected, atol=5e-3)
     assert latents.std((0, 2, 3)) == pytest.approx(np.ones(4), abs=0.01)
@@ -153,17 +153,17 @@ def test_a_new_model_has_the_tower_that_was_trained(root: Path):
     for name, value in tower.items():
         assert torch.equal(built[name], value) != name.startswith("post_layernorm"), name
     with torch.no_grad():
-        pictures = pixel_values(SceneFolder(root / "scenes").pictures[:])
-        features = model.understanding_features(pictures)
+        images = pixel_values(SceneFolder(root / "scenes").images[:])
+        features = model.understanding_features(images)
     assert features.mean((0, 1)).abs().max() < 1e-3
     assert (features.std((0, 1)) - 1).abs().max() < 1e-3
 
 
 def test_what_a_run_leaves_draws_and_answers(root: Path):
     jf = janusflow.load(root / "stage1", device="cpu")
-    (picture,) = jf.generate("a red circle", steps=1, seed=0)
-    assert picture.size == (64, 64)
-    assert isinstance(jf.ask(picture, "무슨 색이에요?", max_new_tokens=2), str)
+    (image,) = jf.generate("a red circle", steps=1, seed=0)
+    assert image.size == (64, 64)
+    assert isinstance(jf.ask(image, "무슨 색이에요?", max_new_tokens=2), str)
 
 
 def test_what_ships_is_the_same_model_in_half_the_bytes(root: Path):
@@ -317,5 +317,5 @@ def test_two_processes_make_of_the_recipes_what_one_makes(root: Path, tmp_path: 
     np.testing.assert_allclose(found, expected, atol=0.02)
     assert tower_losses(tmp_path) == pytest.approx(tower_losses(root), rel=1e-4)
     assert load(tmp_path / "ship" / "model").keys() == load(root / "ship" / "model").keys()
-    (picture,) = janusflow.load(tmp_path / "ship").generate("a red circle", steps=1, seed=0)
-    assert picture.size == (64, 64)
+    (image,) = janusflow.load(tmp_path / "ship").generate("a red circle", steps=1, seed=0)
+    assert image.size == (64, 64)

@@ -88,7 +88,7 @@ def easy_vqa(options: TaskOptions) -> Task:
         # Compared as a description is: as a whole.
         asked(
             number,
-            test.pictures[index],
+            test.images[index],
             Question(kind="description", text=question, answer=answer, language="en"),
         )
         for number, (question, answer, index) in enumerate(test.questions[: options.limit])

@@ -56,7 +56,7 @@ NUM_EMPTY = 2
 BARE_PROBABILITY = 0.15
 """English captions without articles: "red circle"."""
 DRAW_PROBABILITY = 0.2
-"""Of the frames that ask to draw rather than name a picture."""
+"""Of the frames that ask to draw rather than name an image."""
 
 KOREAN_CONJUNCTIONS = ("[과/와]", "[과/와]", "하고", ",")
 

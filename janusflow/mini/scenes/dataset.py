@@ -1,6 +1,6 @@
-"""Rendered scenes on disk: pictures as one memory-mapped array, their exact labels beside it.
+"""Rendered scenes on disk: images as one memory-mapped array, their exact labels beside it.
 
-Only the pictures are fixed; captions and questions are put into words anew whenever a sample is
+Only the images are fixed; captions and questions are put into words anew whenever a sample is
 drawn. Training compositions only (see scenes.py).
 """
 
@@ -20,7 +20,7 @@ from janusflow.config.records import build_record
 from janusflow.mini.scenes.render import render
 from janusflow.mini.scenes.scene import MAX_OBJECTS, SHAPES, Scene, clear_cell, sample_scene
 
-PICTURES = "pictures.npy"
+IMAGES = "pictures.npy"
 LABELS = "scenes.jsonl"
 KIND_IN_LABEL = re.compile(r'"shape": "(\w+)", "colour": "(\w+)"')
 SHAPE_IN_LABEL = re.compile(r'"shape": "(\w+)"')
@@ -38,14 +38,14 @@ def write_scenes(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LABELS).unlink(missing_ok=True)
     shape = (num_scenes, size, size, 3)
-    pictures = np.lib.format.open_memmap(folder / PICTURES, mode="w+", dtype=np.uint8, shape=shape)
+    images = np.lib.format.open_memmap(folder / IMAGES, mode="w+", dtype=np.uint8, shape=shape)
     temporary = folder / (LABELS + ".writing")
     with temporary.open("w", encoding="utf-8") as labels:
         for index in progress(range(num_scenes)):
             scene = sample_scene(np.random.default_rng((seed, index)))
-            pictures[index] = np.asarray(render(scene, size=size))
+            images[index] = np.asarray(render(scene, size=size))
             labels.write(json.dumps(dataclasses.asdict(scene)) + "\n")
-    pictures.flush()
+    images.flush()
     os.replace(temporary, folder / LABELS)
 
 
@@ -58,7 +58,7 @@ class SceneFolder:
                 f"no rendered scenes in {folder}: run the recipe's scenes step first "
                 "(janusflow train recipes/mini)."
             )
-        self.pictures = np.load(folder / PICTURES, mmap_mode="r")
+        self.images = np.load(folder / IMAGES, mmap_mode="r")
         with (folder / LABELS).open(encoding="utf-8") as lines:
             self._labels = lines.readlines()
 
@@ -67,11 +67,11 @@ class SceneFolder:
 
     @property
     def size(self) -> int:
-        """Rows and columns of a picture, in pixels."""
-        return self.pictures.shape[1]
+        """Rows and columns of an image, in pixels."""
+        return self.images.shape[1]
 
     def scene(self, index: int) -> Scene:
-        """The exact labels of a picture."""
+        """The exact labels of an image."""
         return build_record(Scene, json.loads(self._labels[index]), where=f"scene {index}")
 
     def by_count(self, shapes: Collection[str] = SHAPES) -> list[np.ndarray]:
@@ -89,9 +89,9 @@ class SceneFolder:
         """Whether every object of a scene has a clear `position`, for every scene."""
         return np.array([_is_placed(line) for line in self._labels])
 
-    def picture(self, index: int) -> Image.Image:
-        """One picture, RGB."""
-        return Image.fromarray(self.pictures[index])
+    def image(self, index: int) -> Image.Image:
+        """One image, RGB."""
+        return Image.fromarray(self.images[index])
 
 
 def _is_placed(label: str) -> bool:

@@ -7,8 +7,8 @@
 4. Shape: each shape is drawn with the group's own area and centre of mass; the best overlap
    (intersection over union of coverages) names it, and the area then tells its size.
 
-Meant for renders and for pictures a model drew: blur, noise and sizes in between are tolerated.
-Touching objects count as one. Every picture is looked at in 64 x 64 pixels.
+Meant for renders and for images a model drew: blur, noise and sizes in between are tolerated.
+Touching objects count as one. Every image is looked at in 64 x 64 pixels.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from janusflow.mini.scenes.render import COLOUR_RGB, TONE_RGB, draw_shape, outli
 from janusflow.mini.scenes.scene import RADIUS, SHAPES, Colour, SceneObject, Shape, reading_order
 
 GRID = 64
-"""Rows and columns in which a picture is looked at."""
+"""Rows and columns in which an image is looked at."""
 MIN_IMAGE_SIZE = 32
 MIN_AREA = 14
 """Fewest pixels of an object; the least object that is drawn (a small crescent) has 46."""
@@ -56,15 +56,15 @@ class Found:
 
 
 def detect(image: Image.Image) -> tuple[SceneObject, ...]:
-    """Find the objects of a square picture of at least 32 pixels a side, in reading order."""
+    """Find the objects of a square image of at least 32 pixels a side, in reading order."""
     return reading_order(tuple(found.thing for found in look_at(image)))
 
 
 def look_at(image: Image.Image) -> list[Found]:
-    """Find the objects of a square picture of at least 32 pixels a side, in no order."""
+    """Find the objects of a square image of at least 32 pixels a side, in no order."""
     if image.width != image.height or image.width < MIN_IMAGE_SIZE:
         raise ImageError(
-            f"The picture is {image.width} x {image.height} pixels, wanted a square one of at"
+            f"The image is {image.width} x {image.height} pixels, wanted a square one of at"
             f" least {MIN_IMAGE_SIZE} x {MIN_IMAGE_SIZE}. Crop or enlarge it first."
         )
     image = image.convert("RGB")

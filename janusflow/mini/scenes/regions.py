@@ -66,7 +66,7 @@ def region_of_patch(scene: Scene, *, size: int, grid: int) -> Int[np.ndarray, " 
 
     Args:
         scene: what is rendered.
-        size: rows and columns of the picture, in pixels.
+        size: rows and columns of the image, in pixels.
         grid: rows and columns of patches; a divisor of `size`.
     """
     coverage = np.stack([_coverage(thing, size, grid) for thing in scene.objects])

@@ -33,16 +33,16 @@ TONE_RGB: dict[Tone, tuple[int, int, int]] = {
     "pale green": (214, 240, 214),
 }
 PATTERN_PERIOD = 1 / 8
-"""Width of one repetition of a pattern, as a fraction of the picture."""
+"""Width of one repetition of a pattern, as a fraction of the image."""
 
 
 def render(scene: Scene, *, size: int = 64) -> Image.Image:
-    """Draw the scene as an RGB picture of size x size pixels."""
-    picture = _background(scene.background, size).copy()
+    """Draw the scene as an RGB image of size x size pixels."""
+    image = _background(scene.background, size).copy()
     for thing in scene.objects:
         mask = draw_shape(thing.shape, x=thing.x, y=thing.y, radius=thing.radius, size=size)
-        picture.paste(COLOUR_RGB[thing.colour], mask=mask)
-    return picture
+        image.paste(COLOUR_RGB[thing.colour], mask=mask)
+    return image
 
 
 def draw_shape(shape: Shape, *, x: float, y: float, radius: float, size: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 A scene is data, not pixels: `render.py` draws it, `captions.py` and `questions.py` put it
 into words, `detector.py` reads it back from pixels. Coordinates are fractions of the
-picture's width, x to the right and y down. Every random draw takes the caller's numpy
+image's width, x to the right and y down. Every random draw takes the caller's numpy
 Generator.
 
 Held-out compositions. A composition is the multiset of (colour, shape) pairs in a scene,
@@ -72,11 +72,11 @@ BOUND = 1.12
 LATTICE = 8
 """Centres stand on eighths of the width: corners of the patches that the tower and the LLM read of
 64 pixels, so that an object looks the same to them wherever it stands, which a small model learns
-in far fewer pictures."""
+in far fewer images."""
 GAP = 0.03
 """Least empty space between the bounding circles of two objects."""
 MARGIN = 0.015
-"""Least empty space between a bounding circle and the picture's edge."""
+"""Least empty space between a bounding circle and the image's edge."""
 DOMINANCE = 2.0
 """A relation is clear when its axis differs this many times more than the other one."""
 CELL_MARGIN = 0.05
@@ -103,7 +103,7 @@ class SceneObject:
 
     @property
     def radius(self) -> float:
-        """Nominal radius, as a fraction of the picture's width."""
+        """Nominal radius, as a fraction of the image's width."""
         return RADIUS[self.size]
 
     @property
@@ -173,7 +173,7 @@ def clear_cell(x: float, y: float) -> str | None:
 
 
 def reading_order(objects: tuple[SceneObject, ...]) -> tuple[SceneObject, ...]:
-    """Order as one reads: by thirds of the picture from the top, left to right within them."""
+    """Order as one reads: by thirds of the image from the top, left to right within them."""
     return tuple(sorted(objects, key=lambda thing: (min(int(3 * thing.y), 2), thing.x)))
 
 

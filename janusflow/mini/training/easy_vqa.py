@@ -1,6 +1,6 @@
-"""easy-VQA (Victor Zhou, MIT licence): questions about pictures that nobody here wrote.
+"""easy-VQA (Victor Zhou, MIT licence): questions about images that nobody here wrote.
 
-5,000 pictures of 64x64 pixels with one shape each, and 48,248 questions with 13 answers. The
+5,000 images of 64x64 pixels with one shape each, and 48,248 questions with 13 answers. The
 data travels as a Python package (data/wheels.py).
 """
 
@@ -44,7 +44,7 @@ def easy_vqa_questions(config: SourceConfig) -> list[WeightedSource]:
 
 
 class EasyVqa:
-    """One split's pictures and questions, read from the package file; a row is a picture."""
+    """One split's images and questions, read from the package file; a row is an image."""
 
     def __init__(self, wheel: Path, split: Split) -> None:
         self.name = str(wheel)
@@ -55,27 +55,27 @@ class EasyVqa:
             rows = json.loads(archive.read(f"{base}/questions.json"))
             self.questions: list[tuple[str, str, int]] = [(q, a, index) for q, a, index in rows]
             indices = sorted({index for _, _, index in self.questions})
-            self.pictures = {
+            self.images = {
                 index: Image.open(io.BytesIO(archive.read(f"{base}/images/{index}.png"))).convert(
                     "RGB"
                 )
                 for index in indices
             }
-        self._by_picture: dict[int, list[Turn]] = defaultdict(list)
+        self._by_image: dict[int, list[Turn]] = defaultdict(list)
         for question, answer, index in self.questions:
-            self._by_picture[index].append(Turn(question=question, answer=answer))
+            self._by_image[index].append(Turn(question=question, answer=answer))
         self._indices = indices
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
-        """One picture and up to MAX_TURNS of its questions, for training."""
+        """One image and up to MAX_TURNS of its questions, for training."""
         index = self._indices[row]
-        turns = self._by_picture[index]
+        turns = self._by_image[index]
         chosen = rng.permutation(len(turns))[:MAX_TURNS].tolist()
         return UnderstandingSample(
-            images=(pixel_values(np.asarray(self.pictures[index])[None])[0],),
+            images=(pixel_values(np.asarray(self.images[index])[None])[0],),
             turns=tuple(turns[i] for i in chosen),
             are_independent=True,
         )

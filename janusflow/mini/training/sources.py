@@ -1,4 +1,4 @@
-"""Training samples of `mini` from rendered scenes: pictures with questions, prompts, plain text."""
+"""Training samples of `mini` from rendered scenes: images with questions, prompts, plain text."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,12 +36,12 @@ PLANS_PAIRS, PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.45, 0.2, 0.15, 0.2
 IN_WORDS: tuple[Kind, ...] = ("colour", "shape", "count", "position", "yes_no", "description")
 """Questions that a caption with places answers; it may leave out sizes and who is left of whom."""
 INDEPENDENT_SHARE = 0.85
-"""Of the pictures with questions; the others are one conversation of several turns."""
+"""Of the images with questions; the others are one conversation of several turns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneQuestions:
-    """Pictures with up to MAX_TURNS questions each, in one language.
+    """Images with up to MAX_TURNS questions each, in one language.
 
     Mostly each on its own: earlier questions and answers would give later answers away.
     """
@@ -297,14 +297,14 @@ def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:
     return latents
 
 
-def pixel_values(pictures: np.ndarray) -> Float[Tensor, "n c y x"]:
-    """Turn uint8 pictures [n, row, column, rgb] into values in [-1, 1]."""
-    pixels = torch.from_numpy(pictures.astype(np.float32)) / 127.5 - 1.0
+def pixel_values(images: np.ndarray) -> Float[Tensor, "n c y x"]:
+    """Turn uint8 images [n, row, column, rgb] into values in [-1, 1]."""
+    pixels = torch.from_numpy(images.astype(np.float32)) / 127.5 - 1.0
     return pixels.permute(0, 3, 1, 2).contiguous()
 
 
 def _pixels(scenes: SceneFolder, row: int) -> Float[Tensor, "c y x"]:
-    return pixel_values(scenes.pictures[row][None])[0]
+    return pixel_values(scenes.images[row][None])[0]
 
 
 def _language(rng: np.random.Generator) -> Language:

@@ -31,7 +31,7 @@ CONTEXT_LENGTH = 1024
 def mini_processor(
     tokenizer: Tokenizer, *, image_size: int, num_image_tokens: int
 ) -> JanusFlowProcessor:
-    """The processor around a tokenizer: no system prompt, pictures of `image_size` pixels."""
+    """The processor around a tokenizer: no system prompt, images of `image_size` pixels."""
     return JanusFlowProcessor(
         JanusFlowImageProcessor(
             image_size=image_size, min_size=1, image_mean=[0.5] * 3, image_std=[0.5] * 3

@@ -48,7 +48,7 @@ class Exam:
     """How much is asked of a checkpoint; it decides what there is to draw and to answer."""
 
     items: int = 100
-    """Scenes: for losses, pictures and questions alike."""
+    """Scenes: for losses, images and questions alike."""
     steps: int = 15
     """Euler steps of a drawing."""
     guidance: float = 2.0
@@ -59,7 +59,7 @@ class Item:
     """A fresh scene with a prompt and questions of the kinds that are learnt."""
 
     scene: Scene
-    picture: Any
+    image: Any
     prompt: str
     questions: tuple[Question, ...]
 
@@ -88,7 +88,7 @@ def measure_run(run: Path, recipe: StageRecipe, exam: Exam) -> dict[int, dict[st
 
 
 def measure(checkpoint: Path, recipe: StageRecipe, exam: Exam) -> dict[str, float]:
-    """Losses, and shares of pictures and answers that are right, of the averaged weights.
+    """Losses, and shares of images and answers that are right, of the averaged weights.
 
     flow: L_RF; words: how much more it is with prompts hidden; answers: L_AR, nats a token; drawn,
     drawn colours, drawn shapes: by the detector; answered. A task that the recipe does not train
@@ -127,7 +127,7 @@ def fresh_items(num: int, recipe: StageRecipe, *, size: int) -> list[Item]:
         items.append(
             Item(
                 scene=scene,
-                picture=render(scene, size=size),
+                image=render(scene, size=size),
                 prompt=caption(scene, rng, language=language),
                 questions=tuple(each for each in every if each.kind in wanted),
             )
@@ -147,8 +147,8 @@ def to_answer(item: Item) -> UnderstandingSample:
 
 
 def pixels(item: Item) -> torch.Tensor:
-    """The picture in [-1, 1], [3, row, column]."""
-    return pixel_values(np.asarray(item.picture)[None])[0]
+    """The image in [-1, 1], [3, row, column]."""
+    return pixel_values(np.asarray(item.image)[None])[0]
 
 
 @torch.no_grad()
@@ -176,8 +176,8 @@ def drawings(items: Sequence[Item]) -> Task:
         for number, item in enumerate(items)
     }
 
-    def judge(item: ToDraw, picture: Any) -> dict[str, Any]:
-        return prompts[item.id].judge(picture)
+    def judge(item: ToDraw, image: Any) -> dict[str, Any]:
+        return prompts[item.id].judge(image)
 
     return Task(
         name="drawing",
@@ -202,7 +202,7 @@ def answers(items: Sequence[Item]) -> Task:
         settings={},
         items=[
             replace(
-                asked(number, item.picture, item.questions[number % len(item.questions)]),
+                asked(number, item.image, item.questions[number % len(item.questions)]),
                 max_new_tokens=ANSWER_TOKENS,
             )
             for number, item in enumerate(items)

@@ -23,7 +23,7 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import PAD_SEGMENT, PREFIX_BRANCH
 from janusflow.processing.processor import MessageLike
 
-PICTURE = Image.new("RGB", (64, 64), "red")
+IMAGE = Image.new("RGB", (64, 64), "red")
 PIXELS = torch.zeros(3, 64, 64)
 TRICKY = (
     Turn(question="What is this?", answer="red"),
@@ -50,7 +50,7 @@ def asked(turns: Sequence[Turn]) -> list[int]:
         tag = "<image_placeholder>\n" if index == 0 else ""
         messages.append({"role": "user", "content": tag + turn.question})
         messages.append({"role": "assistant", "content": turn.answer})
-    batch = run_processor().conversations([messages[:-1]], [[PICTURE]])
+    batch = run_processor().conversations([messages[:-1]], [[IMAGE]])
     assert batch.attention_mask.all()
     return batch.input_ids[0].tolist()
 
@@ -137,7 +137,7 @@ def test_prompts_are_what_inference_reads(collate: Collator, sources: TinySource
 
 def test_images_are_what_inference_sees(sources: TinySources):
     """A rendered scene needs no resizing, so both roads give the same pixels."""
-    image = sources.scenes.picture(3)
+    image = sources.scenes.image(3)
     seen = run_processor().image_processor.preprocess([image]).pixel_values
     torch.testing.assert_close(sources.pixels(3)[None], seen, atol=1e-6, rtol=0)
 
@@ -231,7 +231,7 @@ def test_several_images_stand_where_the_questions_hold_them(collate: Collator):
     for turn in turns:
         messages.append({"role": "user", "content": turn.question})
         messages.append({"role": "assistant", "content": turn.answer})
-    read = run_processor().conversations([messages[:-1]], [[PICTURE] * 3])
+    read = run_processor().conversations([messages[:-1]], [[IMAGE] * 3])
     row = collate.conversation(sample)
     assert row.token_ids == read.input_ids[0].tolist() + answer_ids(turns[-1])
 
@@ -239,7 +239,7 @@ def test_several_images_stand_where_the_questions_hold_them(collate: Collator):
 def test_images_no_question_holds_stand_before_the_first(collate: Collator):
     sample = UnderstandingSample(images=(PIXELS,) * 2, turns=TRICKY[:1])
     message = {"role": "user", "content": f"{TAG}\n{TAG}\n{TRICKY[0].question}"}
-    read = run_processor().conversations([[message]], [[PICTURE] * 2])
+    read = run_processor().conversations([[message]], [[IMAGE] * 2])
     row = collate.conversation(sample)
     assert row.token_ids == read.input_ids[0].tolist() + answer_ids(TRICKY[0])
 
@@ -326,7 +326,7 @@ def test_a_training_row_gets_the_logits_of_inference(
     trained = model.read_rows(rows.rows, learnt_positions=first, pixel_values=pixels).logits
     message = {"role": "user", "content": f"<image_placeholder>\n{turn.question}"}
     longer = {"role": "user", "content": f"<image_placeholder>\n{'more ' * 9}"}
-    image = sources.scenes.picture(0)
+    image = sources.scenes.image(0)
     batch = run_processor().conversations([[message], [longer]], [[image], [image]])
     embeds = model.embed_conversation(batch.input_ids, batch.pixel_values)
     read = model(inputs_embeds=embeds, attention_mask=batch.attention_mask).logits

@@ -24,17 +24,17 @@ def stop_at(index: int) -> Progress:
     return progress
 
 
-def test_pictures_and_labels_are_those_of_their_scenes(tmp_path: Path):
-    """Coordinates come back to the last bit, pictures to the byte."""
+def test_images_and_labels_are_those_of_their_scenes(tmp_path: Path):
+    """Coordinates come back to the last bit, images to the byte."""
     write_scenes(tmp_path, num_scenes=8, size=32, seed=SEED)
     folder = SceneFolder(tmp_path)
     assert len(folder) == 8
     for index in range(8):
         scene = sample_scene(np.random.default_rng((SEED, index)))
         assert folder.scene(index) == scene
-        picture = folder.picture(index)
-        assert (picture.mode, picture.size) == ("RGB", (32, 32))
-        assert picture.tobytes() == render(scene, size=32).tobytes()
+        image = folder.image(index)
+        assert (image.mode, image.size) == ("RGB", (32, 32))
+        assert image.tobytes() == render(scene, size=32).tobytes()
 
 
 def test_a_scene_depends_on_seed_and_number_only(tmp_path: Path):

@@ -36,10 +36,10 @@ def sampled_scenes(num: int, *, seed: int) -> list[Scene]:
 
 
 def share_read(scenes: list[Scene], *, blur: float = 0.0, size: int = 64) -> float:
-    def picture(scene: Scene) -> Image.Image:
+    def image(scene: Scene) -> Image.Image:
         return render(scene, size=size).filter(ImageFilter.GaussianBlur(blur))
 
-    read = [traits(detect(picture(scene))) == traits(scene.objects) for scene in scenes]
+    read = [traits(detect(image(scene))) == traits(scene.objects) for scene in scenes]
     return sum(read) / len(read)
 
 
@@ -49,7 +49,7 @@ def test_shape_colour_size_and_number_are_read_back(blur: float):
 
 
 @pytest.mark.parametrize("size", [32, 100, 256])
-def test_pictures_of_any_size_are_read(size: int):
+def test_images_of_any_size_are_read(size: int):
     assert share_read(sampled_scenes(8, seed=2), size=size) == 1.0
 
 
@@ -60,8 +60,8 @@ def test_every_shape_is_read_in_every_colour(shape: Shape):
         size = SIZES[index % len(SIZES)]
         x, y = rng.uniform(0.26, 0.74, size=2).tolist()
         one = SceneObject(shape=shape, colour=colour, size=size, x=x, y=y)
-        picture = render(Scene(objects=(one,), background=sample_background(rng)))
-        assert traits(detect(picture)) == traits((one,))
+        image = render(Scene(objects=(one,), background=sample_background(rng)))
+        assert traits(detect(image)) == traits((one,))
 
 
 def test_centres_are_found_within_a_pixel():
@@ -72,7 +72,7 @@ def test_centres_are_found_within_a_pixel():
             assert min(distances) < 1 / 64
 
 
-def test_faded_and_noisy_pictures_are_read():
+def test_faded_and_noisy_images_are_read():
     """As a decoder may leave them: 15% less contrast and noise of four grey levels."""
     rng = np.random.default_rng(5)
     for scene in sampled_scenes(20, seed=5):
@@ -81,8 +81,8 @@ def test_faded_and_noisy_pictures_are_read():
         assert traits(detect(Image.fromarray(noisy))) == traits(scene.objects)
 
 
-def test_a_wrong_picture_is_not_read_as_the_right_scene():
-    """The detector must be able to say no: every scene is shown another scene's picture."""
+def test_a_wrong_image_is_not_read_as_the_right_scene():
+    """The detector must be able to say no: every scene is shown another scene's image."""
     scenes = sampled_scenes(16, seed=6)
     for scene, other in zip(scenes, scenes[1:] + scenes[:1], strict=True):
         assert traits(detect(render(other))) != traits(scene.objects)
@@ -94,7 +94,7 @@ def test_an_empty_background_holds_nothing(kind: BackgroundKind):
     assert detect(render(Scene(objects=(), background=Background(kind=kind, tones=tones)))) == ()
 
 
-def test_a_dark_picture_without_background_holds_nothing():
+def test_a_dark_image_without_background_holds_nothing():
     assert detect(Image.new("RGB", (64, 64), (0, 0, 0))) == ()
 
 
@@ -104,7 +104,7 @@ def test_noise_is_survived():
 
 
 @pytest.mark.parametrize("size", [(64, 32), (31, 31)])
-def test_pictures_of_other_forms_are_refused(size: tuple[int, int]):
+def test_images_of_other_forms_are_refused(size: tuple[int, int]):
     with pytest.raises(ImageError, match="wanted a square one"):
         detect(Image.new("RGB", size))
 
@@ -119,8 +119,8 @@ def test_a_wavy_outline_overlaps_less_than_a_true_or_a_blurred_one():
     wavy[...] = wavy[0, 0]
     wavy[np.hypot(rows, columns) < 0.245 * 64 + waves] = np.asarray(true)[32, 32]
     overlaps = {
-        name: [found.overlap for found in look_at(picture)]
-        for name, picture in (
+        name: [found.overlap for found in look_at(image)]
+        for name, image in (
             ("true", true),
             ("blurred", true.filter(ImageFilter.GaussianBlur(1.0))),
             ("wavy", Image.fromarray(wavy)),

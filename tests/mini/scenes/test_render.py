@@ -1,4 +1,4 @@
-"""Pictures show what the scene says, at any size."""
+"""Images show what the scene says, at any size."""
 
 import numpy as np
 import pytest
@@ -22,10 +22,10 @@ def polygon_area(corners: np.ndarray) -> float:
     return abs(float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))) / 2
 
 
-def test_a_picture_is_rgb_of_the_asked_size():
+def test_a_image_is_rgb_of_the_asked_size():
     scene = sample_scene(np.random.default_rng(0))
-    picture = render(scene, size=96)
-    assert (picture.mode, picture.size) == ("RGB", (96, 96))
+    image = render(scene, size=96)
+    assert (image.mode, image.size) == ("RGB", (96, 96))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -63,9 +63,9 @@ def test_the_centre_of_a_disc_has_exactly_its_colour():
     for colour, rgb in COLOUR_RGB.items():
         disc = SceneObject(shape="circle", colour=colour, size="small", x=0.3, y=0.7)
         scene = Scene(objects=(disc,), background=Background(kind="plain", tones=("cream",)))
-        picture = render(scene)
-        assert picture.getpixel((19, 44)) == rgb
-        assert picture.getpixel((60, 3)) == TONE_RGB["cream"]
+        image = render(scene)
+        assert image.getpixel((19, 44)) == rgb
+        assert image.getpixel((60, 3)) == TONE_RGB["cream"]
 
 
 def test_every_tone_is_paler_than_every_object_colour():
@@ -99,7 +99,7 @@ def test_drawing_does_not_write_on_the_shared_background():
     assert np.array_equal(before, np.asarray(render(empty)))
 
 
-def test_a_picture_changes_only_where_its_object_is():
+def test_a_image_changes_only_where_its_object_is():
     background = Background(kind="checks", tones=("light grey", "pale green"))
     ring = SceneObject(shape="ring", colour="purple", size="medium", x=0.3, y=0.3)
     empty = np.asarray(render(Scene(objects=(), background=background)), int)

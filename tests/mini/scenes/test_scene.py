@@ -49,7 +49,7 @@ def scenes(num: int, **request: Any) -> list[Scene]:
 
 
 def test_objects_keep_a_gap_and_a_margin_in_pixels():
-    """Two empty pixels of 64 between any two objects and none of them on the picture's rim."""
+    """Two empty pixels of 64 between any two objects and none of them on the image's rim."""
     for scene in scenes(60, num_objects=4):
         masks = [
             np.asarray(draw_shape(each.shape, x=each.x, y=each.y, radius=each.radius, size=64)) > 0

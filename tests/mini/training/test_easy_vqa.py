@@ -22,27 +22,27 @@ QUESTIONS = {
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    """Pictures of one grey level each: ten times their number."""
+    """Images of one grey level each: ten times their number."""
     with zipfile.ZipFile(tmp_path / PACKAGE.file_name, "w") as archive:
         for split, rows in QUESTIONS.items():
             archive.writestr(f"easy_vqa/data/{split}/questions.json", json.dumps(rows))
             for index in {row[2] for row in rows}:
-                picture = io.BytesIO()
-                Image.new("RGB", (64, 64), (10 * index,) * 3).save(picture, "PNG")
-                archive.writestr(f"easy_vqa/data/{split}/images/{index}.png", picture.getvalue())
+                image = io.BytesIO()
+                Image.new("RGB", (64, 64), (10 * index,) * 3).save(image, "PNG")
+                archive.writestr(f"easy_vqa/data/{split}/images/{index}.png", image.getvalue())
     return tmp_path / PACKAGE.file_name
 
 
-def test_a_split_holds_its_own_questions_and_pictures(wheel: Path):
+def test_a_split_holds_its_own_questions_and_images(wheel: Path):
     test = EasyVqa(wheel, "test")
     assert test.questions == [("which?", "circle", 0)]
-    assert set(test.pictures) == {0}
+    assert set(test.images) == {0}
     train = EasyVqa(wheel, "train")
     assert len(train.questions) == 21
-    assert train.pictures[7].getpixel((0, 0)) == (70, 70, 70)
+    assert train.images[7].getpixel((0, 0)) == (70, 70, 70)
 
 
-def test_a_sample_is_a_picture_with_questions_about_it_each_on_its_own(wheel: Path):
+def test_a_sample_is_a_image_with_questions_about_it_each_on_its_own(wheel: Path):
     train, rng = EasyVqa(wheel, "train"), np.random.default_rng(0)
     answers = {(q, index): a for q, a, index in train.questions}
     for sample in [train.sample(row, rng) for row in range(len(train))]:

@@ -67,13 +67,13 @@ def test_a_drawing_sample_holds_the_latent_pixels_and_words_of_one_scene(folder:
     scenes = SceneFolder(folder)
     for sample in draws(folder, "generation", 20):
         index = int(sample.latent[0, 0, 0])
-        assert torch.equal(sample.pixel_values, pixel_values(scenes.pictures[index][None])[0])
+        assert torch.equal(sample.pixel_values, pixel_values(scenes.images[index][None])[0])
         if not is_korean(sample.prompt):
             colours = {thing.colour for thing in scenes.scene(index).objects}
             assert all(colour in sample.prompt.lower() for colour in colours)
 
 
-def test_questions_are_about_the_picture_beside_them(folder: Path):
+def test_questions_are_about_the_image_beside_them(folder: Path):
     """How many objects there are is asked now and then; the detector counts them."""
     checked = 0
     for sample in draws(folder, "understanding", 60):

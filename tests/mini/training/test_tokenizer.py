@@ -124,9 +124,9 @@ def test_texts_are_conversations_in_both_languages():
 def test_a_saved_processor_reads_the_same(processor: JanusFlowProcessor, tmp_path: Path):
     processor.save_pretrained(tmp_path)
     loaded = JanusFlowProcessor.from_pretrained(tmp_path)
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     message = {"role": "user", "content": "<image_placeholder>\n무슨 색이에요?"}
-    before, after = (p.conversations([[message]], [[picture]]) for p in (processor, loaded))
+    before, after = (p.conversations([[message]], [[image]]) for p in (processor, loaded))
     assert before.input_ids.tolist() == after.input_ids.tolist()
     assert before.pixel_values is not None
     assert after.pixel_values is not None

@@ -68,14 +68,14 @@ def drawings_of(batch: TrainBatch) -> Drawings:
 
 
 def watch(
-    sources: TinySources, monkeypatch: pytest.MonkeyPatch, *, num_steps: int, num_pictures: int
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch, *, num_steps: int, num_images: int
 ) -> tuple[Watched, TrainBatch]:
     model, watched = run_model(), Watched()
     monkeypatch.setattr(model, "read_rows", watched)
-    batch = make_batch(sources, model, *["generation"] * num_pictures)
+    batch = make_batch(sources, model, *["generation"] * num_images)
     objective = JanusFlowObjective(model, ObjectiveConfig())
     for step in range(num_steps):
-        seeds = tuple(range(num_pictures * step, num_pictures * (step + 1)))
+        seeds = tuple(range(num_images * step, num_images * (step + 1)))
         objective(replace(batch, drawings=replace(drawings_of(batch), seeds=seeds)))
     return watched, batch
 
@@ -244,15 +244,15 @@ def test_a_hidden_prompt_is_what_inferences_unconditional_branch_reads(
 
 
 def test_one_prompt_in_ten_is_hidden(sources: TinySources, monkeypatch: pytest.MonkeyPatch):
-    """3000 pictures: standard error 0.0055."""
-    watched, batch = watch(sources, monkeypatch, num_steps=300, num_pictures=10)
+    """3000 images: standard error 0.0055."""
+    watched, batch = watch(sources, monkeypatch, num_steps=300, num_images=10)
     prompt_of = drawings_of(batch).prompt_of
     num_hidden = 0
     for rows in watched.rows:
         is_hidden = rows.segment_ids != batch.rows.segment_ids
         assert (rows.segment_ids[is_hidden] == PAD_SEGMENT).all()
-        hidden = [picture for picture in range(10) if is_hidden[prompt_of == picture].any()]
-        assert all(is_hidden[prompt_of == picture].all() for picture in hidden)
+        hidden = [image for image in range(10) if is_hidden[prompt_of == image].any()]
+        assert all(is_hidden[prompt_of == image].all() for image in hidden)
         assert not is_hidden[prompt_of == NO_PROMPT_SEGMENT].any()
         num_hidden += len(hidden)
     assert num_hidden / 3000 == pytest.approx(0.1, abs=0.02)
@@ -262,7 +262,7 @@ def test_times_are_logit_normal_and_points_lie_on_the_path(
     sources: TinySources, monkeypatch: pytest.MonkeyPatch
 ):
     """x_t = t data + (1 - t) noise: what is left of x_t without data is normal noise."""
-    watched, batch = watch(sources, monkeypatch, num_steps=200, num_pictures=10)
+    watched, batch = watch(sources, monkeypatch, num_steps=200, num_images=10)
     t = torch.stack(watched.t)
     logit = torch.log(t / (1 - t))
     assert logit.mean().item() == pytest.approx(0, abs=0.1)
@@ -320,7 +320,7 @@ def test_all_losses_fall_when_one_small_batch_is_learnt_by_heart(sources: TinySo
     assert after["repa"] < -0.8 < before["repa"]
 
 
-def test_pictures_without_latents_are_encoded_by_the_frozen_vae(
+def test_images_without_latents_are_encoded_by_the_frozen_vae(
     sources: TinySources, model: JanusFlowForConditionalGeneration
 ):
     torch.manual_seed(0)

@@ -119,7 +119,7 @@ def test_a_resumed_run_writes_no_sample_twice(config: LogConfig, tmp_path: Path,
     assert "sheet" not in lines[0]
 
 
-def test_a_missing_picture_is_named_before_anything_is_trained(vae: AutoencoderKL):
+def test_a_missing_image_is_named_before_anything_is_trained(vae: AutoencoderKL):
     asked = SampleQuestion(image=Path("nosuch.png"), question="What?")
     config = LogConfig(samples_every=1, questions=(asked,))
     with pytest.raises(ImageError, match=r"nosuch\.png"):

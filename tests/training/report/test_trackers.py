@@ -44,7 +44,7 @@ def recorder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("recorder", ["wandb", "trackio"], indirect=True)
-def test_wandb_and_trackio_get_numbers_and_pictures_and_an_end(recorder: Recorder, tmp_path: Path):
+def test_wandb_and_trackio_get_numbers_and_images_and_an_end(recorder: Recorder, tmp_path: Path):
     config = LogConfig(to=(recorder.__name__,), project="mine")
     image = Image.new("RGB", (4, 4))
     with open_trackers(config, tmp_path / "run", SETTINGS) as (tracker,):

@@ -1,4 +1,4 @@
-"""A stage learns from files of pictures and words, and says which of their rows were bad."""
+"""A stage learns from files of images and words, and says which of their rows were bad."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What mini's steps before the stages left, and a folder of someone's own pictures."""
+    """What mini's steps before the stages left, and a folder of someone's own images."""
     root = tmp_path_factory.mktemp("stage")
     for name, tree in tiny_recipes(root).items():
         if name < "6":
@@ -69,8 +69,8 @@ def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Pat
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert {"ce_answer", "ce_text", "flow_mse", "repa"} <= set(lines[-1])
     assert not (run / "bad-rows.jsonl").exists()
-    picture = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
-    assert picture.size == (64, 64)
+    image = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
+    assert image.size == (64, 64)
 
 
 def test_a_run_whose_data_have_changed_does_not_go_on(root: Path, tmp_path: Path):
@@ -215,7 +215,7 @@ def test_minis_own_format_under_a_kind_it_does_not_make_is_refused():
         open_sources({"generation": (config,)}, PREPARE)
 
 
-def test_a_damaged_picture_is_written_down_and_passed_over(root: Path, tmp_path: Path):
+def test_a_damaged_image_is_written_down_and_passed_over(root: Path, tmp_path: Path):
     good = (root / "own" / "blue.png").read_bytes()
     (root / "own" / "blue.png").write_bytes(good[:40])
     try:
