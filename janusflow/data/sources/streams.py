@@ -162,7 +162,7 @@ def _rows(
 ) -> Iterator[Located]:
     """The rows of a pass from a place on, unshuffled.
 
-    Whoever drops this closes its file at once: it holds nobody who holds it.
+    Its open file is closed as soon as the iterator is dropped: no reference cycle holds it.
     """
     num = len(shards)
     for turn in range(num):
