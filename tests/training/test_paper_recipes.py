@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
 from janusflow.training.engine import distributed
+from janusflow.training.estimate.dry_run import dry_run_recipes
 from janusflow.training.recipes import read_recipe
 from janusflow.training.stage.freezing import PARTS
 
@@ -95,3 +97,11 @@ def test_a_stage_can_be_laid_out_on_one_node_and_on_eight(
     assert len(sizes) == 1
     assert max(map(max, sizes)) <= (found.loop.micro_batch_size or 0)
     assert found.loop.parallelism.shard_size(num_gpus) == min(num_gpus, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_gpus", [1, 8, 64])
+def test_a_dry_run_of_every_stage_tells_what_it_takes_on_one_gpu_and_on_many(num_gpus: int):
+    stages = dry_run_recipes(FOLDER, (), DryRunConfig(gpu="h100", gpus=num_gpus))
+    assert len(stages) == len(TABLE)
+    assert all(0 < stage.gpu_days < 1000 for stage in stages)
