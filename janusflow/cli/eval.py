@@ -45,11 +45,10 @@ def command(
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="Who judges drawings: official, module:function, or own (dpg, dsg)."),
-    ] = None,
-    drawn: Annotated[
-        Path | None,
-        typer.Option(help="Images drawn before: score this folder, without a model."),
+        typer.Option(
+            help="Who judges drawings of dpg and dsg: official, module:function, or own; geneval's "
+            "are scored from the file that its evaluate_images.py writes."
+        ),
     ] = None,
     features: Annotated[
         str | None,
@@ -62,9 +61,6 @@ def command(
     resolution: Annotated[
         int | None,
         typer.Option(min=1, help="Bring all images to this many pixels a side before FID."),
-    ] = None,
-    clip: Annotated[
-        str | None, typer.Option(help="CLIP of the CLIP score: a folder, or a hub id.")
     ] = None,
     categories: Annotated[
         str | None, typer.Option(help="Some of shapes': single,two,counting,colours,...")
@@ -105,7 +101,7 @@ def command(
 
       janusflow eval geneval --data evaluation_metadata.jsonl --sweep guidance=1,2,5 steps=10,30
 
-      janusflow eval fid --drawn FOLDER --images REFERENCE --features inception-2015-12-05.pt
+      janusflow eval fid --data prompts.txt --images REFERENCE --features NETWORK.pt -o fid.json
 
       OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m janusflow.cli.main eval shapes -o s.json
     """
@@ -138,11 +134,9 @@ def command(
         data=data,
         images=images,
         judge=judge,
-        drawn=drawn,
         features=features,
         features_sha256=features_sha256,
         resolution=resolution,
-        clip=clip,
     )
     swept = read_axes(axes or [])
     drawing = DrawingSettings(
@@ -153,7 +147,7 @@ def command(
         # Judges and models take the device that is current, which is this process's own by now.
         opened = open_task(task, options)
         settings: dict[str, Any] = {
-            "name": name if opened.needs_model else str(drawn),
+            "name": name if opened.needs_model else str(judge),
             "drawing": drawing,
             "batch_size": batch_size,
             "files": files,
@@ -180,7 +174,8 @@ def _finish(found: "Report | list[Point]", files: "RunFiles | None", *, as_json:
         if files is not None:
             sweep.save_sweep(found, files)
     else:
-        tree, table = report.as_json(found), report.lines(found)
+        # What is only drawn here has no scores: the protocol says who judges it.
+        tree, table = report.as_json(found), report.lines(found) or found.protocol
         if files is not None:
             report.save(found, files)
     typer.echo(json.dumps(tree, ensure_ascii=False, indent=1) if as_json else table)

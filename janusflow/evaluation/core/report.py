@@ -58,7 +58,7 @@ def build_page(report: Report, files: RunFiles) -> str:
 
 def _figure(row: Row, folder: str) -> str:
     prompt = escape(row["prompt"], quote=True)
-    # An image that was drawn before has a path of its own.
+    # An image that was judged elsewhere has a path of its own.
     source = escape(Path(folder, row["image"]).as_posix(), quote=True)
     then = row.get("then")
     said = f"<br>{_verdict(then)} <q>{escape(then['answer'])}</q>" if then else ""

@@ -53,7 +53,7 @@ Aggregation: TypeAlias = Callable[[Mapping[int, bool], Mapping[int, Sequence[int
 
 def dpg(options: TaskOptions) -> Task:
     """DPG-Bench's table (dpg_bench.csv), four images a prompt."""
-    table = read_table(options.path("data"), COLUMNS)
+    table = read_table(options.needed("data"), COLUMNS)
     _require_parents(table)
     return Task(
         name="dpg",
@@ -68,7 +68,7 @@ def dpg(options: TaskOptions) -> Task:
 
 def dsg(options: TaskOptions) -> Task:
     """DSG-1k's table (dsg-1k-anns.csv), an image a prompt."""
-    table = read_table(options.path("data"), COLUMNS)
+    table = read_table(options.needed("data"), COLUMNS)
     kinds = {row.get("item_id", str): _kind(row) for row in table}
     items = [
         ToDraw(
@@ -171,7 +171,7 @@ def question_judge(
         benchmark: what messages call it.
     """
     own = options.judge == OWN
-    ask = _own(options) if own else load_judge(options.judge, lambda _: _mplug(benchmark))
+    ask = _own(options) if own else load_judge(options.judge, lambda: _mplug(benchmark))
 
     def verdict(item: ToDraw, image: Image.Image) -> dict[str, Any]:
         propositions = item.facts["propositions"]

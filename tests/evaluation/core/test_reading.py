@@ -50,7 +50,7 @@ def test_what_holds_nothing_of_the_format_is_one_line_with_the_file(
     path = tmp_path / "data"
     path.write_text(content, encoding="utf-8")
     features = FEATURES if task == "mjhq" else None
-    judge = "builtins:dict" if task != "mjhq" else None
+    judge = "builtins:dict" if task in ("dpg", "dsg") else None
     options = TaskOptions(model=lambda: None, data=path, features=features, judge=judge)
     with pytest.raises(DataError, match=re.escape(str(path))) as refused:
         open_task(task, options)
