@@ -166,28 +166,6 @@ def test_judged_images_are_scored_without_a_model(tmp_path: Path, monkeypatch: p
     assert "shapes has no use for --features-sha256 0" in refused.stderr
 
 
-@pytest.mark.usefixtures("oracle")
-def test_a_sweep_prints_one_table_and_keeps_every_point(tmp_path: Path):
-    out = tmp_path / "sweep.json"
-    options = ["--limit", "2", "--seed", str(SEED), "--output", str(out)]
-    result = evaluate("shapes", *options, "--sweep", "guidance=1,2", "steps=5")
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[0].split() == ["guidance", "1", "2"]
-    assert len(json.loads(out.read_text(encoding="utf-8"))["points"]) == 2
-    assert (tmp_path / "sweep.csv").is_file()
-    assert (tmp_path / "sweep.sweep" / "guidance=2,steps=5.images").is_dir()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--sweep"], "--sweep alone"), (["steps=5"], "steps=5 without --sweep")],
-)
-def test_axes_and_sweep_go_together(arguments: list[str], message: str):
-    result = evaluate("shapes", *arguments)
-    assert result.exit_code == 2
-    assert message in " ".join(result.stderr.replace("│", " ").split())
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
