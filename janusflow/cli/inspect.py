@@ -54,7 +54,7 @@ def _model(name: str) -> dict[str, Any]:
     from janusflow.inference.loading import find_model
     from janusflow.interop.inspection import describe
 
-    return asdict(describe(find_model(name)))
+    return describe(find_model(name))
 
 
 def _text(value: Any) -> str:
