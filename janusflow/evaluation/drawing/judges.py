@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from janusflow.config.errors import ConfigError
-from janusflow.evaluation.core.reading import identity
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.tasks import ToDraw, first_of_each
 
@@ -25,12 +24,6 @@ def own_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
-
-
-def settings_of(options: TaskOptions) -> dict[str, Any]:
-    """What decides a judged benchmark's items and verdicts: its file, its judge, the first seed."""
-    judge = options.judge or OFFICIAL
-    return {**identity(options.needed("data")), "judge": judge, "seed": options.seed}
 
 
 def drawings_of(

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 from PIL import Image
 
-from janusflow.evaluation.core.reading import Entry, read_table
+from janusflow.evaluation.core.reading import Entry, identity, read_table
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.runner import conversation
 from janusflow.evaluation.core.scores import Measurement, share_of_sums, sums_by_item
 from janusflow.evaluation.core.tasks import NO_SYSTEM_PROMPT, Row, Task, ToDraw
 from janusflow.evaluation.drawing.judges import (
+    OFFICIAL,
     drawings_of,
     load_judge,
     own_device,
     require_package,
-    settings_of,
 )
 
 COLUMNS = ("item_id", "text", "proposition_id", "dependency", "tuple", "question_natural_language")
@@ -40,7 +40,11 @@ def dpg(options: TaskOptions) -> Task:
         name="dpg",
         protocol="DPG-Bench: the mean share of propositions that hold together with all they "
         "depend on, four images a prompt; intervals are over prompts.",
-        settings=settings_of(options),
+        settings={
+            **identity(options.needed("data")),
+            "judge": options.judge or OFFICIAL,
+            "seed": options.seed,
+        },
         items=drawings_of([("prompt", p.text, p.facts) for p in read_prompts(table)], options),
         judge=question_judge(options),
         score=lambda rows: [*category_shares(rows), mean_score("overall", rows)],
