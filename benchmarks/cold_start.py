@@ -1,4 +1,4 @@
-"""A picture of `mini` from a cold start, against importing the libraries it is built on.
+"""An image of `mini` from a cold start, against importing the libraries it is built on.
 
 Run: python benchmarks/cold_start.py [--repeats 7]
 Whole processes, one after the other in turns: `janusflow generate`, which imports, loads, plans,

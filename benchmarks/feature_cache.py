@@ -20,14 +20,14 @@ from PIL import Image
 
 import janusflow.mini
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import mixed_batches, sources_by_kind
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import mixed_batches, sources_by_kind
 from janusflow.data.prepare import preparation
+from janusflow.data.sources.formats import open_sources
 from janusflow.interop.vae import load_vae
-from janusflow.mini.dataset import SceneFolder, write_scenes
+from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.engine.loop import make_step, start
+from janusflow.training.engine.loop import start, train_step
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.recipes import read_stage
 from janusflow.training.stage.build_model import start_model
@@ -35,14 +35,14 @@ from janusflow.training.stage.caching import Cache
 from janusflow.training.stage.freezing import train_only
 
 ASSETS = Path(janusflow.mini.__file__).parent / "assets"
-NUM_PICTURES = 256
+NUM_IMAGES = 256
 
 
 def recipe_in(root: Path, *, size: int) -> StageRecipe:
-    """Stage 2 of mini from the shipped weights, on picture files."""
-    write_scenes(root / "scenes", num_scenes=NUM_PICTURES, size=64, seed=0)
+    """Stage 2 of mini from the shipped weights, on image files."""
+    write_scenes(root / "scenes", num_scenes=NUM_IMAGES, size=64, seed=0)
     rows = []
-    for number, pixels in enumerate(SceneFolder(root / "scenes").pictures):
+    for number, pixels in enumerate(SceneFolder(root / "scenes").images):
         Image.fromarray(pixels).resize((size, size)).save(root / f"{number}.png")
         rows.append({"image": f"{number}.png", "caption": f"a picture with the number {number}"})
     (root / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -85,9 +85,9 @@ def main() -> None:
         cache = Cache(recipe, model, vae, plainly)
         begin = time.perf_counter()
         cache.fill()
-        print(f"filling: {NUM_PICTURES / (time.perf_counter() - begin):.0f} pictures/s")
+        print(f"filling: {NUM_IMAGES / (time.perf_counter() - begin):.0f} images/s")
         num_bytes = sum(os.path.getsize(each) for each in recipe.data.cache.rglob("*.safetensors"))
-        print(f"room: {num_bytes / NUM_PICTURES / 1024:.0f} KiB a picture")
+        print(f"room: {num_bytes / NUM_IMAGES / 1024:.0f} KiB an image")
         collate = Collator(processor.tokenizer.backend_tokenizer, model.config, row_tokens=416)
 
         def batches(prepare: object) -> Iterator[list[TrainBatch]]:
@@ -106,7 +106,7 @@ def main() -> None:
                 begin = time.perf_counter()
                 batch = next(made)
                 ready = time.perf_counter()
-                make_step(state, batch, recipe.loop)
+                train_step(state, batch, recipe.loop)
                 done = time.perf_counter()
                 if number:  # the first step warms up
                     took[f"{way} data"].append(ready - begin)

@@ -17,9 +17,9 @@ from janusflow.evaluation.core.scores import shares
 from janusflow.evaluation.core.tasks import Task
 from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
-from janusflow.mini.questions import Kind, Name, Question
-from janusflow.mini.render import render
-from janusflow.mini.scenes import position, sample_scene
+from janusflow.mini.language.questions import Kind, Name, Question
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import position, sample_scene
 
 WORDINGS: dict[tuple[Kind, Name], str] = {
     ("colour", "shape"): "What color is the {shape}?",
@@ -42,14 +42,14 @@ def main() -> None:
         first, second = scene.objects
         if first.shape == second.shape or first.colour == second.colour:
             continue
-        picture = render(scene, size=64)
+        image = render(scene, size=64)
         for thing in scene.objects:
             answers = {"colour": thing.colour, "shape": thing.shape, "position": position(thing)}
             for (kind, name), wording in WORDINGS.items():
                 text, answer = wording.format_map(vars(thing)), answers[kind]
                 if answer is not None:
                     question = Question(kind=kind, text=text, answer=answer, language="en")
-                    item = asked(len(items), picture, question)
+                    item = asked(len(items), image, question)
                     item.facts["named by"] = name
                     items.append(item)
     task = Task(

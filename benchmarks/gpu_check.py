@@ -190,9 +190,9 @@ def training(options: argparse.Namespace) -> None:
     import janusflow
     from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
     from janusflow.costs.meter import counting
-    from janusflow.data.collate import Collator
-    from janusflow.data.mixture import mixed_batches
-    from janusflow.training.engine.loop import make_step, start
+    from janusflow.data.batches.collate import Collator
+    from janusflow.data.batches.mixture import mixed_batches
+    from janusflow.training.engine.loop import start, train_step
     from janusflow.training.objectives.janusflow import JanusFlowObjective
     from janusflow.training.stage.freezing import PARTS, train_only
 
@@ -209,11 +209,11 @@ def training(options: argparse.Namespace) -> None:
         collate = Collator(tokenizer, jf.model.config, row_tokens=mixture.row_tokens)
         batches = mixed_batches(sources, collate, mixture, seed=0, step=0)
         with counting() as meter:
-            make_step(state, next(batches), loop)
+            train_step(state, next(batches), loop)
         synchronize(options.device)
         steps, begin, least = 0, time.perf_counter(), 0 if options.quick else 60
         while time.perf_counter() - begin < least or steps < 2:
-            losses = make_step(state, next(batches), loop).losses
+            losses = train_step(state, next(batches), loop).losses
             steps += 1
         synchronize(options.device)
         seconds = (time.perf_counter() - begin) / steps

@@ -2,7 +2,7 @@
 
 Run: python benchmarks/memory_modes.py [--modes plain parts blocks int8] [--data-limit 4]
 Weights of the release's shapes, random, bfloat16, are written to runs/bench once (4.4 GB). A
-process loads them in float32 on the CPU, draws a picture with guidance and answers a question
+process loads them in float32 on the CPU, draws an image with guidance and answers a question
 about it with 2 tokens. `anonymous` is the peak of what the process has to itself, sampled every
 few milliseconds; `resident` adds pages of mapped files, which the system may drop. Seconds are
 the processor's, over all threads, which a busy machine changes little. Linux only.
@@ -44,7 +44,7 @@ def write_weights(folder: Path) -> None:
     from janusflow.interop.load import on_meta
     from janusflow.interop.release import VAE, release_config
     from janusflow.interop.release_config import read_config
-    from janusflow.mini.tokenizer import mini_processor
+    from janusflow.mini.training.tokenizer import mini_processor
 
     folder.mkdir(parents=True)
     config, of_mini = release_config(), read_config(mini_folder())
@@ -123,8 +123,8 @@ def measure(mode: str, steps: int) -> dict[str, Any]:
             "a red circle", seed=0, steps=steps, on_step=lambda _: ends.append(time.process_time())
         )
 
-    (picture,) = peaks.of("draw", draw)
-    peaks.of("ask", lambda: jf.ask(picture, "What colour is the circle?", max_new_tokens=2))
+    (image,) = peaks.of("draw", draw)
+    peaks.of("ask", lambda: jf.ask(image, "What colour is the circle?", max_new_tokens=2))
     return {"work": peaks.found, "step": ends[-1] - begun[-1]}
 
 

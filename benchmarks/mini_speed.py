@@ -1,8 +1,8 @@
 """How long `mini` takes to load and to draw, in fresh processes, medians over repetitions.
 
 Run: python benchmarks/mini_speed.py [--model mini] [--repeats 5]
-Loading is timed after the libraries are imported, and with them; drawing is one 64x64 picture
-with the default 30 Euler steps and guidance 2, first picture of the process excluded and included.
+Loading is timed after the libraries are imported, and with them; drawing is one 64x64 image
+with the default 30 Euler steps and guidance 2, first image of the process excluded and included.
 """
 
 import argparse
@@ -26,7 +26,7 @@ second = time.perf_counter()
 jf.ask(jf.generate("a blue star", seed=0, steps=2)[0], "What colour is it?")
 print(json.dumps({
     "import": imported - start, "load": loaded - imported,
-    "first picture": first - loaded, "next picture": second - first,
+    "first image": first - loaded, "next image": second - first,
 }))
 """
 

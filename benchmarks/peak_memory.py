@@ -1,6 +1,7 @@
 """Peak memory of real training steps of `mini` on the CPU, against what the dry run says.
 
-Run: python benchmarks/peak_memory.py [--micro-batch-size 8] [--batch-size 32] [--recompute]
+Run: python benchmarks/peak_memory.py [--micro-batch-size 8] [--batch-size 32]
+[--activation-checkpointing]
 Rendered scenes, the shipped weights, steps of the real loop. Measured are the allocator's bytes, as
 torch.profiler records them from the second step on, and how far the process's resident memory
 (Linux) rises above what it was before the stage; the latter holds libraries loaded since, what
@@ -19,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 import janusflow.mini
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
-from janusflow.mini.dataset import write_scenes
+from janusflow.mini.scenes.dataset import write_scenes
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.estimate.dry_run import dry_run
 from janusflow.training.recipes import read_recipe
@@ -86,13 +87,13 @@ def allocated_at_most(trace: Path) -> int:
 
 
 def recipe_in(
-    root: Path, *, batch_size: int, micro_batch_size: int | None, recompute: bool
+    root: Path, *, batch_size: int, micro_batch_size: int | None, activation_checkpointing: bool
 ) -> StageRecipe:
-    """Stage 2 of mini from the shipped weights, on a few scenes; pictures go through the VAE."""
+    """Stage 2 of mini from the shipped weights, on a few scenes; images go through the VAE."""
     write_scenes(root / "scenes", num_scenes=64, size=64, seed=0)
     scenes = {"format": "scenes", "path": str(root / "scenes")}
     drawn = {"format": "captions", "path": str(root / "pairs.jsonl")}
-    pictures(root)
+    images(root)
     tree = {
         "task": "stage",
         "run": str(root / "run"),
@@ -110,7 +111,7 @@ def recipe_in(
             "steps": STEPS,
             "micro_batch_size": micro_batch_size,
             "save_every": 1000,
-            "scale": {"recompute": recompute},
+            "parallelism": {"activation_checkpointing": activation_checkpointing},
         },
     }
     path = root / "stage.yaml"
@@ -118,16 +119,16 @@ def recipe_in(
     return read_recipe(path)
 
 
-def pictures(root: Path) -> None:
+def images(root: Path) -> None:
     """The scenes as files with captions, so that the VAE encodes them."""
     from PIL import Image
 
-    from janusflow.mini.dataset import SceneFolder
+    from janusflow.mini.scenes.dataset import SceneFolder
 
     with (root / "pairs.jsonl").open("w", encoding="utf-8") as file:
-        for number, picture in enumerate(SceneFolder(root / "scenes").pictures):
+        for number, image in enumerate(SceneFolder(root / "scenes").images):
             name = root / f"{number}.png"
-            Image.fromarray(picture).save(name)
+            Image.fromarray(image).save(name)
             file.write(json.dumps({"image": str(name), "caption": "a red circle"}) + "\n")
 
 
@@ -136,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--micro-batch-size", type=int)
-    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--activation-checkpointing", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -144,7 +145,7 @@ def main() -> None:
             root,
             batch_size=options.batch_size,
             micro_batch_size=options.micro_batch_size,
-            recompute=options.recompute,
+            activation_checkpointing=options.activation_checkpointing,
         )
         hook = MemoryHook(root)
         memory = dry_run(recipe, DryRunConfig(gpus=1, **LENGTHS)).memory

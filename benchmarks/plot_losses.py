@@ -15,9 +15,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 LOSSES = {
-    "answers": "L_AR of answers, nats a token",
-    "text": "L_AR of plain texts",
-    "flow": "L_RF",
+    "ce_answer": "L_AR of answers, nats a token",
+    "ce_text": "L_AR of plain texts",
+    "flow_mse": "L_RF",
     "repa": "L_REPA",
 }
 WINDOW = 5
@@ -39,7 +39,7 @@ def samples_seen(log: Path) -> float:
 
 
 def main() -> None:
-    """Write one picture with a panel for each loss that was logged."""
+    """Write one image with a panel for each loss that was logged."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)

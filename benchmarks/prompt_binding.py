@@ -24,11 +24,11 @@ from janusflow.evaluation.shapes.prompts import kinds
 from janusflow.flow import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.captions import planned_caption
-from janusflow.mini.detector import detect
-from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, position, sample_scene
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.language.captions import planned_caption
+from janusflow.mini.scenes.detector import detect
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import Scene, position, sample_scene
+from janusflow.mini.training.sources import pixel_values
 
 LOSS_TIMES = (0.01, 0.05, 0.1, 0.2, 0.3)
 START_TIMES = (0.02, 0.1, 0.2, 0.3, 0.5, 0.8)
@@ -84,8 +84,8 @@ def main() -> None:
     options = parser.parse_args()
     jf = janusflow.load(options.model)
     scenes = placed_pairs(options.scenes)
-    pictures = [render(scene, size=jf.image_size) for scene in scenes]
-    pixels = pixel_values(np.stack([np.asarray(picture) for picture in pictures]))
+    images = [render(scene, size=jf.image_size) for scene in scenes]
+    pixels = pixel_values(np.stack([np.asarray(image) for image in images]))
     with torch.no_grad():
         latents = jf.vae.encode(pixels, return_dict=False)[0].mean
     true = prompts(scenes)
@@ -100,13 +100,13 @@ def main() -> None:
         print(f"{t:4.2f}  {right.mean():6.3f}           " + "  ".join(f"{c:>14s}" for c in cells))
     for t in START_TIMES:
         num_right = 0
-        for index, (scene, picture, words) in enumerate(zip(scenes, pictures, true, strict=True)):
+        for index, (scene, image, words) in enumerate(zip(scenes, images, true, strict=True)):
             (drawn,) = jf.generate(
                 [words],
                 steps=options.steps,
                 guidance=options.guidance,
                 seed=index,
-                init_image=picture,
+                init_image=image,
                 strength=1 - t,
             )
             num_right += kinds(detect(drawn)) == kinds(scene.objects)

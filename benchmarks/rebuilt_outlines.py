@@ -1,4 +1,4 @@
-"""How well do objects fill their outlines once a VAE has rebuilt their pictures?
+"""How well do objects fill their outlines once a VAE has rebuilt their images?
 
 Run: python benchmarks/rebuilt_outlines.py janusflow/mini/assets runs/mini/decoder [--scenes 300]
 
@@ -14,15 +14,15 @@ from torch import Tensor
 
 from janusflow.config.errors import CheckpointError
 from janusflow.interop.vae import decode_images, encode_images, load_vae, psnr
-from janusflow.mini.detector import look_at
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.scenes.detector import look_at
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 from janusflow.processing.images import to_images, to_latent_range
 
 
 def outlines(pixel_values: Float[Tensor, "n c y x"]) -> float:
     """Mean intersection over union of all objects seen and their shapes."""
-    found = [each.overlap for picture in to_images(pixel_values) for each in look_at(picture)]
+    found = [each.overlap for image in to_images(pixel_values) for each in look_at(image)]
     return float(np.mean(found))
 
 

@@ -1,16 +1,16 @@
-"""What a picture costs and what it is worth: solvers, grids, guidance over time, foretold steps.
+"""What an image costs and what it is worth: solvers, grids, guidance over time, foretold steps.
 
 Run: python benchmarks/solver_quality.py [--limit 50] [--sweep "steps=10,20 grid=cosine"] [--json F]
 
-Every point draws the same held-out prompts from the same noise, so that points are compared picture
-by picture. Columns:
+Every point draws the same held-out prompts from the same noise, so that points are compared image
+by image. Columns:
 
-passes      of the network a picture, both branches of guidance counted
-right       share of pictures in which the detector finds what was asked for
+passes      of the network an image, both branches of guidance counted
+right       share of images in which the detector finds what was asked for
 difference  of that share to the first point's (the defaults), paired, with its 95% interval
 pixels      mean distance, of 255, from the end of the exact path at guidance 2; not an error where
             guidance is meant to differ
-seconds     a picture, on this machine in this run
+seconds     an image, on this machine in this run
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Passes:
 
 
 class Drawings:
-    """The pictures that every point draws, and where their exact paths end."""
+    """The images that every point draws, and where their exact paths end."""
 
     def __init__(self, jf: JanusFlow, *, categories: Sequence[Category], limit: int) -> None:
         self.jf, self.passes = jf, Passes(jf)
@@ -90,12 +90,12 @@ class Drawings:
         report = run_task(task, self.jf, name=self.jf.name, drawing=settings, batch_size=batch_size)
         return report.rows
 
-    def judge(self, item: ToDraw, picture: Image.Image) -> dict[str, Any]:
-        """The detector's verdict, and the distance from the exact picture, which comes first."""
-        pixels = np.asarray(picture, dtype=np.float64)
+    def judge(self, item: ToDraw, image: Image.Image) -> dict[str, Any]:
+        """The detector's verdict, and the distance from the exact image, which comes first."""
+        pixels = np.asarray(image, dtype=np.float64)
         exact = self.exact.setdefault(item.id, pixels)
         prompt = self.prompts[item.facts["category"]][item.facts["index"]]
-        return {"right": prompt.judge(picture)["right"], "pixels": abs(pixels - exact).mean()}
+        return {"right": prompt.judge(image)["right"], "pixels": abs(pixels - exact).mean()}
 
 
 def measured(
@@ -146,7 +146,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--limit", type=int, default=50, help="pictures of each category")
+    parser.add_argument("--limit", type=int, default=50, help="images of each category")
     parser.add_argument("--categories", default=CATEGORIES)
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--sweep", action="append", help="AXIS=VALUE,... in place of the plan")
@@ -159,7 +159,7 @@ def main() -> None:
     ]
     jf = janusflow.load(options.model)
     drawn = Drawings(jf, categories=options.categories.split(","), limit=options.limit)
-    print(f"{len(drawn.items)} pictures a point, {options.categories}, English, {options.model}")
+    print(f"{len(drawn.items)} images a point, {options.categories}, English, {options.model}")
     print("| changed | passes | right | difference | pixels | seconds |\n|---|---|---|---|---|---|")
     base, points = [], []
     for settings in dict.fromkeys([DEFAULTS, *swept]):

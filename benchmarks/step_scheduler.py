@@ -2,7 +2,7 @@
 
 Run: OMP_NUM_THREADS=2 python benchmarks/step_scheduler.py [--loads 0.4 0.7 1.0] [--json out.json]
 
-Drawings of 10 to 30 steps, guided and not, one or two pictures each, and questions, arrive as a
+Drawings of 10 to 30 steps, guided and not, one or two images each, and questions, arrive as a
 Poisson process. Both ways do the same work through the same code, on the same arrivals:
 
 steps    a request is taken at the next step if there is room, and leaves when it is done
@@ -46,7 +46,7 @@ WAYS = ("batches", "steps")
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """One request: a question where there are no pictures to draw."""
+    """One request: a question where there are no images to draw."""
 
     at: float
     """Seconds."""
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=32, help="a run")
     parser.add_argument("--loads", type=float, nargs="+", default=[0.4, 0.7, 1.0])
     parser.add_argument("--questions", type=float, default=0.3, help="share of the requests")
-    parser.add_argument("--room", type=int, default=8, help="pictures, and questions, at once")
+    parser.add_argument("--room", type=int, default=8, help="images, and questions, at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     options = parser.parse_args()

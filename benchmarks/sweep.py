@@ -29,10 +29,10 @@ from janusflow.evaluation.core.report import save, value_text
 from janusflow.evaluation.core.runner import ProcessInfo, Report, RunFiles, run_task
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.training.engine.distributed import (
+    barrier,
     num_processes,
     process_group,
     rank,
-    wait_for_all,
 )
 
 AXES = tuple(each.name for each in fields(DrawingSettings))
@@ -133,7 +133,7 @@ def main(words: Sequence[str] | None = None) -> None:
         options = {name: value for name in TASK_OPTIONS if (value := getattr(said, name))}
         model = cache(lambda: janusflow.load(said.model))
         with process_group():
-            process = ProcessInfo(rank=rank(), world_size=num_processes(), barrier=wait_for_all)
+            process = ProcessInfo(rank=rank(), world_size=num_processes(), barrier=barrier)
             task = open_task(said.task, TaskOptions(model=model, **options))
             points: dict[str, Report] = {}
             for drawing in combined:

@@ -3,9 +3,10 @@
 Run: python benchmarks/tower_probe.py runs/mini/siglip/tower [--scenes 600]
 
 A ridge classifier reads colour, shape and size of an object from each patch the object owns
-(mini/regions.py); it is fitted on one half of freshly drawn scenes and measured on the other.
-The variance of the features is split into what differs between pictures, what differs between
-positions, and the rest, which is what happens at a place of one picture.
+(mini/scenes/regions.py); it is fitted on one half of freshly drawn scenes and measured on the
+other.
+The variance of the features is split into what differs between images, what differs between
+positions, and the rest, which is what happens at a place of one image.
 """
 
 import argparse
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor
 from transformers import SiglipVisionModel
 
-from janusflow.mini.regions import region_of_patch
-from janusflow.mini.render import render
-from janusflow.mini.scenes import COLOURS, SHAPES, SIZES, Scene, sample_scene
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.regions import region_of_patch
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import COLOURS, SHAPES, SIZES, Scene, sample_scene
+from janusflow.mini.training.sources import pixel_values
 
 SEED = 77
 RIDGE = 0.5
@@ -31,19 +32,19 @@ TRAITS = {"colour": COLOURS, "shape": SHAPES, "size": SIZES}
 def features(tower: SiglipVisionModel, scenes: list[Scene]) -> Tensor:
     """Patch features of the rendered scenes, [scene, patch, width]."""
     size = int(tower.config.image_size)
-    pictures = np.stack([np.asarray(render(scene, size=size)) for scene in scenes])
+    images = np.stack([np.asarray(render(scene, size=size)) for scene in scenes])
     chunks = [
-        tower(pixel_values=pixel_values(pictures[start : start + BATCH])).last_hidden_state
-        for start in range(0, len(pictures), BATCH)
+        tower(pixel_values=pixel_values(images[start : start + BATCH])).last_hidden_state
+        for start in range(0, len(images), BATCH)
     ]
     return torch.cat(chunks)
 
 
 def variance_shares(x: Tensor) -> dict[str, float]:
-    """Share of the variance between pictures and between positions."""
+    """Share of the variance between images and between positions."""
     total = x.var(dim=(0, 1)).sum()
     return {
-        "between pictures": float(x.mean(1).var(0).sum() / total),
+        "between images": float(x.mean(1).var(0).sum() / total),
         "between positions": float(x.mean(0).var(0).sum() / total),
     }
 

@@ -10,9 +10,9 @@ step      as the loop does it: counts, clipping, guard, AdamW, average
 data      the step, and drawing, tokenising and packing its samples before it
 padded    forward and backward of the same samples, one to a row
 rows      forward and backward with attention over whole rows instead of within samples
-half      forward and backward with products in bfloat16 (loop.scale.precision=bf16)
+half      forward and backward with products in bfloat16 (loop.parallelism.precision=bf16)
 both      the two together
-compiled  the same in bfloat16 with the LLM's blocks compiled (loop.scale.compile=true)
+compiled  the same in bfloat16 with the LLM's blocks compiled (loop.parallelism.compile=true)
 """
 
 import argparse
@@ -31,14 +31,14 @@ import torch
 import janusflow
 from janusflow.config.data import SourceConfig
 from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig, Ratio
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.mixture import Kind, mixed_batches
-from janusflow.data.sources import Weighted
-from janusflow.mini.dataset import write_scenes
-from janusflow.mini.sources import scene_drawings, scene_questions, scene_texts
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import Kind, mixed_batches
+from janusflow.data.sources.base import WeightedSource
+from janusflow.mini.scenes.dataset import write_scenes
+from janusflow.mini.training.sources import scene_drawings, scene_questions, scene_texts
 from janusflow.model.packed_attention import SDPA_PACKED
 from janusflow.model.rows import PAD_SEGMENT
-from janusflow.training.engine.loop import make_step, start
+from janusflow.training.engine.loop import start, train_step
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.stage.freezing import PARTS, train_only
 
@@ -49,7 +49,7 @@ NUM_SCENES = 400
 WAYS = ("bare", "step", "data", "padded", "rows", "half", "both", "compiled")
 
 
-def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[Weighted]]:
+def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[WeightedSource]]:
     """Render scenes, and make latents up: their values cost nothing."""
     write_scenes(folder, num_scenes=NUM_SCENES, size=64, seed=0)
     latents = np.random.default_rng(0).standard_normal((NUM_SCENES, *latent_shape))
@@ -130,7 +130,7 @@ def main() -> None:
         }
         for number in range(options.steps + 2):
             packed, data = timed(next, batches["packed"])
-            with patch("janusflow.data.collate.pack", one_to_a_row):
+            with patch("janusflow.data.batches.collate.pack", one_to_a_row):
                 padded = next(batches["padded"])
             times = {
                 "bare": timed(pass_both_ways, objective, packed[0])[1],
@@ -142,7 +142,7 @@ def main() -> None:
             }
             state.optimizer.zero_grad(set_to_none=True)
             compiled.zero_grad(set_to_none=True)
-            times["step"] = timed(make_step, state, packed, loop)[1]
+            times["step"] = timed(train_step, state, packed, loop)[1]
             times["data"] = times["step"] + data
             for name in took if number > 1 else ():  # the first two warm up, and compile
                 took[name].append(times[name])

@@ -1,22 +1,22 @@
-"""How near pictures made twice as large come to the truth: scenes rendered at both sizes.
+"""How near images made twice as large come to the truth: scenes rendered at both sizes.
 
 Run: python benchmarks/upscaling.py [--limit 50] [--methods "lanczos:2 refine:2"] [--sheet F.png]
 
 Held-out scenes are rendered at mini's 64 pixels, made twice as large, and compared with their
 renders at 128. Beside the methods of `--upscale` there are, to be compared with:
 
-realesrgan:2+low    Real-ESRGAN's detail on the picture's own low band, as refine keeps it
+realesrgan:2+low    Real-ESRGAN's detail on the image's own low band, as refine keeps it
 flow:STRENGTH       refine, with the latents drawn anew over this share of the path before they are
                     decoded: windows of mini's size, half a window apart, their velocities averaged
                     where they overlap, without a prompt
 
 Columns:
 
-psnr        in dB, mean over pictures
+psnr        in dB, mean over images
 difference  of that to the first method's, paired, with its 95% interval
 sharpness   energy of the gradient, in shares of the truth's; 1 is as sharp as it
-right       share of pictures in which the detector finds the scene's objects
-seconds     a picture, on this machine in this run
+right       share of images in which the detector finds the scene's objects
+seconds     an image, on this machine in this run
 """
 
 import argparse
@@ -45,16 +45,16 @@ from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.upscaling.refinement import resized, with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.vae import decode_images, encode_images
-from janusflow.mini.detector import detect
-from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, sample_scene
+from janusflow.mini.scenes.detector import detect
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import Scene, sample_scene
 from janusflow.model.prompt import unconditional
 from janusflow.processing.images import to_images, to_latent_range
 
 METHODS = "lanczos:2 realesrgan:2 realesrgan:2+low refine:2 flow:0.02 flow:0.05 flow:0.1 flow:0.2"
 LOW, FLOW = "+low", "flow:"
 FACTOR, SEED, STEPS, BATCH = 2, 2024, 40, 10
-Pictures = list[Image.Image]
+Images = list[Image.Image]
 
 
 def in_windows(velocity: PromptVelocity, *, size: int) -> Velocity:
@@ -84,7 +84,7 @@ def in_windows(velocity: PromptVelocity, *, size: int) -> Velocity:
 
 
 @torch.no_grad()
-def with_flow(jf: JanusFlow, small: Pictures, *, strength: float) -> Pictures:
+def with_flow(jf: JanusFlow, small: Images, *, strength: float) -> Images:
     """Refine, with the flow between the VAE's two halves."""
     nothing = jf.model.encode_prompt(unconditional(prompt_of(jf.model, jf.processor, [""])))
     prompts = PromptEncoding(texts=[""], cache=nothing, unconditional_rows=[])
@@ -100,8 +100,8 @@ def with_flow(jf: JanusFlow, small: Pictures, *, strength: float) -> Pictures:
     return to_images(with_low_band(decode_images(jf.vae, drawn), pixels(small)))
 
 
-def made_larger(jf: JanusFlow, small: Pictures, method: str) -> Pictures:
-    """All pictures by one method."""
+def made_larger(jf: JanusFlow, small: Images, method: str) -> Images:
+    """All images by one method."""
     if method.startswith(FLOW):
         strength = float(method.removeprefix(FLOW))
         batches = [small[first : first + BATCH] for first in range(0, len(small), BATCH)]
@@ -113,9 +113,9 @@ def made_larger(jf: JanusFlow, small: Pictures, method: str) -> Pictures:
     return to_images(with_low_band(pixels(large), pixels(small)))
 
 
-def pixels(pictures: Pictures) -> Tensor:
+def pixels(images: Images) -> Tensor:
     """As the VAE wants them, " b c y x"."""
-    return torch.stack([to_latent_range(picture) for picture in pictures])
+    return torch.stack([to_latent_range(image) for image in images])
 
 
 def gradient_energy(levels: np.ndarray) -> float:
@@ -123,19 +123,19 @@ def gradient_energy(levels: np.ndarray) -> float:
     return sum(float(np.square(np.diff(levels, axis=axis)).sum()) for axis in (0, 1))
 
 
-def is_right(picture: Image.Image, scene: Scene) -> bool:
+def is_right(image: Image.Image, scene: Scene) -> bool:
     """Whether the detector finds the scene's coloured shapes, and no others."""
     found, wanted = (
         Counter((thing.colour, thing.shape) for thing in things)
-        for things in (detect(picture), scene.objects)
+        for things in (detect(image), scene.objects)
     )
     return found == wanted
 
 
 def measured(
-    large: Pictures, truth: Pictures, scenes: Sequence[Scene]
+    large: Images, truth: Images, scenes: Sequence[Scene]
 ) -> tuple[list[float], list[float], list[bool]]:
-    """PSNR, sharpness and the detector's verdict of every picture."""
+    """PSNR, sharpness and the detector's verdict of every image."""
     pairs = [
         [np.asarray(each, np.float64) for each in pair] for pair in zip(large, truth, strict=True)
     ]
@@ -179,13 +179,13 @@ def main() -> None:
         write_sheet([*columns, truth], options.sheet)
 
 
-def write_sheet(columns: Sequence[Pictures], path: Path, *, rows: int = 6) -> None:
+def write_sheet(columns: Sequence[Images], path: Path, *, rows: int = 6) -> None:
     """The first scenes below one another, methods side by side."""
     side = columns[0][0].width
     sheet = Image.new("RGB", (side * len(columns), side * min(rows, len(columns[0]))))
     for x, column in enumerate(columns):
-        for y, picture in enumerate(column[:rows]):
-            sheet.paste(picture, (side * x, side * y))
+        for y, image in enumerate(column[:rows]):
+            sheet.paste(image, (side * x, side * y))
     sheet.save(path)
 
 

@@ -22,17 +22,25 @@ from PIL import Image
 from torch import Tensor
 
 from janusflow.interop.vae import encode_images, load_vae
-from janusflow.mini.render import render
-from janusflow.mini.scenes import LATTICE, SHAPES, SIZES, Background, Scene, SceneObject, Size
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import (
+    LATTICE,
+    SHAPES,
+    SIZES,
+    Background,
+    Scene,
+    SceneObject,
+    Size,
+)
+from janusflow.mini.training.sources import pixel_values
 
 TIMES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 NUM_DRAWS = 1000
 BACKGROUND = Background(kind="plain", tones=("cream",))
 
 
-def pictures(size: Size) -> tuple[np.ndarray, Tensor]:
-    """Every shape at every place inside the picture; pictures and numbers of their names."""
+def images(size: Size) -> tuple[np.ndarray, Tensor]:
+    """Every shape at every place inside the image; images and numbers of their names."""
     inside = [
         i / LATTICE
         for i in range(LATTICE)
@@ -66,7 +74,7 @@ def emoji(folder: Path) -> tuple[np.ndarray, Tensor]:
 
 @torch.no_grad()
 def latents(vae: AutoencoderKL, rgb: np.ndarray) -> Tensor:
-    """Mean latents, [picture, value]."""
+    """Mean latents, [image, value]."""
     chunks = [
         encode_images(vae, pixel_values(rgb[start : start + 128]))
         for start in range(0, len(rgb), 128)
@@ -101,7 +109,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--emoji", type=Path, metavar="FOLDER", help="emoji instead of shapes")
     options = parser.parse_args()
-    rgb, name_index = pictures(options.size) if options.emoji is None else emoji(options.emoji)
+    rgb, name_index = images(options.size) if options.emoji is None else emoji(options.emoji)
     data = latents(load_vae(options.vae), rgb)
     what = f"{options.size} objects" if options.emoji is None else "emoji"
     print(f"{len(data)} clean latents, {what}, {NUM_DRAWS} draws a time")

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.formats import open_source
-from janusflow.data.mixture import Kind
+from janusflow.data.batches.mixture import Kind
 from janusflow.data.prepare import Preparation
-from janusflow.data.sources import Source
+from janusflow.data.sources.base import Source
+from janusflow.data.sources.formats import open_source
 from janusflow.processing.images import JanusFlowImageProcessor
 
 TAG = "<image_placeholder>"
@@ -22,7 +22,7 @@ PREPARE = Preparation(
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 
 
-def picture(path: Path, colour: tuple[int, int, int] = RED) -> Path:
+def write_image(path: Path, colour: tuple[int, int, int] = RED) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 20), colour).save(path, quality=100)
     return path

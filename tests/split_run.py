@@ -38,17 +38,17 @@ from janusflow.config.training import (
     MixtureConfig,
     ObjectiveConfig,
     OptimizerConfig,
+    ParallelismConfig,
     Ratio,
-    ScaleConfig,
 )
-from janusflow.data.collate import TrainBatch
-from janusflow.data.mixture import mixed_batches
+from janusflow.data.batches.collate import TrainBatch
+from janusflow.data.batches.mixture import mixed_batches
 from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.mini.training.objectives import SiglipObjective
 from janusflow.mini.training.runners import region_batch
-from janusflow.training.engine.distributed import leave_group, own_parts
-from janusflow.training.engine.loop import StepReport, TrainState, backward, train
-from janusflow.training.engine.parallelize import distribute, whole, whole_state
+from janusflow.training.engine.distributed import leave_group, microbatches_of_rank
+from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients, train
+from janusflow.training.engine.parallelize import full_state_dict, full_tensor, parallelize
 from janusflow.training.objectives import janusflow as janusflow_objective
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
@@ -61,56 +61,63 @@ def step_of(
     sources: TinySources,
     *,
     micro_batch: int = 12,
-    scale: ScaleConfig | None = None,
+    parallelism: ParallelismConfig | None = None,
     alignment: Alignment = "repa",
 ) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
     objective = new_objective(alignment)
-    distribute(objective, scale or ScaleConfig())
-    losses, tally = backward(objective, next(batches_of(sources, 5, micro_batch)))
-    assert tally["samples"] == MIXTURE.batch_size
+    parallelize(objective, parallelism or ParallelismConfig())
+    losses, batch_stats = accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
+    assert batch_stats["samples"] == MIXTURE.batch_size
     trained = {name: p for name, p in objective.named_parameters() if p.requires_grad}
-    gradients = {name: whole(p.grad) for name, p in trained.items() if p.grad is not None}
+    gradients = {name: full_tensor(p.grad) for name, p in trained.items() if p.grad is not None}
     assert {each.dtype for each in [*trained.values(), *gradients.values()]} == {torch.float32}
     # Padding depends on what shares a batch.
-    counted = [n for name, n in tally.items() if name not in ("positions", "pairs", "logits")]
-    return gradients | losses | {"tally": torch.tensor(counted)}
+    counted = [n for name, n in batch_stats.items() if name not in ("positions", "pairs", "logits")]
+    return gradients | losses | {"batch_stats": torch.tensor(counted)}
 
 
 def tower_step_of(
-    sources: TinySources, *, micro_batch: int = 12, scale: ScaleConfig | None = None
+    sources: TinySources, *, micro_batch: int = 12, parallelism: ParallelismConfig | None = None
 ) -> dict[str, Tensor]:
     """The same of a step of the SigLIP pair; gradients as shares of their norm, which is large."""
     torch.manual_seed(0)
     text = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
     text |= {"vocab_size": VOCAB_SIZE, "max_position_embeddings": 16}
     objective = SiglipObjective(SiglipModel(SiglipConfig(vision_config=VISION, text_config=text)))
-    distribute(objective, scale or ScaleConfig())
+    parallelize(objective, parallelism or ParallelismConfig())
     tokenizer = Tokenizer.from_str(trained_tokenizer().to_str())
     tokenizer.enable_padding(length=16)
     scenes = sources.scenes
     whole_batch = region_batch(
         [scenes.scene(row) for row in range(len(scenes))],
-        scenes.pictures[:],
+        scenes.images[:],
         tokenizer,
         np.random.default_rng(0),
         grid=VISION["image_size"] // VISION["patch_size"],
     )
-    pictures = np.arange(len(scenes))
+    images = np.arange(len(scenes))
     batches = [
-        whole_batch.of(own) for own in own_parts(pictures, LoopConfig(micro_batch_size=micro_batch))
+        whole_batch.of(own)
+        for own in microbatches_of_rank(images, LoopConfig(micro_batch_size=micro_batch))
     ]
-    losses, tally = backward(objective, batches)
-    gradients = {n: whole(p.grad) for n, p in objective.named_parameters() if p.grad is not None}
+    losses, batch_stats = accumulate_gradients(objective, batches)
+    gradients = {
+        n: full_tensor(p.grad) for n, p in objective.named_parameters() if p.grad is not None
+    }
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     gradients = {name: gradient / norm for name, gradient in gradients.items()}
-    return gradients | losses | {"norm": norm.log(), "tally": torch.tensor([*tally.values()])}
+    return (
+        gradients
+        | losses
+        | {"norm": norm.log(), "batch_stats": torch.tensor([*batch_stats.values()])}
+    )
 
 
-def inputs_of(sources: TinySources, *, scale: ScaleConfig) -> dict[str, Tensor]:
+def inputs_of(sources: TinySources, *, parallelism: ParallelismConfig) -> dict[str, Tensor]:
     """How far what reaches the losses and the VAE is from what the batch held."""
     objective = new_objective()
-    distribute(objective, scale)
+    parallelize(objective, parallelism)
     (batch,) = next(batches_of(sources, 5))
     drawings = batch.drawings
     assert drawings is not None
@@ -134,13 +141,15 @@ def inputs_of(sources: TinySources, *, scale: ScaleConfig) -> dict[str, Tensor]:
     return found
 
 
-def messages_of(sources: TinySources, *, micro_batch: int, scale: ScaleConfig) -> dict[str, Tensor]:
+def messages_of(
+    sources: TinySources, *, micro_batch: int, parallelism: ParallelismConfig
+) -> dict[str, Tensor]:
     """How often a step sends gradients."""
     objective = new_objective()
-    distribute(objective, scale)
+    parallelize(objective, parallelism)
     reduce = _fsdp_param_group.foreach_reduce
     with mock.patch.object(_fsdp_param_group, "foreach_reduce", side_effect=reduce) as sent:
-        backward(objective, next(batches_of(sources, 5, micro_batch)))
+        accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
     return {"messages": torch.tensor(sent.call_count)}
 
 
@@ -150,13 +159,15 @@ def run_of(
     *,
     steps: int,
     micro_batch: int = 12,
-    scale: ScaleConfig | None = None,
+    parallelism: ParallelismConfig | None = None,
     muon: bool = False,
 ) -> dict[str, Tensor]:
     """Weights, average and losses after some steps of a run, which goes on where it was."""
-    scale = scale or ScaleConfig()
+    parallelism = parallelism or ParallelismConfig()
     optimizer = OptimizerConfig(muon=muon, learning_rate=0.01, warmup_steps=0)
-    config = LoopConfig(steps=steps, save_every=2, ema=0.5, scale=scale, optimizer=optimizer)
+    config = LoopConfig(
+        steps=steps, save_every=2, ema=0.5, parallelism=parallelism, optimizer=optimizer
+    )
     losses: dict[str, Tensor] = {}
 
     class Collect:
@@ -166,9 +177,9 @@ def run_of(
     batches = partial(batches_of, sources, micro_batch=micro_batch)
     state = train(new_objective(), batches, config, run=run, hooks=[Collect()])
     assert state.ema is not None
-    weights = whole_state(state.objective.get_submodule("model"))
+    weights = full_state_dict(state.objective.get_submodule("model"))
     with state.ema.swapped_in():
-        average = whole_state(state.objective.get_submodule("model"))
+        average = full_state_dict(state.objective.get_submodule("model"))
     return weights | {f"average of {name}": value for name, value in average.items()} | losses
 
 
@@ -190,7 +201,7 @@ def batches_of(
         MIXTURE,
         seed=0,
         step=step,
-        own_parts=partial(own_parts, loop=LoopConfig(micro_batch_size=micro_batch)),
+        own_parts=partial(microbatches_of_rank, loop=LoopConfig(micro_batch_size=micro_batch)),
     )
 
 
@@ -210,25 +221,27 @@ def take_part(
     num: int,
     what: str,
     micro_batch: str,
-    scale: str,
+    parallelism: str,
     *more: str,
 ) -> None:
     """Be one of several processes; the first leaves the result in `out`."""
-    meeting, settings = f"file://{out}.meeting", ScaleConfig(**json.loads(scale))
+    meeting, settings = f"file://{out}.meeting", ParallelismConfig(**json.loads(parallelism))
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num)
     sources, size = TinySources(scenes), int(micro_batch)
     if what == "gradients":
         alignment = cast(Alignment, more[0])
-        result = step_of(sources, micro_batch=size, scale=settings, alignment=alignment)
+        result = step_of(sources, micro_batch=size, parallelism=settings, alignment=alignment)
     elif what == "inputs":
-        result = inputs_of(sources, scale=settings)
+        result = inputs_of(sources, parallelism=settings)
     elif what == "messages":
-        result = messages_of(sources, micro_batch=size, scale=settings)
+        result = messages_of(sources, micro_batch=size, parallelism=settings)
     elif what == "tower":
-        result = tower_step_of(sources, micro_batch=size, scale=settings)
+        result = tower_step_of(sources, micro_batch=size, parallelism=settings)
     else:
         run, muon = out.parent / "run", "muon" in more
-        result = run_of(sources, run, steps=int(what), micro_batch=size, scale=settings, muon=muon)
+        result = run_of(
+            sources, run, steps=int(what), micro_batch=size, parallelism=settings, muon=muon
+        )
     if rank == 0:
         torch.save(result, out)
     dist.barrier()

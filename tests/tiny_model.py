@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, Qwen3Config, SiglipVisionConfig
 
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.tokenizer import SPECIAL_TOKENS, mini_processor
+from janusflow.mini.training.tokenizer import SPECIAL_TOKENS, mini_processor
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, count_positions

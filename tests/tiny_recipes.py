@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tiny_run import LLM, MODEL, NUM_IMAGE_TOKENS, VAE, VISION, VOCAB_SIZE
 
 NUM_SCENES = 10
-PICTURE = ("image_size", "patch_size")
-TEXT = {n: VISION[n] for n in VISION if n not in PICTURE} | {"max_position_embeddings": 16}
+IMAGE = ("image_size", "patch_size")
+TEXT = {n: VISION[n] for n in VISION if n not in IMAGE} | {"max_position_embeddings": 16}
 LOOP = {"steps": 2, "save_every": 2, "optimizer": {"learning_rate": 0.01, "warmup_steps": 0}}
 
 
@@ -84,3 +85,10 @@ def stages(root: Path, runs: dict[str, str]) -> dict[str, dict[str, Any]]:
         },
         "7-ship": {"task": "ship", "run": str(root / "ship"), "start": str(root / "stage1")},
     }
+
+
+def write_recipes(folder: Path, recipes: dict[str, dict[str, Any]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, tree in recipes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return folder

@@ -1,4 +1,4 @@
-"""What a training run of `mini` is made of, small enough for unit tests: 16 tokens a picture.
+"""What a training run of `mini` is made of, small enough for unit tests: 16 tokens an image.
 
 Everything is real (rendered scenes, a trained tokenizer, the model with its REPA head) but tiny.
 """
@@ -13,13 +13,18 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from janusflow.config.data import SourceConfig
-from janusflow.data.collate import Collator
-from janusflow.data.mixture import Kind
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import Kind
 from janusflow.data.samples import Sample
-from janusflow.data.sources import Weighted
-from janusflow.mini.dataset import SceneFolder, write_scenes
-from janusflow.mini.sources import pixel_values, scene_drawings, scene_questions, scene_texts
-from janusflow.mini.tokenizer import mini_processor, train_tokenizer
+from janusflow.data.sources.base import WeightedSource
+from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
+from janusflow.mini.training.sources import (
+    pixel_values,
+    scene_drawings,
+    scene_questions,
+    scene_texts,
+)
+from janusflow.mini.training.tokenizer import mini_processor, train_tokenizer
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
@@ -115,7 +120,7 @@ class TinySources:
         drawn = SourceConfig(
             format="scenes", path=str(folder), options={"latents": str(folder / "latents.npy")}
         )
-        self.by_kind: dict[Kind, list[Weighted]] = {
+        self.by_kind: dict[Kind, list[WeightedSource]] = {
             "understanding": scene_questions(config),
             "generation": scene_drawings(drawn),
             "text": scene_texts(config),
@@ -127,7 +132,7 @@ class TinySources:
         return source.sample(int(rng.integers(len(source))), rng)
 
     def pixels(self, row: int) -> Tensor:
-        return pixel_values(self.scenes.pictures[row][None])[0]
+        return pixel_values(self.scenes.images[row][None])[0]
 
 
 def make_sources(folder: Path) -> TinySources:

@@ -18,12 +18,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from janusflow.config.errors import JanusFlowError
-from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig, ScaleConfig
+from janusflow.config.training import GuardConfig, LoopConfig, OptimizerConfig, ParallelismConfig
 from janusflow.training.engine.checkpoint import checkpoints, read_checkpoint
 from janusflow.training.engine.distributed import leave_group
 from janusflow.training.engine.loop import Hook, TrainState, start, train
 from janusflow.training.objectives.base import Objective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 
 SEED = 5
 CONFIG = LoopConfig(
@@ -50,10 +50,10 @@ class ToyObjective(Objective):
         self.breaks_at, self.times = breaks_at, times
         self.calls = 0
 
-    def counts(self, batch: Tensor) -> dict[str, int]:
+    def loss_counts(self, batch: Tensor) -> dict[str, int]:
         return {"fit": 3 * len(batch), "size": 1}
 
-    def tally(self, batch: Tensor) -> dict[str, int]:
+    def batch_stats(self, batch: Tensor) -> dict[str, int]:
         return {"rows_bad": 1}
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
@@ -118,7 +118,11 @@ def one_of_two(folder: Path, rank: int, action: str) -> None:
 
     It is the second's batch of step 5.
     """
-    config = replace(CONFIG, guard=GuardConfig(not_finite=action), scale=ScaleConfig(shard=0))
+    config = replace(
+        CONFIG,
+        guard=GuardConfig(not_finite=action),
+        parallelism=ParallelismConfig(hsdp_shard_size=0),
+    )
     meeting = f"file://{folder / 'meeting'}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     objective = ToyObjective(breaks_at=5 if rank else None)

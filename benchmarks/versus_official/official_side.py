@@ -143,7 +143,7 @@ class OfficialModel:
 
     @torch.inference_mode()
     def ask(self, settings: SpeedSettings, watch: Stopwatch) -> np.ndarray:
-        """Their processor, their embedding of pictures, and `generate` of their language model."""
+        """Their processor, their embedding of images, and `generate` of their language model."""
         shown = random_images(settings.images, seed=settings.seed)
         tag = f"{self.processor.image_tag}\n"
         conversation = [

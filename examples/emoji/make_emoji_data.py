@@ -24,7 +24,7 @@ from janusflow.config.files import replace_bytes, replace_text
 
 Split = Literal["train", "held-out-style", "held-out-labels"]
 SPLITS: tuple[Split, ...] = ("train", "held-out-style", "held-out-labels")
-"""Of all pictures but those whose style and label are both held out, which nobody needs."""
+"""Of all images but those whose style and label are both held out, which nobody needs."""
 Language = Literal["en", "ko"]
 QUESTIONS: dict[Language, str] = {"en": "What is this?", "ko": "이것은 무엇인가요?"}
 NAMING = "train-naming.jsonl"
@@ -37,7 +37,7 @@ AN = re.compile(r"(?!uni|euro|one)[aeiou]|hour", re.IGNORECASE)
 """How labels begin that take `an`."""
 
 BOX = {"left": 0, "top": 0, "width": 16, "height": 16}
-"""Iconify's defaults of a picture's place and size in its own units."""
+"""Iconify's defaults of an image's place and size in its own units."""
 
 NAMES = NpmPackage(
     name="emojibase-data",
@@ -69,7 +69,7 @@ NOTO = NpmPackage(
 class Style:
     """A set of drawings by one hand."""
 
-    pictures: NpmPackage
+    images: NpmPackage
     """Has `icons.json`: SVG by name."""
     code_points: NpmPackage
     """Has `chars.json`: names by code points. SHADED has none, but shares FLAT's names."""
@@ -78,9 +78,9 @@ class Style:
 
 
 STYLES: dict[str, Style] = {
-    "flat": Style(pictures=FLAT, code_points=FLAT, words={"en": "flat", "ko": "평면"}),
-    "shaded": Style(pictures=SHADED, code_points=FLAT, words={"en": "shaded", "ko": "입체"}),
-    "noto": Style(pictures=NOTO, code_points=NOTO, words={"en": "noto", "ko": "노토"}),
+    "flat": Style(images=FLAT, code_points=FLAT, words={"en": "flat", "ko": "평면"}),
+    "shaded": Style(images=SHADED, code_points=FLAT, words={"en": "shaded", "ko": "입체"}),
+    "noto": Style(images=NOTO, code_points=NOTO, words={"en": "noto", "ko": "노토"}),
 }
 PACKAGES = (NAMES, FLAT, SHADED, NOTO)
 
@@ -90,7 +90,7 @@ class Emoji:
     """One emoji in one style. A row of a split's file has all of this and its captions."""
 
     image: str
-    """Its picture, relative to the data's folder."""
+    """Its image, relative to the data's folder."""
     hexcode: str
     style: str
     en: str
@@ -106,7 +106,7 @@ def write_emoji(
     `vqa`.
 
     Args:
-        folder: gets `packages/`, `pictures/` and the files.
+        folder: gets `packages/`, `images/` and the files.
         size: rows and columns of an image, in pixels.
         held_out_style: one of STYLES.
         held_out_labels: one label in so many is held out, decided by a hash of its code points.
@@ -123,7 +123,7 @@ def write_emoji(
     labels = read_labels(*(read_member(files[NAMES.name], f"{n}/data.json") for n in QUESTIONS))
     drawn = {
         name: svg_by_hexcode(
-            read_member(files[style.pictures.name], "icons.json"),
+            read_member(files[style.images.name], "icons.json"),
             read_member(files[style.code_points.name], "chars.json"),
         )
         for name, style in STYLES.items()
@@ -156,7 +156,7 @@ def read_labels(
 
 
 def svg_by_hexcode(icons: Mapping[str, Any], chars: Mapping[str, str]) -> dict[str, str]:
-    """An Iconify set's pictures as SVG documents, by code points."""
+    """An Iconify set's images as SVG documents, by code points."""
     found = {}
     for hexcode, name in chars.items():
         icon = icons["icons"].get(name)
@@ -202,7 +202,7 @@ def split_emoji(
 
 
 def split_of(hexcode: str, *, is_style_held_out: bool, one_in: int) -> Split | None:
-    """The split of a picture; None if neither its style nor its label is trained on."""
+    """The split of an image; None if neither its style nor its label is trained on."""
     digest = hashlib.sha256(hexcode.encode()).digest()
     is_label_held_out = int.from_bytes(digest[:8], "big") % one_in == 0
     if is_style_held_out:
@@ -249,7 +249,7 @@ def read_emoji(folder: Path, split: Split) -> list[Emoji]:
 
 
 def render_svg(svg: str, *, size: int) -> bytes:
-    """A picture of `size` by `size` pixels on white, as PNG.
+    """An image of `size` by `size` pixels on white, as PNG.
 
     Raises:
         DataError: the renderer is not installed, or cannot read the SVG.

@@ -40,7 +40,7 @@ MAX_ANSWER_TOKENS = 96
 
 
 def emoji_naming(folder: Path, *, limit: int) -> Task:
-    """What is this? Of pictures in learnt styles and in another, and of emoji never learnt."""
+    """What is this? Of images in learnt styles and in another, and of emoji never learnt."""
     items = [
         ToAnswer(
             id=f"{split}-{language}-{Path(emoji.image).parent.name}-{emoji.hexcode}",
@@ -82,16 +82,16 @@ def emoji_drawing(folder: Path, model: Any, *, limit: int, seed: int = 2024) -> 
         for number, emoji in enumerate(some_of(one_each(of_kind), limit))
     ]
 
-    def verdict(item: ToDraw, picture: Image.Image) -> dict[str, Any]:
-        nearest = judge.nearest(picture)
-        rank = judge.rank(picture, item.facts["hexcode"])
+    def verdict(item: ToDraw, image: Image.Image) -> dict[str, Any]:
+        nearest = judge.nearest(image)
+        rank = judge.rank(image, item.facts["hexcode"])
         return {"right": rank == 0, "rank": rank, "why": f"nearest to {nearest.en}"}
 
     def score(rows: Sequence[Row]) -> list[Measurement]:
         first = [(row["kind"], row["right"]) for row in rows]
         near = [(f"{row['kind']}, in {NEAR}", row["rank"] < NEAR) for row in rows]
         return [
-            *judge_on_true_pictures(judge, read_emoji(folder, "held-out-style"), limit),
+            *judge_on_true_images(judge, read_emoji(folder, "held-out-style"), limit),
             *rebuilt(model, judge, folder, limit),
             *shares(first)[:-1],
             *shares(near)[:-1],
@@ -99,7 +99,7 @@ def emoji_drawing(folder: Path, model: Any, *, limit: int, seed: int = 2024) -> 
 
     return Task(
         name="emoji-drawing",
-        protocol=f"A drawing is right if, as {GRID}x{GRID} means of RGB, the true picture nearest "
+        protocol=f"A drawing is right if, as {GRID}x{GRID} means of RGB, the true image nearest "
         f"to it, of {len(judge.emoji)} in the learnt styles, has the label that was asked for.",
         settings={"seed": seed} | identity(*(folder / f"{split}.jsonl" for split in SPLITS)),
         items=items,
@@ -120,48 +120,48 @@ def some_of(emoji: Sequence[Emoji], limit: int) -> list[Emoji]:
 
 
 def one_each(emoji: Sequence[Emoji]) -> list[Emoji]:
-    """One picture of each label."""
+    """One image of each label."""
     return list({each.hexcode: each for each in emoji}.values())
 
 
 class Judge:
-    """Names a picture by the true one nearest to it."""
+    """Names an image by the true one nearest to it."""
 
     def __init__(self, folder: Path, emoji: Sequence[Emoji]) -> None:
         self.folder, self.emoji = folder, list(emoji)
         self._hexcodes = np.array([each.hexcode for each in emoji])
         self._features = np.stack([features(open_image(folder / e.image)) for e in emoji])
 
-    def nearest(self, picture: Image.Image) -> Emoji:
-        """The true picture that is nearest."""
-        return self.emoji[int(self._distances(picture).argmin())]
+    def nearest(self, image: Image.Image) -> Emoji:
+        """The true image that is nearest."""
+        return self.emoji[int(self._distances(image).argmin())]
 
-    def rank(self, picture: Image.Image, hexcode: str, *, without: str | None = None) -> int:
-        """How many other labels have a picture nearer than any of this one.
+    def rank(self, image: Image.Image, hexcode: str, *, without: str | None = None) -> int:
+        """How many other labels have an image nearer than any of this one.
 
         Args:
-            picture: what is judged.
+            image: what is judged.
             hexcode: the label that it should have.
             without: a style that is left out.
         """
-        distances = self._distances(picture)
+        distances = self._distances(image)
         if without is not None:
             distances[[each.style == without for each in self.emoji]] = np.inf
         own = distances[self._hexcodes == hexcode].min()
         return len(set(self._hexcodes[distances < own].tolist()))
 
-    def _distances(self, picture: Image.Image) -> Float[np.ndarray, " n"]:
-        return ((self._features - features(picture)) ** 2).sum(1)
+    def _distances(self, image: Image.Image) -> Float[np.ndarray, " n"]:
+        return ((self._features - features(image)) ** 2).sum(1)
 
 
-def features(picture: Image.Image) -> Float[np.ndarray, " d"]:
+def features(image: Image.Image) -> Float[np.ndarray, " d"]:
     """Means of RGB over a grid of boxes, in [0, 1]."""
-    small = picture.convert("RGB").resize((GRID, GRID), Image.Resampling.BOX)
+    small = image.convert("RGB").resize((GRID, GRID), Image.Resampling.BOX)
     return (np.asarray(small, dtype=np.float32) / 255).flatten()
 
 
-def judge_on_true_pictures(judge: Judge, others: Sequence[Emoji], limit: int) -> list[Measurement]:
-    """How often the judge knows a picture in a style hidden from it, and one in a new style."""
+def judge_on_true_images(judge: Judge, others: Sequence[Emoji], limit: int) -> list[Measurement]:
+    """How often the judge knows an image in a style hidden from it, and one in a new style."""
     named = [
         (name, judge.rank(open_image(judge.folder / e.image), e.hexcode, without=e.style) == 0)
         for name, emoji in (
@@ -175,19 +175,19 @@ def judge_on_true_pictures(judge: Judge, others: Sequence[Emoji], limit: int) ->
 
 @torch.no_grad()
 def rebuilt(model: Any, judge: Judge, folder: Path, limit: int) -> list[Measurement]:
-    """What the VAE leaves of true pictures: PSNR by split, and whether the judge knows them."""
+    """What the VAE leaves of true images: PSNR by split, and whether the judge knows them."""
     scores, known = [], []
     for split in SPLITS:
         chosen = some_of(read_emoji(folder, split), limit)
         ratios = []
         for each in chosen:
-            picture = open_image(folder / each.image).resize((model.image_size,) * 2)
-            wanted = to_latent_range(picture)[None]
+            image = open_image(folder / each.image).resize((model.image_size,) * 2)
+            wanted = to_latent_range(image)[None]
             found = decode_images(model.vae, encode_images(model.vae, wanted)).float().cpu()
             ratios.append(psnr(found, wanted))
             if split == "train":
                 (again,) = to_images(found)
-                known.append(("judge on rebuilt pictures", judge.rank(again, each.hexcode) == 0))
+                known.append(("judge on rebuilt images", judge.rank(again, each.hexcode) == 0))
         scores.append(mean(f"PSNR in dB, {split}", ratios, is_share=False))
     return [*scores, *shares(known)[:1]]
 

@@ -3,6 +3,8 @@
 The registry is asked over plain HTTPS, so neither node nor npm has to be installed.
 """
 
+import base64
+import hashlib
 import json
 import os
 import tarfile
@@ -14,7 +16,6 @@ from typing import IO, Any, cast
 
 from janusflow.config.errors import DataError
 from janusflow.config.files import replace_bytes
-from janusflow.data.integrity import require_integrity
 
 REGISTRY = "https://registry.npmjs.org"
 REGISTRY_SETTING = "npm_config_registry"
@@ -46,8 +47,18 @@ class NpmPackage:
         return f"{registry.rstrip('/')}/{self.name}/-/{self.file_name}"
 
     def require(self, content: bytes, *, where: str) -> None:
-        """Refuse bytes that are not the package's."""
-        require_integrity(content, self.integrity, what=f"{self.name}@{self.version}", where=where)
+        """Refuse bytes that are not the package's (subresource integrity, in base64).
+
+        Raises:
+            DataError: the checksum is another.
+        """
+        algorithm, _, wanted = self.integrity.partition("-")
+        found = base64.b64encode(hashlib.new(algorithm, content).digest()).decode()
+        if found != wanted:
+            raise DataError(
+                f"{where} has {algorithm} {found}, wanted {wanted} of {self.name}@{self.version}: "
+                "delete it and fetch it again; nothing of it is used."
+            )
 
 
 def fetch_package(package: NpmPackage, folder: Path) -> Path:

@@ -26,9 +26,9 @@ def print_stages(stages: "Sequence[StageCost]", *, as_json: bool) -> None:
         typer.echo(json.dumps({"stages": trees, **total}, ensure_ascii=False, indent=1))
         return
     for stage, tree in zip(stages, trees, strict=True):
-        machine = f"{stage.config.gpus} x {stage.config.gpu}, {stage.scale.precision}"
+        machine = f"{stage.config.gpus} x {stage.config.gpu}, {stage.parallelism.precision}"
         typer.echo(f"{tree.pop('run')}: {machine}")
-        typer.echo("\n".join(lines_of({**tree, "config": None, "scale": None})))
+        typer.echo("\n".join(lines_of({**tree, "config": None, "parallelism": None})))
     if len(stages) > 1:
         typer.echo(f"all {len(stages)} stages")
         typer.echo("\n".join(lines_of(total)))
@@ -47,7 +47,8 @@ def print_inference(found: "Sequence[InferenceCost]", *, as_json: bool) -> None:
         asked = cost.workload
         typer.echo(f"{cost.model}, {asked.task}, batch {asked.batch}, {asked.dtype}")
         is_last = cost is found[-1]
-        hidden = dict.fromkeys(["model", "workload", *([] if is_last else ["notes"])])
+        hidden: dict[str, Any] = {"model": None, "workload": None}
+        hidden |= {} if is_last else {"notes": None}
         typer.echo("\n".join(lines_of(tree | hidden)))
 
 

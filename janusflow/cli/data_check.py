@@ -8,6 +8,7 @@ import typer
 from janusflow.cli.data_options import (
     DataOption,
     Format,
+    Images,
     Kind,
     Overrides,
     Pictures,
@@ -26,14 +27,15 @@ def command(
     overrides: Overrides = None,
     format_name: Format = None,
     kind: Kind = None,
-    pictures: Pictures = None,
+    images: Images = None,
+    pictures: Pictures = None,  # noqa: ARG001
     option: DataOption = None,
     model: StandIn = None,
     limit: Limit = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make every row a sample as training would; tell bad, cut and double rows, pictures, lengths.
+    """Make every row a sample as training would; tell bad, cut and double rows, images, lengths.
 
     Exit code 1 if a source cannot be opened or more of its rows are bad than the recipe's
     mixture.max_bad_share allows (1% if it says nothing): training might stop there.
@@ -44,7 +46,7 @@ def command(
     Examples:
       janusflow data check recipes/mini/8-stage3.yaml --limit 1000
 
-      janusflow data check pairs.jsonl --pictures images
+      janusflow data check pairs.jsonl --images images
 
       janusflow data check recipes/janusflow-1.3b/stage2.yaml --model mini
     """
@@ -52,7 +54,7 @@ def command(
 
     from janusflow.training.stage.checking import check_data
 
-    inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
+    inputs = open_data(target, overrides, format_name, kind, images, option, model)
     reports = check_data(
         inputs,
         limit=limit,
@@ -87,13 +89,13 @@ def _lines(facts: dict[str, Any], row_tokens: int) -> list[str]:
         f"{len(facts['bad']):,} bad ({facts['bad_share']:.2%}; {facts['max_bad_share']:.2%} "
         "allowed)",
     ]
-    if facts["pictures"]:
+    if facts["images"]:
         least, middle, most = (
-            "{} x {}".format(*facts[f"{which}_picture"])
+            "{} x {}".format(*facts[f"{which}_image"])
             for which in ("smallest", "median", "largest")
         )
         lines.append(
-            f"  pictures    {facts['pictures']:,}, from {least} to {most} pixels, median {middle}"
+            f"  images      {facts['images']:,}, from {least} to {most} pixels, median {middle}"
         )
     if facts["tokens"]:
         lengths = ", ".join(f"{name} {length:,}" for name, length in facts["tokens"].items())

@@ -24,9 +24,16 @@ Format = Annotated[
 Kind = Annotated[
     str | None, typer.Option(help="understanding, generation or text; by default all it can be.")
 ]
-Pictures = Annotated[
-    Path | None, typer.Option(help="Folder that relative picture paths start from.")
-]
+Images = Annotated[Path | None, typer.Option(help="Folder that relative image paths start from.")]
+
+
+def _refuse(folder: Path | None) -> None:
+    if folder is not None:
+        raise typer.BadParameter(f"got {folder}, but this option is --images now: use that.")
+
+
+Pictures = Annotated[Path | None, typer.Option(hidden=True, callback=_refuse)]
+"""The name that `Images` had."""
 DataOption = Annotated[
     list[str] | None,
     typer.Option("--option", help="What only this format knows, e.g. caption=COLUMN; repeatable."),
@@ -45,7 +52,7 @@ def open_data(
     overrides: list[str] | None,
     format_name: str | None,
     kind: str | None,
-    pictures: Path | None,
+    images: Path | None,
     option: list[str] | None,
     model: str | None,
 ) -> "Inputs":
@@ -63,7 +70,7 @@ def open_data(
     file = FileOptions(
         format=format_name,
         kind=kind,
-        pictures=pictures,
+        images=images,
         options={
             name: yaml.safe_load(value) if name in STREAM_OPTIONS else value
             for name, _, value in options
@@ -79,6 +86,6 @@ def open_data(
 
 def stand_in(target: str, model: str | None) -> str | None:
     """The model whose tokenizer and sizes are used; None for a recipe's own."""
-    from janusflow.data.guess import is_recipe
+    from janusflow.data.sources.guess import is_recipe
 
     return model if model is not None or is_recipe(target) else "mini"

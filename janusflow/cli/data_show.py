@@ -9,6 +9,7 @@ import typer
 from janusflow.cli.data_options import (
     DataOption,
     Format,
+    Images,
     Kind,
     Overrides,
     Pictures,
@@ -31,11 +32,12 @@ def command(
     ] = None,
     format_name: Format = None,
     kind: Kind = None,
-    pictures: Pictures = None,
+    images: Images = None,
+    pictures: Pictures = None,  # noqa: ARG001
     option: DataOption = None,
     model: StandIn = None,
 ) -> None:
-    """Show the samples a run begins with: pictures after padding and cropping, tokens, packing.
+    """Show the samples a run begins with: images after padding and cropping, tokens, packing.
 
     Data without a recipe is shown as mini would get it; --model names another. The same option
     lets another model stand for a recipe's, if that is not at hand.
@@ -43,13 +45,13 @@ def command(
     Examples:
       janusflow data show recipes/mini/8-stage3.yaml -o samples.html
 
-      janusflow data show pairs.jsonl --pictures images --kind generation -n 4
+      janusflow data show pairs.jsonl --images images --kind generation -n 4
     """
-    inputs = open_data(target, overrides, format_name, kind, pictures, option, model)
-    from janusflow.data.formats import open_sources
-    from janusflow.data.mixture import build_samples, sources_by_kind
-    from janusflow.data.show import build_page
-    from janusflow.data.sources import BadRows
+    inputs = open_data(target, overrides, format_name, kind, images, option, model)
+    from janusflow.data.batches.mixture import build_samples, sources_by_kind
+    from janusflow.data.inspect.show import build_page
+    from janusflow.data.sources.base import BadRows
+    from janusflow.data.sources.formats import open_sources
 
     recipe, collate = inputs.recipe, inputs.collate
     seed = recipe.loop.seed if seed is None else seed

@@ -100,10 +100,10 @@ def command(
     from janusflow.evaluation.core.runner import ProcessInfo, RunFiles, run_task
     from janusflow.inference.drawing.sampling import DrawingSettings
     from janusflow.training.engine.distributed import (
+        barrier,
         num_processes,
         process_group,
         rank,
-        wait_for_all,
     )
 
     files = None if out is None else RunFiles(report=out)
@@ -136,7 +136,7 @@ def command(
             drawing=drawing,
             batch_size=batch_size,
             files=files,
-            process=ProcessInfo(rank=rank(), world_size=num_processes(), barrier=wait_for_all),
+            process=ProcessInfo(rank=rank(), world_size=num_processes(), barrier=barrier),
         )
         if rank() > 0:
             return

@@ -46,7 +46,7 @@ def command(
 
       janusflow train recipes/mini/8-stage3.yaml run=runs/mine loop.steps=500
 
-      janusflow train recipes/mini stage:loop.scale.precision=bf16
+      janusflow train recipes/mini stage:loop.parallelism.precision=bf16
 
       janusflow train recipe.yaml "log.to=[tensorboard]"
 
@@ -76,10 +76,10 @@ def command(
             "settings from the recipe, or as key=value."
         )
     from janusflow.inference.previews import draw_and_answer
-    from janusflow.training.engine.distributed import is_first, process_group
+    from janusflow.training.engine.distributed import is_main_process, process_group
     from janusflow.training.recipes import run_recipes
 
     with process_group():
         for run in run_recipes(recipe, settings, sampler=draw_and_answer):
-            if is_first():
+            if is_main_process():
                 typer.echo(run)

@@ -17,8 +17,8 @@ class SourceConfig:
     """Name of the layout; docs/training.md shows a row of each."""
     path: str
     """File, pattern of files, folder, or the id of a data set on the hub."""
-    pictures: Path | None = None
-    """Folder that relative picture paths start from; by default that of `path`."""
+    images: Path | None = None
+    """Folder that relative image paths start from; by default that of `path`."""
     weight: float = 1.0
     """Share among the sources of its kind, against their weights."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -36,13 +36,13 @@ class DataConfig:
     """The sources of a stage by the kind of sample they make."""
 
     understanding: tuple[SourceConfig, ...] = ()
-    """Pictures with questions and answers, or with captions."""
+    """Images with questions and answers, or with captions."""
     generation: tuple[SourceConfig, ...] = ()
-    """Prompts with the pictures to draw."""
+    """Prompts with the images to draw."""
     text: tuple[SourceConfig, ...] = ()
     """Plain text."""
     crops: int | None = None
-    """Squares of a picture to draw that are learnt, spread evenly along its longer side (1: the
+    """Squares of an image to draw that are learnt, spread evenly along its longer side (1: the
     centre); None takes one anywhere, another each time."""
     cache: Path | None = None
     """Folder of latents and features that `janusflow data cache` has computed."""
@@ -56,6 +56,6 @@ class DataConfig:
             raise ConfigError(f"cached_features={self.cached_features} must be fp32 or bf16.")
         if self.cache is not None and self.generation and self.crops is None:
             raise ConfigError(
-                f"cache={self.cache} with crops=null: say how many squares of each picture are "
-                "learnt, e.g. crops=1 where pictures are square; the cache holds each."
+                f"cache={self.cache} with crops=null: say how many squares of each image are "
+                "learnt, e.g. crops=1 where images are square; the cache holds each."
             )

@@ -9,7 +9,7 @@ from janusflow.config.model import require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class DryRunConfig:
-    """Where a run is imagined, and on what texts; how it lies there is `loop.scale`."""
+    """Where a run is imagined, and on what texts; how it lies there is `loop.parallelism`."""
 
     gpu: str = "a100"
     """One of config/gpus.py."""

@@ -12,10 +12,10 @@ TrackerName = Literal["tensorboard", "wandb", "trackio"]
 
 @dataclass(frozen=True, kw_only=True)
 class SampleQuestion:
-    """A question about a picture, asked again and again as training goes on."""
+    """A question about an image, asked again and again as training goes on."""
 
-    picture: Path
-    """File of the picture."""
+    image: Path
+    """File of the image."""
     question: str
     """Answered with the likeliest tokens, so that only the weights change the answer."""
 
@@ -41,7 +41,7 @@ class LogConfig(ReportConfig):
     """What a stage may say besides: sample prompts and questions, and the device's best."""
 
     prompts: tuple[str, ...] = ()
-    """What is drawn, picture i always from seed i; by default what the run first learns to draw."""
+    """What is drawn, image i always from seed i; by default what the run first learns to draw."""
     questions: tuple[SampleQuestion, ...] = ()
     """What is asked."""
     peak_tflops: float | None = None

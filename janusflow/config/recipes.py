@@ -17,9 +17,9 @@ CHANGEABLE = (
     "loop.keep",
     "loop.keep_every",
     "loop.micro_batch_size",
-    "loop.scale.shard",
-    "loop.scale.recompute",
-    "loop.scale.compile",
+    "loop.parallelism.hsdp_shard_size",
+    "loop.parallelism.activation_checkpointing",
+    "loop.parallelism.compile",
     "mixture.max_bad_share",
     "data.cache",
 )

@@ -19,6 +19,15 @@ Record = TypeVar("Record")
 
 WANTED = {int: "a whole number", str: "text", bool: "true or false"}
 """What messages call a value's type."""
+RENAMED = {
+    "accumulate": "micro_batch_size",
+    "scale": "parallelism",
+    "shard": "hsdp_shard_size",
+    "recompute": "activation_checkpointing",
+    "picture": "image",
+    "pictures": "images",
+}
+"""Keys that had another name before."""
 EXTENDS = "extends"
 """Key that names the file, relative to its own, that a file says changes of."""
 
@@ -84,6 +93,13 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return typing.cast(dict[str, Any], tree)
 
 
+def with_present_names(tree: Any) -> Any:
+    """A tree, or a part of one, with keys that were written under earlier names renamed."""
+    if isinstance(tree, Mapping):
+        return {RENAMED.get(key, key): with_present_names(value) for key, value in tree.items()}
+    return [with_present_names(each) for each in tree] if isinstance(tree, list) else tree
+
+
 def build_record(kind: type[Record], tree: Mapping[str, Any], *, where: str) -> Record:
     """Fill a dataclass from nested mappings, refusing unknown keys and wrong types."""
     hints = typing.get_type_hints(kind)
@@ -112,7 +128,8 @@ def refuse_unknown(keys: Iterable[Any], known: Collection[str], *, where: str) -
     """
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
+            near = [RENAMED[key]] if RENAMED.get(key) in known else None
+            near = near or difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}."
             raise ConfigError(f"unknown key {key!r} in {where}: {hint}")
 

@@ -51,22 +51,22 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaleConfig:
+class ParallelismConfig:
     """How a step is spread over processes and memory. Only `precision` changes what is learnt."""
 
     precision: Precision = "fp32"
     """What blocks compute in; weights, averages and sums of gradients are float32 anyway."""
-    shard: int = 1
+    hsdp_shard_size: int = 1
     """Processes that hold one copy of everything between them: at most so many, 0 is all of them.
     Copies are added up once a step (HSDP)."""
-    recompute: bool = False
+    activation_checkpointing: bool = False
     """Activations within a block of the LLM are computed again for its gradients, not kept."""
     compile: bool = False
     """Blocks of the LLM run through torch.compile."""
 
     def __post_init__(self) -> None:
         _require(self, "precision", self.precision in get_args(Precision), "fp32 or bf16")
-        _require(self, "shard", self.shard >= 0, "0 or more")
+        _require(self, "hsdp_shard_size", self.hsdp_shard_size >= 0, "0 or more")
 
     def shard_size(self, num_processes: int) -> int:
         """How many of so many processes hold one copy between them.
@@ -74,11 +74,11 @@ class ScaleConfig:
         Raises:
             ConfigError: copies would be held by different numbers of processes.
         """
-        size = min(self.shard or num_processes, num_processes)
+        size = min(self.hsdp_shard_size or num_processes, num_processes)
         if num_processes % size:
             raise ConfigError(
-                f"loop.scale.shard={self.shard} for {num_processes} processes: wanted a number "
-                "that divides them."
+                f"loop.parallelism.hsdp_shard_size={self.hsdp_shard_size} for {num_processes} "
+                "processes: wanted a number that divides them."
             )
         return size
 
@@ -129,7 +129,7 @@ class LoopConfig:
     keep_every: int = 0
     """Checkpoints of every so many steps are kept for good; 0 for none."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    parallelism: ParallelismConfig = field(default_factory=ParallelismConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
@@ -169,9 +169,9 @@ class ObjectiveConfig:
     alignment: Alignment = "repa"
     """What helps drawing beside the velocity loss.
 
-    repa: the head's features point where the tower's of the clean picture do; contrastive: each
-    patch's finds the tower's among the picture's patches; score: a frozen scorer sees in the
-    estimated picture what it should; none.
+    repa: the head's features point where the tower's of the clean image do; contrastive: each
+    patch's finds the tower's among the image's patches; score: a frozen scorer sees in the
+    estimated image what it should; none.
     """
     alignment_weight: float = 1.0
     """Weight of that loss; the paper prints no coefficient."""
@@ -179,12 +179,12 @@ class ObjectiveConfig:
     """What similarities are divided by in the contrastive loss."""
     scorer: str | None = None
     """Folder or hub id of a CLIP or SigLIP pair for `score`; None is the model's own tower."""
-    score_against: Literal["picture", "prompt"] = "picture"
-    """What the estimate's features are compared with: the true picture's, or its prompt's."""
+    score_against: Literal["image", "prompt"] = "image"
+    """What the estimate's features are compared with: the true image's, or its prompt's."""
     text_weight: float = 1.0
     """Weight of next-token prediction on responses and plain texts."""
     drop_prompt: float = 0.1
-    """Share of pictures whose prompt is hidden, for guidance."""
+    """Share of images whose prompt is hidden, for guidance."""
     time_mean: float = 0.0
     """Mean of the normal whose logistic is the time; the paper follows SD3, which uses 0."""
     time_std: float = 1.0
@@ -208,7 +208,7 @@ class ObjectiveConfig:
 
     @property
     def aligns(self) -> bool:
-        """Whether pictures to draw bear a loss beside that of the velocity."""
+        """Whether images to draw bear a loss beside that of the velocity."""
         return self.alignment != "none" and self.alignment_weight > 0
 
     @property
@@ -242,7 +242,7 @@ class MixtureConfig:
     row_tokens: int = 4096
     """Longest row that samples are packed into, in tokens."""
     max_bad_share: float = 0.01
-    """Share of rows that may make no sample (say, a damaged picture). A larger share among all rows
+    """Share of rows that may make no sample (say, a damaged image). A larger share among all rows
     of a run, in all its processes, stops it once it is no chance (99.9%)."""
     ratios: tuple[Ratio, ...] = (Ratio(understanding=50.0, generation=50.0, text=0.0),)
     """One after another; the last has no `until`."""

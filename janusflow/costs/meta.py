@@ -36,9 +36,6 @@ def run_operator(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     if func in INDEXING:
         source, indices, *rest = args
         return func(_shape_of(source), indices, *map(_shape_of, rest), **kwargs)
-    if func is aten.masked_select.default:
-        source, mask = args
-        return source.new_empty(int(mask.expand(source.shape).sum()), device="meta")
     return func(*tree_map(_shape_of, args), **tree_map(_shape_of, kwargs))
 
 

@@ -54,22 +54,16 @@ class Meter(TorchDispatchMode):
 
     Memory is that of tensors which operators make. What was there before (weights, the batch) and
     what kernels use within is not seen.
-
-    Args:
-        gradient_share: how much of a parameter's finished gradient stays in memory, e.g. 1/8 where
-            eight processes share the gradients.
     """
 
-    def __init__(self, *, gradient_share: float = 1.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.flops = 0
         self.flops_by_part: Counter[str] = Counter()
-        self.peak_bytes = 0.0
+        self.peak_bytes = 0
         self.touched: set[int] = set()
-        self.gradient_share = gradient_share
         self._live: dict[int, int] = {}
         self._live_bytes = 0
-        self._gradient_bytes = 0
 
     def __torch_dispatch__(
         self,
@@ -107,12 +101,10 @@ class Meter(TorchDispatchMode):
 
         return part.register_forward_pre_hook(begin), part.register_forward_hook(end)
 
-    def keep_gradient(self, parameter: Tensor) -> None:
-        """A finished gradient is no longer what this process computes with, but what it keeps."""
+    def forget_gradient(self, parameter: Tensor) -> None:
+        """Count a finished gradient no longer: it is kept like weights, in shards or whole."""
         if parameter.grad is not None:
-            num_bytes = self._live.pop(_key(parameter.grad), 0)
-            self._live_bytes -= num_bytes
-            self._gradient_bytes += num_bytes
+            self._remove(_key(parameter.grad))
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
@@ -120,9 +112,7 @@ class Meter(TorchDispatchMode):
             return
         self._live[key] = storage.nbytes()
         self._live_bytes += storage.nbytes()
-        self.peak_bytes = max(
-            self.peak_bytes, self._live_bytes + self.gradient_share * self._gradient_bytes
-        )
+        self.peak_bytes = max(self.peak_bytes, self._live_bytes)
         weakref.finalize(storage, self._remove, key)
 
     def _remove(self, key: int) -> None:
@@ -138,20 +128,18 @@ def counting(
     parts: Mapping[str, nn.Module] | None = None,
     *,
     trained: nn.Module | None = None,
-    gradient_share: float = 1.0,
 ) -> Iterator[Meter]:
     """Count what runs in the block, on real tensors or without memory.
 
     Args:
         parts: modules whose forward passes are also counted by these names.
-        trained: its finished gradients count by `gradient_share`.
-        gradient_share: see `Meter`.
+        trained: its finished gradients are not counted as memory.
     """
-    meter = Meter(gradient_share=gradient_share)
+    meter = Meter()
     hooks = [hook for name, part in (parts or {}).items() for hook in meter.follow(name, part)]
     for parameter in trained.parameters() if trained is not None else ():
         if parameter.requires_grad:
-            hooks.append(parameter.register_post_accumulate_grad_hook(meter.keep_gradient))
+            hooks.append(parameter.register_post_accumulate_grad_hook(meter.forget_gradient))
     try:
         with FusedAttention(), meter:
             yield meter

@@ -1,7 +1,7 @@
-"""Latents and features of pictures that were computed once: stores, and how training reads them.
+"""Latents and features of images that were computed once: stores, and how training reads them.
 
-A store is a folder of safetensors shards: the keys of some pictures, and a value for each of them.
-A picture's key is a hash of its file's bytes, so a picture of many rows is there once, wherever its
+A store is a folder of safetensors shards: the keys of some images, and a value for each of them.
+An image's key is a hash of its file's bytes, so an image of many rows is there once, wherever its
 file lies.
 """
 
@@ -24,18 +24,18 @@ from janusflow.processing.image_files import ImageInput, open_image, read_image_
 KEYS, VALUES, SHARDS = "keys", "values", "*.safetensors"
 
 
-def picture_key(picture: ImageInput) -> int:
-    """63 bits of a hash of the picture's file: ten million differ with a chance of 1 - 1e-5."""
-    if isinstance(picture, str | Path | bytes):
-        content = picture if isinstance(picture, bytes) else read_image_file(picture)
+def image_key(image: ImageInput) -> int:
+    """63 bits of a hash of the image's file: ten million differ with a chance of 1 - 1e-5."""
+    if isinstance(image, str | Path | bytes):
+        content = image if isinstance(image, bytes) else read_image_file(image)
     else:
-        image = picture if isinstance(picture, Image.Image) else open_image(picture)
+        image = image if isinstance(image, Image.Image) else open_image(image)
         content = repr((image.mode, image.size)).encode() + image.tobytes()
     return int.from_bytes(blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
 class Store:
-    """Values by picture key; several processes may add to one folder.
+    """Values by image key; several processes may add to one folder.
 
     Raises:
         CheckpointError: a shard is damaged.
@@ -61,15 +61,15 @@ class Store:
         return self._place(key) is not None
 
     def read(self, key: int, *crop: int) -> Tensor:
-        """A picture's value in float32, or that of one of its crops; nothing else is read.
+        """An image's value in float32, or that of one of its crops; nothing else is read.
 
         Raises:
-            DataError: the picture is not there.
+            DataError: the image is not there.
         """
         place = self._place(key)
         if place is None:
             raise DataError(
-                f"a picture is not in the cache {self.folder}: run `janusflow data cache` with "
+                f"an image is not in the cache {self.folder}: run `janusflow data cache` with "
                 "this recipe again, or leave data.cache out."
             )
         values = self._files[self._shards[place]].get_slice(VALUES)
@@ -102,11 +102,11 @@ class Store:
 class ImageCache:
     """The stores that images are taken from; of what has none, pixels are prepared."""
 
-    seen_features: Store | None = None
+    understanding_features: Store | None = None
     """The frozen tower's features of images to understand."""
     latents: Store | None = None
     """Of every crop of images to draw."""
-    drawn_features: Store | None = None
+    generation_features: Store | None = None
     """The frozen tower's features of those crops."""
     keeps_pixels: bool = True
     """Whether images to draw are wanted as pixels too."""

@@ -16,16 +16,16 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class UnderstandingSample:
-    """Pictures and what is said about them.
+    """Images and what is said about them.
 
-    A picture stands where its placeholder is in the questions. Pictures that no question holds
+    An image stands where its placeholder is in the questions. Images that no question holds
     stand before the first, each on a line of its own.
 
     `are_independent` turns do not see one another: several conversations of one turn each that
-    share the pictures' tokens, as if the pictures had been read again for every one.
+    share the images' tokens, as if the images had been read again for every one.
     """
 
-    pictures: tuple[Float[Tensor, "c y x"] | Float[Tensor, "p w"], ...]
+    images: tuple[Float[Tensor, "c y x"] | Float[Tensor, "p w"], ...]
     """Pixels, or the frozen tower's features where a cache holds these."""
     turns: tuple[Turn, ...]
     are_independent: bool = False
@@ -35,7 +35,7 @@ class UnderstandingSample:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSample:
-    """A prompt and the picture to draw.
+    """A prompt and the image to draw.
 
     `pixel_values` (in [-1, 1]) are what the VAE encodes and REPA aligns to; `latent` is their
     scaled latent and `features` are the frozen tower's, where they are known already. Pixels that

@@ -76,7 +76,7 @@ def solve(
     if solver not in SOLVERS:
         raise ConfigError(f"solver={solver!r} is unknown. Use one of: {', '.join(SOLVERS)}.")
     x_t = noise.to(state_dtype)
-    grid: list[float] = times.tolist()
+    grid = list(map(float, times.cpu()))
     rises = bool((times.diff() > 0).all())
     if len(grid) < 2 or not rises or grid[0] < 0.0 or grid[-1] > 1.0:
         raise ConfigError(

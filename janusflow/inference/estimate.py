@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import Cache
 
@@ -116,7 +115,11 @@ def meta_model(name: str, *, dtype: str) -> MetaModel:
     """
     config, folder, notes = _config(name)
     vae = vae_at_hand(
-        [folder and folder / (config.vae or ""), folder, config.vae and folder_at_hand(config.vae)]
+        [
+            folder and folder / (config.vae or ""),
+            folder,
+            folder_at_hand(config.vae) if config.vae else None,
+        ]
     )
     if vae is None:
         if config.vae != OFFICIAL_VAE:
@@ -171,7 +174,11 @@ class _Passes:
     def drawing(self) -> int:
         """Prompts once, the solver's steps, the VAE; returns the bytes of the prompts' cache."""
         workload, flow = self.workload, self.model.config.generation
-        prompt, is_guided = self._prompt(), workload.guidance != 1.0
+        ids = torch.full((workload.batch, workload.prompt_tokens), self.model.config.bos_token_id)
+        positions = torch.arange(workload.prompt_tokens).expand(ids.shape)
+        mask = torch.ones_like(ids)
+        prompt = Prompt(token_ids=ids, attention_mask=mask, position_ids=positions)
+        is_guided = workload.guidance != 1.0
         with self._counted("reading prompts") as caches:
             read = self.model.encode_prompt(with_unconditional(prompt) if is_guided else prompt)
             caches.append(read.cache)
@@ -190,7 +197,10 @@ class _Passes:
         """Image and question once, then tokens; returns the bytes of the cache at the end."""
         workload, config = self.workload, self.model.config
         size, width = config.vision_config.image_size, config.hidden_size
-        token_ids = self._question()
+        ids = [config.bos_token_id, config.image_start_token_id]
+        ids += [config.image_token_id] * (size // config.vision_config.patch_size) ** 2
+        ids += [config.image_end_token_id] + [config.bos_token_id] * workload.prompt_tokens
+        token_ids = torch.tensor(ids).expand(workload.batch, -1)
         pixel_values = torch.zeros(workload.batch, 3, size, size, device="meta")
         cache = GrowingCache(config.llm_config)
         with self._counted("reading image and question") as caches:
@@ -217,23 +227,6 @@ class _Passes:
             use_cache=True,
             logits_to_keep=1,
         )
-
-    def _prompt(self) -> Prompt:
-        shape = (self.workload.batch, self.workload.prompt_tokens)
-        return Prompt(
-            token_ids=torch.full(shape, self.model.config.bos_token_id),
-            attention_mask=torch.ones(shape, dtype=torch.long),
-            position_ids=torch.arange(shape[1]).expand(shape),
-        )
-
-    def _question(self) -> Int[Tensor, "b t"]:
-        """Begin, an image, words; what the words are changes nothing."""
-        config = self.model.config
-        num_patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-        ids = [config.bos_token_id, config.image_start_token_id]
-        ids += [config.image_token_id] * num_patches + [config.image_end_token_id]
-        ids += [config.bos_token_id] * self.workload.prompt_tokens
-        return torch.tensor(ids).expand(self.workload.batch, -1)
 
     @contextmanager
     def _counted(

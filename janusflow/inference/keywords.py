@@ -1,9 +1,6 @@
-"""Arguments of other libraries: refused by name, with the name they have here."""
+"""Arguments of other libraries, and the names they have here."""
 
-from collections.abc import Collection, Iterable, Mapping
-from difflib import get_close_matches
-
-from janusflow.config.errors import ConfigError
+from collections.abc import Mapping
 
 ONE_SIZE = "a model draws the one size that it was trained for: scale or crop the image"
 GENERATE_NAMES: Mapping[str, str] = {
@@ -36,31 +33,3 @@ GENERATE_NAMES: Mapping[str, str] = {
     "negative_prompt_embeds": "prompts are words",
 }
 """Names of diffusers and others, and what `JanusFlow.generate` has for them."""
-
-
-def refuse_unknown(
-    call: str,
-    given: Iterable[str],
-    *,
-    known: Collection[str],
-    names: Mapping[str, str],
-    otherwise: str = "leave it out",
-) -> None:
-    """Refuse the first argument that `call` does not know.
-
-    Args:
-        call: such as jf.generate.
-        given: names of arguments.
-        known: those that the call has.
-        names: for those of other libraries what to use.
-        otherwise: what to do about any other.
-
-    Raises:
-        ConfigError: there is such an argument.
-    """
-    for name in given:
-        if name in known:
-            continue
-        close = get_close_matches(name, known, n=1)
-        guess = f"use {close[0]} if you meant that" if close else otherwise
-        raise ConfigError(f"{call} has no argument {name}: {names.get(name, guess)}.")

@@ -10,6 +10,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from transformers import BatchFeature
 
+from janusflow.config.keywords import refuse_unknown
 from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
 from janusflow.inference.answering.chat import (
     Images,
@@ -30,7 +31,7 @@ from janusflow.inference.drawing.latents import vae_factor
 from janusflow.inference.drawing.planning import HOW
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.drawing.seeds import chosen
-from janusflow.inference.keywords import GENERATE_NAMES, refuse_unknown
+from janusflow.inference.keywords import GENERATE_NAMES
 from janusflow.inference.memory.offload import Offloading
 from janusflow.interop.saving import write_folder
 from janusflow.interop.vae import encode_images

@@ -23,7 +23,7 @@ def draw_and_answer(
     jf = JanusFlow(model=model, processor=processor, vae=vae, name=IN_TRAINING)
     images = jf.generate(config.prompts, seed=SEED) if config.prompts else []
     answers = [
-        jf.ask(asked.picture, asked.question, max_new_tokens=MAX_ANSWER_TOKENS)
+        jf.ask(asked.image, asked.question, max_new_tokens=MAX_ANSWER_TOKENS)
         for asked in config.questions
     ]
     return images, [str(answer) for answer in answers]

@@ -11,11 +11,11 @@ from typing import Any
 
 from PIL import Image
 
-from janusflow.mini import captions, words
-from janusflow.mini.naming import named_objects
-from janusflow.mini.scenes import COLOURS, SHAPES, SIZES, TONES
-from janusflow.mini.wordings import WORDINGS
-from janusflow.mini.words import LANGUAGES, plural
+from janusflow.mini.language import captions, words
+from janusflow.mini.language.wordings import WORDINGS
+from janusflow.mini.language.words import LANGUAGES, plural
+from janusflow.mini.scenes.naming import named_objects
+from janusflow.mini.scenes.scene import COLOURS, SHAPES, SIZES, TONES
 
 MAX_DESCRIPTION_TOKENS = 96
 KNOWN = (

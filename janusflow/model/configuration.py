@@ -12,12 +12,14 @@ from transformers.configuration_utils import SubConfigSpec
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import GenerationPathConfig, RepaConfig
 
-UNDERSTANDING_INPUTS = ("tower", "shared", "separate")
-"""What images to understand may be encoded by."""
+KINDS = {
+    "understanding_input": ("tower", "shared", "separate"),
+    "image_attention": ("causal", "bidirectional"),
+}
+"""What images to understand may be encoded by, and how an image's embeddings may attend to one
+another."""
 OTHER_LAYOUTS = {"multi_modality": "janusflow.interop.release_config"}
 """The model_type of another layout's config.json, and where that is read (`interop`, above us)."""
-IMAGE_ATTENTION = ("causal", "bidirectional")
-"""How an image's embeddings may attend to one another."""
 RECORDS = {"generation": GenerationPathConfig, "repa": RepaConfig}
 """Fields that are checked records here and plain dicts in config.json."""
 RELEASE_LLM = {
@@ -101,8 +103,7 @@ class JanusFlowConfig(PreTrainedConfig):
         self.generation = self.generation or {}
         # Files written before the field was renamed.
         self.understanding_input = kwargs.pop("seeing", self.understanding_input)
-        self._check_understanding_input()
-        self._check_image_attention()
+        self._check()
         self.tie_word_embeddings = bool(getattr(self.llm_config, "tie_word_embeddings", False))
         super().__post_init__(**kwargs)
 
@@ -142,20 +143,6 @@ class JanusFlowConfig(PreTrainedConfig):
         """Whether images to understand come as latents instead of pixels."""
         return self.understanding_input != "tower"
 
-    def _check_understanding_input(self) -> None:
-        if self.understanding_input not in UNDERSTANDING_INPUTS:
-            raise ConfigError(
-                f"understanding_input={self.understanding_input} must be one of "
-                f"{', '.join(UNDERSTANDING_INPUTS)}: change it."
-            )
-        num_patches = (self.vision_config.image_size // self.vision_config.patch_size) ** 2
-        if self.uses_latent_input and num_patches != self.generation.num_tokens:
-            raise ConfigError(
-                f"understanding_input={self.understanding_input} makes "
-                f"{self.generation.num_tokens} embeddings of an image where the tower makes "
-                f"{num_patches}: choose generation.latent_size so that both agree."
-            )
-
     def change_image_attention(self, image_attention: str) -> None:
         """Change the kind of attention of a model that exists already.
 
@@ -163,13 +150,20 @@ class JanusFlowConfig(PreTrainedConfig):
             ConfigError: there is no such kind.
         """
         self.image_attention = image_attention
-        self._check_image_attention()
+        self._check()
 
-    def _check_image_attention(self) -> None:
-        if self.image_attention not in IMAGE_ATTENTION:
+    def _check(self) -> None:
+        for name, known in KINDS.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} must be one of {', '.join(known)}: change it."
+                )
+        num_patches = (self.vision_config.image_size // self.vision_config.patch_size) ** 2
+        if self.uses_latent_input and num_patches != self.generation.num_tokens:
             raise ConfigError(
-                f"image_attention={self.image_attention} must be one of "
-                f"{', '.join(IMAGE_ATTENTION)}: change it."
+                f"understanding_input={self.understanding_input} makes "
+                f"{self.generation.num_tokens} embeddings of an image where the tower makes "
+                f"{num_patches}: choose generation.latent_size so that both agree."
             )
 
     @property

@@ -5,8 +5,8 @@ What the output layer and the block for REPA take is noted by hooks of that pass
 output layer, with whatever an LLM does to its logits, runs on the learnt positions alone.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from einops import rearrange
@@ -31,6 +31,23 @@ class Reading(NamedTuple):
     """Of the noisy latents, if there were any."""
     alignment: Float[Tensor, "p k w"] | None
     """The REPA head's prediction of the clean images' tower features, if asked for."""
+
+
+@contextmanager
+def noted_inputs(
+    block: nn.Module, *, head: nn.Module, kept: Int[Tensor, " learnt"]
+) -> Iterator[dict[nn.Module, Tensor]]:
+    """Note what a block and the output layer take; the latter then runs on these positions only."""
+    noted: dict[nn.Module, Tensor] = {}
+
+    def note(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        noted[module] = inputs[0]
+        return inputs[0].flatten(0, 1)[kept] if module is head else None
+
+    with ExitStack() as stack:
+        for module in {block, head}:
+            stack.callback(module.register_forward_pre_hook(note).remove)
+        yield noted
 
 
 class RowReading:
@@ -86,15 +103,7 @@ class RowReading:
             embeds = flat.view_as(embeds)
         head = self.llm.get_output_embeddings()
         repa_block = self._repa_block() if align else head
-        hidden: dict[nn.Module, Float[Tensor, "b t d"]] = {}
-
-        def note(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
-            hidden[module] = inputs[0]
-            return inputs[0].flatten(0, 1)[learnt_positions - 1] if module is head else None
-
-        with ExitStack() as stack:
-            for module in {repa_block, head}:
-                stack.callback(module.register_forward_pre_hook(note).remove)
+        with noted_inputs(repa_block, head=head, kept=learnt_positions - 1) as hidden:
             output = self.llm(
                 inputs_embeds=embeds,
                 **self._rows_mask(rows, embeds),

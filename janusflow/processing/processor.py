@@ -177,14 +177,10 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
     def _read(self, messages: Any, *, number: int, allow_paths: bool = True) -> Conversation:
         """A conversation as it is meant, without special tokens in its texts."""
         read = read_conversation(messages, image_tag=self.image_tag, allow_paths=allow_paths)
-        said = [(read.system_prompt or "", ())]
-        said += [
-            (turn["content"], (self.image_tag,) if turn["role"] == USER else ())
-            for turn in read.messages
-        ]
-        for text, allowed in said:
+        for turn in read.with_system():
+            allowed = (self.image_tag,) if turn["role"] == USER else ()
             try:
-                encode_text(self.tokenizer.backend_tokenizer, text, allowed=allowed)
+                encode_text(self.tokenizer.backend_tokenizer, turn["content"], allowed=allowed)
             except PromptError as error:
                 raise PromptError(f"conversation {number}: {error}") from None
         return read

@@ -6,14 +6,14 @@ prompt and the image processor, which the release keeps in preprocessor_config.j
 
 import inspect
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
-from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.errors import CheckpointError
+from janusflow.config.keywords import refuse_unknown
 from janusflow.processing.images import JanusFlowImageProcessor
 from janusflow.processing.json_files import read_json
 from janusflow.processing.tokenizer import (
@@ -80,7 +80,10 @@ class ProcessorFiles(ProcessorMixin):
             CheckpointError: there is no such folder or hub id, or its files are damaged.
         """
         if "_from_pipeline" not in kwargs:  # that hands every part the model's settings, too
-            cls._refuse_unknown(kwargs)
+            known = {*LOADING_KEYWORDS, *HUB_OPTIONS, *TOKENIZER_SETTINGS, "image_size"}
+            known |= set(inspect.signature(cls.__init__).parameters)
+            known |= set(JanusFlowImageProcessor.valid_kwargs.__annotations__)
+            refuse_unknown(f"{cls.__name__}.from_pretrained", kwargs, known=known)
         folder = Path(pretrained_model_name_or_path).expanduser()
         if folder.is_dir():
             inside = folder / (kwargs.get("subfolder") or "")
@@ -98,19 +101,6 @@ class ProcessorFiles(ProcessorMixin):
                 f"{name!r} is neither a folder nor a hub model within reach "
                 f"({' '.join(str(error).split()):.200}): check the name"
             ) from None
-
-    @classmethod
-    def _refuse_unknown(cls, keywords: Iterable[str]) -> None:
-        known = {*LOADING_KEYWORDS, *HUB_OPTIONS, *TOKENIZER_SETTINGS, "image_size"}
-        known |= set(inspect.signature(cls.__init__).parameters)
-        known |= set(JanusFlowImageProcessor.valid_kwargs.__annotations__)
-        for name in keywords:
-            if name not in known:
-                close = get_close_matches(name, known, n=1)
-                raise ConfigError(
-                    f"{cls.__name__}.from_pretrained has no argument {name}: "
-                    + (f"use {close[0]} if you meant that." if close else "leave it out.")
-                )
 
     @classmethod
     def _get_arguments_from_pretrained(

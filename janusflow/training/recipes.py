@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,16 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import CHANGEABLE, ShipRecipe, StageRecipe
-from janusflow.config.records import has_setting, load_record, read_tree, to_tree
-from janusflow.data.formats import load_plugins
-from janusflow.training.engine.distributed import is_first, process_group, wait_for_all
+from janusflow.config.records import (
+    build_record,
+    has_setting,
+    load_record,
+    read_tree,
+    to_tree,
+    with_present_names,
+)
+from janusflow.data.sources.formats import load_plugins
+from janusflow.training.engine.distributed import barrier, is_main_process, process_group
 from janusflow.training.report.previews import Sampler
 from janusflow.training.report.provenance import ENVIRONMENT, record_environment
 from janusflow.training.stage.stage import ship, train_stage
@@ -128,7 +136,8 @@ def _shared_out(
         if not takers:
             raise ConfigError(
                 f"override {override!r}: no recipe in {folder} has this setting: wanted one that "
-                "some have, as key=value or task:key=value, e.g. stage:loop.scale.precision=bf16."
+                "some have, as key=value or task:key=value, e.g. "
+                "stage:loop.parallelism.precision=bf16."
             )
         for file in takers:
             taken[file].append(override)
@@ -140,23 +149,23 @@ def _run(recipe: Any, sampler: Sampler | None) -> Path:
     run: Path = recipe.run
     is_longer = _refuse_other_settings(recipe)
     if (run / DONE).exists() and not is_longer:
-        if is_first():
+        if is_main_process():
             tqdm.write(f"{run}: finished before, skipped", file=sys.stderr)
         return run
-    wait_for_all()
-    if is_first():
+    barrier()
+    if is_main_process():
         run.mkdir(parents=True, exist_ok=True)
         (run / DONE).unlink(missing_ok=True)
         settings = yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True)
         (run / ECHO).write_text(settings, encoding="utf-8")
         record_environment(run)
-    wait_for_all()
+    barrier()
     task = TASKS[recipe.task]
     runner = partial(train_stage, sampler=sampler) if task.run is train_stage else task.run
-    if task.is_distributed or is_first():
+    if task.is_distributed or is_main_process():
         runner(recipe)
-    wait_for_all()
-    if is_first():
+    barrier()
+    if is_main_process():
         (run / DONE).touch()
     return run
 
@@ -166,10 +175,10 @@ def _refuse_other_settings(recipe: Any) -> bool:
     echo = recipe.run / ECHO
     if not echo.exists() or not {p.name for p in recipe.run.iterdir()} - NOTES:
         return False
-    try:
-        before = _flat(to_tree(load_record(type(recipe), echo)))
-    except ConfigError:  # of another task, or written before an option had its present name
-        before = _flat(read_tree(echo))
+    tree = with_present_names(read_tree(echo))
+    with suppress(ConfigError):  # it is of another task
+        tree = to_tree(build_record(type(recipe), tree, where=str(echo)))
+    before = _flat(tree)
     now = _flat(to_tree(recipe))
     free = [*CHANGEABLE]
     if now.get("loop.optimizer.decay_steps"):

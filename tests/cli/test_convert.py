@@ -38,7 +38,7 @@ def test_convert_writes_our_layout_and_reports_it(release: Path, tmp_path: Path)
 def test_live_weights_of_what_is_no_checkpoint_are_refused(release: Path, tmp_path: Path):
     result = RUNNER.invoke(APP, ["convert", str(release), str(tmp_path / "x"), "--live"])
     assert result.exit_code == 1
-    assert "only a run's checkpoint holds live weights" in result.output
+    assert "only a run and its checkpoints hold live weights" in result.output
 
 
 def test_a_missing_source_is_one_line_and_exit_code_1(tmp_path: Path):

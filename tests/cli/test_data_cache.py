@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from data_files import picture, write_json
+from data_files import write_image, write_json
 from tiny_run import run_model, run_vae
 from tiny_stage import stage_tree, write_parts
 from typer.testing import CliRunner, Result
@@ -22,7 +22,7 @@ def recipe(tmp_path: Path) -> Path:
     parts = write_parts(tmp_path / "parts")
     run_model().save_pretrained(parts / "start")
     run_vae().save_pretrained(parts / "vae")
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     rows = [{"image": name, "caption": "red"} for name in ("1.png", "2.png")]
     pairs = [{"format": "captions", "path": write_json(tmp_path / "pairs.json", rows)}]
     data = {"generation": pairs, "understanding": pairs, "crops": 1}
@@ -35,12 +35,12 @@ def recipe(tmp_path: Path) -> Path:
 def test_what_was_added_and_what_was_not_are_told(recipe: Path, tmp_path: Path):
     result = fill(recipe, f"data.cache={tmp_path / 'cache'}")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("1 pictures added") == 3
+    assert result.stdout.count("1 images added") == 3
     assert f"{tmp_path / 'cache'}/latents-" in result.stdout
     assert result.stderr.count("row 1 of") == 2
     assert "2 rows make no sample" in result.stderr
     again = fill(recipe, f"data.cache={tmp_path / 'cache'}")
-    assert again.stdout.count("0 pictures added") == 3
+    assert again.stdout.count("0 images added") == 3
 
 
 def test_a_recipe_that_names_no_cache_is_one_line(recipe: Path):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from data_files import picture, write_json, write_lines
+from data_files import write_image, write_json, write_lines
 from tiny_stage import stage_tree, write_parts
 from typer.testing import CliRunner, Result
 
@@ -31,7 +31,7 @@ def recipe(folder: Path, root: Path, **changes: Any) -> Path:
 
 
 def pairs(folder: Path, *names: str) -> str:
-    picture(folder / "images" / "1.png")
+    write_image(folder / "images" / "1.png")
     return write_json(folder / "pairs.json", [{"image": each, "caption": "red"} for each in names])
 
 
@@ -72,16 +72,16 @@ def test_settings_can_be_changed(tmp_path: Path, root: Path):
 
 def test_a_file_is_checked_with_mini_as_all_it_can_be(tmp_path: Path):
     path = pairs(tmp_path, "1.png", "2.png", "1.png")
-    result = check(path, "--pictures", tmp_path / "images")
+    result = check(path, "--images", tmp_path / "images")
     assert result.exit_code == 1
     assert result.stdout.count("bad row 1: ") == 2
     assert result.stdout.count("1 rows repeat others: 0 = 2") == 2
-    assert check(path, "--pictures", tmp_path / "images", "--kind", "text").exit_code == 1
+    assert check(path, "--images", tmp_path / "images", "--kind", "text").exit_code == 1
 
 
 def test_json_holds_what_the_text_says(tmp_path: Path):
     path = pairs(tmp_path, "1.png", "2.png")
-    result = check(path, "--pictures", tmp_path / "images", "--kind", "generation", "--json")
+    result = check(path, "--images", tmp_path / "images", "--kind", "generation", "--json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     (source,) = told["sources"]
@@ -89,7 +89,7 @@ def test_json_holds_what_the_text_says(tmp_path: Path):
     assert source["kind"] == "generation"
     assert [bad["row"] for bad in source["bad"]] == [1]
     assert (source["bad_share"], source["max_bad_share"]) == (0.5, 0.01)
-    assert source["median_picture"] == [40, 20]
+    assert source["median_image"] == [40, 20]
 
 
 def test_another_model_stands_for_one_that_is_not_at_hand(tmp_path: Path, root: Path):
@@ -125,6 +125,19 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     assert result.stdout == ""
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_the_former_name_of_an_option_or_key_is_refused_with_the_new_one(
+    tmp_path: Path, root: Path
+):
+    result = check(pairs(tmp_path, "1.png"), "--pictures", tmp_path / "images")
+    assert result.exit_code == 2
+    assert "this option is --images now" in " ".join(result.stderr.split())
+    data = {"text": [{"format": "text", "path": "t.txt", "pictures": "images"}]}
+    result = check(recipe(tmp_path, root, data=data))
+    assert result.exit_code == 1
+    assert "unknown key 'pictures'" in result.stderr
+    assert "did you mean images?" in result.stderr
 
 
 def test_of_a_stream_the_first_rows_are_checked(tmp_path: Path, root: Path):

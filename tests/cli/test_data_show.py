@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from data_files import picture, write_json
+from data_files import write_image, write_json
 from tiny_stage import stage_tree, write_parts
 from typer.testing import CliRunner, Result
 
@@ -37,7 +37,7 @@ def test_a_recipes_samples_are_shown_and_the_seed_decides_which(tmp_path: Path, 
 
 
 def test_a_file_is_shown_as_mini_gets_it_and_bad_rows_are_told(tmp_path: Path):
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     rows = [{"image": name, "caption": "red"} for name in ("1.png", "no.png")]
     path, page = write_json(tmp_path / "pairs.json", rows), tmp_path / "page.html"
     result = show(path, "-o", page, "-n", "4")

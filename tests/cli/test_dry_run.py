@@ -39,10 +39,10 @@ def test_costs_are_printed_and_nothing_is_written(recipe: Path):
 
 
 def test_json_holds_what_the_text_tells(recipe: Path):
-    settings = ("loop.scale.precision=bf16", "loop.scale.shard=0")
+    settings = ("loop.parallelism.precision=bf16", "loop.parallelism.hsdp_shard_size=0")
     found = json.loads(train(recipe, *settings, "--dry-run", "--json", "--gpus", 2).stdout)
     (stage,) = found["stages"]
-    assert (stage["config"]["gpus"], stage["scale"]["precision"]) == (2, "bf16")
+    assert (stage["config"]["gpus"], stage["parallelism"]["precision"]) == (2, "bf16")
     assert stage["memory"]["total"] > stage["memory"]["activations"] > 0
     assert stage["flops"] == 10 * stage["phases"][0]["step_flops"]
     assert found["gpu_days"] == pytest.approx(stage["gpu_days"])
@@ -62,7 +62,10 @@ def test_options_of_a_dry_run_are_refused_where_they_would_change_nothing(
     ("options", "told"),
     [
         (["--gpu", "h1000"], "did you mean h100"),
-        (["loop.scale.shard=3", "--gpus", "4"], "shard=3 for 4 processes"),
+        (
+            ["loop.parallelism.hsdp_shard_size=3", "--gpus", "4"],
+            "hsdp_shard_size=3 for 4 processes",
+        ),
         (["--mfu", "2"], "mfu=2.0"),
         (["--prompt-tokens", "0"], "prompt_tokens=0"),
         (["--gpus", "9"], "8 samples a step for 9 processes"),

@@ -16,7 +16,7 @@ from janusflow.evaluation.core import registry
 from janusflow.evaluation.core.registry import LMMS_TASKS, TaskOptions
 from janusflow.evaluation.shapes.prompts import CATEGORIES, shape_prompts
 from janusflow.evaluation.shapes.task import SEEDS_APART
-from janusflow.mini.render import render
+from janusflow.mini.scenes.render import render
 
 SEED = 11
 

@@ -48,10 +48,10 @@ def test_a_broken_off_call_leaves_the_images_drawn_so_far(
 ):
     decode = generation.decode_records
 
-    def stop(jf: JanusFlow, records: Sequence[DrawingRecord], latents: Any) -> Any:
+    def stop(jf: JanusFlow, records: Sequence[DrawingRecord], *rest: Any) -> Any:
         if records[0].seed == 5:  # the third
             raise KeyboardInterrupt
-        return decode(jf, records, latents)
+        return decode(jf, records, *rest)
 
     monkeypatch.setattr(generation, "decode_records", stop)
     given = ("-m", tiny_folder, "-n", 4, "--steps", 1, "--seed", 3, "--batch-size", 1)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from janusflow.cli.main import build_app
 from janusflow.inference.previews import draw_and_answer
-from janusflow.mini.dataset import SceneFolder
+from janusflow.mini.scenes.dataset import SceneFolder
 from janusflow.training import recipes
 
 SCENES = "task: scenes\nrun: {run}\nnum_scenes: 2\nsize: 32\n"
@@ -43,6 +43,7 @@ def test_a_folder_is_run_in_order_and_finished_runs_are_skipped(tmp_path: Path):
         assert result.stdout.splitlines() == [str(tmp_path / "run1"), str(tmp_path / "run2")]
 
 
+@pytest.mark.slow
 def test_of_several_processes_the_first_alone_tells_of_runs(tmp_path: Path):
     """A run that is finished, so that none of them computes anything."""
     path = recipe(tmp_path)

@@ -18,8 +18,8 @@ from janusflow.config.records import build_record
         ({"samples_every": -1}, "samples_every=-1 must be 0 or more"),
         ({"peak_tflops": 0}, "peak_tflops=0.0 must be above 0"),
         ({"peak_tflops": float("inf")}, "peak_tflops=inf must be above 0"),
-        ({"questions": [{"picture": "a.png"}]}, "lacks question"),
-        ({"questions": [{"picture": "a.png", "questoin": "What?"}]}, "did you mean question?"),
+        ({"questions": [{"image": "a.png"}]}, "lacks question"),
+        ({"questions": [{"image": "a.png", "questoin": "What?"}]}, "did you mean question?"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_refused(tree: dict[str, Any], told: str):

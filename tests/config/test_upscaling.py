@@ -1,4 +1,4 @@
-"""How pictures are made larger, in words."""
+"""How images are made larger, in words."""
 
 import pytest
 

@@ -15,8 +15,12 @@ import janusflow
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from split_run import run_of
+from split_run import batches_of, new_objective, run_of
 from tiny_run import make_sources
+
+from janusflow.config.training import LoopConfig
+from janusflow.training.engine.loop import start, train_step
+from janusflow.training.report.log import LogHook
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "janusflow"
@@ -61,6 +65,21 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
     return passed
 
 
+@pytest.fixture(scope="module")
+def step_passed(tmp_path_factory: pytest.TempPathFactory) -> Passed:
+    """One training step and its line in the log; everything was set up, and a step made, before."""
+    folder = tmp_path_factory.mktemp("step")
+    config = LoopConfig(log_every=1)
+    state = start(new_objective(), config, run=folder)
+    log = LogHook(folder, config)
+    batches = batches_of(make_sources(folder / "sources"), 0)
+    log.after_step(state, train_step(state, next(batches), config))
+    batch = next(batches)
+    with followed() as passed:
+        log.after_step(state, train_step(state, batch, config))
+    return passed
+
+
 def is_passed(passed: Passed, file: str, name: str | None) -> bool:
     """Whether a function ran; of a class or a file, whether any of its functions did."""
     own = {qualified for path, qualified in passed if path == file}
@@ -74,11 +93,23 @@ def names(text: str) -> list[tuple[str, str | None]]:
     return [(file, name or None) for file, name in NAME.findall(text)]
 
 
-def test_everything_the_page_names_is_on_the_way(passed: Passed):
-    wanted = names(PAGE.read_text(encoding="utf-8"))
+def test_everything_the_page_names_is_on_the_way(passed: Passed, step_passed: Passed):
+    wanted, passed = names(PAGE.read_text(encoding="utf-8")), passed | step_passed
     assert len(wanted) > 20
     missing = [f"{file}:{name}" for file, name in wanted if not is_passed(passed, file, name)]
     assert not missing
+
+
+def test_a_training_step_passes_through_the_files_that_the_page_names_and_few(
+    step_passed: Passed,
+):
+    """Of training/; the last point of the page is about what goes on around a step."""
+    page = PAGE.read_text(encoding="utf-8").partition("## Training")[2]
+    told, _, _ = page.partition("4. **Around")
+    named = {file for file, _ in names(told) if file.startswith("training/")}
+    passed = {file for file, _ in step_passed if file.startswith("training/")}
+    assert passed == named
+    assert len(passed) <= 8
 
 
 def test_what_is_not_on_the_way_is_seen(passed: Passed):

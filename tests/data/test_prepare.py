@@ -1,4 +1,4 @@
-"""Squares cut out of pictures to draw."""
+"""Squares cut out of images to draw."""
 
 from dataclasses import replace
 
@@ -39,14 +39,14 @@ def test_a_draw_is_one_of_the_squares_and_each_comes_up():
     squares = [pixels(prepare, number) for number in range(3)]
     rng, found = np.random.default_rng(0), set()
     for _ in range(30):
-        drawn = prepare.drawn(gradient(), rng).pixel_values
+        drawn = prepare.for_generation(gradient(), rng).pixel_values
         assert drawn is not None
         (which,) = (n for n, square in enumerate(squares) if torch.equal(square, drawn))
         found.add(which)
     assert found == {0, 1, 2}
 
 
-def test_a_square_picture_has_one_square():
+def test_a_square_image_has_one_square():
     prepare = replace(PREPARE, crops=2)
     square = Image.new("RGB", (50, 50), "red")
     one, other = (prepare.crop(square, number).pixel_values for number in range(2))

@@ -30,10 +30,10 @@ from PIL import Image
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError, DataError
-from janusflow.data.formats import open_source
 from janusflow.data.prepare import Preparation
 from janusflow.data.samples import GenerationSample, UnderstandingSample
-from janusflow.data.sources import Source
+from janusflow.data.sources.base import Source
+from janusflow.data.sources.formats import open_source
 from janusflow.processing.images import JanusFlowImageProcessor
 
 APPLE, HEART, WAVE = "1F34E", "2764-FE0F", "1F44B"
@@ -82,7 +82,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, NpmPa
         "noto": publish(registry, "noto", {"icons.json": icons(128), "chars.json": few}),
     }
     styles = {
-        name: Style(pictures=published[name], code_points=published[name], words=STYLES[name].words)
+        name: Style(images=published[name], code_points=published[name], words=STYLES[name].words)
         for name in ("flat", "noto")
     }
     monkeypatch.setattr(make_emoji_data, "NAMES", published["names"])
@@ -113,8 +113,8 @@ def test_labels_are_joined_over_languages_without_skin_tones_and_parts():
     assert LABELS["2764"] == {"en": "red heart", "ko": "빨간색 하트"}
 
 
-def test_pictures_keep_their_own_units_and_are_found_by_bare_code_points():
-    """Iconify: a picture's own size goes before its set's, which goes before 16."""
+def test_images_keep_their_own_units_and_are_found_by_bare_code_points():
+    """Iconify: an image's own size goes before its set's, which goes before 16."""
     found = svg_by_hexcode(
         {
             "height": 20,
@@ -170,7 +170,7 @@ def test_an_article_fits_its_label(label: str, article: str):
 
 
 def test_what_is_written_is_what_the_formats_read(data: Path):
-    """Pictures that not all styles draw are left out; styles differ in their grey."""
+    """Images that not all styles draw are left out; styles differ in their grey."""
     prepare = Preparation(
         image_processor=JanusFlowImageProcessor(image_size=16), drawing_size=16, image_tag="<i>"
     )
@@ -238,14 +238,14 @@ def renderer() -> Callable[..., bytes]:
     return render_svg
 
 
-def test_a_picture_is_rendered_on_white_at_its_size(renderer: Callable[..., bytes]):
+def test_a_image_is_rendered_on_white_at_its_size(renderer: Callable[..., bytes]):
     """The right half of a set 8 units wide is red."""
     chars = {"1f34e": "apple"}
     half = {"body": '<path fill="#f00" d="M4 0H8V8H4z"/>'}
     svg = svg_by_hexcode({"width": 8, "height": 8, "icons": {"apple": half}}, chars)["1f34e"]
-    picture = Image.open(io.BytesIO(renderer(svg, size=20))).convert("RGB")
-    assert picture.size == (20, 20)
-    colours = {x: picture.getpixel((x, 10)) for x in range(20)}
+    image = Image.open(io.BytesIO(renderer(svg, size=20))).convert("RGB")
+    assert image.size == (20, 20)
+    colours = {x: image.getpixel((x, 10)) for x in range(20)}
     assert all(colours[x] == (255, 255, 255) for x in range(10))
     assert all(colours[x] == (255, 0, 0) for x in range(10, 20))
 

@@ -16,7 +16,7 @@ MINI = "janusflow/mini/assets"
 
 def sources_of(recipe: Any) -> list[Any]:
     if isinstance(recipe, VaeRecipe):
-        return [*recipe.pictures, *recipe.held_out]
+        return [*recipe.images, *recipe.held_out]
     data = recipe.data
     return [*data.understanding, *data.generation, *data.text]
 
@@ -36,7 +36,7 @@ def test_every_step_needs_only_what_earlier_steps_or_mini_left():
 
 def test_nothing_is_learnt_from_what_is_held_out():
     for recipe in read_recipes(RECIPES):
-        learnt = recipe.pictures if isinstance(recipe, VaeRecipe) else sources_of(recipe)
+        learnt = recipe.images if isinstance(recipe, VaeRecipe) else sources_of(recipe)
         assert learnt
         assert all(Path(source.path).name in ("train.jsonl", NAMING) for source in learnt)
 

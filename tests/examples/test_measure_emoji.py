@@ -73,9 +73,9 @@ class Knowing:
     def answer(self, conversations: Sequence[Sequence[Any]], **_: Any) -> list[str]:
         answers = []
         for (message,) in conversations:
-            picture, text = message["content"][0], message["content"][-1]["text"]
+            image, text = message["content"][0], message["content"][-1]["text"]
             self.asked.append(text)
-            source = next(v for k, v in picture.items() if k != "type")
+            source = next(v for k, v in image.items() if k != "type")
             level = Image.open(source).convert("L").getpixel((0, 0)) // 10
             levels = {v // 10: n for split in SPLITS for n, v in GREYS[split].items()}
             name = levels[level].capitalize() + "."
@@ -93,7 +93,7 @@ def drawing_scores(folder: Path, *, off: int = 0) -> dict[str, Any]:
     return scores_of(emoji_drawing(folder, model, limit=300), model)
 
 
-def test_who_names_every_picture_is_right_in_each_split_and_language(folder: Path):
+def test_who_names_every_image_is_right_in_each_split_and_language(folder: Path):
     model = Knowing()
     scores = scores_of(emoji_naming(folder, limit=300), model)
     assert {name: (s.num_right, s.num_items) for name, s in scores.items()} == {
@@ -104,7 +104,7 @@ def test_who_names_every_picture_is_right_in_each_split_and_language(folder: Pat
     assert set(model.asked) == set(QUESTIONS.values())
 
 
-def test_a_drawing_is_right_where_the_nearest_true_picture_has_its_label(folder: Path):
+def test_a_drawing_is_right_where_the_nearest_true_image_has_its_label(folder: Path):
     scores = drawing_scores(folder)
     for kind, number in (("learnt", 3), ("unknown", 1)):
         for language in QUESTIONS:
@@ -117,16 +117,16 @@ def test_a_drawing_is_right_where_the_nearest_true_picture_has_its_label(folder:
     assert wrong["learnt en, in 5"].num_right == 3
 
 
-def test_the_judge_and_the_vae_are_measured_on_true_pictures(folder: Path):
+def test_the_judge_and_the_vae_are_measured_on_true_images(folder: Path):
     scores = drawing_scores(folder)
     assert scores["judge across learnt styles"].value == 1.0
     assert scores["judge on the held-out style"].num_right == 3
     assert scores["PSNR in dB, held-out-style"].num_items == 3
     assert not scores["PSNR in dB, train"].is_share
-    assert scores["judge on rebuilt pictures"].num_items == 6
+    assert scores["judge on rebuilt images"].num_items == 6
 
 
-def test_ranks_count_labels_and_not_pictures(folder: Path):
+def test_ranks_count_labels_and_not_images(folder: Path):
     judge = Judge(folder, read_emoji(folder, "train"))
     between = grey(50)  # dim 60, 63; black 0, 3; pale 200, 203
     assert judge.nearest(between).hexcode == "dim"
@@ -137,9 +137,9 @@ def test_ranks_count_labels_and_not_pictures(folder: Path):
 
 
 def test_features_are_means_of_boxes():
-    picture = Image.new("RGB", (64, 32), "black")
-    picture.paste("white", (0, 0, 2, 1))  # half of the first box, which is 4 by 2
-    assert features(picture)[:4].tolist() == pytest.approx([0.25] * 3 + [0.0], abs=1 / 255)
+    image = Image.new("RGB", (64, 32), "black")
+    image.paste("white", (0, 0, 2, 1))  # half of the first box, which is 4 by 2
+    assert features(image)[:4].tolist() == pytest.approx([0.25] * 3 + [0.0], abs=1 / 255)
 
 
 def test_a_limit_takes_a_part_of_what_a_higher_one_takes(folder: Path):

@@ -82,6 +82,7 @@ def apart(images: list[Image.Image], others: list[Image.Image]) -> float:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feature", DRAWN)
 def test_images_are_those_of_the_cpu(load_on: Loader, dtype: str, feature: str):
     """Two prompts of different length side by side, so one is padded."""

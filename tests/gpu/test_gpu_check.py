@@ -15,6 +15,7 @@ from gpu_check import OWN_PARTS, Part, page, parts, run
 QUICK = Namespace(device="cpu", quick=True, official=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN_PARTS)
 def test_every_part_runs_on_a_cpu(
     name: str, reference: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -74,6 +74,7 @@ def test_an_image_can_be_drawn_again_from_its_record_alone(jf: JanusFlow):
     assert difference(drawn[2], again[0]) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["euler", "heun", "dopri5"])
 def test_the_batch_size_changes_no_image(jf: JanusFlow, solver: str):
     settings: dict[str, Any] = {"steps": 2, "seed": 3, "solver": solver}
@@ -198,6 +199,7 @@ def test_parity_steps_in_bfloat16_and_gives_another_image(jf: JanusFlow):
     assert difference(accurate, parity) > 0
 
 
+@pytest.mark.slow
 def test_a_compiled_model_draws_the_same_and_answers_uncompiled(jf: JanusFlow):
     """A backend that runs what it is given counts the graphs."""
     compiled, graphs = tiny_janusflow(), []

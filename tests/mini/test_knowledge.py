@@ -5,12 +5,13 @@ import unicodedata
 import numpy as np
 import pytest
 
-from janusflow.mini.captions import caption, description, planned_caption
 from janusflow.mini.knowledge import limits
-from janusflow.mini.scenes import sample_scene
-from janusflow.mini.words import LANGUAGES, Language
+from janusflow.mini.language.captions import caption, description, planned_caption
+from janusflow.mini.language.words import LANGUAGES, Language
+from janusflow.mini.scenes.scene import sample_scene
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_caption_that_mini_learns_is_beyond_it(language: Language):
     for seed in range(300):

@@ -8,9 +8,10 @@ import pytest
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError
-from janusflow.mini.naming import named_objects
-from janusflow.mini.questions import Kind
-from janusflow.mini.sources import (
+from janusflow.mini.language.questions import Kind
+from janusflow.mini.language.words import Language
+from janusflow.mini.scenes.naming import named_objects
+from janusflow.mini.training.sources import (
     IN_WORDS,
     LOOKUPS_A_SAMPLE,
     PLANS_A_SAMPLE,
@@ -18,7 +19,6 @@ from janusflow.mini.sources import (
     scene_plans,
     scene_texts,
 )
-from janusflow.mini.words import Language
 
 NOTHING = {"nothing", "없음"}
 PLACED = r"an? [a-z -]+ (in|at|on) the (top|bottom|left|right|centre)( left| right)?"
@@ -29,6 +29,7 @@ def config(**options: Any) -> SourceConfig:
     return SourceConfig(format="scenes", path="is not read", options=options)
 
 
+@pytest.mark.slow
 def test_texts_tell_what_places_hold_as_often_as_asked():
     rng = np.random.default_rng(0)
 
@@ -49,7 +50,7 @@ def lookups(**options: Any) -> list[tuple[str, list[str]]]:
         sample = source.sample(0, rng)
         caption = sample.turns[0].question.split("\n")[0]
         answers = [turn.answer for turn in sample.turns]
-        assert sample.pictures == ()
+        assert sample.images == ()
         assert not sample.are_independent  # later turns need the caption of the first
         named = {answer.split()[-1] for answer in answers} - NOTHING
         assert named <= {"ring", "star", "고리", "별"}
@@ -58,7 +59,7 @@ def lookups(**options: Any) -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_lookups_ask_a_caption_about_its_places_without_a_picture():
+def test_lookups_ask_a_caption_about_its_places_without_a_image():
     for _, answers in lookups():
         assert len(answers) == 4
         assert sum(answer in NOTHING for answer in answers) == 2
@@ -84,7 +85,7 @@ def test_plans_answer_a_caption_with_its_objects_in_places():
     languages: set[str] = set()
     for _ in range(50):
         sample = source.sample(0, rng)
-        assert sample.pictures == ()
+        assert sample.images == ()
         assert sample.are_independent
         assert len(sample.turns) == PLANS_A_SAMPLE
         for turn in sample.turns:

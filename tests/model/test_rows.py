@@ -9,7 +9,6 @@ from tiny_model import padded_prompt, qwen3_model, tiny_config, tiny_model
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.model.configuration import JanusFlowConfig
@@ -268,32 +267,3 @@ def test_compiled_blocks_attend_within_samples_and_are_compiled_once_for_all_len
         counts.append(compiled.frame_count)
     assert counts[0] > 0
     assert len(set(counts)) == 1
-
-
-class Waits(TorchDispatchMode):
-    """Counts operations whose result's size or value a GPU would be waited for."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.__name__.split(".")[0]
-        by_mask = name in ("index", "index_put") and any(
-            isinstance(index, Tensor) and index.dtype == torch.bool for index in args[1]
-        )
-        self.count += by_mask or name in ("_local_scalar_dense", "nonzero", "masked_select")
-        return func(*args, **(kwargs or {}))
-
-
-@torch.no_grad()
-def test_a_pass_waits_four_times_for_the_device():
-    """For the number of image embeddings, their places, the learnt columns, and their rows."""
-    model = JanusFlowForConditionalGeneration(with_repa())
-    rows = rows_of(PROMPT, [BOS, *seen_span(model.config), 60], drawn=(0,))
-    given: dict[str, Any] = {
-        "pixel_values": torch.randn(1, 3, 64, 64),
-        "x_t": latents(1),
-        "t": torch.tensor([0.2]),
-    }
-    with Waits() as waits:
-        model.read_rows(rows, is_learnt=learnt(rows, 1, 3), align=True, **given)
-    assert waits.count == 4

@@ -79,6 +79,7 @@ def release_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code", [BEFORE + FIND + ARGUMENTS, AFTER + FIND_CLASSES], ids=["before", "after"]
 )

@@ -52,6 +52,7 @@ def mini_pipe() -> JanusFlowPipeline:
     return quiet(JanusFlowPipeline.from_pretrained("mini"))
 
 
+@pytest.mark.slow
 def test_its_images_are_those_of_generate(mini: JanusFlow, mini_pipe: JanusFlowPipeline):
     (wanted,) = mini.generate(PROMPT, seed=1, plan="never")
     (found,) = mini_pipe(PROMPT, generator=seeded(1)).images
@@ -74,6 +75,7 @@ def of_heun(mini: JanusFlow) -> Image.Image:
     return mini.generate(PROMPT, seed=1, plan="never", steps=10, solver="heun")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheduler",
     [

@@ -12,6 +12,7 @@ REPOSITORY = Path(__file__).parents[2]
 RELEASE = "JanusFlow-1.3B"
 
 
+@pytest.mark.slow
 def test_the_example_answers_and_draws_as_jf_does(
     mini: JanusFlow,
     mini_folder: Path,

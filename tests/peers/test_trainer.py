@@ -48,12 +48,14 @@ def trained(tiny: JanusFlow, folder: Path, *, attention: str, **settings: Any) -
     return [each["loss"] for each in trainer.state.log_history if "loss" in each]
 
 
+@pytest.mark.slow
 def test_a_padded_batch_is_learnt_the_same_in_every_attention(tiny: JanusFlow, tmp_path: Path):
     default = trained(tiny, tmp_path, attention="sdpa")
     assert default[-1] < 0.8 * default[0]
     assert trained(tiny, tmp_path, attention="eager") == pytest.approx(default, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_noise_of_neftune_reaches_the_embeddings(tiny: JanusFlow, tmp_path: Path):
     plain = trained(tiny, tmp_path, attention="sdpa", max_steps=2)
     none = trained(tiny, tmp_path, attention="sdpa", max_steps=2, neftune_noise_alpha=0.0)

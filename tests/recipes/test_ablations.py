@@ -118,7 +118,7 @@ def test_seeds_that_agree_by_coincidence_leave_shares_the_chance_of_their_scenes
 
 
 def test_an_effect_that_shows_is_marked_and_told_with_its_direction():
-    """Less loss is better, more pictures right is better."""
+    """Less loss is better, more images right is better."""
     runs = [{"flow": 1.0 + i, "drawn": 0.5} for i in range(3)]
     better = [{"flow": 0.9 + i + i / 1000, "drawn": 0.2 - i / 1000} for i in range(3)]
     text = tables(results_of(reference=runs, bidirectional=better))
@@ -166,8 +166,8 @@ def test_a_plot_has_a_row_for_each_comparison_that_was_run(tmp_path: Path):
     heights = []
     for arms in (("no-repa",), ("no-repa", "shared")):
         plot({arm: results[arm] for arm in (REFERENCE, *arms)}, tmp_path / "plot.png")
-        with Image.open(tmp_path / "plot.png") as picture:
-            heights.append(picture.height)
+        with Image.open(tmp_path / "plot.png") as image:
+            heights.append(image.height)
     assert heights[1] == 2 * heights[0]
 
 
@@ -194,6 +194,7 @@ def run(*arguments: str) -> None:
     main([*small, "--no-plot", *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_trains_measures_and_tabulates_and_goes_on_where_it_was(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -22,9 +22,9 @@ from janusflow.config.training import (
     OptimizerConfig,
     Ratio,
 )
-from janusflow.data.mixture import Kind, mixed_batches
+from janusflow.data.batches.mixture import Kind, mixed_batches
 from janusflow.data.samples import Sample
-from janusflow.data.sources import Weighted
+from janusflow.data.sources.base import WeightedSource
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.guard import BAD_STEPS, Guard
 from janusflow.training.objectives.janusflow import JanusFlowObjective
@@ -44,6 +44,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "log_every": 3,
         "save_every": 5,
         "keep": 1,
+        "keep_every": 4,
         "optimizer": OptimizerConfig(),
         "guard": GuardConfig(spike="skip", spike_times=1.01, window=2),
     },
@@ -75,17 +76,17 @@ CHANGES: dict[type, dict[str, Any]] = {
     MixtureConfig: {
         "batch_size": 7,
         "row_tokens": 300,
-        "max_bad_share": 0.0,
         "ratios": (replace(EVEN, text=3.0),),
     },
 }
 ELSEWHERE = {
-    LoopConfig: {"seed", "micro_batch_size", "scale"},
+    LoopConfig: {"seed", "micro_batch_size", "parallelism"},
     OptimizerConfig: {"muon"},
     ObjectiveConfig: {"scorer", "score_against"},
+    MixtureConfig: {"max_bad_share"},
 }
 """What only whole stages, several processes, repeated blocks or a scorer use: test_stage.py,
-test_split.py, test_scale.py, test_optim.py, test_scoring.py."""
+test_split.py, test_parallelize.py, test_optim.py, test_scoring.py."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ def losses(config: ObjectiveConfig, sources: TinySources) -> list[Any]:
 
 
 def batches(config: MixtureConfig, sources: TinySources) -> list[Any]:
-    by_kind: dict[Kind, list[Weighted]] = {
-        kind: [Weighted(Flaky(each.source), each.weight) for each in weighted]
+    by_kind: dict[Kind, list[WeightedSource]] = {
+        kind: [WeightedSource(Flaky(each.source), each.weight) for each in weighted]
         for kind, weighted in sources.by_kind.items()
     }
     collate = make_collator(run_model(), row_tokens=config.row_tokens)

@@ -12,12 +12,16 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def test_overrides_of_a_folder_reach_the_recipes_that_have_the_setting():
-    asked = ("stage:loop.scale.precision=bf16", "loop.steps=3", "num_scenes=7")
+    asked = ("stage:loop.parallelism.precision=bf16", "loop.steps=3", "num_scenes=7")
     changed = {recipe.run.name: recipe for recipe in read_recipes(RECIPES / "mini", asked)}
     stages = [recipe for recipe in changed.values() if isinstance(recipe, StageRecipe)]
     assert len(stages) == 9
-    assert {recipe.loop.scale.precision for recipe in stages} == {"bf16"}
-    assert changed["vae"].loop.scale.precision == changed["siglip"].loop.scale.precision == "fp32"
+    assert {recipe.loop.parallelism.precision for recipe in stages} == {"bf16"}
+    assert (
+        changed["vae"].loop.parallelism.precision
+        == changed["siglip"].loop.parallelism.precision
+        == "fp32"
+    )
     assert {changed[name].loop.steps for name in ("vae", "siglip", "stage3")} == {3}
     assert changed["scenes"].num_scenes == 7
 

@@ -88,10 +88,10 @@ def test_a_stage_can_be_laid_out_on_one_node_and_on_eight(
     monkeypatch.setattr(distributed, "num_processes", lambda: num_gpus)
     for rank in range(num_gpus):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        own = distributed.own_parts(range(found.mixture.batch_size), found.loop)
+        own = distributed.microbatches_of_rank(range(found.mixture.batch_size), found.loop)
         sizes.add(tuple(map(len, own)))
         samples += [sample for part in own for sample in part]
     assert sorted(samples) == list(range(found.mixture.batch_size))
     assert len(sizes) == 1
     assert max(map(max, sizes)) <= (found.loop.micro_batch_size or 0)
-    assert found.loop.scale.shard_size(num_gpus) == min(num_gpus, 8)
+    assert found.loop.parallelism.shard_size(num_gpus) == min(num_gpus, 8)

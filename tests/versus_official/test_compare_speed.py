@@ -56,6 +56,7 @@ def test_a_case_is_run_for_every_number_it_is_repeated_over():
     assert {run.steps for run in runs} == {3}
 
 
+@pytest.mark.slow
 def test_ours_is_measured_in_a_process_of_its_own(folder: Path, tmp_path: Path):
     run = {"case": "velocity", "prompt": compare_speed.PROMPT}
     task = {"runs": [run], "folder": str(folder / "scaled"), "official": None, "quantize": None}

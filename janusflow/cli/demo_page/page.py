@@ -11,7 +11,7 @@ from janusflow.cli.demo_page.showcase import PATH_PROMPT, PROMPTS, Frame, Questi
 from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.loading import MINI
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.questions import Question, is_correct
+from janusflow.mini.language.questions import Question, is_correct
 from janusflow.processing.pages import embedded, read_style
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -14,10 +14,10 @@ from PIL import Image
 
 from janusflow.inference.drawing.batches import DrawingStep
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.questions import Kind, Question, ask_all
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
-from janusflow.mini.words import LANGUAGES, Language
+from janusflow.mini.language.questions import Kind, Question, ask_all
+from janusflow.mini.language.words import LANGUAGES, Language
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 
 NUM_SCENES = 4
 QUESTIONS_PER_SCENE = 3

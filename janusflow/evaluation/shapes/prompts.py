@@ -1,7 +1,7 @@
 """What ShapesEval asks to be drawn and asked about: GenEval's six categories, in coloured shapes.
 
-Every prompt is of a composition that `mini` never trained on (`mini/scenes.py`), names colour and
-shape of every object in one fixed wording a language, and says nothing else. An image must hold
+Every prompt is of a composition that `mini` never trained on (`mini/scenes/scene.py`), names colour
+and shape of every object in one fixed wording a language, and says nothing else. An image must hold
 exactly the asked number of objects, and then what its category judges: docs/evaluation.md has a
 table of that.
 
@@ -19,10 +19,21 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from janusflow.mini.detector import look_at
-from janusflow.mini.questions import Question, ask_all
-from janusflow.mini.render import render
-from janusflow.mini.scenes import (
+from janusflow.mini.language.questions import Question, ask_all
+from janusflow.mini.language.words import (
+    ENGLISH_COUNTS,
+    ENGLISH_RELATIONS,
+    KOREAN_COUNTS,
+    KOREAN_RELATIONS,
+    LANGUAGES,
+    Language,
+    join,
+    noun,
+    with_article,
+)
+from janusflow.mini.scenes.detector import look_at
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import (
     MAX_OBJECTS,
     Colour,
     Relation,
@@ -33,17 +44,6 @@ from janusflow.mini.scenes import (
     reading_order,
     relation,
     sample_scene,
-)
-from janusflow.mini.words import (
-    ENGLISH_COUNTS,
-    ENGLISH_RELATIONS,
-    KOREAN_COUNTS,
-    KOREAN_RELATIONS,
-    LANGUAGES,
-    Language,
-    join,
-    noun,
-    with_article,
 )
 
 Category = Literal["single", "two", "counting", "colours", "position", "attribution"]

@@ -11,9 +11,9 @@ from janusflow.evaluation.core.tasks import Row
 from janusflow.evaluation.drawing.distances import frechet_distance
 from janusflow.evaluation.shapes.prompts import Category, ShapePrompt, names_of
 from janusflow.evaluation.shapes.tower import Tower, from_texts
-from janusflow.mini.naming import named_objects
-from janusflow.mini.render import render
-from janusflow.mini.words import LANGUAGES
+from janusflow.mini.language.words import LANGUAGES
+from janusflow.mini.scenes.naming import named_objects
+from janusflow.mini.scenes.render import render
 
 
 def category_scores(drawn: Sequence[Row]) -> list[Measurement]:

@@ -28,11 +28,11 @@ from janusflow.evaluation.shapes.scores import (
     true_render_scores,
 )
 from janusflow.evaluation.shapes.tower import Tower, as_text
-from janusflow.mini.easy_vqa import EasyVqa, fetch_easy_vqa
-from janusflow.mini.naming import named_objects
-from janusflow.mini.questions import Question, is_correct
-from janusflow.mini.wordings import WORDINGS
-from janusflow.mini.words import LANGUAGES, Language
+from janusflow.mini.language.questions import Question, is_correct
+from janusflow.mini.language.wordings import WORDINGS
+from janusflow.mini.language.words import LANGUAGES, Language
+from janusflow.mini.scenes.naming import named_objects
+from janusflow.mini.training.easy_vqa import EasyVqa, fetch_easy_vqa
 
 DEFAULT_LIMIT = 500
 EASY_VQA = Path("runs/mini/easy-vqa")
@@ -88,7 +88,7 @@ def easy_vqa(options: TaskOptions) -> Task:
         # Compared as a description is: as a whole.
         asked(
             number,
-            test.pictures[index],
+            test.images[index],
             Question(kind="description", text=question, answer=answer, language="en"),
         )
         for number, (question, answer, index) in enumerate(test.questions[: options.limit])

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from janusflow.config.errors import ConfigError, PromptError
-from janusflow.inference.keywords import refuse_unknown
+from janusflow.config.keywords import refuse_unknown
 from janusflow.model.cache import GrowingCache
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
+from typing import Any
 
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
@@ -18,6 +20,8 @@ from janusflow.inference.drawing.seeds import CANDIDATES_APART, chosen
 
 DEFAULT_BATCH_SIZE = 8
 """Images drawn side by side unless told otherwise; guidance doubles it inside."""
+RECORDED = ["steps", "guidance", "solver", "shift", "numerics", "grid", "guidance_rescale", "reuse"]
+"""Settings that are in an image's record as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,26 +77,20 @@ class GenerationRequest:
         """
         assert isinstance(self.seed, list)
         settings, init, records = self.settings, self.init_image, list[DrawingRecord]()
+        shared: dict[str, Any] = dict(zip(RECORDED, attrgetter(*RECORDED)(settings), strict=True))
+        shared |= where
         for index, seed in enumerate(self.seed):
             for candidate in range(settings.best_of):
                 record = DrawingRecord(
                     prompt=self.prompts[index // self.num_images],
                     negative_prompt=self.negative_prompt,
                     seed=seed + candidate * CANDIDATES_APART,
-                    steps=settings.steps,
-                    guidance=settings.guidance,
-                    solver=settings.solver,
-                    shift=settings.shift,
-                    numerics=settings.numerics,
-                    grid=settings.grid,
-                    guidance_rescale=settings.guidance_rescale,
-                    reuse=settings.reuse,
+                    **shared,
                     strength=None if init is None else init.strength,
                     init_image=None if init is None else init.image_sha256,
                     mask=None if init is None else init.mask_sha256,
                     invert=None if init is None else init.invert,
                     version=janusflow.__version__,
-                    **where,  # pyright: ignore[reportArgumentType] (the model has a name)
                 )
                 records.append(record)
         return records

@@ -2,8 +2,8 @@
 
 Every weight has a placeholder, as large as itself and one number in memory. Before a block runs,
 those that cannot stay beside it are dropped and its own are read: from the model's files, or for
-CUDA from pinned memory. The results are the same to the bit. Ours, because accelerate's hooks bring
-every layer's weights by themselves: the holes they leave cost half as much memory again (`load`).
+CUDA from pinned memory. The results are the same to the bit. It is ours because accelerate's hooks
+bring every layer by itself, and small pieces leave holes in memory (`Unit.load` has numbers).
 """
 
 from collections import Counter

@@ -15,13 +15,13 @@ from torch.nn.functional import logsigmoid, normalize
 from transformers import SiglipModel
 
 from janusflow.flow.noise import sample_noise
-from janusflow.mini.regions import NOWHERE
+from janusflow.mini.scenes.regions import NOWHERE
 from janusflow.training.objectives.base import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureBatch:
-    """Pictures in [-1, 1], and what decides each one's draw from its latent's posterior."""
+class ImageBatch:
+    """Images in [-1, 1], and what decides each one's draw from its latent's posterior."""
 
     pixel_values: Float[Tensor, "n c y x"]
     seeds: tuple[int, ...]
@@ -32,7 +32,7 @@ class PictureBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionBatch:
-    """Pictures in [-1, 1], their regions, one phrase a region, and which phrase is true of which.
+    """Images in [-1, 1], their regions, one phrase a region, and which phrase is true of which.
 
     `region_of_patch` is NOWHERE where two things share a patch.
     """
@@ -46,23 +46,23 @@ class RegionBatch:
     def __len__(self) -> int:
         return len(self.pixel_values)
 
-    def of(self, pictures: Int[np.ndarray, " m"]) -> "RegionBatch":
-        """Some of the pictures with the phrases of all, so that a split step stays the step.
+    def of(self, images: Int[np.ndarray, " m"]) -> "RegionBatch":
+        """Some of the images with the phrases of all, so that a split step stays the step.
 
         Every patch meets every phrase of a step without a message between processes; the price is
         that each of its batches reads all phrases.
         """
         return replace(
             self,
-            pixel_values=self.pixel_values[pictures],
-            region_of_patch=self.region_of_patch[pictures],
+            pixel_values=self.pixel_values[images],
+            region_of_patch=self.region_of_patch[images],
         )
 
 
 class VaeObjective(Objective):
-    """Reconstruct pictures through a narrow Gaussian latent (Kingma and Welling 2014).
+    """Reconstruct images through a narrow Gaussian latent (Kingma and Welling 2014).
 
-    No adversarial or perceptual term: the pictures are flat shapes, and absolute error keeps
+    No adversarial or perceptual term: the images are flat shapes, and absolute error keeps
     their edges.
     """
 
@@ -71,16 +71,16 @@ class VaeObjective(Objective):
         self.vae = vae
         self.kl_weight = kl_weight
 
-    def counts(self, batch: PictureBatch) -> dict[str, int]:
+    def loss_counts(self, batch: ImageBatch) -> dict[str, int]:
         """Pixel values, and latent values."""
-        num_pictures, _, rows, columns = batch.pixel_values.shape
+        num_images, _, rows, columns = batch.pixel_values.shape
         config = self.vae.config
         shrinks = 4 ** (len(config["block_out_channels"]) - 1)
-        num_latent = num_pictures * config["latent_channels"] * rows * columns // shrinks
+        num_latent = num_images * config["latent_channels"] * rows * columns // shrinks
         num_pixel = batch.pixel_values.numel()
         return {"absolute": num_pixel, "squared": num_pixel, "kl": num_latent}
 
-    def forward(self, batch: PictureBatch) -> dict[str, Tensor]:
+    def forward(self, batch: ImageBatch) -> dict[str, Tensor]:
         """Absolute plus squared error of the pixels, and KL in nats."""
         (posterior,) = self.vae.encode(batch.pixel_values, return_dict=False)
         shape, device = posterior.mean.shape[1:], posterior.mean.device
@@ -99,7 +99,7 @@ class SiglipObjective(Objective):
     """Pairwise sigmoid loss (Zhai et al. 2023, SigLIP) between patches and phrases.
 
     The pairs are regions and their names, as in RegionCLIP (Zhong et al. 2022), instead of whole
-    pictures and captions: those ask a small tower for nothing local, and its patches end up all
+    images and captions: those ask a small tower for nothing local, and its patches end up all
     saying the same (benchmarks/notes.md).
     """
 
@@ -111,7 +111,7 @@ class SiglipObjective(Objective):
         # and at this rate AdamW would take thousands of steps to come back from -10.
         nn.init.constant_(siglip.logit_bias, -3.0)
 
-    def counts(self, batch: RegionBatch) -> dict[str, int]:
+    def loss_counts(self, batch: RegionBatch) -> dict[str, int]:
         """Regions that patches show."""
         shown = batch.region_of_patch.unique()
         return {"sigmoid": int((shown != NOWHERE).sum())}

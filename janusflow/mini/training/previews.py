@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.interop.vae import decode_images, encode_images, psnr
-from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene, sample_scene
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import Scene, sample_scene
 from janusflow.mini.training.objectives import RegionBatch, SiglipObjective
 from janusflow.processing.images import to_images
 from janusflow.training.report.previews import Sample, SampleHook, Shown, contact_sheet
@@ -23,18 +23,18 @@ NUM_REBUILT, NUM_NAMED = 16, 64
 
 
 def held_out(number: int, *, size: int) -> tuple[list[Scene], UInt8[np.ndarray, "n y x 3"]]:
-    """Scenes that no training folder holds, always the same ones, and their pictures."""
+    """Scenes that no training folder holds, always the same ones, and their images."""
     rngs = [np.random.default_rng((HELD_OUT_SEED, index)) for index in range(number)]
     scenes = [sample_scene(rng, split="heldout") for rng in rngs]
     return scenes, np.stack([np.asarray(render(scene, size=size)) for scene in scenes])
 
 
 class VaeSamples(SampleHook):
-    """Pictures, each with its reconstruction to its right, and how near they are.
+    """Images, each with its reconstruction to its right, and how near they are.
 
     Args:
         new: makes a VAE to fill.
-        pictures: to rebuild, in [-1, 1].
+        images: to rebuild, in [-1, 1].
         every: steps between samples.
         trackers: get the sheet and the number.
     """
@@ -42,14 +42,14 @@ class VaeSamples(SampleHook):
     def __init__(
         self,
         new: Callable[[], AutoencoderKL],
-        pictures: Float[Tensor, "n c y x"],
+        images: Float[Tensor, "n c y x"],
         *,
         every: int,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         super().__init__(every, "vae", trackers)
         self.new = new
-        self.pixel_values = pictures
+        self.pixel_values = images
 
     def sample(self, weights: dict[str, Tensor]) -> Sample:
         """Encode to the mean latent and decode."""
@@ -58,11 +58,11 @@ class VaeSamples(SampleHook):
         rebuilt = decode_images(vae, encode_images(vae, self.pixel_values))
         pairs = torch.cat((self.pixel_values, rebuilt), dim=-1)
         sheet = contact_sheet(to_images(pairs))
-        caption = "pictures (left) and their reconstructions (right)"
+        caption = "images (left) and their reconstructions (right)"
         return Sample(
             numbers={"psnr": psnr(rebuilt, self.pixel_values)},
             sheet=sheet,
-            shown=[Shown(name="reconstructions", picture=sheet, caption=caption)],
+            shown=[Shown(name="reconstructions", image=sheet, caption=caption)],
         )
 
 

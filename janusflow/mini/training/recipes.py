@@ -21,7 +21,7 @@ class ScenesRecipe:
     num_scenes: int
     """Scenes, all of training compositions."""
     size: int = 64
-    """Rows and columns of a picture, in pixels."""
+    """Rows and columns of an image, in pixels."""
     seed: int = 0
     """Scene i depends on this and i only."""
 
@@ -47,7 +47,7 @@ class TokenizerRecipe:
     num_texts: int = 40_000
     """Captions and questions it is trained on."""
     image_size: int = 64
-    """Rows and columns of a picture, in pixels, for the processor."""
+    """Rows and columns of an image, in pixels, for the processor."""
     num_image_tokens: int = 64
     """Patches of the understanding tower."""
     seed: int = 0
@@ -56,7 +56,7 @@ class TokenizerRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class VaeRecipe:
-    """Train an AutoencoderKL on rendered scenes, then encode all of them, or on any pictures."""
+    """Train an AutoencoderKL on rendered scenes, then encode all of them, or on any images."""
 
     task: str
     run: Path
@@ -64,12 +64,12 @@ class VaeRecipe:
     encoder has learnt."""
     scenes: Path | None = None
     """Folder of the scenes step."""
-    pictures: tuple[SourceConfig, ...] = ()
+    images: tuple[SourceConfig, ...] = ()
     """Without `scenes`, what is learnt: sources as in a stage's `data.generation`."""
     held_out: tuple[SourceConfig, ...] = ()
-    """Pictures that samples show; without any, some of `pictures`."""
+    """Images that samples show; without any, some of `images`."""
     size: int = 64
-    """Rows and columns that `pictures` are cropped to, in pixels."""
+    """Rows and columns that `images` are cropped to, in pixels."""
     model: dict[str, Any] | None = None
     """Arguments of diffusers' AutoencoderKL."""
     start: str | None = None
@@ -77,7 +77,7 @@ class VaeRecipe:
     decoder_only: bool = False
     """Leave the encoder of `start` as it is: the same latents, decoded better."""
     batch_size: int = 16
-    """Pictures per step."""
+    """Images per step."""
     kl_weight: float = 1e-4
     """Weight of the KL term against absolute + squared error."""
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -85,9 +85,9 @@ class VaeRecipe:
 
     def __post_init__(self) -> None:
         require_positive(self, "size")
-        if (self.scenes is None) == (not self.pictures):
+        if (self.scenes is None) == (not self.images):
             raise ConfigError(
-                f"scenes={self.scenes} and pictures={len(self.pictures)} sources: name one "
+                f"scenes={self.scenes} and images={len(self.images)} sources: name one "
                 "of them to learn from."
             )
         if (self.model is None) == (self.start is None):
@@ -115,6 +115,6 @@ class SiglipRecipe:
     text: dict[str, Any]
     """Arguments of transformers' SiglipTextConfig, without the vocabulary's size."""
     batch_size: int = 128
-    """Pictures per step; every patch meets the phrases of all, however many processes share it."""
+    """Images per step; every patch meets the phrases of all, however many processes share it."""
     loop: LoopConfig = field(default_factory=LoopConfig)
     log: ReportConfig = field(default_factory=ReportConfig)

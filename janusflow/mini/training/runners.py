@@ -24,13 +24,12 @@ from transformers import (
 from janusflow.config.records import refuse_unknown, to_tree
 from janusflow.interop.saving import write_model
 from janusflow.interop.vae import SUBFOLDER, load_vae
-from janusflow.mini.dataset import SceneFolder
-from janusflow.mini.regions import NOWHERE, Region, is_true, region_of_patch, regions
-from janusflow.mini.scenes import Scene
-from janusflow.mini.sources import pixel_values
-from janusflow.mini.training.images import CHUNK, open_pictures
+from janusflow.mini.scenes.dataset import SceneFolder
+from janusflow.mini.scenes.regions import NOWHERE, Region, is_true, region_of_patch, regions
+from janusflow.mini.scenes.scene import Scene
+from janusflow.mini.training.images import CHUNK, open_images
 from janusflow.mini.training.objectives import (
-    PictureBatch,
+    ImageBatch,
     RegionBatch,
     SiglipObjective,
     VaeObjective,
@@ -43,25 +42,26 @@ from janusflow.mini.training.previews import (
     held_out,
 )
 from janusflow.mini.training.recipes import SiglipRecipe, VaeRecipe
+from janusflow.mini.training.sources import pixel_values
 from janusflow.processing.tokenizer import PAD_TAG
 from janusflow.training.engine.distributed import (
     device,
-    gathered,
-    is_first,
+    gather_to_main,
+    is_main_process,
+    microbatches_of_rank,
     num_processes,
-    own_parts,
     rank,
 )
 from janusflow.training.engine.loop import Batches, TrainState, train
 from janusflow.training.objectives.base import Objective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.report.previews import SampleHook
 from janusflow.training.report.trackers import open_trackers
 from janusflow.training.stage.build_model import made_by_earlier_step, refuse_unknown_settings
 
 LATENTS = "latents.npy"
 TOWER = "tower"
-CALIBRATION_PICTURES = 2048
+CALIBRATION_IMAGES = 2048
 
 
 def train_vae(recipe: VaeRecipe) -> None:
@@ -69,40 +69,40 @@ def train_vae(recipe: VaeRecipe) -> None:
 
     If it has learnt new latents from scenes, every scene is encoded.
     """
-    pictures = open_pictures(recipe)
+    images = open_images(recipe)
     torch.manual_seed(recipe.loop.seed)
     vae = start_vae(recipe)
 
-    def batches(step: int) -> Iterator[list[PictureBatch]]:
+    def batches(step: int) -> Iterator[list[ImageBatch]]:
         while True:
             numbers = np.arange(recipe.batch_size)
-            parts = own_parts(numbers, recipe.loop)
-            yield [pictures.batch(step, part.tolist()) for part in parts]
+            parts = microbatches_of_rank(numbers, recipe.loop)
+            yield [images.batch(step, part.tolist()) for part in parts]
             step += 1
 
     state = train_part(
         recipe,
         VaeObjective(vae, kl_weight=recipe.kl_weight),
         batches,
-        lambda **settings: VaeSamples(lambda: start_vae(recipe), pictures.held_out(), **settings),
+        lambda **settings: VaeSamples(lambda: start_vae(recipe), images.held_out(), **settings),
     )
     vae = start_vae(recipe)
     vae.load_state_dict(state.averaged_weights("vae", on_all=True))
     nn.Module.to(vae, device())
     if not recipe.decoder_only:
-        standardise_latents(vae, mean_latents(vae, pictures.chunks(CALIBRATION_PICTURES)))
-    if is_first():
+        standardise_latents(vae, mean_latents(vae, images.chunks(CALIBRATION_IMAGES)))
+    if is_main_process():
         vae.save_pretrained(recipe.run / SUBFOLDER)
     if recipe.scenes is not None and not recipe.decoder_only:
         # Standardised latents need no scaling: the factor is 1.
-        save_latents(vae, pictures.chunks(), recipe.run / LATENTS)
+        save_latents(vae, images.chunks(), recipe.run / LATENTS)
 
 
 def save_latents(vae: AutoencoderKL, chunks: Iterable[Float[Tensor, "n c y x"]], to: Path) -> None:
     """Encode all chunks, every n-th in one of n processes, and save them in their order."""
     own = islice(chunks, rank(), None, num_processes())
-    bar = tqdm(own, desc="encode", disable=not is_first())
-    parts = gathered([mean_latents(vae, [chunk]) for chunk in bar])
+    bar = tqdm(own, desc="encode", disable=not is_main_process())
+    parts = gather_to_main([mean_latents(vae, [chunk]) for chunk in bar])
     if parts is not None:
         in_order = chain.from_iterable(zip_longest(*parts))
         np.save(to, np.concatenate([latents for latents in in_order if latents is not None]))
@@ -151,7 +151,7 @@ def train_part(
 def standardise_latents(vae: AutoencoderKL, latents: np.ndarray) -> None:
     """Give every latent channel mean 0 and variance 1, as the flow's noise has.
 
-    The affine map is absorbed by the two 1x1 convolutions around the latent, so pictures come
+    The affine map is absorbed by the two 1x1 convolutions around the latent, so images come
     out as before and the scaling factor becomes 1.
     """
     per_channel = torch.from_numpy(latents.astype(np.float32)).transpose(0, 1).flatten(1)
@@ -174,7 +174,7 @@ def standardise_latents(vae: AutoencoderKL, latents: np.ndarray) -> None:
 def mean_latents(
     vae: AutoencoderKL, chunks: Iterable[Float[Tensor, "n c y x"]]
 ) -> Float16[np.ndarray, "m k v u"]:
-    """The mean latents of all pictures, without scaling."""
+    """The mean latents of all images, without scaling."""
 
     def encoded(chunk: Tensor) -> np.ndarray:
         (posterior,) = vae.encode(chunk.to(vae.device), return_dict=False)
@@ -184,7 +184,7 @@ def mean_latents(
 
 
 def train_siglip(recipe: SiglipRecipe) -> None:
-    """Train picture and text towers together and save the picture tower."""
+    """Train image and text towers together and save the image tower."""
     scenes = SceneFolder(recipe.scenes)
     for name, kind in (("vision", SiglipVisionConfig), ("text", SiglipTextConfig)):
         refuse_unknown_settings(getattr(recipe, name), kind, where=f"{recipe.run}: {name}")
@@ -209,19 +209,19 @@ def train_siglip(recipe: SiglipRecipe) -> None:
             rows = np.sort(rng.integers(len(scenes), size=recipe.batch_size))
             whole = region_batch(
                 [scenes.scene(row) for row in rows.tolist()],
-                scenes.pictures[rows],
+                scenes.images[rows],
                 tokenizer,
                 rng,
                 grid=grid,
             )
-            pictures = np.arange(len(rows))
-            yield [whole.of(own) for own in own_parts(pictures, recipe.loop)]
+            images = np.arange(len(rows))
+            yield [whole.of(own) for own in microbatches_of_rank(images, recipe.loop)]
             step += 1
 
     def held_out_batch() -> RegionBatch:
-        told, pictures = held_out(NUM_NAMED, size=scenes.size)
+        told, images = held_out(NUM_NAMED, size=scenes.size)
         rng = np.random.default_rng(HELD_OUT_SEED)
-        return region_batch(told, pictures, tokenizer, rng, grid=grid)
+        return region_batch(told, images, tokenizer, rng, grid=grid)
 
     state = train_part(
         recipe,
@@ -230,23 +230,23 @@ def train_siglip(recipe: SiglipRecipe) -> None:
         lambda **settings: SiglipSamples(siglip.config, held_out_batch(), **settings),
     )
     weights = state.averaged_weights("siglip.vision_model")
-    if not is_first():
+    if not is_main_process():
         return
     tower = SiglipVisionModel(SiglipVisionConfig(**recipe.vision))
     tower.load_state_dict(weights)
     nn.Module.to(tower, device())
-    standardise_features(tower, pixel_values(scenes.pictures[:CALIBRATION_PICTURES]))
+    standardise_features(tower, pixel_values(scenes.images[:CALIBRATION_IMAGES]))
     write_model(tower, recipe.run / TOWER)
 
 
 @torch.no_grad()
-def standardise_features(tower: SiglipVisionModel, pictures: Float[Tensor, "n c y x"]) -> None:
-    """Give every feature mean 0 and variance 1 over the patches of some pictures.
+def standardise_features(tower: SiglipVisionModel, images: Float[Tensor, "n c y x"]) -> None:
+    """Give every feature mean 0 and variance 1 over the patches of some images.
 
     What all patches share would be most of what REPA's cosine sees, and of what the LLM reads. The
     affine map is absorbed by the tower's final norm.
     """
-    chunks = pictures.split(CHUNK)
+    chunks = images.split(CHUNK)
     features = torch.cat(
         [
             tower(pixel_values=chunk.to(tower.device)).last_hidden_state
@@ -263,22 +263,22 @@ def standardise_features(tower: SiglipVisionModel, pictures: Float[Tensor, "n c 
 
 def region_batch(
     scenes: Sequence[Scene],
-    pictures: UInt8[np.ndarray, "n y x 3"],
+    images: UInt8[np.ndarray, "n y x 3"],
     tokenizer: Tokenizer,
     rng: np.random.Generator,
     *,
     grid: int,
 ) -> RegionBatch:
-    """Some scenes' pictures and phrases for their regions, each scene in one language."""
+    """Some scenes' images and phrases for their regions, each scene in one language."""
     named: list[Region] = []
     region_of_patches = []
     for scene in scenes:
-        owner = region_of_patch(scene, size=pictures.shape[1], grid=grid)
+        owner = region_of_patch(scene, size=images.shape[1], grid=grid)
         region_of_patches.append(np.where(owner == NOWHERE, NOWHERE, owner + len(named)))
         named += regions(scene, rng, language="en" if rng.random() < 0.5 else "ko")
     encodings = tokenizer.encode_batch([region.phrase for region in named])
     return RegionBatch(
-        pixel_values=pixel_values(pictures),
+        pixel_values=pixel_values(images),
         region_of_patch=torch.from_numpy(np.stack(region_of_patches)),
         token_ids=torch.tensor([encoding.ids for encoding in encodings]),
         is_true=torch.from_numpy(is_true(named)),

@@ -2,17 +2,9 @@
 
 from tqdm import tqdm
 
-from janusflow.data.formats import register_format
-from janusflow.mini.dataset import write_scenes
-from janusflow.mini.easy_vqa import easy_vqa_questions, fetch_easy_vqa
-from janusflow.mini.sources import (
-    scene_drawings,
-    scene_lookups,
-    scene_plans,
-    scene_questions,
-    scene_texts,
-)
-from janusflow.mini.tokenizer import mini_processor, train_tokenizer
+from janusflow.data.sources.formats import register_format
+from janusflow.mini.scenes.dataset import write_scenes
+from janusflow.mini.training.easy_vqa import easy_vqa_questions, fetch_easy_vqa
 from janusflow.mini.training.recipes import (
     EasyVqaRecipe,
     ScenesRecipe,
@@ -21,6 +13,14 @@ from janusflow.mini.training.recipes import (
     VaeRecipe,
 )
 from janusflow.mini.training.runners import train_siglip, train_vae
+from janusflow.mini.training.sources import (
+    scene_drawings,
+    scene_lookups,
+    scene_plans,
+    scene_questions,
+    scene_texts,
+)
+from janusflow.mini.training.tokenizer import mini_processor, train_tokenizer
 from janusflow.training.recipes import register_task
 
 

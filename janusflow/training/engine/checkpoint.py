@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 
 from janusflow.config.errors import CheckpointError
-from janusflow.training.engine.distributed import is_first, num_processes, wait_for_all
+from janusflow.training.engine.distributed import barrier, is_main_process, num_processes
 
 FOLDER = "checkpoints"
 COMPLETE = ".metadata"
@@ -105,10 +105,10 @@ class Checkpointer:
         """
         self.finish()
         path = self.run / FOLDER / f"{step:08d}"
-        if is_first():
+        if is_main_process():
             shutil.rmtree(path, ignore_errors=True)  # of a run killed while it wrote
             path.mkdir(parents=True)
-        wait_for_all()
+        barrier()
         response = dcp.async_save(
             state,
             storage_writer=dcp.FileSystemWriter(path, overwrite=True),
@@ -136,7 +136,7 @@ class Checkpointer:
                 f"cannot write {self.run / FOLDER}: {_reason(error)}. Free some space and resume "
                 "the run."
             ) from error
-        if is_first():
+        if is_main_process():
             complete = checkpoints(self.run)
             kept = complete[-self.keep :]
             if self.keep_every:

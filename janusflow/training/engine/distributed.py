@@ -74,18 +74,28 @@ def num_processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that writes files and logs."""
     return rank() == 0
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Return when every process has come here."""
     if num_processes() > 1:
         dist.barrier()
 
 
-def own_parts(items: Any, loop: LoopConfig) -> list[Any]:
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the main process go through a block before the others, e.g. to fill a cache for them."""
+    if not is_main_process():
+        barrier()
+    yield
+    if is_main_process():
+        barrier()
+
+
+def microbatches_of_rank(items: Any, loop: LoopConfig) -> list[Any]:
     """This process's micro-batches of a step's items, a sequence or array.
 
     Each holds every n-th item, so that kinds that stand in a row are spread evenly.
@@ -98,14 +108,14 @@ def own_parts(items: Any, loop: LoopConfig) -> list[Any]:
     return [items[rank() * num_parts + part :: stride] for part in range(num_parts)]
 
 
-def from_first(make: Callable[[], Value]) -> Value:
+def broadcast_from_main(make: Callable[[], Value]) -> Value:
     """What the first process makes, in all of them; what it raises of ours, too.
 
     Raises:
         JanusFlowError: it could not be made.
     """
     made: list[Any] = [None]
-    if is_first():
+    if is_main_process():
         try:
             made = [make()]
         except JanusFlowError as error:
@@ -117,17 +127,17 @@ def from_first(make: Callable[[], Value]) -> Value:
     return made[0]
 
 
-def summed(values: Tensor) -> Tensor:
+def all_reduce_sum(values: Tensor) -> Tensor:
     """The sum over the processes of a tensor each of them has."""
     if num_processes() > 1:
         dist.all_reduce(values)
     return values
 
 
-def gathered(own: Any) -> list[Any] | None:
+def gather_to_main(own: Any) -> list[Any] | None:
     """What every process made, in the order of their ranks; None in all but the first."""
     if num_processes() == 1:
         return [own]
-    parts: list[Any] | None = [None] * num_processes() if is_first() else None
+    parts: list[Any] | None = [None] * num_processes() if is_main_process() else None
     dist.gather_object(own, parts)
     return parts

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from janusflow.config.errors import TrainingError
 from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.training import GuardConfig
-from janusflow.training.engine.distributed import is_first
+from janusflow.training.engine.distributed import is_main_process
 
 BAD_STEPS = "bad-steps.jsonl"
 ROWS_NAMED = 4
@@ -80,7 +80,7 @@ class Guard:
         unread, self._unread = self._unread, []
         if not unread:
             return
-        if not self._has_begun and is_first():
+        if not self._has_begun and is_main_process():
             drop_lines_from(run / BAD_STEPS, step=unread[0].step)
         self._has_begun = True
         verdicts = torch.stack([torch.stack((j.is_finite, j.is_spike)) for j in unread]).tolist()
@@ -96,7 +96,7 @@ class Guard:
         rows = [dict(row) for row in rows_of(judged.step - 1)] if rows_of is not None else []
         what = _what(values, median=float(judged.median), is_finite=is_finite)
         told = f"{what} at step {judged.step}: {_named(rows)}"
-        if is_first():
+        if is_main_process():
             # JSON knows no NaN.
             plain = {n: v if math.isfinite(v) else str(v) for n, v in values.items()}
             line = {"step": judged.step, "why": what, "action": action, **plain, "rows": rows}
@@ -108,7 +108,7 @@ class Guard:
                 "start again in another run=FOLDER with a lower loop.optimizer.learning_rate, or "
                 f"go on without the step by loop.guard.{option}=skip."
             )
-        if is_first():
+        if is_main_process():
             done = "the step was skipped" if action == "skip" else "the step was taken"
             tqdm.write(f"{told}; {done}", file=sys.stderr)
         self._num_skipped = self._num_skipped + 1 if action == "skip" else 0

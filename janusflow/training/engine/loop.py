@@ -24,17 +24,22 @@ from janusflow.training.engine.checkpoint import (
     load_into,
     newest_checkpoint,
 )
-from janusflow.training.engine.distributed import device, from_first, summed
-from janusflow.training.engine.ema import Ema
+from janusflow.training.engine.distributed import all_reduce_sum, broadcast_from_main, device
 from janusflow.training.engine.guard import Guard, RowsOf
-from janusflow.training.engine.optim import Together, build_optimizer, learning_rate, new_moments
+from janusflow.training.engine.optim import (
+    CombinedOptimizer,
+    Ema,
+    build_optimizer,
+    init_optimizer_state,
+    learning_rate,
+)
 from janusflow.training.engine.parallelize import (
-    add_up,
-    distribute,
-    moved,
-    untouched,
-    whole,
-    whole_state,
+    all_reduce_gradients,
+    full_state_dict,
+    full_tensor,
+    parallelize,
+    to_device,
+    zero_loss_on_all_parameters,
 )
 from janusflow.training.objectives.base import Objective
 
@@ -49,8 +54,8 @@ class StepReport:
     losses: dict[str, Tensor]
     grad_norm: Tensor
     learning_rate: float
-    tally: dict[str, int]
-    """Of all processes: `samples`, and what the objective's `tally` counts."""
+    batch_stats: dict[str, int]
+    """Of all processes: `samples`, and what the objective's `batch_stats` counts."""
     seconds_waiting: float = 0.0
     """How long this process waited for its batches."""
 
@@ -60,14 +65,14 @@ class TrainState:
     """A run in memory."""
 
     objective: Objective
-    optimizer: torch.optim.Optimizer | Together
+    optimizer: torch.optim.Optimizer | CombinedOptimizer
     ema: Ema | None
     run: Path
     guard: Guard = field(default_factory=lambda: Guard(GuardConfig()))
     step: int = 0
     samples_seen: int = 0
     rows_bad: int = 0
-    """Rows that made no sample, where the objective's tally counts them as `rows_bad`."""
+    """Rows that made no sample, where the objective's `batch_stats` counts them as `rows_bad`."""
 
     def averaged_weights(self, name: str, *, on_all: bool = False) -> dict[str, Tensor]:
         """What the module of a name averages to, or is if the run keeps no average; on the CPU.
@@ -75,7 +80,7 @@ class TrainState:
         Every process gives its shards, so all of them must ask; the first gets it, or all.
         """
         with nullcontext() if self.ema is None else self.ema.swapped_in():
-            return whole_state(self.objective.get_submodule(name), on_all=on_all)
+            return full_state_dict(self.objective.get_submodule(name), on_all=on_all)
 
 
 @runtime_checkable
@@ -124,14 +129,14 @@ def train(
             began = time.perf_counter()
             own = next(source)
             waited = time.perf_counter() - began
-            report = replace(make_step(state, own, config), seconds_waiting=waited)
+            report = replace(train_step(state, own, config), seconds_waiting=waited)
             for hook in hooks:
                 hook.after_step(state, report)
             is_saved = state.step % config.save_every == 0 or state.step == config.steps
             if is_saved or state.step % config.log_every == 0:
                 state.guard.check(run, rows_of)
             if is_saved:
-                checkpointer.save(state.step, snapshot(state))
+                checkpointer.save(state.step, state_dict(state))
     return state
 
 
@@ -141,29 +146,29 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     Raises:
         CheckpointError: it is damaged, of another run or of an earlier version.
     """
-    distribute(objective, config.scale)
+    parallelize(objective, config.parallelism)
     state = TrainState(
         objective=objective,
-        optimizer=build_optimizer(objective, config.optimizer, config.scale.precision),
+        optimizer=build_optimizer(objective, config.optimizer, config.parallelism.precision),
         ema=Ema(objective, decay=config.ema) if config.ema else None,
         run=run,
         guard=Guard(config.guard),
     )
     # One process chooses: a listing of a shared folder may be stale in another.
-    saved = from_first(lambda: newest_checkpoint(run))
+    saved = broadcast_from_main(lambda: newest_checkpoint(run))
     if saved is not None:
-        restore(state, saved)
+        load_state_dict(state, saved)
     return state
 
 
-def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
+def train_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
     """Learn one step's batches of this process: gradients, clipping, optimizer, average."""
     rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    losses, tally = backward(state.objective, batches)
+    losses, batch_stats = accumulate_gradients(state.objective, batches)
     trained = [p for p in state.objective.parameters() if p.requires_grad]
-    grad_norm = whole(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)).detach()
+    grad_norm = full_tensor(nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm)).detach()
     # A fused optimizer leaves everything as it is where this is 1; the host need not know.
     is_skipped = state.guard.judge(state.step + 1, losses, grad_norm)
     state.optimizer.found_inf = is_skipped  # pyright: ignore[reportAttributeAccessIssue]
@@ -172,52 +177,52 @@ def make_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> 
     if state.ema is not None:
         state.ema.update()
     state.step += 1
-    state.samples_seen += tally["samples"]
-    state.rows_bad += tally.get("rows_bad", 0)
+    state.samples_seen += batch_stats["samples"]
+    state.rows_bad += batch_stats.get("rows_bad", 0)
     return StepReport(
         step=state.step,
         losses=losses,
         grad_norm=grad_norm,
         learning_rate=rate,
-        tally=tally,
+        batch_stats=batch_stats,
     )
 
 
-def backward(
+def accumulate_gradients(
     objective: Objective, batches: Sequence[Any]
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Leave the gradients of a step, and return the step's losses and tally.
+    """Leave the gradients of a step, and return the step's losses and statistics.
 
     Losses are means over what all batches of all processes hold, and so are the gradients.
     """
-    counted = [objective.counts(batch) for batch in batches]
-    tallied = [{"samples": len(batch)} | objective.tally(batch) for batch in batches]
-    names, seen = list(counted[0]), list(tallied[0])
+    counted = [objective.loss_counts(batch) for batch in batches]
+    counted_stats = [{"samples": len(batch)} | objective.batch_stats(batch) for batch in batches]
+    names, seen = list(counted[0]), list(counted_stats[0])
     own = [sum(c[name] for c in counted) for name in names]
-    own += [sum(t[name] for t in tallied) for name in seen]
-    totals = summed(torch.tensor(own)).tolist()
+    own += [sum(t[name] for t in counted_stats) for name in seen]
+    totals = all_reduce_sum(torch.tensor(own)).tolist()
     counts = dict(zip(names, totals[: len(names)], strict=True))
-    tally = dict(zip(seen, totals[len(names) :], strict=True))
-    divisors = objective.divisors(counts)
+    batch_stats = dict(zip(seen, totals[len(names) :], strict=True))
+    denominators = objective.loss_denominators(counts)
     losses = dict.fromkeys(names, torch.zeros((), device=device()))
     for number, batch in enumerate(batches, start=1):
         if isinstance(objective, FSDPModule):  # gradients are sent once a step
             objective.set_requires_gradient_sync(number == len(batches))
-        totals_here = objective(moved(batch, device()))
-        shares = {name: total / max(divisors[name], 1) for name, total in totals_here.items()}
-        torch.stack([*shares.values(), untouched(objective)]).sum().backward()
+        totals_here = objective(to_device(batch, device()))
+        shares = {name: total / max(denominators[name], 1) for name, total in totals_here.items()}
+        torch.stack([*shares.values(), zero_loss_on_all_parameters(objective)]).sum().backward()
         losses |= {name: losses[name] + share.detach() for name, share in shares.items()}
-    add_up(objective)
-    means = summed(torch.stack(list(losses.values())))
+    all_reduce_gradients(objective)
+    means = all_reduce_sum(torch.stack(list(losses.values())))
     own_means = {
-        name: mean * divisors[name] / counts[name]
+        name: mean * denominators[name] / counts[name]
         for name, mean in zip(names, means, strict=True)
         if counts[name]
     }
-    return own_means, tally
+    return own_means, batch_stats
 
 
-def snapshot(state: TrainState) -> dict[str, Tensor]:
+def state_dict(state: TrainState) -> dict[str, Tensor]:
     """Everything a resume needs, by names that say what it is."""
     trained = {n: p for n, p in state.objective.named_parameters() if p.requires_grad}
     moments = {
@@ -237,7 +242,7 @@ def snapshot(state: TrainState) -> dict[str, Tensor]:
     }
 
 
-def restore(state: TrainState, path: Path) -> None:
+def load_state_dict(state: TrainState, path: Path) -> None:
     """Put a checkpoint's values into a state, each process its own shards.
 
     The guard begins anew if its window has changed.
@@ -245,8 +250,8 @@ def restore(state: TrainState, path: Path) -> None:
     Raises:
         CheckpointError: it is damaged, or of another run.
     """
-    new_moments(state.optimizer)
-    saved = snapshot(state)
+    init_optimizer_state(state.optimizer)
+    saved = state_dict(state)
     if describe(path)[NORMS].shape != saved[NORMS].shape:
         del saved[NORMS]
     load_into(path, saved)

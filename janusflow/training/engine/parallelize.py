@@ -19,13 +19,13 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
-from janusflow.config.training import ScaleConfig
+from janusflow.config.training import ParallelismConfig
 from janusflow.training.engine.distributed import (
+    all_reduce_sum,
     device,
-    is_first,
+    is_main_process,
     num_processes,
     require_group,
-    summed,
 )
 from janusflow.training.objectives.base import Objective
 
@@ -34,14 +34,15 @@ Contexts: TypeAlias = Callable[
 ]
 
 
-def distribute(objective: Objective, config: ScaleConfig) -> None:
+def parallelize(objective: Objective, config: ParallelismConfig) -> None:
     """Move an objective to this process's device, and share it out among the processes.
 
-    Copies need no more, in float32 or on a CPU, where autocast computes in bfloat16: `add_up` sends
-    their gradients in one message, which on two CPU processes takes less than FSDP's many
-    (benchmarks/notes.md). Otherwise blocks (`objective.blocks()`) are gathered one by one; the rest
-    of what trains stays gathered for the whole of a step, because a batch may have no use for it:
-    its gradients are added up at the end of the backward pass, whatever each process's batch used.
+    Copies need no more, in float32 or on a CPU, where autocast computes in bfloat16:
+    `all_reduce_gradients` sends their gradients in one message, which on two CPU processes takes
+    less than FSDP's many (benchmarks/notes.md). Otherwise blocks (`objective.blocks()`) are
+    gathered one by one; the rest of what trains stays gathered for the whole of a step, because a
+    batch may have no use for it: its gradients are added up at the end of the backward pass,
+    whatever each process's batch used.
 
     Raises:
         ConfigError: the processes cannot be shared out so.
@@ -50,8 +51,8 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
     for block in objective.blocks():
         if config.compile:  # inside of what is run again: dynamo would skip a frame around it
             block.forward = torch.compile(block.forward)
-        if config.recompute:
-            recompute(block)
+        if config.activation_checkpointing:
+            checkpoint_activations(block)
     is_half = config.precision == "bf16"
     is_copy = config.shard_size(num_processes()) == 1
     if is_copy and not is_half:
@@ -77,7 +78,7 @@ def distribute(objective: Objective, config: ScaleConfig) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
-def recompute(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None:
+def checkpoint_activations(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None:
     """Let a block keep its inputs alone, and run again for its gradients.
 
     Args:
@@ -88,7 +89,7 @@ def recompute(block: nn.Module, *, contexts: Contexts = noop_context_fn) -> None
     block.forward = partial(checkpoint, block.forward, **again)
 
 
-def device_mesh(config: ScaleConfig) -> DeviceMesh:
+def device_mesh(config: ParallelismConfig) -> DeviceMesh:
     """All processes, in groups that hold one copy between them.
 
     Raises:
@@ -103,49 +104,49 @@ def device_mesh(config: ScaleConfig) -> DeviceMesh:
     return init_device_mesh(kind, shape, mesh_dim_names=names)
 
 
-def moved(value: Any, to: torch.device) -> Any:
+def to_device(value: Any, to: torch.device) -> Any:
     """A batch with every tensor in it on a device."""
     if isinstance(value, Tensor):
         return value.to(to, non_blocking=True)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return dataclasses.replace(value, **{n: moved(v, to) for n, v in fields.items()})
+        return dataclasses.replace(value, **{n: to_device(v, to) for n, v in fields.items()})
     return value
 
 
 @torch.no_grad()
-def add_up(objective: Objective) -> None:
+def all_reduce_gradients(objective: Objective) -> None:
     """Replace the gradients of copies by their sums over the processes; FSDP has done so itself."""
     if num_processes() == 1 or isinstance(objective, FSDPModule):
         return
     trained = [p for p in objective.parameters() if p.requires_grad]
-    flat = summed(torch.cat([cast(Tensor, p.grad).flatten() for p in trained]))
+    flat = all_reduce_sum(torch.cat([cast(Tensor, p.grad).flatten() for p in trained]))
     for parameter, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
         parameter.grad = part.view_as(parameter)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor put together from its shards; every process must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_state(module: nn.Module, *, on_all: bool = False) -> dict[str, Tensor]:
+def full_state_dict(module: nn.Module, *, on_all: bool = False) -> dict[str, Tensor]:
     """A copy of a module's state dict on the CPU, every tensor whole; all processes must ask.
 
     Only the first process gets it, unless it is for `on_all`.
     """
     state = {}
     for name, value in module.state_dict().items():
-        full = whole(value).detach()
-        if on_all or is_first():
+        full = full_tensor(value).detach()
+        if on_all or is_main_process():
             state[name] = full.to("cpu", copy=True)
     return state
 
 
-def untouched(objective: Objective) -> Tensor:
+def zero_loss_on_all_parameters(objective: Objective) -> Tensor:
     """Zero, with a gradient of zero for every parameter outside the blocks.
 
-    Processes add up gradients only of what has one; a batch without pictures gives none to the
+    Processes add up gradients only of what has one; a batch without images gives none to the
     parts that see and draw.
     """
     inside = {id(p) for block in objective.blocks() for p in block.parameters()}

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.collate import Built, Collator
-from janusflow.data.mixture import KINDS, Kind
+from janusflow.data.batches.collate import Built, Collator
+from janusflow.data.batches.mixture import KINDS, Kind
 from janusflow.data.samples import GenerationSample, Sample, TextSample, Turn, UnderstandingSample
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.training.estimate.sizes import Sizes
@@ -31,7 +31,7 @@ def assumed_samples(
     question, answer = _words(lengths.question_tokens), _words(lengths.answer_tokens)
     samples: dict[Kind, Sample] = {
         "understanding": UnderstandingSample(
-            pictures=(features if "seen_features" in names else pixels,),
+            images=(features if "understanding_features" in names else pixels,),
             turns=(Turn(question=question, answer=answer),),
         ),
         "generation": GenerationSample(
@@ -40,7 +40,7 @@ def assumed_samples(
             latent=_shape(flow.latent_channels, flow.latent_size, flow.latent_size)
             if has_latents
             else None,
-            features=features if "drawn_features" in names else None,
+            features=features if "generation_features" in names else None,
             seed=0,
         ),
         "text": TextSample(text=_words(lengths.text_tokens)),

@@ -15,7 +15,7 @@ from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.config.recipes import StageRecipe
-from janusflow.config.training import ScaleConfig
+from janusflow.config.training import ParallelismConfig
 from janusflow.training.estimate.simulation import Memory, Phase, Simulation
 from janusflow.training.estimate.sizes import Sizes, sizes_of
 from janusflow.training.recipes import read_recipes
@@ -36,7 +36,7 @@ class StageCost:
     phases: list[Phase]
     memory: Memory
     config: DryRunConfig
-    scale: ScaleConfig
+    parallelism: ParallelismConfig
     notes: list[str]
 
     @property
@@ -47,7 +47,7 @@ class StageCost:
     @property
     def gpu_days(self) -> float:
         """Days of one GPU at the assumed share of its peak."""
-        rate = find_gpu(self.config.gpu).flops(self.scale.precision) * self.config.mfu
+        rate = find_gpu(self.config.gpu).flops(self.parallelism.precision) * self.config.mfu
         return self.flops / rate / SECONDS_PER_DAY
 
     @property
@@ -97,8 +97,8 @@ def dry_run(recipe: StageRecipe, config: DryRunConfig) -> StageCost:
         phases=phases,
         memory=simulation.memory(),
         config=config,
-        scale=recipe.loop.scale,
-        notes=[*sizes.notes, *_assumptions(config, recipe.loop.scale)],
+        parallelism=recipe.loop.parallelism,
+        notes=[*sizes.notes, *_assumptions(config, recipe.loop.parallelism)],
     )
 
 
@@ -111,8 +111,8 @@ def parameters_by_part(sizes: Sizes) -> dict[str, list[nn.Parameter]]:
     return found | {"vae": [*sizes.vae.requires_grad_(False).parameters()]}
 
 
-def _assumptions(config: DryRunConfig, scale: ScaleConfig) -> list[str]:
-    shard = scale.shard_size(config.gpus)
+def _assumptions(config: DryRunConfig, parallelism: ParallelismConfig) -> list[str]:
+    shard = parallelism.shard_size(config.gpus)
     copy = (
         "every GPU holds the whole model"
         if shard == 1
@@ -121,7 +121,7 @@ def _assumptions(config: DryRunConfig, scale: ScaleConfig) -> list[str]:
     )
     precision = (
         "computing in bfloat16 with weights, gradients, optimizer and average in float32"
-        if scale.precision == "bf16"
+        if parallelism.precision == "bf16"
         else "everything in float32"
     )
     return [
@@ -132,6 +132,6 @@ def _assumptions(config: DryRunConfig, scale: ScaleConfig) -> list[str]:
         "stored (a fused kernel); nothing for the CUDA context, fragmentation and communication.",
         "operations: matrix products, convolutions and attention, 2 for a multiplication and an "
         "addition; attention is counted over whole rows, masked pairs included.",
-        f"time: {config.mfu:.0%} of the peak rate of {config.gpu} in {scale.precision}, "
+        f"time: {config.mfu:.0%} of the peak rate of {config.gpu} in {parallelism.precision}, "
         "whatever is run again included; nothing for reading data, checkpoints and failures.",
     ]

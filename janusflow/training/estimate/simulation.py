@@ -12,10 +12,10 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.costs.meta import FusedAttention
 from janusflow.costs.meter import counting
-from janusflow.data.collate import IGNORED, Collator, TrainBatch
-from janusflow.data.mixture import plan
+from janusflow.data.batches.collate import IGNORE_INDEX, Collator, TrainBatch
+from janusflow.data.batches.mixture import Kind, plan
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
-from janusflow.training.engine.parallelize import recompute
+from janusflow.training.engine.parallelize import checkpoint_activations
 from janusflow.training.estimate.assumed import assumed_samples, word_tokenizer
 from janusflow.training.estimate.sizes import Sizes
 from janusflow.training.objectives.janusflow import JanusFlowObjective
@@ -33,7 +33,7 @@ class Phase:
     """Steps of one mixture; what a step holds and takes, all processes together."""
 
     steps: int
-    tally: dict[str, int]
+    batch_stats: dict[str, int]
     """Samples by kind, tokens, positions (tokens and padding), images, rows, learnt tokens."""
     forward_flops: dict[str, int]
     """By what runs."""
@@ -59,7 +59,7 @@ class Memory:
     batch: int
     """Pixels and tokens of all of a step's micro-batches, made before the first is learnt."""
     activations: int
-    """What forward and backward hold beside the gradients, when all of it together is largest."""
+    """The most that forward and backward hold beside finished gradients."""
 
     @property
     def total(self) -> int:
@@ -71,9 +71,9 @@ class Simulation:
     """Runs a recipe's micro-batches through its objective on the meta device."""
 
     def __init__(self, recipe: StageRecipe, sizes: Sizes, config: DryRunConfig) -> None:
-        self.recipe, self.config, self.scale = recipe, config, recipe.loop.scale
+        self.recipe, self.config, self.parallelism = recipe, config, recipe.loop.parallelism
         self.model, self.vae = sizes.model, sizes.vae
-        nn.Module.to(self.model, DTYPES[self.scale.precision])
+        nn.Module.to(self.model, DTYPES[self.parallelism.precision])
         if recipe.objective.scorer is not None:
             raise ConfigError(
                 f"a dry run does not load objective.scorer={recipe.objective.scorer}: leave it "
@@ -100,42 +100,43 @@ class Simulation:
         )
         self.activation_bytes = self.batch_bytes = 0
         """Of the micro-batch that takes most."""
-        self.shard = self.scale.shard_size(config.gpus)
-        self._trained_bytes = num_trained(self.objective) * FP32_BYTES // self.shard
+        self.shard = self.parallelism.shard_size(config.gpus)
 
     def phase(self, begin: int, *, steps: int) -> Phase:
         """Count a step of the mixture in force from step `begin` on.
 
         Micro-batches are shared out as a run does; of those with the same kinds one is run.
         """
-        kinds = [kind for kind, _ in plan(self.recipe.mixture, begin)]
+        kinds: list[Kind] = [kind for kind, _ in plan(self.recipe.mixture, begin)]
         number = self.config.gpus * self.num_micro_batches
-        mixes = Counter(tuple(kinds[first::number]) for first in range(number))
-        forward, tally, backward = Counter[str](), Counter[str](), 0
+        mixes: Counter[tuple[Kind, ...]] = Counter(
+            tuple(kinds[first::number]) for first in range(number)
+        )
+        forward, batch_stats, backward = Counter[str](), Counter[str](), 0
         for mix, times in mixes.items():
             batch = self.collate.pack([self.samples[kind] for kind in mix])
             by_part, own_backward = self.run(batch)
-            is_learnt = batch.labels != IGNORED
+            is_learnt = batch.labels != IGNORE_INDEX
             counts = {"rows": len(is_learnt), "learnt_tokens": int(is_learnt.sum())}
-            tally.update({name: times * count for name, count in (batch.tally | counts).items()})
+            batch_stats.update(
+                {name: times * count for name, count in (batch.batch_stats | counts).items()}
+            )
             forward.update({name: times * flops for name, flops in by_part.items()})
             backward += times * own_backward
         return Phase(
-            steps=steps, tally=dict(tally), forward_flops=dict(forward), backward_flops=backward
+            steps=steps,
+            batch_stats=dict(batch_stats),
+            forward_flops=dict(forward),
+            backward_flops=backward,
         )
 
     def run(self, batch: TrainBatch) -> tuple[Counter[str], int]:
         """Learn one micro-batch; returns operations forward, by part, and backward."""
-        again = self.objective.blocks() if self.scale.recompute else ()
+        again = self.objective.blocks() if self.parallelism.activation_checkpointing else ()
         for block in again:
-            recompute(block, contexts=lambda: (nullcontext(), FusedAttention()))
-        keeps_gradients = self.num_micro_batches > 1  # those of the micro-batches before
-        share = 0.0 if keeps_gradients else FP32_BYTES / self.model.dtype.itemsize
-        with counting(
-            {name: part for name, part in self.parts.items() if part is not None},
-            trained=self.objective,
-            gradient_share=share / self.shard,
-        ) as meter:
+            checkpoint_activations(block, contexts=lambda: (nullcontext(), FusedAttention()))
+        parts = {name: part for name, part in self.parts.items() if part is not None}
+        with counting(parts, trained=self.objective) as meter:
             total = torch.stack(list(self.objective(batch).values())).sum()
             forward_flops = meter.flops
             total.backward()
@@ -144,14 +145,14 @@ class Simulation:
             del block.forward  # the class's own is back
         forward = meter.flops_by_part
         forward["aligners_and_rest"] = forward_flops - forward.total()
-        held = int(meter.peak_bytes) - (0 if keeps_gradients else self._trained_bytes)
-        if held > self.activation_bytes:
-            self.activation_bytes, self.batch_bytes = held, num_bytes(batch)
+        if meter.peak_bytes > self.activation_bytes:
+            self.activation_bytes, self.batch_bytes = meter.peak_bytes, num_bytes(batch)
         return forward, meter.flops - forward_flops
 
     def memory(self) -> Memory:
         """What one GPU holds while it learns the largest micro-batch of those run so far."""
-        trained, shard = self._trained_bytes, self.shard
+        shard = self.shard
+        trained = num_trained(self.objective) * FP32_BYTES // shard
         whole = sum(p.numel() for p in self.model.parameters())
         vae = sum(p.numel() for p in self.vae.parameters())
         matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)
@@ -173,7 +174,7 @@ class Simulation:
 
         Of what is outside of blocks, both are whole until the end of a step (parallelize.py).
         """
-        if self.shard == 1 and self.scale.precision == "fp32":
+        if self.shard == 1 and self.parallelism.precision == "fp32":
             return 0
         blocks = self.objective.blocks()
         sizes = sorted(sum(p.numel() for p in block.parameters()) for block in blocks)

@@ -1,6 +1,6 @@
 """Model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B): the share of the peak used.
 
-A closed form of what a step's tally counts, as in torchtitan: two operations a weight and position
+A closed form of a step's `batch_stats`, as in torchtitan: two operations a weight and position
 forward, as many backward for each of the two gradients that are needed, and attention's products.
 Counted are the LLM, the tower, the generation encoder and decoder, aligners and the REPA head, with
 padding; not counted are blocks that are run again, the frozen VAE and a scorer.
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from janusflow.config.gpus import gpu_of_device
+from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import Precision
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.engine.distributed import num_processes
@@ -24,13 +25,21 @@ Utilisation = Callable[[Mapping[str, int], float], float]
 """Tally of some steps and the seconds they took -> the share of all devices' peak (MFU)."""
 
 
+def stage_mfu(recipe: StageRecipe, model: JanusFlowForConditionalGeneration) -> Utilisation | None:
+    """MFU of a stage's steps, if it is known what the devices could do."""
+    peak = recipe.log.peak_tflops or device_tflops(recipe.loop.parallelism.precision)
+    if peak is None:
+        return None
+    return utilisation_of(model_flops(model, aligns=recipe.objective.uses_head), peak_tflops=peak)
+
+
 def utilisation_of(
     flops: Callable[[Mapping[str, int]], float], *, peak_tflops: float
 ) -> Utilisation:
-    """MFU of steps whose FLOPs follow from their tally, on devices of this many TFLOP/s each."""
+    """MFU of steps whose FLOPs follow from `batch_stats`, on devices of this many TFLOP/s each."""
 
-    def share(tally: Mapping[str, int], seconds: float) -> float:
-        return flops(tally) / (seconds * peak_tflops * TERA * num_processes())
+    def share(batch_stats: Mapping[str, int], seconds: float) -> float:
+        return flops(batch_stats) / (seconds * peak_tflops * TERA * num_processes())
 
     return share
 
@@ -46,7 +55,7 @@ def device_tflops(precision: Precision) -> float | None:
 def model_flops(
     model: JanusFlowForConditionalGeneration, *, aligns: bool
 ) -> Callable[[Mapping[str, int]], int]:
-    """Operations of any steps by their tally, forward and backward.
+    """Operations of any steps by their `batch_stats`, forward and backward.
 
     Args:
         model: its parts that train are marked, as `train_only` does.
@@ -77,13 +86,13 @@ def model_flops(
     pair = 3 * scores  # both factors of either product want a gradient, frozen weights or not
     logits = _flops(llm.get_output_embeddings(), is_reached=True)
 
-    def flops(tally: Mapping[str, int]) -> int:
+    def flops(batch_stats: Mapping[str, int]) -> int:
         return (
-            tally["positions"] * position
-            + tally["pairs"] * pair
-            + tally["logits"] * logits
-            + tally["pictures_seen"] * seen
-            + tally["pictures_drawn"] * drawn
+            batch_stats["positions"] * position
+            + batch_stats["pairs"] * pair
+            + batch_stats["logits"] * logits
+            + batch_stats["understanding_images"] * seen
+            + batch_stats["generation_images"] * drawn
         )
 
     return flops

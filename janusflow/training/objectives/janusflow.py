@@ -1,17 +1,19 @@
-"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on pictures."""
+"""What JanusFlow minimises in every stage: L_AR on answers, L_RF and an alignment on images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
-from janusflow.data.collate import NO_PROMPT, Drawings, TrainBatch
+from janusflow.data.batches.collate import NO_PROMPT_SEGMENT, Drawings, TrainBatch
 from janusflow.flow.path import per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.interop.vae import decode_images, encode_images
@@ -19,13 +21,6 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.packed_attention import use_packed_attention
 from janusflow.model.rows import PAD_SEGMENT, Rows
 from janusflow.training.objectives.base import Objective
-from janusflow.training.objectives.losses import (
-    alignment_loss,
-    contrastive_loss,
-    response_loss,
-    velocity_loss,
-)
-from janusflow.training.objectives.scoring import Scorer
 
 AS_IT_IS = torch.autocast("cpu", enabled=False)
 """What is frozen computes in its own precision; on other devices FSDP never touches it."""
@@ -34,7 +29,7 @@ AS_IT_IS = torch.autocast("cpu", enabled=False)
 class JanusFlowObjective(Objective):
     """The paper's total loss over one mixed batch.
 
-    The frozen VAE encodes pictures to draw whose latents the batch does not bring, and decodes
+    The frozen VAE encodes images to draw whose latents the batch does not bring, and decodes
     estimates for the scorer, which is frozen too.
 
     Raises:
@@ -47,7 +42,7 @@ class JanusFlowObjective(Objective):
         config: ObjectiveConfig,
         *,
         vae: AutoencoderKL | None = None,
-        scorer: Scorer | None = None,
+        scorer: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -64,23 +59,25 @@ class JanusFlowObjective(Objective):
             if frozen is not None:
                 frozen.requires_grad_(False)
 
-    def counts(self, batch: TrainBatch) -> dict[str, int]:
-        """Learnt tokens, latent values, patches to align or pictures to score."""
+    def loss_counts(self, batch: TrainBatch) -> dict[str, int]:
+        """Learnt tokens, latent values, patches to align or images to score."""
         drawings = batch.drawings
         num_text = int(batch.is_text.flatten()[batch.learnt_positions].sum())
-        counts = {"answers": len(batch.learnt_positions) - num_text, "text": num_text}
+        counts = {"ce_answer": len(batch.learnt_positions) - num_text, "ce_text": num_text}
         flow = self.model.config.generation
-        counts["flow"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
+        counts["flow_mse"] = len(drawings or ()) * flow.latent_channels * flow.latent_size**2
         if self.config.aligns:
             each = flow.num_tokens if self.config.uses_head else 1
             counts[self.config.alignment] = len(drawings or ()) * each
         return counts
 
-    def divisors(self, counts: dict[str, int]) -> dict[str, int]:
+    def loss_denominators(self, counts: dict[str, int]) -> dict[str, int]:
         """L_AR is one mean over all learnt tokens, those of answers and of plain texts."""
-        return counts | dict.fromkeys(("answers", "text"), counts["answers"] + counts["text"])
+        return counts | dict.fromkeys(
+            ("ce_answer", "ce_text"), counts["ce_answer"] + counts["ce_text"]
+        )
 
-    def tally(self, batch: TrainBatch) -> dict[str, int]:
+    def batch_stats(self, batch: TrainBatch) -> dict[str, int]:
         """What the batch tallies, pairs of positions with scores, and positions with logits.
 
         Scores are those of whole rows, on a CPU those within samples; logits those of learnt
@@ -90,19 +87,19 @@ class JanusFlowObjective(Objective):
         pairs = num_rows * length**2
         if self.model.device.type == "cpu":
             pairs = sum((stop - start) ** 2 for _, start, stop in batch.rows.spans())
-        return batch.tally | {"pairs": pairs, "logits": len(batch.learnt_positions)}
+        return batch.batch_stats | {"pairs": pairs, "logits": len(batch.learnt_positions)}
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings
-        point, chance = None, None
+        point, flow_noise = None, None
         if drawings is not None:
             latents = self._latents(drawings)
-            chance = sample_chance(
+            flow_noise = sample_flow_noise(
                 drawings.seeds, tuple(latents.shape[1:]), config, device=latents.device
             )
-            point = point_on_path(data=latents, noise=chance.noise, t=chance.t)
-            rows = drop_prompts(rows, drawings.prompt_of, chance.is_dropped)
+            point = point_on_path(data=latents, noise=flow_noise.noise, t=flow_noise.t)
+            rows = drop_prompts(rows, drawings.prompt_of, flow_noise.is_dropped)
         reading = self.model.read_rows(
             rows,
             learnt_positions=batch.learnt_positions,
@@ -117,29 +114,29 @@ class JanusFlowObjective(Objective):
             labels = batch.labels.flatten()[batch.learnt_positions]
             is_text = batch.is_text.flatten()[batch.learnt_positions]
             surprise = config.text_weight * response_loss(reading.logits, labels)
-            losses["answers"] = surprise.masked_fill(is_text, 0).sum()
-            losses["text"] = surprise.masked_fill(~is_text, 0).sum()
-        if drawings is None or point is None or chance is None or reading.velocity is None:
+            losses["ce_answer"] = surprise.masked_fill(is_text, 0).sum()
+            losses["ce_text"] = surprise.masked_fill(~is_text, 0).sum()
+        if drawings is None or point is None or flow_noise is None or reading.velocity is None:
             return losses
-        losses["flow"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
-        if reading.alignment is not None:
-            loss = self._alignment(reading.alignment, drawings)
-            losses[config.alignment] = config.alignment_weight * loss
-        elif config.aligns and not config.uses_head:
+        losses["flow_mse"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
+        weighted = config.alignment_weight
+        if config.aligns and config.alignment == "score":
             estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity
-            loss = self._score(estimate, drawings, is_dropped=chance.is_dropped)
-            losses[config.alignment] = config.alignment_weight * loss
+            losses["score"] = weighted * self._score(
+                estimate, drawings, is_dropped=flow_noise.is_dropped
+            )
+        elif reading.alignment is not None:
+            loss = alignment_loss
+            if config.alignment == "contrastive":
+                loss = partial(contrastive_loss, temperature=config.temperature)
+            losses[config.alignment] = weighted * loss(reading.alignment, self._features(drawings))
         return losses
 
-    def _alignment(self, guess: Float[Tensor, "p k w"], drawings: Drawings) -> Float[Tensor, ""]:
-        features = drawings.features
-        if features is None:
-            assert drawings.pixel_values is not None
-            with torch.no_grad():
-                features = self.model.understanding_features(drawings.pixel_values)
-        if self.config.alignment == "contrastive":
-            return contrastive_loss(guess, features, temperature=self.config.temperature)
-        return alignment_loss(guess, features)
+    @torch.no_grad()
+    def _features(self, drawings: Drawings) -> Float[Tensor, "p k w"]:
+        if drawings.features is not None:
+            return drawings.features
+        return self.model.understanding_features(cast(Tensor, drawings.pixel_values))
 
     @AS_IT_IS
     def _score(
@@ -149,17 +146,16 @@ class JanusFlowObjective(Objective):
         *,
         is_dropped: Bool[Tensor, " p"],
     ) -> Float[Tensor, ""]:
-        """A picture whose prompt is hidden is not asked to show it."""
-        assert self.scorer is not None
-        assert self.vae is not None
-        found = self.scorer.picture_features(decode_images(self.vae, estimate))
-        with torch.no_grad():
-            if self.config.score_against == "prompt":
-                wanted = self.scorer.prompt_features(drawings.prompts)
-                found, wanted = found[~is_dropped], wanted[~is_dropped]
-            else:
-                assert drawings.pixel_values is not None
-                wanted = self.scorer.picture_features(drawings.pixel_values)
+        """An image whose prompt is hidden is not asked to show it."""
+        scorer: Any = self.scorer
+        found = scorer.image_features(decode_images(cast(AutoencoderKL, self.vae), estimate))
+        if self.config.score_against == "image":
+            with torch.no_grad():
+                wanted = scorer.image_features(drawings.pixel_values)
+        else:
+            with torch.no_grad():
+                wanted = scorer.prompt_features(drawings.prompts)[~is_dropped]
+            found = found[~is_dropped]
         return alignment_loss(found, wanted)
 
     def blocks(self) -> Sequence[nn.Module]:
@@ -186,27 +182,27 @@ class JanusFlowObjective(Objective):
     def _encoded(self, pixel_values: Float[Tensor, "n 3 y x"]) -> Float[Tensor, "n c y_z x_z"]:
         if self.vae is None:
             raise ConfigError(
-                f"{len(pixel_values)} pictures came without latents: give the objective a VAE."
+                f"{len(pixel_values)} images came without latents: give the objective a VAE."
             )
         return encode_images(self.vae, pixel_values)
 
 
-class Chance(NamedTuple):
-    """What is random about learning to draw some pictures."""
+class FlowNoise(NamedTuple):
+    """What is random about learning to draw some images."""
 
     t: Float[Tensor, " b"]
     noise: Float[Tensor, "b c y x"]
     is_dropped: Bool[Tensor, " b"]
 
 
-def sample_chance(
+def sample_flow_noise(
     seeds: Sequence[int],
     shape_of_one: tuple[int, ...],
     config: ObjectiveConfig,
     *,
     device: torch.device,
-) -> Chance:
-    """Draw every picture's time, noise and prompt drop from its own seed, alike on all devices."""
+) -> FlowNoise:
+    """Draw every image's time, noise and prompt drop from its own seed, alike on all devices."""
     t, noise, is_dropped = [], [], []
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -216,10 +212,46 @@ def sample_chance(
         noise.append(torch.randn(shape_of_one, generator=generator))
         is_dropped.append(torch.rand(1, generator=generator) < config.drop_prompt)
     drawn = (torch.cat(t), torch.stack(noise), torch.cat(is_dropped))
-    return Chance(*(values.to(device) for values in drawn))
+    return FlowNoise(*(values.to(device) for values in drawn))
 
 
 def drop_prompts(rows: Rows, prompt_of: Int[Tensor, "b t"], is_dropped: Bool[Tensor, " p"]) -> Rows:
     """Hide dropped prompts as inference's unconditional branch does: positions are kept."""
-    is_hidden = (prompt_of != NO_PROMPT) & is_dropped[prompt_of]
+    is_hidden = (prompt_of != NO_PROMPT_SEGMENT) & is_dropped[prompt_of]
     return replace(rows, segment_ids=rows.segment_ids.masked_fill(is_hidden, PAD_SEGMENT))
+
+
+# ---- losses: sums over what they are about, but for tokens, which are of two kinds -------------
+
+
+def response_loss(logits: Float[Tensor, "n v"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """L_AR: cross entropy in nats of every learnt token; logits are those before each."""
+    return cross_entropy(logits.float(), labels, reduction="none")
+
+
+def velocity_loss(
+    predicted: Float[Tensor, "b c y x"], velocity: Float[Tensor, "b c y x"]
+) -> Float[Tensor, ""]:
+    """L_RF: squared error of the velocity, summed over all latent values."""
+    return (predicted.float() - velocity).square().sum()
+
+
+def alignment_loss(
+    predicted: Float[Tensor, "*shape w"], features: Float[Tensor, "*shape w"]
+) -> Float[Tensor, ""]:
+    """L_REPA: minus the cosine similarity, summed over patches; the features are a constant."""
+    return -cosine_similarity(predicted.float(), features.detach().float(), dim=-1).sum()
+
+
+def contrastive_loss(
+    predicted: Float[Tensor, "b p w"], features: Float[Tensor, "b p w"], *, temperature: float
+) -> Float[Tensor, ""]:
+    """InfoNCE (van den Oord et al. 2018): every patch finds its own features, summed over patches.
+
+    It looks among the patches of its own image only: with those of other images the loss would
+    depend on how a step is split. The features are a constant.
+    """
+    targets = normalize(features.detach().float(), dim=-1)
+    similarities = normalize(predicted.float(), dim=-1) @ targets.mT / temperature
+    own = torch.arange(similarities.shape[-1], device=similarities.device)
+    return cross_entropy(similarities.mT, own.expand(len(similarities), -1), reduction="sum")

@@ -1,10 +1,9 @@
-"""Frozen scorers: features that compare an estimated picture with the true one or its prompt.
+"""Frozen scorers: one vector an image, or a prompt; an image and what it shows point alike.
 
-Pictures come in [-1, 1] from the VAE's decoder. Gradients flow through a scorer, never into it.
+Images come in [-1, 1] from the VAE's decoder. Gradients flow through a scorer, never into it.
 """
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.image_processing_base import ImageProcessingMixin
 
-from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.config.errors import CheckpointError
 from janusflow.config.training import ObjectiveConfig
 from janusflow.interop.hub import find_folder
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -23,39 +22,20 @@ PAIR_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 """What a CLIP or SigLIP pair consists of, its tokenizer included."""
 
 
-class Scorer(nn.Module, ABC):
-    """One vector a picture, and one a prompt; those of a picture and what it shows point alike."""
-
-    @abstractmethod
-    def picture_features(self, pixel_values: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b w"]:
-        """Features of pictures in [-1, 1]."""
-
-    @abstractmethod
-    def prompt_features(self, prompts: Sequence[str]) -> Float[Tensor, "b w"]:
-        """Features of texts."""
-
-
-class TowerScorer(Scorer):
+class TowerScorer(nn.Module):
     """The model's understanding tower as it is now, copied: training the tower leaves it alone."""
 
     def __init__(self, model: JanusFlowForConditionalGeneration) -> None:
         super().__init__()
         self.tower = copy.deepcopy(model.understanding_encoder).requires_grad_(False)
 
-    def picture_features(self, pixel_values: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b w"]:
+    def image_features(self, pixel_values: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b w"]:
         """The mean of the tower's patch features."""
         resized = _resized(pixel_values, cast(int, self.tower.config.image_size))
         return self.tower(resized.to(self.tower.dtype)).last_hidden_state.mean(1)
 
-    def prompt_features(self, prompts: Sequence[str]) -> Float[Tensor, "b w"]:
-        """Refused: the tower has no text half."""
-        raise ConfigError(
-            f"the understanding tower cannot read {len(prompts)} prompts: name a CLIP or SigLIP "
-            "pair as objective.scorer."
-        )
 
-
-class PairScorer(Scorer):
+class PairScorer(nn.Module):
     """A CLIP or SigLIP pair of encoders from `transformers`: pooled features of both halves.
 
     Raises:
@@ -88,8 +68,8 @@ class PairScorer(Scorer):
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
-    def picture_features(self, pixel_values: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b w"]:
-        """The picture half's, of pictures resized and normalised as it learnt them."""
+    def image_features(self, pixel_values: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b w"]:
+        """The image half's, of images resized and normalised as it learnt them."""
         resized = _resized(pixel_values, self.pair.config.vision_config.image_size)
         normalised = ((resized + 1) / 2 - self.mean) / self.std
         return self.pair.get_image_features(pixel_values=normalised).pooler_output
@@ -106,7 +86,9 @@ class PairScorer(Scorer):
         return self.pair.get_text_features(**tokens.to(self.pair.device)).pooler_output
 
 
-def load_scorer(config: ObjectiveConfig, model: JanusFlowForConditionalGeneration) -> Scorer | None:
+def load_scorer(
+    config: ObjectiveConfig, model: JanusFlowForConditionalGeneration
+) -> TowerScorer | PairScorer | None:
     """The scorer an objective asks for, if it asks for one."""
     if config.alignment != "score":
         return None

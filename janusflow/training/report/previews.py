@@ -1,4 +1,4 @@
-"""Samples as training goes on, from the averaged weights: pictures, answers, numbers.
+"""Samples as training goes on, from the averaged weights: images, answers, numbers.
 
 How a model draws and answers is handed over by the command line: training does not know inference.
 """
@@ -20,13 +20,13 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.log import LogConfig
 from janusflow.data.samples import GenerationSample
-from janusflow.data.sources import BadRows, Weighted, draw
+from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
 from janusflow.interop.load import filled_model
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.image_files import open_image
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.engine.distributed import device, is_first
+from janusflow.training.engine.distributed import device, is_main_process
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.report.trackers import Tracker
 
@@ -45,10 +45,10 @@ Sampler = Callable[
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A picture for trackers."""
+    """An image for trackers."""
 
     name: str
-    picture: Image.Image
+    image: Image.Image
     caption: str
 
 
@@ -71,7 +71,7 @@ class SampleHook(ABC):
     Args:
         every: steps between samples.
         module: name of the objective's module that is shown.
-        trackers: get the pictures and the numbers.
+        trackers: get the images and the numbers.
     """
 
     def __init__(self, every: int, module: str, trackers: Sequence[Tracker]) -> None:
@@ -84,13 +84,13 @@ class SampleHook(ABC):
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Sample when due: every process gives its shards, the first one samples."""
-        if not self._has_begun and is_first():
+        if not self._has_begun and is_main_process():
             drop_lines_from(state.run / SAMPLES, step=report.step)
         self._has_begun = True
         if report.step % self.every:
             return
         weights = state.averaged_weights(self.module)
-        if not is_first():
+        if not is_main_process():
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             self._write(state.run, report.step, self.sample(weights))
@@ -107,15 +107,15 @@ class SampleHook(ABC):
             if sample.numbers:
                 tracker.log(step, sample.numbers)
             for each in sample.shown:
-                tracker.show(step, each.name, each.picture, caption=each.caption)
+                tracker.show(step, each.name, each.image, caption=each.caption)
 
 
 class StageSamples(SampleHook):
-    """Pictures of the recipe's prompts and answers to its questions.
+    """Images of the recipe's prompts and answers to its questions.
 
     Raises:
         ConfigError: there is neither a prompt nor a question.
-        ImageError: a picture that is asked about is missing or damaged.
+        ImageError: an image that is asked about is missing or damaged.
     """
 
     def __init__(
@@ -136,35 +136,33 @@ class StageSamples(SampleHook):
         super().__init__(config.samples_every, "model", trackers)
         self.config, self.sampler = config, sampler
         self.processor, self.vae, self.model_config = processor, vae, model_config
-        self.pictures = [open_image(asked.picture) for asked in config.questions]
+        self.images = [open_image(asked.image) for asked in config.questions]
 
     def sample(self, weights: dict[str, Tensor]) -> Sample:
         """Draw and ask."""
         config = self.config
         copy = filled_model(self.model_config, weights, device=device())
-        pictures, answers = self.sampler(copy, self.processor, self.vae, config)
+        images, answers = self.sampler(copy, self.processor, self.vae, config)
         told, shown = [], []
-        sheet = contact_sheet(pictures) if pictures else None
+        sheet = contact_sheet(images) if images else None
         if sheet is not None:
             caption = " | ".join(config.prompts)
-            shown.append(Shown(name="drawings", picture=sheet, caption=caption))
+            shown.append(Shown(name="drawings", image=sheet, caption=caption))
         for number, (asked, answer) in enumerate(zip(config.questions, answers, strict=True)):
-            told.append(
-                {"picture": str(asked.picture), "question": asked.question, "answer": answer}
-            )
+            told.append({"image": str(asked.image), "question": asked.question, "answer": answer})
             caption = f"{asked.question} {answer}"
-            picture = self.pictures[number]
-            shown.append(Shown(name=f"answer {number}", picture=picture, caption=caption))
+            image = self.images[number]
+            shown.append(Shown(name=f"answer {number}", image=image, caption=caption))
         return Sample(
             told={"prompts": list(config.prompts), "answers": told}, sheet=sheet, shown=shown
         )
 
 
-def first_prompts(sources: Sequence[Weighted], *, seed: int) -> tuple[str, ...]:
-    """The prompts of the first pictures that a run learns to draw."""
+def first_prompts(sources: Sequence[WeightedSource], *, seed: int) -> tuple[str, ...]:
+    """The prompts of the first images that a run learns to draw."""
     prompts = []
     for ordinal in range(NUM_PROMPTS if sources else 0):
-        sample = draw(
+        sample = build_sample(
             sources,
             ordinal,
             seed=seed,
@@ -177,13 +175,13 @@ def first_prompts(sources: Sequence[Weighted], *, seed: int) -> tuple[str, ...]:
     return tuple(prompts)
 
 
-def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size side by side, in rows about as many as columns, read like a page."""
-    width, height = pictures[0].size
-    columns = math.ceil(math.sqrt(len(pictures)))
-    rows = math.ceil(len(pictures) / columns)
+def contact_sheet(images: Sequence[Image.Image]) -> Image.Image:
+    """Images of one size side by side, in rows about as many as columns, read like a page."""
+    width, height = images[0].size
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
     sheet = Image.new("RGB", (columns * width, rows * height))
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        sheet.paste(picture, (column * width, row * height))
+        sheet.paste(image, (column * width, row * height))
     return sheet

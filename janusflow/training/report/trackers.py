@@ -15,7 +15,7 @@ from PIL import Image
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.log import ReportConfig, TrackerName
-from janusflow.training.engine.distributed import is_first
+from janusflow.training.engine.distributed import is_main_process
 
 TENSORBOARD = "tensorboard"
 WANDB_ID = "wandb-id"
@@ -23,14 +23,14 @@ WANDB_ID = "wandb-id"
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Takes numbers and pictures as a run goes on."""
+    """Takes numbers and images as a run goes on."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Take the numbers of a log line."""
         ...
 
-    def show(self, step: int, name: str, picture: Image.Image, *, caption: str) -> None:
-        """Take a picture and what is to be read under it."""
+    def show(self, step: int, name: str, image: Image.Image, *, caption: str) -> None:
+        """Take an image and what is to be read under it."""
         ...
 
     def close(self) -> None:
@@ -59,10 +59,10 @@ class TensorBoard:
             writer.add_scalar(name, value, step)
         writer.flush()
 
-    def show(self, step: int, name: str, picture: Image.Image, *, caption: str) -> None:
-        """Add a picture, and its caption as a text."""
+    def show(self, step: int, name: str, image: Image.Image, *, caption: str) -> None:
+        """Add an image, and its caption as a text."""
         writer = self._at(step)
-        writer.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+        writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
         writer.add_text(name, caption, step)
         writer.flush()
 
@@ -83,9 +83,9 @@ class Wandb:
         """Send numbers."""
         self._module.log(dict(values), step=step)
 
-    def show(self, step: int, name: str, picture: Image.Image, *, caption: str) -> None:
-        """Send a picture."""
-        self._module.log({name: self._module.Image(picture, caption=caption)}, step=step)
+    def show(self, step: int, name: str, image: Image.Image, *, caption: str) -> None:
+        """Send an image."""
+        self._module.log({name: self._module.Image(image, caption=caption)}, step=step)
 
     def close(self) -> None:
         """End the run over there."""
@@ -108,7 +108,7 @@ def open_trackers(
     """
     with ExitStack() as stack:
         trackers: list[Tracker] = []
-        for name in config.to if is_first() else ():
+        for name in config.to if is_main_process() else ():
             trackers.append(_opened(name, config, run, dict(settings)))
             stack.callback(trackers[-1].close)
         yield trackers

@@ -1,7 +1,7 @@
-"""Compute what frozen parts make of pictures once, and train from it.
+"""Compute what frozen parts make of images once, and train from it.
 
-What may be kept follows from the recipe: latents of pictures to draw always, because the VAE never
-trains; the tower's features, of pictures to understand and of pictures to draw for an alignment,
+What may be kept follows from the recipe: latents of images to draw always, because the VAE never
+trains; the tower's features, of images to understand and of images to draw for an alignment,
 while the tower is frozen. Each store's folder is named by a hash of all that its values depend on:
 weights, sizes, normalisation, crops, precision. Values of another model are never found.
 """
@@ -22,29 +22,29 @@ from tqdm import tqdm
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.cache import ImageCache, Store, picture_key
-from janusflow.data.formats import LAYOUTS, TableSource, open_source
-from janusflow.data.mixture import Kind, sources_by_kind
+from janusflow.data.batches.mixture import Kind, sources_by_kind
+from janusflow.data.cache import ImageCache, Store, image_key
 from janusflow.data.prepare import Preparation, preparation
-from janusflow.data.sources import BAD_ROW_ERRORS
+from janusflow.data.sources.base import BAD_ROW_ERRORS
+from janusflow.data.sources.formats import LAYOUTS, TableSource, open_source
 from janusflow.interop.vae import encode_images, load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.image_files import ImageInput, open_image
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.distributed import (
+    all_reduce_sum,
     device,
-    is_first,
+    is_main_process,
     num_processes,
     process_group,
     rank,
-    summed,
 )
 from janusflow.training.stage.build_model import start_model
 
-Name = Literal["seen_features", "latents", "drawn_features"]
+Name = Literal["understanding_features", "latents", "generation_features"]
 BATCH = 16
-"""Pictures, or crops of one, that go through the VAE or the tower at a time."""
+"""Images, or crops of one, that go through the VAE or the tower at a time."""
 SHARD_BYTES = 2**26
 
 
@@ -52,18 +52,20 @@ def cached(recipe: StageRecipe, config: JanusFlowConfig) -> tuple[Name, ...]:
     """What a stage takes from a cache."""
     data, tower_trains = recipe.data, "understanding_encoder" in recipe.trainable
     has: dict[Name, bool] = {
-        "seen_features": bool(data.understanding)
+        "understanding_features": bool(data.understanding)
         and not tower_trains
         and not config.uses_latent_input,
         "latents": bool(data.generation),
-        "drawn_features": bool(data.generation) and not tower_trains and recipe.objective.uses_head,
+        "generation_features": bool(data.generation)
+        and not tower_trains
+        and recipe.objective.uses_head,
     }
     return tuple(name for name, is_cached in has.items() if is_cached)
 
 
 def keeps_pixels(recipe: StageRecipe, names: Sequence[Name]) -> bool:
-    """Whether pixels of pictures to draw are needed too: for a tower that trains, or a scorer."""
-    return recipe.objective.aligns and "drawn_features" not in names
+    """Whether pixels of images to draw are needed too: for a tower that trains, or a scorer."""
+    return recipe.objective.aligns and "generation_features" not in names
 
 
 def fill_cache(recipe: StageRecipe) -> "Filled":
@@ -87,15 +89,10 @@ def fill_cache(recipe: StageRecipe) -> "Filled":
 
 
 class Values(NamedTuple):
-    """What a store keeps: how it is computed, and all that it depends on."""
+    """What a store keeps: where, and how it is computed."""
 
+    folder: Path
     compute: Callable[[Float[Tensor, "n c y x"]], Tensor]
-    depends_on: dict[str, Any]
-
-    def folder(self, parent: Path, name: Name) -> Path:
-        """Where it is kept."""
-        text = json.dumps(self.depends_on, sort_keys=True)
-        return parent / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 class Cache:
@@ -118,13 +115,12 @@ class Cache:
             if source.format not in LAYOUTS or source.options.get("streaming"):
                 raise ConfigError(
                     f"data.cache={self.folder} with {source.path} (format {source.format}): a "
-                    "cache is of picture files at hand, which are neither streamed nor rendered. "
+                    "cache is of image files at hand, which are neither streamed nor rendered. "
                     "Leave data.cache out."
                 )
         self._tower = cache(lambda: fingerprint(model.understanding_encoder))
         names = cached(recipe, model.config)
         self.values: dict[Name, Values] = {n: self._values(n, model, vae) for n in names}
-        self.folders = {name: each.folder(self.folder, name) for name, each in self.values.items()}
 
     def _values(
         self, name: Name, model: JanusFlowForConditionalGeneration, vae: AutoencoderKL
@@ -133,79 +129,79 @@ class Cache:
         if name == "latents":
             depends |= {"vae": fingerprint(vae), "scaling": str(vae.config["scaling_factor"])}
             depends["shift"] = str(vae.config.get("shift_factor"))
-            return Values(lambda pixels: encode_images(vae, pixels), depends)
-        if name == "seen_features":
-            depends = {"pictures": self.prepare.image_processor.to_dict(), "crops": 1}
-        depends |= {"tower": self._tower(), "precision": self.recipe.data.cached_features}
+        else:
+            if name == "understanding_features":
+                depends = {"images": self.prepare.image_processor.to_dict(), "crops": 1}
+            depends |= {"tower": self._tower(), "precision": self.recipe.data.cached_features}
+        text = json.dumps(depends, sort_keys=True)
+        folder = self.folder / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
+        if name == "latents":
+            return Values(folder, lambda pixels: encode_images(vae, pixels))
         dtype = torch.bfloat16 if depends["precision"] == "bf16" else torch.float32
-        return Values(lambda pixels: model.understanding_features(pixels).to(dtype), depends)
+        return Values(folder, lambda pixels: model.understanding_features(pixels).to(dtype))
 
     def preparation(self) -> Preparation:
-        """Pictures from the cache, for training.
+        """Images from the cache, for training.
 
         Raises:
             ConfigError: nothing was computed for this recipe.
         """
-        missing = [name for name, folder in self.folders.items() if not folder.is_dir()]
+        missing = [name for name, each in self.values.items() if not each.folder.is_dir()]
         if missing:
             raise ConfigError(
                 f"data.cache={self.folder} has no {', '.join(missing)} of this recipe's models and "
                 "sizes: run `janusflow data cache` with this recipe, or leave data.cache out."
             )
-        stores: dict[str, Any] = {name: Store(folder) for name, folder in self.folders.items()}
-        wanted = keeps_pixels(self.recipe, list(self.folders))
+        stores: dict[str, Any] = {n: Store(each.folder) for n, each in self.values.items()}
+        wanted = keeps_pixels(self.recipe, list(self.values))
         return replace(self.prepare, cache=ImageCache(**stores, keeps_pixels=wanted))
 
     @torch.no_grad()
     def fill(self) -> "Filled":
         """Compute what is not there yet; what was done before an interruption stays.
 
-        Several processes share the pictures out, and each writes shards of its own.
+        Several processes share the images out, and each writes shards of its own.
         """
-        filling: dict[Name, Filling] = {
-            name: Filling(Store(folder), self.values[name].compute)
-            for name, folder in self.folders.items()
-        }
+        filling: dict[Name, Filling] = {n: Filling(each) for n, each in self.values.items()}
         bad: list[str] = []
-        sources = list(self._sources())
-        rows = ((kind, source, row) for kind, source in sources for row in range(len(source)))
-        num_rows = sum(len(source) for _, source in sources)
-        for kind, source, row in tqdm(rows, total=num_rows, desc="rows", disable=not is_first()):
-            is_mine = is_first()  # what no process can read, the first tells of
-            try:
-                for picture in source.images(row):
-                    key = picture_key(picture)
-                    is_mine = key % num_processes() == rank()
-                    of_kind = [
-                        each
-                        for name, each in filling.items()
-                        if (kind == "understanding") == (name == "seen_features")
-                        and key not in each
-                    ]
-                    pixels = self._squares(kind, picture) if is_mine and of_kind else None
-                    for each in of_kind if pixels is not None else ():
-                        each.add(key, pixels)
-            except BAD_ROW_ERRORS as error:
-                if is_mine:
-                    bad.append(f"row {row} of {source.name}: {error}")
+        for kind, source in self._sources():
+            of_kind = [
+                each
+                for name, each in filling.items()
+                if (name == "understanding_features") == (kind == "understanding")
+            ]
+            for row in tqdm(range(len(source)), desc=source.name, disable=not is_main_process()):
+                is_mine = is_main_process()  # what no process can read, the first tells of
+                try:
+                    for image in source.images(row):
+                        key = image_key(image)
+                        is_mine = key % num_processes() == rank()
+                        lacking = [each for each in of_kind if is_mine and key not in each]
+                        pixels = self._squares(kind, image) if lacking else torch.empty(0, 0, 0, 0)
+                        for each in lacking:
+                            each.add(key, pixels)
+                except BAD_ROW_ERRORS as error:
+                    if is_mine:
+                        bad.append(f"row {row} of {source.name}: {error}")
         for each in filling.values():
             each.finish()
-        added = summed(torch.tensor([each.num_added for each in filling.values()]))
-        return Filled(self.folders, dict(zip(filling, added.tolist(), strict=True)), bad)
+        added = all_reduce_sum(torch.tensor([each.num_added for each in filling.values()]))
+        folders: dict[Name, Path] = {name: each.folder for name, each in self.values.items()}
+        return Filled(folders, dict(zip(filling, added.tolist(), strict=True)), bad)
 
     def _sources(self) -> Iterator[tuple[Kind, TableSource]]:
-        """Every source with pictures."""
+        """Every source with images."""
         for kind, configs in sources_by_kind(self.recipe.data).items():
             for config in configs if kind != "text" else ():
                 for source, _ in open_source(kind, config, self.prepare):
                     assert isinstance(source, TableSource)
                     yield kind, source
 
-    def _squares(self, kind: Kind, picture: ImageInput) -> Float[Tensor, "k c y x"]:
-        """What the parts are shown of a picture: all of it, or each of its crops."""
-        opened = open_image(picture)
+    def _squares(self, kind: Kind, image: ImageInput) -> Float[Tensor, "k c y x"]:
+        """What the parts are shown of an image: all of it, or each of its crops."""
+        opened = open_image(image)
         if kind == "understanding":
-            return self.prepare.seen(opened)[None]
+            return self.prepare.for_understanding(opened)[None]
         crops = [self.prepare.crop(opened, n) for n in range(self.prepare.crops or 0)]
         return torch.stack([crop.pixel_values for crop in crops if crop.pixel_values is not None])
 
@@ -215,16 +211,16 @@ class Filled(NamedTuple):
 
     folders: dict[Name, Path]
     num_added: dict[Name, int]
-    """Pictures that all processes computed, by store."""
+    """Images that all processes computed, by store."""
     bad: list[str]
     """Rows of which this process found that they make no sample, and why."""
 
 
 class Filling:
-    """A store, and the pictures that are on their way into it."""
+    """A store, and the images that are on their way into it."""
 
-    def __init__(self, store: Store, compute: Callable[..., Tensor]) -> None:
-        self.store, self.compute, self.num_added = store, compute, 0
+    def __init__(self, values: Values) -> None:
+        self.store, self.compute, self.num_added = Store(values.folder), values.compute, 0
         self._new: set[int] = set()
         self._waiting: list[tuple[int, Float[Tensor, "k c y x"]]] = []
         self._computed: list[tuple[int, Tensor]] = []
@@ -233,7 +229,7 @@ class Filling:
         return key in self._new or key in self.store
 
     def add(self, key: int, pixels: Float[Tensor, "k c y x"]) -> None:
-        """Take a picture's squares; batches are computed, and shards written, as they fill up."""
+        """Take an image's squares; batches are computed, and shards written, as they fill up."""
         self._new.add(key)
         self._waiting.append((key, pixels))
         if len(self._waiting) * len(pixels) >= BATCH:

@@ -6,10 +6,10 @@ from itertools import takewhile
 from typing import Any
 
 from janusflow.config.errors import ConfigError, DataError, StreamError
-from janusflow.data.check import SourceReport, check_source, chosen_rows
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import KINDS, require_sources, sources_by_kind
-from janusflow.data.sources import Source, Stream
+from janusflow.data.batches.mixture import KINDS, require_sources, sources_by_kind
+from janusflow.data.inspect.check import SourceReport, check_source, chosen_rows
+from janusflow.data.sources.base import Source, Stream
+from janusflow.data.sources.formats import open_sources
 from janusflow.training.stage.inputs import Inputs
 
 STREAMED_ROWS = 1000

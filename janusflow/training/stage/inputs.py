@@ -9,12 +9,12 @@ from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.adapters import SHOWN_NAMES
-from janusflow.data.collate import Collator
-from janusflow.data.formats import LAYOUTS
-from janusflow.data.guess import guess_format, is_recipe, kinds_of
-from janusflow.data.mixture import KINDS, Kind
+from janusflow.data.batches.collate import Collator
+from janusflow.data.batches.mixture import KINDS, Kind
 from janusflow.data.prepare import Preparation, preparation
+from janusflow.data.sources.adapters import SHOWN_NAMES
+from janusflow.data.sources.formats import LAYOUTS
+from janusflow.data.sources.guess import guess_format, is_recipe, kinds_of
 from janusflow.training.estimate.sizes import sizes_of
 from janusflow.training.recipes import read_stage
 
@@ -34,7 +34,7 @@ class FileOptions(NamedTuple):
 
     format: str | None = None
     kind: str | None = None
-    pictures: Path | None = None
+    images: Path | None = None
     options: Mapping[str, Any] = {}
 
 
@@ -62,6 +62,8 @@ def open_inputs(
         raise ConfigError(f"{' '.join(overrides)}: settings to change need a recipe, not {path}.")
     if model is None:
         raise ConfigError(f"{path}: no recipe and no model: say whose tokenizer and sizes to use.")
+    if file.kind not in (None, *KINDS):
+        raise ConfigError(f"kind {file.kind!r} is unknown: use {', '.join(KINDS)}.")
     notes = []
     if file.format is None:
         name, names = guess_format(path, streaming=file.options.get("streaming", False))
@@ -116,14 +118,8 @@ def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
     name = file.format or ""
     if name not in LAYOUTS:
         raise ConfigError(f"format {name!r} is unknown: use {', '.join(LAYOUTS)}.")
-    wanted: list[Kind] = kinds_of(name)
-    if file.kind is not None:
-        wanted = [kind for kind in KINDS if kind == file.kind]
-        if not wanted:
-            raise ConfigError(f"kind {file.kind!r} is unknown: use {', '.join(KINDS)}.")
-    source = SourceConfig(
-        format=name, path=path, pictures=file.pictures, options=dict(file.options)
-    )
+    wanted: list[Kind] = [kind for kind in KINDS if kind == file.kind] or kinds_of(name)
+    source = SourceConfig(format=name, path=path, images=file.images, options=dict(file.options))
     understanding, generation, text = (float(kind in wanted) for kind in KINDS)
     ratio = Ratio(understanding=understanding, generation=generation, text=text)
     return StageRecipe(

@@ -6,36 +6,43 @@ one of its newest checkpoint (export.py).
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from janusflow.config.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
-from janusflow.data.collate import Collator, TrainBatch
-from janusflow.data.fingerprint import fingerprint, require_same_data
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import mixed_batches, rows_of_step, sources_by_kind
+from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.mixture import Kind, mixed_batches, rows_of_step, sources_by_kind
 from janusflow.data.prepare import preparation
-from janusflow.data.sources import BadRows, Weighted
+from janusflow.data.sources.base import BadRows, WeightedSource
+from janusflow.data.sources.fingerprint import fingerprint, require_same_data
+from janusflow.data.sources.formats import open_sources
 from janusflow.interop.hub import CONFIG
 from janusflow.interop.load import filled_model
 from janusflow.interop.saving import write_folder, write_model
 from janusflow.interop.vae import load_vae
+from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
-from janusflow.training.engine.distributed import is_first, own_parts
+from janusflow.training.engine.distributed import (
+    broadcast_from_main,
+    is_main_process,
+    main_process_first,
+    microbatches_of_rank,
+)
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
-from janusflow.training.estimate.utilisation import device_tflops, model_flops, utilisation_of
+from janusflow.training.estimate.utilisation import stage_mfu
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
 from janusflow.training.report.trackers import open_trackers
 from janusflow.training.stage.build_model import MODEL, made_by_earlier_step, start_model
@@ -61,17 +68,17 @@ def train_stage(
         DataError: files of a source have changed since the run began.
     """
     torch.manual_seed(recipe.loop.seed)
-    processor = JanusFlowProcessor.from_pretrained(recipe.processor)
-    model = start_model(recipe, processor)
+    with main_process_first():  # which fetches what is named by a hub id
+        processor = JanusFlowProcessor.from_pretrained(recipe.processor)
+        model, vae = start_model(recipe, processor), load_vae(recipe.vae)
     train_only(model, recipe.trainable)
-    vae = load_vae(recipe.vae)
     prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
     if recipe.data.cache is not None:
         prepare = Cache(recipe, model, vae, prepare).preparation()
     sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
-    _require_same_data(recipe)
-    tokenizer, row_tokens = processor.tokenizer.backend_tokenizer, recipe.mixture.row_tokens
-    collate = Collator(tokenizer, model.config, row_tokens=row_tokens)
+    broadcast_from_main(partial(_require_same_data, recipe))
+    tokenizer = processor.tokenizer.backend_tokenizer
+    collate = Collator(tokenizer, model.config, row_tokens=recipe.mixture.row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
 
     def batches(step: int) -> Iterator[list[TrainBatch]]:
@@ -81,49 +88,54 @@ def train_stage(
             recipe.mixture,
             seed=recipe.loop.seed,
             step=step,
-            own_parts=partial(own_parts, loop=recipe.loop),
+            own_parts=partial(microbatches_of_rank, loop=recipe.loop),
             bad=bad,
         )
 
-    def rows_of(step: int) -> list[dict[str, Any]]:
-        rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
-        return [row._asdict() for row in rows]
-
+    scorer = load_scorer(recipe.objective, model)
+    objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        peak = recipe.log.peak_tflops or device_tflops(recipe.loop.scale.precision)
-        flops = model_flops(model, aligns=recipe.objective.uses_head)
-        mfu = None if peak is None else utilisation_of(flops, peak_tflops=peak)
-        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=stage_mfu(recipe, model))
         if sampler is not None and recipe.log.samples_every:
             settings = {"processor": processor, "vae": vae, "model_config": model.config}
-            shown = StageSamples(
-                _with_prompts(recipe, sources["generation"]), sampler, trackers=trackers, **settings
-            )
-            hooks = (shown, *hooks)
+            config = _with_prompts(recipe, sources["generation"])
+            hooks = (StageSamples(config, sampler, trackers=trackers, **settings), *hooks)
         state = train(
-            JanusFlowObjective(
-                model, recipe.objective, vae=vae, scorer=load_scorer(recipe.objective, model)
-            ),
+            objective,
             batches,
             recipe.loop,
             run=recipe.run,
             hooks=[BadRowsHook(bad), log, *hooks],
-            rows_of=rows_of,
+            rows_of=partial(_rows_of, recipe, sources, bad),
         )
+    _save(state, model.config, processor, vae)
+
+
+def _rows_of(
+    recipe: StageRecipe, sources: Mapping[Kind, Sequence[WeightedSource]], bad: BadRows, step: int
+) -> list[dict[str, Any]]:
+    """The rows of a step's samples, for a message about one that went wrong."""
+    rows = rows_of_step(sources, recipe.mixture, seed=recipe.loop.seed, step=step, bad=bad)
+    return [row._asdict() for row in rows]
+
+
+def _save(
+    state: TrainState, config: JanusFlowConfig, processor: JanusFlowProcessor, vae: AutoencoderKL
+) -> None:
+    """Write the averaged model, complete; every process gives its shards."""
     weights = state.averaged_weights("model")
-    if is_first():
-        filled = filled_model(model.config, weights, device=torch.device("cpu"))
-        write_folder(recipe.run / MODEL, model=filled, processor=processor, vae=vae)
+    if is_main_process():
+        averaged = filled_model(config, weights, device="cpu")
+        write_folder(state.run / MODEL, model=averaged, processor=processor, vae=vae)
 
 
 def _require_same_data(recipe: StageRecipe) -> None:
     """Let a run go on with the data it was begun with only."""
-    if is_first():
-        named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
-        require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
+    named = fingerprint(chain.from_iterable(sources_by_kind(recipe.data).values()))
+    require_same_data(recipe.run / DATA, named, is_begun=bool(checkpoints(recipe.run)))
 
 
-def _with_prompts(recipe: StageRecipe, sources: Sequence[Weighted]) -> LogConfig:
+def _with_prompts(recipe: StageRecipe, sources: Sequence[WeightedSource]) -> LogConfig:
     """The recipe's settings for samples, with prompts of its data where it names none."""
     prompts = recipe.log.prompts or first_prompts(sources, seed=recipe.loop.seed)
     return replace(recipe.log, prompts=prompts)

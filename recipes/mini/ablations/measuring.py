@@ -15,7 +15,7 @@ import janusflow
 from janusflow.config.errors import ConfigError
 from janusflow.config.files import replace_text
 from janusflow.config.recipes import StageRecipe
-from janusflow.data.collate import Collator
+from janusflow.data.batches.collate import Collator
 from janusflow.data.samples import GenerationSample, Sample, Turn, UnderstandingSample
 from janusflow.evaluation.core.runner import run_task
 from janusflow.evaluation.core.scores import shares
@@ -24,12 +24,12 @@ from janusflow.evaluation.shapes.prompts import ShapePrompt
 from janusflow.evaluation.shapes.task import asked, judge_answer
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.captions import caption
-from janusflow.mini.questions import Kind, Question, ask_all
-from janusflow.mini.render import render
-from janusflow.mini.scenes import SHAPES, Scene, sample_scene
-from janusflow.mini.sources import pixel_values
-from janusflow.mini.words import LANGUAGES
+from janusflow.mini.language.captions import caption
+from janusflow.mini.language.questions import Kind, Question, ask_all
+from janusflow.mini.language.words import LANGUAGES
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import SHAPES, Scene, sample_scene
+from janusflow.mini.training.sources import pixel_values
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.stage.export import export_checkpoint
@@ -48,7 +48,7 @@ class Exam:
     """How much is asked of a checkpoint; it decides what there is to draw and to answer."""
 
     items: int = 100
-    """Scenes: for losses, pictures and questions alike."""
+    """Scenes: for losses, images and questions alike."""
     steps: int = 15
     """Euler steps of a drawing."""
     guidance: float = 2.0
@@ -59,7 +59,7 @@ class Item:
     """A fresh scene with a prompt and questions of the kinds that are learnt."""
 
     scene: Scene
-    picture: Any
+    image: Any
     prompt: str
     questions: tuple[Question, ...]
 
@@ -88,7 +88,7 @@ def measure_run(run: Path, recipe: StageRecipe, exam: Exam) -> dict[int, dict[st
 
 
 def measure(checkpoint: Path, recipe: StageRecipe, exam: Exam) -> dict[str, float]:
-    """Losses, and shares of pictures and answers that are right, of the averaged weights.
+    """Losses, and shares of images and answers that are right, of the averaged weights.
 
     flow: L_RF; words: how much more it is with prompts hidden; answers: L_AR, nats a token; drawn,
     drawn colours, drawn shapes: by the detector; answered. A task that the recipe does not train
@@ -101,13 +101,13 @@ def measure(checkpoint: Path, recipe: StageRecipe, exam: Exam) -> dict[str, floa
     ratio, values = recipe.mixture.ratio_at(0), {}
     if ratio.generation:
         samples = [to_draw(item, number) for number, item in enumerate(items)]
-        hidden = held_out_losses(jf, recipe, samples, drop_prompt=1.0)["flow"]
-        values["flow"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["flow"]
+        hidden = held_out_losses(jf, recipe, samples, drop_prompt=1.0)["flow_mse"]
+        values["flow"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["flow_mse"]
         values["words"] = hidden - values["flow"]
         values |= right(jf, drawings(items), exam)
     if ratio.understanding:
         samples = [to_answer(item) for item in items]
-        values["answers"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["answers"]
+        values["answers"] = held_out_losses(jf, recipe, samples, drop_prompt=0.0)["ce_answer"]
         values |= right(jf, answers(items), exam)
     return values
 
@@ -127,7 +127,7 @@ def fresh_items(num: int, recipe: StageRecipe, *, size: int) -> list[Item]:
         items.append(
             Item(
                 scene=scene,
-                picture=render(scene, size=size),
+                image=render(scene, size=size),
                 prompt=caption(scene, rng, language=language),
                 questions=tuple(each for each in every if each.kind in wanted),
             )
@@ -143,12 +143,12 @@ def to_draw(item: Item, number: int) -> GenerationSample:
 def to_answer(item: Item) -> UnderstandingSample:
     """The scene as training would ask about it."""
     turns = tuple(Turn(question=each.text, answer=each.answer) for each in item.questions)
-    return UnderstandingSample(pictures=(pixels(item),), turns=turns, are_independent=True)
+    return UnderstandingSample(images=(pixels(item),), turns=turns, are_independent=True)
 
 
 def pixels(item: Item) -> torch.Tensor:
-    """The picture in [-1, 1], [3, row, column]."""
-    return pixel_values(np.asarray(item.picture)[None])[0]
+    """The image in [-1, 1], [3, row, column]."""
+    return pixel_values(np.asarray(item.image)[None])[0]
 
 
 @torch.no_grad()
@@ -164,7 +164,7 @@ def held_out_losses(
     counts: Counter[str] = Counter()
     for first in range(0, len(samples), BATCH):
         batch = collate(samples[first : first + BATCH])
-        counts.update(objective.counts(batch))
+        counts.update(objective.loss_counts(batch))
         sums.update({name: float(loss) for name, loss in objective(batch).items()})
     return {name: sums[name] / count for name, count in counts.items() if count}
 
@@ -176,8 +176,8 @@ def drawings(items: Sequence[Item]) -> Task:
         for number, item in enumerate(items)
     }
 
-    def judge(item: ToDraw, picture: Any) -> dict[str, Any]:
-        return prompts[item.id].judge(picture)
+    def judge(item: ToDraw, image: Any) -> dict[str, Any]:
+        return prompts[item.id].judge(image)
 
     return Task(
         name="drawing",
@@ -202,7 +202,7 @@ def answers(items: Sequence[Item]) -> Task:
         settings={},
         items=[
             replace(
-                asked(number, item.picture, item.questions[number % len(item.questions)]),
+                asked(number, item.image, item.questions[number % len(item.questions)]),
                 max_new_tokens=ANSWER_TOKENS,
             )
             for number, item in enumerate(items)

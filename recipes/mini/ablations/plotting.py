@@ -67,6 +67,6 @@ def plot(results: Results, file: Path) -> None:
         line[0].set_ylabel(title, fontsize=9)
     figure.savefig(file, dpi=80)
     pyplot.close(figure)
-    with Image.open(file) as picture:  # a quarter of the bytes
-        few = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    with Image.open(file) as image:  # a quarter of the bytes
+        few = image.convert("RGB").quantize(64, dither=Image.Dither.NONE)
     few.save(file, optimize=True)

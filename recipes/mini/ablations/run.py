@@ -38,7 +38,7 @@ PARTS = "[1-5]-*.yaml"
 """What the arms are built around, in the folder above."""
 BEGIN, END = "<!-- results begin -->", "<!-- results end -->"
 """Lines of a page that results are written between."""
-PICTURE = "ablations.png"
+IMAGE = "ablations.png"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -50,7 +50,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each arm (default 3)")
     parser.add_argument("--arms", nargs="+", help="some of the recipes here, by name")
     parser.add_argument("--items", type=int, default=100, help="scenes a checkpoint is measured on")
-    parser.add_argument("--drawing-steps", type=int, default=15, help="of a picture (default 15)")
+    parser.add_argument("--drawing-steps", type=int, default=15, help="of an image (default 15)")
     parser.add_argument("--at-once", type=int, default=2, help="runs side by side (default 2)")
     parser.add_argument("--limit-steps", type=int, help="to try the command: the numbers mean less")
     parser.add_argument("--output", type=Path, help="default runs/ablations, or runs/try limited")
@@ -210,16 +210,16 @@ def write_results(results: Results, options: argparse.Namespace, exam: Exam) -> 
         told += [f"**Limited to {options.limit_steps} steps, to try the command.**"]
     text = f"{' '.join(told)}\n\n{tables(results, items=exam.items)}\n"
     (options.output / "results.md").write_text(text, encoding="utf-8")
-    picture = options.output / PICTURE
+    image = options.output / IMAGE
     if not options.no_plot:
-        plot(results, picture)
+        plot(results, image)
     if options.page is not None:
-        fill_page(options.page, text, None if options.no_plot else picture)
+        fill_page(options.page, text, None if options.no_plot else image)
     print(text)
 
 
-def fill_page(page: Path, text: str, picture: Path | None) -> None:
-    """Put results between the marks of a page, and the picture into `images/` beside it.
+def fill_page(page: Path, text: str, image: Path | None) -> None:
+    """Put results between the marks of a page, and the image into `images/` beside it.
 
     Raises:
         ConfigError: the page lacks its marks.
@@ -228,11 +228,11 @@ def fill_page(page: Path, text: str, picture: Path | None) -> None:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ConfigError(f"{page} lacks the lines {BEGIN} and {END}: add them.")
-    if picture is not None:
+    if image is not None:
         images = page.parent / "images"
         images.mkdir(exist_ok=True)
-        shutil.copy(picture, images / PICTURE)
-        text += f"\n![all measures over steps](images/{PICTURE})\n"
+        shutil.copy(image, images / IMAGE)
+        text += f"\n![all measures over steps](images/{IMAGE})\n"
     replace_text(page, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.page is not None and not options.page.is_file():
             raise ConfigError(f"--page {options.page}: no such file. Name one that has the marks.")
         if not options.no_plot:
-            require_matplotlib(options.output / PICTURE)
+            require_matplotlib(options.output / IMAGE)
         train_parts(processes=options.at_once)
         results = run_arms(options, exam)
         require_same_seeds(results)

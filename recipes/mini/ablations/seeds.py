@@ -68,7 +68,7 @@ def sampling_variance(shares: Sequence[float], *, items: int) -> float:
 def paired_difference(values: Mapping[int, float], reference: Mapping[int, float]) -> Interval:
     """How much larger values are than the reference's of the same seeds.
 
-    What a seed does to both alike, say the pictures it picks, is not in the interval.
+    What a seed does to both alike, say the images it picks, is not in the interval.
 
     Raises:
         DataError: one of both lacks a seed of the other.

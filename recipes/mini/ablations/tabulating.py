@@ -34,7 +34,7 @@ COMPARISONS = (
     Comparison(title="REPA or not", arms=("no-repa",)),
     Comparison(title="A tower of its own to see, or latents", arms=("shared", "separate")),
     Comparison(title="Both tasks, or one alone", arms=("understanding", "generation")),
-    Comparison(title="Attention among a picture's tokens", arms=("bidirectional",)),
+    Comparison(title="Attention among an image's tokens", arms=("bidirectional",)),
 )
 
 

@@ -27,7 +27,7 @@ from janusflow.evaluation.core.tasks import NO_SYSTEM_PROMPT, Task
 from janusflow.evaluation.shapes.prompts import questioned_scenes
 from janusflow.evaluation.shapes.task import asked
 from janusflow.inference.drawing.sampling import DrawingSettings
-from janusflow.mini.questions import Question
+from janusflow.mini.language.questions import Question
 
 pytestmark = [
     pytest.mark.timeout(900),

@@ -16,9 +16,10 @@ from janusflow.evaluation.shapes.prompts import (
     questioned_scenes,
     shape_prompts,
 )
-from janusflow.mini.naming import named_objects
-from janusflow.mini.render import render
-from janusflow.mini.scenes import (
+from janusflow.mini.language.words import ENGLISH_RELATIONS, LANGUAGES
+from janusflow.mini.scenes.naming import named_objects
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import (
     COLOURS,
     SHAPES,
     Scene,
@@ -27,7 +28,6 @@ from janusflow.mini.scenes import (
     is_held_out,
     relation,
 )
-from janusflow.mini.words import ENGLISH_RELATIONS, LANGUAGES
 
 SEED = 11
 PAIRS: tuple[Category, ...] = ("two", "position", "attribution")

@@ -22,12 +22,12 @@ from janusflow.evaluation.shapes.prompts import (
 from janusflow.evaluation.shapes.scores import outline_scores, plan_scores
 from janusflow.evaluation.shapes.task import SEEDS_APART, shapes
 from janusflow.inference.drawing.sampling import DrawingSettings
-from janusflow.mini.captions import description
-from janusflow.mini.naming import named_objects
-from janusflow.mini.render import render
-from janusflow.mini.scenes import Scene
-from janusflow.mini.wordings import WORDINGS
-from janusflow.mini.words import LANGUAGES, Language
+from janusflow.mini.language.captions import description
+from janusflow.mini.language.wordings import WORDINGS
+from janusflow.mini.language.words import LANGUAGES, Language
+from janusflow.mini.scenes.naming import named_objects
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import Scene
 
 SEED = 11
 LIMIT = 2

@@ -5,7 +5,7 @@ import numpy as np
 from janusflow.evaluation.drawing.distances import frechet_distance
 from janusflow.evaluation.shapes.prompts import shape_prompts
 from janusflow.evaluation.shapes.tower import Tower, as_text, from_texts
-from janusflow.mini.render import render
+from janusflow.mini.scenes.render import render
 
 
 def test_features_are_of_each_image_alone_and_stay_when_kept():

@@ -62,6 +62,7 @@ def check_drawing(jf: JanusFlow, drawn: Handle[Any]) -> None:
     assert difference(image, expected) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "nth", "concerned"),
     [
@@ -119,6 +120,7 @@ def test_answers_go_on_when_there_is_no_memory_to_let_others_go(
     assert {each: handle.result(0.0) for each, handle in handles.items()} == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["require_context", "choose_tokens", "join"])
 def test_an_error_while_planning_fails_what_is_planned(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch, name: str

@@ -88,6 +88,7 @@ def submitted_at_different_steps(
     return handles
 
 
+@pytest.mark.slow
 def test_minis_images_are_those_of_generate():
     """Guidance, steps, solvers, grids, languages, lengths and image counts mixed.
 
@@ -124,6 +125,7 @@ def test_latents_on_the_whole_path_are_those_of_generate_to_1e_5(jf: JanusFlow):
         torch.testing.assert_close(together[step], x_t, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [{"solver": "dopri5"}, {"numerics": "parity"}])
 def test_solvers_that_magnify_rounding_stay_within_a_few_levels(
     jf: JanusFlow, chosen: dict[str, Any]

@@ -109,6 +109,7 @@ def test_limits_below_1_are_refused(jf: JanusFlow, name: str):
         StepScheduler(jf, **wrong)
 
 
+@pytest.mark.slow
 def test_plans_and_the_best_of_several_are_what_they_are_alone(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
 ):
@@ -145,6 +146,7 @@ def token_reads(jf: JanusFlow, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return reads
 
 
+@pytest.mark.slow
 def test_plans_are_written_side_by_side_while_others_draw(jf: JanusFlow, token_reads: list[int]):
     steps: list[int] = []
     unplanned = DrawingSettings(steps=200, guidance=1.0, plan="never")

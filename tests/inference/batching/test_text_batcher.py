@@ -48,6 +48,7 @@ def check_answers(jf: JanusFlow) -> None:
         assert handle.result(0.0) == jf.ask(images, text, seed=4, **chosen)
 
 
+@pytest.mark.slow
 def test_minis_answers_are_those_of_ask():
     check_answers(janusflow.load("mini"))
 

@@ -17,9 +17,9 @@ from janusflow.inference.drawing.best_of import own_judgement
 from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini import knowledge
-from janusflow.mini.captions import description
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.language.captions import description
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 
 PROMPT = "a red circle"
 RED = Image.new("RGB", (40, 40), "red")
@@ -91,6 +91,7 @@ def test_every_candidate_is_drawn_once_and_one_of_one_asks_nothing(
     assert len(scorer.asked) == 4
 
 
+@pytest.mark.slow
 def test_plans_are_made_from_the_candidates_own_seeds(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
 ):
@@ -104,6 +105,7 @@ def test_plans_are_made_from_the_candidates_own_seeds(
     assert kept[0].info["plan"] != kept[1].info["plan"]
 
 
+@pytest.mark.slow
 def test_the_model_itself_is_asked_three_times_about_each_where_shapes_are_named(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
 ):
@@ -168,6 +170,7 @@ def test_a_likelihood_is_the_product_of_the_tokens_chances(jf: JanusFlow):
     assert jf.log_likelihood(RED, "What?", "빨간 a") == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_mini_prefers_true_images_to_others_in_both_languages():
     """Of true renders, which it describes rightly nearly always."""
     score = own_judgement(janusflow.load("mini"), knowledge)

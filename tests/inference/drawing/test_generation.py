@@ -121,6 +121,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_arguments_of_the_wrong_type_are_refused_in_one_line(tiny_folder: Path):
     """In a process of its own: here, annotations are checked before the call is made."""
     script = f"""

@@ -38,6 +38,7 @@ def test_the_ends_are_the_drawings_themselves(
     assert min(off(way[1], end) for end in ends) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", ["auto", "never"])
 def test_the_ends_are_drawn_from_the_plans_of_their_own_seeds(
     jf: JanusFlow, plan: str, monkeypatch: pytest.MonkeyPatch

@@ -16,8 +16,8 @@ from janusflow.inference.drawing.inversion import invert
 from janusflow.inference.drawing.latents import decode_latents, encode_image
 from janusflow.inference.drawing.sampling import DrawingSettings, image_sampler
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 
 PROMPT = "a red circle"
 LATENT = (4, 8, 8)
@@ -53,6 +53,7 @@ def test_the_same_velocity_leads_back_to_the_latent(solver: str, strength: float
     assert (own - latent).abs().mean() > 0.1
 
 
+@pytest.mark.slow
 def test_the_same_prompt_gives_what_the_vae_makes_of_the_image():
     """The better the solver, the closer. On `mini`: the flow of random weights is too wild."""
     mini = janusflow.load("mini")

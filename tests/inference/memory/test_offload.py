@@ -43,6 +43,7 @@ def all_it_does(jf: JanusFlow) -> tuple[list[bytes], str | list[str], Tensor]:
     return [image.tobytes() for image in drawn + redrawn], answer, logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["mini", "ours", "release", "tied"])
 def test_images_answers_and_logits_are_the_same_to_the_bit(
     folders: dict[str, str | Path], layout: str
@@ -155,6 +156,7 @@ def what_stays(jf: JanusFlow) -> int:
     return total - sum(size for _, size in sizes(jf))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["mini", "ours"])
 def test_blocks_hold_the_largest_block_at_most(folders: dict[str, str | Path], layout: str):
     jf = load(folders[layout], device="cpu", offload="blocks")
@@ -164,6 +166,7 @@ def test_blocks_hold_the_largest_block_at_most(folders: dict[str, str | Path], l
     assert watch.most == what_stays(jf) + max(size for _, size in sizes(jf))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["mini", "ours"])
 def test_parts_hold_what_runs_together_at_most(folders: dict[str, str | Path], layout: str):
     jf = load(folders[layout], device="cpu", offload="parts")

@@ -8,8 +8,8 @@ from PIL import Image
 import janusflow
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.upscaling.refinement import refined, resized, with_low_band
-from janusflow.mini.render import render
-from janusflow.mini.scenes import sample_scene
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import sample_scene
 
 
 def test_the_low_band_is_the_small_images_and_the_detail_the_large_ones():

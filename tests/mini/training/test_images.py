@@ -1,4 +1,4 @@
-"""A VAE learns from pictures in files: each once before any again, in any split of a step."""
+"""A VAE learns from images in files: each once before any again, in any split of a step."""
 
 import json
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from tiny_run import VAE
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.records import build_record
-from janusflow.mini.dataset import write_scenes
-from janusflow.mini.training.images import Sourced, open_pictures
+from janusflow.mini.scenes.dataset import write_scenes
+from janusflow.mini.training.images import Sourced, open_images
 from janusflow.mini.training.previews import NUM_REBUILT
 from janusflow.mini.training.recipes import VaeRecipe
 from janusflow.mini.training.runners import start_vae
 from janusflow.training.recipes import run_recipes
 
-SIZE, NUM_PICTURES = 16, 6
+SIZE, NUM_IMAGES = 16, 6
 LOOP = {"steps": 2, "save_every": 2, "optimizer": {"learning_rate": 0.01, "warmup_steps": 0}}
 
 
@@ -35,9 +35,9 @@ def _cache_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.fixture
 def tree(tmp_path: Path) -> dict[str, Any]:
-    """A recipe that goes on from a saved VAE; picture i has grey level 10 i."""
+    """A recipe that goes on from a saved VAE; image i has grey level 10 i."""
     lines = []
-    for i in range(NUM_PICTURES):
+    for i in range(NUM_IMAGES):
         Image.new("RGB", (SIZE, SIZE), (10 * i,) * 3).save(tmp_path / f"{i}.png")
         lines.append(json.dumps({"image": f"{i}.png", "caption": "grey"}) + "\n")
     (tmp_path / "pictures.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     return {
         "task": "vae",
         "run": str(tmp_path / "run"),
-        "pictures": [{"format": "captions", "path": str(tmp_path / "pictures.jsonl")}],
+        "images": [{"format": "captions", "path": str(tmp_path / "pictures.jsonl")}],
         "start": str(tmp_path / "start"),
         "size": SIZE,
         "batch_size": 4,
@@ -60,19 +60,19 @@ def recipe_of(tree: dict[str, Any], **changes: Any) -> VaeRecipe:
 
 
 def numbers(pixel_values: torch.Tensor) -> list[int]:
-    """Which pictures they are."""
+    """Which images they are."""
     return ((pixel_values[:, 0, 0, 0] + 1) * 12.75).round().int().tolist()
 
 
-def test_every_picture_comes_once_before_any_comes_again(tree: dict[str, Any]):
-    pictures = Sourced(recipe_of(tree))
-    shown = [n for step in range(3) for n in numbers(pictures.batch(step, range(4)).pixel_values)]
-    assert sorted(shown[:NUM_PICTURES]) == sorted(shown[NUM_PICTURES:]) == list(range(NUM_PICTURES))
+def test_every_image_comes_once_before_any_comes_again(tree: dict[str, Any]):
+    images = Sourced(recipe_of(tree))
+    shown = [n for step in range(3) for n in numbers(images.batch(step, range(4)).pixel_values)]
+    assert sorted(shown[:NUM_IMAGES]) == sorted(shown[NUM_IMAGES:]) == list(range(NUM_IMAGES))
 
 
-def test_a_picture_of_a_step_does_not_depend_on_the_others(tree: dict[str, Any]):
-    pictures = Sourced(recipe_of(tree))
-    whole, part = pictures.batch(1, range(4)), pictures.batch(1, [1, 3])
+def test_a_image_of_a_step_does_not_depend_on_the_others(tree: dict[str, Any]):
+    images = Sourced(recipe_of(tree))
+    whole, part = images.batch(1, range(4)), images.batch(1, [1, 3])
     torch.testing.assert_close(part.pixel_values, whole.pixel_values[[1, 3]], rtol=0, atol=0)
     assert part.seeds == (whole.seeds[1], whole.seeds[3])
     assert len(set(whole.seeds)) == 4
@@ -82,19 +82,20 @@ def test_samples_show_what_is_held_out(tree: dict[str, Any], tmp_path: Path):
     held_out = tmp_path / "one.jsonl"
     held_out.write_text('{"image": "3.png", "caption": "grey"}\n', encoding="utf-8")
     named = recipe_of(tree, held_out=[{"format": "captions", "path": str(held_out)}])
-    assert numbers(open_pictures(named).held_out()) == [3] * NUM_REBUILT
-    assert set(numbers(open_pictures(recipe_of(tree)).held_out())) == set(range(NUM_PICTURES))
+    assert numbers(open_images(named).held_out()) == [3] * NUM_REBUILT
+    assert set(numbers(open_images(recipe_of(tree)).held_out())) == set(range(NUM_IMAGES))
 
 
-def test_a_run_goes_on_from_a_vae_and_standardises_it_on_its_own_pictures(
+@pytest.mark.slow
+def test_a_run_goes_on_from_a_vae_and_standardises_it_on_its_own_images(
     tree: dict[str, Any], tmp_path: Path, write_recipe: Callable[[dict[str, Any]], Path]
 ):
     (run,) = run_recipes(write_recipe(tree), ("loop.optimizer.learning_rate=1e-12",))
     before, after = start_vae(recipe_of(tree)), start_vae(recipe_of(tree, start=str(run)))
-    pictures = torch.cat(list(Sourced(recipe_of(tree)).chunks(NUM_PICTURES)))
+    images = torch.cat(list(Sourced(recipe_of(tree)).chunks(NUM_IMAGES)))
     with torch.no_grad():
-        wanted = before.decode(before.encode(pictures).latent_dist.mean).sample
-        means = after.encode(pictures).latent_dist.mean
+        wanted = before.decode(before.encode(images).latent_dist.mean).sample
+        means = after.encode(images).latent_dist.mean
         found = after.decode(means).sample
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
     assert means.mean((0, 2, 3)).abs().max() < 1e-2
@@ -107,7 +108,7 @@ def test_a_decoder_learns_alone_and_every_latent_stays(
     tree: dict[str, Any], tmp_path: Path, write_recipe: Callable[[dict[str, Any]], Path]
 ):
     write_scenes(tmp_path / "scenes", num_scenes=4, size=SIZE, seed=3)
-    learnt = {"scenes": str(tmp_path / "scenes"), "pictures": [], "decoder_only": True}
+    learnt = {"scenes": str(tmp_path / "scenes"), "images": [], "decoder_only": True}
     (run,) = run_recipes(write_recipe(tree | learnt))
     before, after = start_vae(recipe_of(tree)), start_vae(recipe_of(tree, start=str(run)))
     changed = {
@@ -135,7 +136,7 @@ def write_recipe(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     ("changes", "message"),
     [
         ({"scenes": "x"}, "name one of them to learn from"),
-        ({"pictures": []}, "scenes=None and pictures=0 sources"),
+        ({"images": []}, "scenes=None and images=0 sources"),
         ({"model": VAE}, "name a VAE to start from, or what to build"),
         ({"start": None}, "start=None and model=None"),
         (

@@ -12,12 +12,11 @@ from torch import nn
 from transformers import SiglipConfig, SiglipModel
 
 from janusflow.flow.noise import sample_noise
-from janusflow.mini.dataset import SceneFolder, write_scenes
-from janusflow.mini.regions import NOWHERE
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
+from janusflow.mini.scenes.regions import NOWHERE
 from janusflow.mini.training.images import Scenes
 from janusflow.mini.training.objectives import (
-    PictureBatch,
+    ImageBatch,
     RegionBatch,
     SiglipObjective,
     VaeObjective,
@@ -29,7 +28,8 @@ from janusflow.mini.training.runners import (
     standardise_features,
     standardise_latents,
 )
-from janusflow.training.engine.parallelize import moved
+from janusflow.mini.training.sources import pixel_values
+from janusflow.training.engine.parallelize import to_device
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +52,12 @@ def siglip_objective() -> SiglipObjective:
 
 
 def region_batch_of(region_of_patch: list[list[int]], is_true: list[list[int]]) -> RegionBatch:
-    """Random pictures whose first patches show the regions, the others none."""
+    """Random images whose first patches show the regions, the others none."""
     num_patches = (VISION["image_size"] // VISION["patch_size"]) ** 2
     size = VISION["image_size"]
     shown = torch.full((len(region_of_patch), num_patches), NOWHERE)
-    for picture, regions in enumerate(region_of_patch):
-        shown[picture, : len(regions)] = torch.tensor(regions)
+    for image, regions in enumerate(region_of_patch):
+        shown[image, : len(regions)] = torch.tensor(regions)
     generator = torch.Generator().manual_seed(1)
     return RegionBatch(
         pixel_values=torch.rand(len(shown), 3, size, size, generator=generator),
@@ -69,7 +69,7 @@ def region_batch_of(region_of_patch: list[list[int]], is_true: list[list[int]]) 
 
 def sigmoid_loss(objective: SiglipObjective, batch: RegionBatch) -> float:
     with torch.no_grad():
-        return objective(batch)["sigmoid"].item() / objective.counts(batch)["sigmoid"]
+        return objective(batch)["sigmoid"].item() / objective.loss_counts(batch)["sigmoid"]
 
 
 def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
@@ -83,13 +83,13 @@ def region_by_region(objective: SiglipObjective, batch: RegionBatch) -> float:
         read = siglip.get_text_features(input_ids=batch.token_ids).pooler_output.double()
         read = read - read.sum(0) / len(read)
     regions: dict[int, list[float]] = {}
-    for picture, shown in enumerate(batch.region_of_patch.tolist()):
+    for image, shown in enumerate(batch.region_of_patch.tolist()):
         for patch, region in enumerate(shown):
             if region == NOWHERE:
                 continue
             loss = 0.0
             for phrase, text in enumerate(read):
-                feature = seen[picture, patch]
+                feature = seen[image, patch]
                 logit = math.exp(2.3) * float(text @ feature / text.norm() / feature.norm()) - 3
                 is_right = bool(batch.is_true[phrase, region])
                 loss += math.log1p(math.exp(-logit if is_right else logit))
@@ -124,13 +124,14 @@ def test_regions_of_one_name_count_alike_but_it_is_read_once():
     assert loss == pytest.approx(region_by_region(objective, batch), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_gives_every_patch_a_region_of_its_own_scene(scenes: SceneFolder):
     tokenizer = run_processor().tokenizer.backend_tokenizer
     tokenizer.enable_padding(length=48)
     rows = np.array([0, 3, 5])
     told = [scenes.scene(row) for row in rows.tolist()]
     rng = np.random.default_rng(0)
-    batch = region_batch(told, scenes.pictures[rows], tokenizer, rng, grid=8)
+    batch = region_batch(told, scenes.images[rows], tokenizer, rng, grid=8)
     assert batch.pixel_values.shape == (3, 3, 64, 64)
     ends = np.cumsum([1 + len(scenes.scene(row).objects) for row in rows.tolist()])
     for index, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
@@ -145,8 +146,8 @@ def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: Au
     pixels = torch.rand(2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         objective = VaeObjective(vae, kl_weight=0.25)
-        batch = PictureBatch(pixel_values=pixels, seeds=(4, 9))
-        counts = objective.counts(batch)
+        batch = ImageBatch(pixel_values=pixels, seeds=(4, 9))
+        counts = objective.loss_counts(batch)
         losses = {name: total / counts[name] for name, total in objective(batch).items()}
         posterior = vae.encode(pixels).latent_dist
         noise = sample_noise(tuple(posterior.mean.shape[1:]), seeds=[4, 9])
@@ -161,8 +162,8 @@ def test_the_vae_loss_is_absolute_plus_squared_error_and_the_weighted_kl(vae: Au
 
 def test_a_vae_draws_its_noise_where_it_trains(vae: AutoencoderKL):
     """The meta device stands for a GPU; a tensor of another device would be refused."""
-    batch = moved(
-        PictureBatch(pixel_values=torch.rand(2, 3, 64, 64), seeds=(4, 9)), torch.device("meta")
+    batch = to_device(
+        ImageBatch(pixel_values=torch.rand(2, 3, 64, 64), seeds=(4, 9)), torch.device("meta")
     )
     losses = VaeObjective(vae.to("meta"), kl_weight=0.25)(batch)
     assert {each.device.type for each in losses.values()} == {"meta"}
@@ -172,7 +173,7 @@ class ReachedError(Exception):
     """Where a network begins on the meta device, which holds no values to go on with."""
 
 
-def test_what_encodes_all_pictures_does_so_where_its_network_is(vae: AutoencoderKL):
+def test_what_encodes_all_images_does_so_where_its_network_is(vae: AutoencoderKL):
     tower = siglip_objective().siglip.vision_model.to("meta")
     for first in (vae.to("meta").encoder.conv_in, tower.embeddings.patch_embedding):
         first.register_forward_pre_hook(reached_on_meta)
@@ -187,21 +188,21 @@ def reached_on_meta(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
     raise ReachedError(str(inputs[0].device))
 
 
-def test_standardised_latents_have_unit_variance_and_leave_pictures_unchanged(
+def test_standardised_latents_have_unit_variance_and_leave_images_unchanged(
     vae: AutoencoderKL, scenes: SceneFolder
 ):
-    pixels = pixel_values(scenes.pictures[:])
+    pixels = pixel_values(scenes.images[:])
     with torch.no_grad():
         before = vae.encode(pixels).latent_dist
-        picture = vae.decode(before.mean).sample
+        image = vae.decode(before.mean).sample
         raw = before.mean.numpy()
         standardise_latents(vae, raw)
         after = vae.encode(pixels).latent_dist
         again = vae.decode(after.mean).sample
     assert after.mean.mean((0, 2, 3)).abs().max() < 1e-4
     assert (after.mean.std((0, 2, 3)) - 1).abs().max() < 1e-3
-    torch.testing.assert_close(again, picture, atol=1e-5, rtol=0)
-    # Samples keep their spread relative to the latent: pictures of samples are unchanged too.
+    torch.testing.assert_close(again, image, atol=1e-5, rtol=0)
+    # Samples keep their spread relative to the latent: images of samples are unchanged too.
     spread = after.std / before.std * torch.from_numpy(raw).std((0, 2, 3))[:, None, None]
     torch.testing.assert_close(spread, torch.ones_like(spread), atol=1e-3, rtol=0)
     assert vae.config.scaling_factor == 1.0
@@ -211,7 +212,7 @@ def test_standardised_features_are_the_same_ones_with_mean_0_and_variance_1(
     scenes: SceneFolder,
 ):
     tower = siglip_objective().siglip.vision_model.eval()
-    pixels = pixel_values(scenes.pictures[:])
+    pixels = pixel_values(scenes.images[:])
     with torch.no_grad():
         before = tower(pixel_values=pixels).last_hidden_state
         standardise_features(tower, pixels)
@@ -228,13 +229,13 @@ def test_scenes_are_encoded_in_order_whatever_the_batches(
     num_scenes: int | None,
 ):
     monkeypatch.setattr("janusflow.mini.training.images.CHUNK", 4)
-    pictures = Scenes(scenes=scenes, batch_size=1, seed=0)
-    latents = mean_latents(vae, pictures.chunks(num_scenes))
+    images = Scenes(scenes=scenes, batch_size=1, seed=0)
+    latents = mean_latents(vae, images.chunks(num_scenes))
     assert latents.dtype == np.float16
     assert len(latents) == min(num_scenes or 6, 6)
     for index, latent in enumerate(latents):
         with torch.no_grad():
-            alone = vae.encode(pixel_values(scenes.pictures[index][None])).latent_dist.mean[0]
+            alone = vae.encode(pixel_values(scenes.images[index][None])).latent_dist.mean[0]
         np.testing.assert_allclose(latent, alone.numpy(), atol=2e-3)
 
 
@@ -247,23 +248,23 @@ def test_latents_that_several_processes_encode_are_in_order_and_encoded_once(
     num_processes: int,
 ):
     """Three chunks: some processes have one more than others, or none."""
-    pictures = Scenes(scenes=scenes, batch_size=1, seed=0)
+    images = Scenes(scenes=scenes, batch_size=1, seed=0)
     monkeypatch.setattr("janusflow.mini.training.images.CHUNK", 2)
-    chunks = list(pictures.chunks())
+    chunks = list(images.chunks())
     parts: list[list[np.ndarray]] = []
     monkeypatch.setattr("janusflow.mini.training.runners.num_processes", lambda: num_processes)
-    monkeypatch.setattr("janusflow.mini.training.runners.gathered", parts.append)
+    monkeypatch.setattr("janusflow.mini.training.runners.gather_to_main", parts.append)
     for rank in range(num_processes):
         monkeypatch.setattr("janusflow.mini.training.runners.rank", lambda rank=rank: rank)
         save_latents(vae, chunks, tmp_path / "latents.npy")
         assert not (tmp_path / "latents.npy").exists()
     assert sum(len(part) for part in parts) == len(chunks)
-    monkeypatch.setattr("janusflow.mini.training.runners.gathered", lambda own: parts)
+    monkeypatch.setattr("janusflow.mini.training.runners.gather_to_main", lambda own: parts)
     save_latents(vae, chunks, tmp_path / "latents.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "latents.npy"), mean_latents(vae, chunks))
 
 
-def test_pictures_survive_as_values():
+def test_images_survive_as_values():
     """All 256 levels, there and back."""
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     values = pixel_values(levels)

@@ -14,10 +14,10 @@ from tiny_run import VAE
 from toy_run import last_checkpoint
 
 from janusflow.interop.vae import psnr
-from janusflow.mini.render import render
-from janusflow.mini.scenes import composition, is_held_out
-from janusflow.mini.sources import pixel_values
+from janusflow.mini.scenes.render import render
+from janusflow.mini.scenes.scene import composition, is_held_out
 from janusflow.mini.training.previews import NUM_REBUILT, VaeSamples, held_out, retrieval
+from janusflow.mini.training.sources import pixel_values
 from janusflow.training.recipes import run_recipes
 
 SIZE = 64
@@ -34,6 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["3-vae", "4-siglip"])
 def test_samples_and_trackers_change_nothing_that_is_learnt(root: Path, tmp_path: Path, name: str):
     pytest.importorskip("tensorboard")
@@ -58,15 +59,15 @@ def test_samples_and_trackers_change_nothing_that_is_learnt(root: Path, tmp_path
 
 
 def test_held_out_scenes_are_no_training_compositions_and_always_the_same():
-    scenes, pictures = held_out(5, size=SIZE)
+    scenes, images = held_out(5, size=SIZE)
     again, _ = held_out(3, size=SIZE)
     assert scenes[:3] == again
     assert all(is_held_out(composition(scene)) for scene in scenes)
     assert len({composition(scene) for scene in scenes}) > 1
-    np.testing.assert_array_equal(pictures[4], np.asarray(render(scenes[4], size=SIZE)))
+    np.testing.assert_array_equal(images[4], np.asarray(render(scenes[4], size=SIZE)))
 
 
-def test_a_sheet_shows_every_picture_to_the_left_of_its_reconstruction():
+def test_a_sheet_shows_every_image_to_the_left_of_its_reconstruction():
     """A VAE that decodes everything to white."""
     torch.manual_seed(0)
     vae = AutoencoderKL(**VAE)
@@ -81,18 +82,18 @@ def test_a_sheet_shows_every_picture_to_the_left_of_its_reconstruction():
         sample = hook.sample(vae.state_dict())
     assert isinstance(sample.sheet, Image.Image)
     sheet = np.asarray(sample.sheet)
-    _, pictures = held_out(16, size=SIZE)
+    _, images = held_out(16, size=SIZE)
     assert sheet.shape == (4 * SIZE, 4 * 2 * SIZE, 3)
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         row, column = divmod(number, 4)
         y, x = row * SIZE, column * 2 * SIZE
-        np.testing.assert_array_equal(sheet[y : y + SIZE, x : x + SIZE], picture)
+        np.testing.assert_array_equal(sheet[y : y + SIZE, x : x + SIZE], image)
         assert (sheet[y : y + SIZE, x + SIZE : x + 2 * SIZE] == 255).all()
     white = torch.ones(16, 3, SIZE, SIZE)
-    assert sample.numbers["psnr"] == pytest.approx(psnr(white, pixel_values(pictures)), rel=1e-4)
+    assert sample.numbers["psnr"] == pytest.approx(psnr(white, pixel_values(images)), rel=1e-4)
 
 
-def test_psnr_is_that_of_the_clipped_picture():
+def test_psnr_is_that_of_the_clipped_image():
     """An error of a tenth of the range everywhere is 20 dB."""
     wanted = torch.full((1, 3, 2, 2), 0.8)
     assert psnr(torch.full((1, 3, 2, 2), 1.7), wanted) == pytest.approx(20.0, rel=1e-5)

@@ -13,37 +13,48 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.training import LoopConfig
 from janusflow.training.engine import distributed as processes
 from janusflow.training.engine.distributed import (
-    gathered,
-    is_first,
+    all_reduce_sum,
+    gather_to_main,
+    is_main_process,
+    microbatches_of_rank,
     num_processes,
-    own_parts,
     process_group,
     rank,
     require_group,
-    summed,
 )
 
 PROGRAM = """
-import json, torch
+import json, pathlib, time, torch
 import torch.distributed as dist
 from janusflow.config.training import LoopConfig
 from janusflow.training.engine.distributed import (
-    gathered, is_first, num_processes, own_parts, rank, summed
+    gather_to_main, is_main_process, main_process_first,
+    num_processes, microbatches_of_rank, rank, all_reduce_sum
 )
+
+def arrived_before(number):
+    path = pathlib.Path(meeting).with_name("arrived")
+    with main_process_first():
+        time.sleep(0.3 * (1 - number))
+        seen = path.exists()
+        path.touch()
+    return seen
 
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=number, world_size=2)
 print(json.dumps({
-    "sum": summed(torch.tensor([1.0, 2.0]) * (number + 1)).tolist(),
-    "share": [list(part) for part in own_parts(range(5), LoopConfig(micro_batch_size=2))],
-    "is_first": is_first(),
+    "sum": all_reduce_sum(torch.tensor([1.0, 2.0]) * (number + 1)).tolist(),
+    "share": [list(b) for b in microbatches_of_rank(range(5), LoopConfig(micro_batch_size=2))],
+    "is_main_process": is_main_process(),
     "rank": rank(),
     "num": num_processes(),
-    "gathered": gathered(["own", number]),
+    "gathered": gather_to_main(["own", number]),
+    "saw": arrived_before(number),
 }))
 dist.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
     meeting = str(tmp_path / "meeting")
     names = [{"number": number, "meeting": meeting} for number in (0, 1)]
@@ -51,7 +62,8 @@ def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
     first, second = (json.loads(each.stdout) for each in ended)
     assert first["sum"] == second["sum"] == [3.0, 6.0]
     assert (first["share"], second["share"]) == ([[0, 4], [1]], [[2], [3]])
-    assert (first["is_first"], second["is_first"]) == (True, False)
+    assert (first["is_main_process"], second["is_main_process"]) == (True, False)
+    assert (first["saw"], second["saw"]) == (False, True)
     assert [each["rank"] for each in (first, second)] == [0, 1]
     assert first["num"] == second["num"] == 2
     assert (first["gathered"], second["gathered"]) == ([["own", 0], ["own", 1]], None)
@@ -75,10 +87,10 @@ def test_a_group_is_left_after_success_alone():
 
 
 def test_a_lone_process_takes_everything_and_adds_nothing():
-    assert summed(torch.tensor([1.0])).tolist() == [1.0]
-    assert (rank(), num_processes(), is_first()) == (0, 1, True)
-    assert own_parts([3, 4], LoopConfig()) == [[3, 4]]
-    assert gathered(7) == [7]
+    assert all_reduce_sum(torch.tensor([1.0])).tolist() == [1.0]
+    assert (rank(), num_processes(), is_main_process()) == (0, 1, True)
+    assert microbatches_of_rank([3, 4], LoopConfig()) == [[3, 4]]
+    assert gather_to_main(7) == [7]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +104,7 @@ def test_parts_are_all_the_samples_and_differ_by_one_at_most(
     monkeypatch.setattr(processes, "num_processes", lambda: num)
     for number in range(num):
         monkeypatch.setattr(processes, "rank", lambda number=number: number)
-        shares += own_parts(items, LoopConfig(micro_batch_size=size))
+        shares += microbatches_of_rank(items, LoopConfig(micro_batch_size=size))
     assert len(shares) == num * num_parts
     assert sorted(np.concatenate(shares).tolist()) == items.tolist()
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -101,4 +113,4 @@ def test_parts_are_all_the_samples_and_differ_by_one_at_most(
 def test_fewer_samples_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(processes, "num_processes", lambda: 4)
     with pytest.raises(ConfigError, match=r"3 samples a step for 4 processes: raise the batch"):
-        own_parts(range(3), LoopConfig())
+        microbatches_of_rank(range(3), LoopConfig())

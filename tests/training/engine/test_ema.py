@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from janusflow.training.engine.ema import Ema
+from janusflow.training.engine.optim import Ema
 
 
 def moved(layer: nn.Linear, num_updates: int, ema: Ema) -> list[torch.Tensor]:

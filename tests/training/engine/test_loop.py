@@ -30,11 +30,11 @@ from janusflow.config.training import (
     OptimizerConfig,
     Ratio,
 )
-from janusflow.data.mixture import mixed_batches
+from janusflow.data.batches.mixture import mixed_batches
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.loop import StepReport, TrainState, train
 from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.report.hooks import LogHook
+from janusflow.training.report.log import LogHook
 from janusflow.training.stage.freezing import PARTS, train_only
 
 
@@ -100,6 +100,7 @@ def test_a_run_killed_while_it_saves_ends_like_an_uninterrupted_one(
     assert left == ["00000008", "00000011"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("muon", [False, True])
 def test_janusflow_itself_resumes_to_the_last_bit(
     sources: TinySources, tmp_path: Path, *, muon: bool
@@ -129,6 +130,7 @@ def test_janusflow_itself_resumes_to_the_last_bit(
     assert_same(last_checkpoint(tmp_path / "broken"), last_checkpoint(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_from_the_checkpoint_that_the_first_one_sees(
     uninterrupted: Path, tmp_path: Path
 ):

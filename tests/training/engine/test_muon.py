@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from janusflow.training.engine import muon
-from janusflow.training.engine.muon import Muon, orthogonal, shared_out
+from janusflow.training.engine import optim as muon
+from janusflow.training.engine.optim import Muon, orthogonal, shared_out
 
 SHAPES = ((6, 4), (4, 6), (5, 5))
 

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import OptimizerConfig, Precision
-from janusflow.training.engine.optim import Together, build_optimizer, learning_rate
+from janusflow.training.engine.optim import CombinedOptimizer, build_optimizer, learning_rate
 
 
 def rates(num_steps: int, *, warmup_steps: int, decay_steps: int = 0) -> list[float]:
@@ -77,7 +77,7 @@ def muon_step(stack: Stack, *, rate: float = 0.1, is_skipped: float = 0.0) -> di
     """What one step adds to each parameter."""
     before = {name: p.detach().clone() for name, p in stack.named_parameters()}
     optimizer = build_optimizer(stack, OptimizerConfig(muon=True, learning_rate=rate))
-    assert isinstance(optimizer, Together)
+    assert isinstance(optimizer, CombinedOptimizer)
     stack(torch.arange(5)).square().sum().backward()
     optimizer.found_inf = torch.tensor(is_skipped)
     optimizer.step()

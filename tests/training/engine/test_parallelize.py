@@ -20,15 +20,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.training import ObjectiveConfig, ScaleConfig
-from janusflow.training.engine import parallelize as scale
-from janusflow.training.engine.loop import backward
-from janusflow.training.engine.parallelize import device_mesh, distribute, moved
+from janusflow.config.training import ObjectiveConfig, ParallelismConfig
+from janusflow.training.engine import parallelize as parallelism
+from janusflow.training.engine.loop import accumulate_gradients
+from janusflow.training.engine.parallelize import device_mesh, parallelize, to_device
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 
 STEPS = 4
-SHARDED = '{"shard": 0}'
-LOSSES = ("answers", "text", "flow", "repa")
+SHARDED = '{"hsdp_shard_size": 0}'
+LOSSES = ("ce_answer", "ce_text", "flow_mse", "repa")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def test_several_processes_have_the_curves_of_one(
     assert_same_run(split(num, out, sources, str(STEPS), "12", SHARDED), alone)
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_muons_work_have_the_curves_of_one(
     sources: TinySources, tmp_path: Path
 ):
@@ -107,28 +108,33 @@ def test_two_processes_killed_about_a_checkpoint_go_on_as_if_nothing_had_happene
     assert all(each.wait() in (0, -signal.SIGKILL) for each in running)
     (tmp_path / "out.pt.meeting").unlink(missing_ok=True)
     rest = run_of(sources, tmp_path / "run", steps=STEPS)
-    since = next(step for step in range(1, STEPS + 2) if f"flow {step}" in rest or step > STEPS)
+    since = next(step for step in range(1, STEPS + 2) if f"flow_mse {step}" in rest or step > STEPS)
     assert since in (1, 3, STEPS + 1)
     assert_same_run(rest, alone, since=since)
 
 
+@pytest.mark.slow
 def test_blocks_are_computed_again_for_their_gradients_if_asked(sources: TinySources):
     """Every block's matrix products once more, but for the last, whose result nobody needs."""
     counts = {}
-    for recompute in (False, True):
+    for activation_checkpointing in (False, True):
         with FlopCounterMode(display=False) as counter:
-            split_run.step_of(sources, scale=ScaleConfig(recompute=recompute))
-        counts[recompute] = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
+            split_run.step_of(
+                sources,
+                parallelism=ParallelismConfig(activation_checkpointing=activation_checkpointing),
+            )
+        counts[activation_checkpointing] = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
     (batch,) = next(split_run.batches_of(sources, 5))
     hidden, inner = LLM["hidden_size"], LLM["intermediate_size"]
     of_a_block = 2 * batch.labels.numel() * (4 * hidden**2 + 2 * hidden * inner)
     assert counts[True] - counts[False] == of_a_block * LLM["num_hidden_layers"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # dynamo looks at every tensor's
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
 def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
-    sources: TinySources, monkeypatch: pytest.MonkeyPatch, recompute: bool
+    sources: TinySources, monkeypatch: pytest.MonkeyPatch, activation_checkpointing: bool
 ):
     """What they compute is what they computed before."""
     graphs = []
@@ -144,8 +150,11 @@ def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
     for compiles in (False, True):
         objective = split_run.new_objective()
         objective.model.llm.set_attn_implementation("sdpa")
-        distribute(objective, ScaleConfig(compile=compiles, recompute=recompute))
-        losses[compiles], _ = backward(objective, [batch])
+        parallelize(
+            objective,
+            ParallelismConfig(compile=compiles, activation_checkpointing=activation_checkpointing),
+        )
+        losses[compiles], _ = accumulate_gradients(objective, [batch])
     torch.testing.assert_close(losses[True], losses[False])
     assert len(graphs) == 1
 
@@ -153,7 +162,7 @@ def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(
 def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources):
     vae = run_vae()
     objective = JanusFlowObjective(run_model(), ObjectiveConfig(), vae=vae)
-    distribute(objective, ScaleConfig(precision="bf16"))
+    parallelize(objective, ParallelismConfig(precision="bf16"))
     found: dict[str, torch.dtype] = {}
     block = cast(LlamaDecoderLayer, objective.blocks()[0])
     for name, part in (("vae", vae.encoder), ("llm", block.mlp)):
@@ -165,9 +174,11 @@ def test_copies_in_bfloat16_leave_the_frozen_vae_in_float32(sources: TinySources
 
 
 def test_copies_of_unequal_size_are_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(scale, "num_processes", lambda: 6)
-    with pytest.raises(ConfigError, match="shard=4 for 6 processes: wanted a number that divides"):
-        device_mesh(ScaleConfig(shard=4))
+    monkeypatch.setattr(parallelism, "num_processes", lambda: 6)
+    with pytest.raises(
+        ConfigError, match="hsdp_shard_size=4 for 6 processes: wanted a number that divides"
+    ):
+        device_mesh(ParallelismConfig(hsdp_shard_size=4))
 
 
 def test_a_batch_is_moved_with_everything_in_it():
@@ -181,7 +192,7 @@ def test_a_batch_is_moved_with_everything_in_it():
         seeds: tuple[int, ...]
         values: Tensor
 
-    there = moved(Outer(Inner(torch.ones(2)), (1, 2), torch.ones(3)), torch.device("meta"))
+    there = to_device(Outer(Inner(torch.ones(2)), (1, 2), torch.ones(3)), torch.device("meta"))
     assert there.inner.values.device.type == there.values.device.type == "meta"
     assert there.seeds == (1, 2)
-    assert moved(Outer(None, (), torch.ones(1)), torch.device("meta")).inner is None
+    assert to_device(Outer(None, (), torch.ones(1)), torch.device("meta")).inner is None

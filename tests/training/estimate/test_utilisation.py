@@ -20,6 +20,7 @@ from janusflow.training.recipes import read_recipe
 PAPER = Path(__file__).parents[3] / "recipes" / "janusflow-1.3b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
 def test_the_closed_form_is_what_runs_without_the_vae_and_recomputed_scores(stage: str):
     """Attention's backward pass computes its scores again, which no utilisation counts."""
@@ -28,11 +29,13 @@ def test_the_closed_form_is_what_runs_without_the_vae_and_recomputed_scores(stag
     samples = simulation.samples
     batch = simulation.collate.pack([*samples.values(), samples["generation"]])
     forward, backward = simulation.run(batch)
-    model, tally = simulation.model, simulation.objective.tally(batch)
+    model, batch_stats = simulation.model, simulation.objective.batch_stats(batch)
     llm = model.config.llm_config
-    scores = 2 * llm.num_hidden_layers * llm.num_attention_heads * llm.head_dim * tally["pairs"]
+    scores = (
+        2 * llm.num_hidden_layers * llm.num_attention_heads * llm.head_dim * batch_stats["pairs"]
+    )
     wanted = forward.total() - forward["vae_encoder"] + backward - scores
-    told = model_flops(model, aligns=recipe.objective.uses_head)(tally)
+    told = model_flops(model, aligns=recipe.objective.uses_head)(batch_stats)
     assert told == pytest.approx(wanted, rel=0.01)
 
 
@@ -79,4 +82,4 @@ def test_pairs_are_tallied_as_their_scores_are_computed(
     objective = JanusFlowObjective(model, ObjectiveConfig())
     objective(batch)
     layers = model.config.llm_config.num_hidden_layers
-    assert layers * objective.tally(batch)["pairs"] == sum(num_scores)
+    assert layers * objective.batch_stats(batch)["pairs"] == sum(num_scores)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from janusflow.training.objectives.losses import (
+from janusflow.training.objectives.janusflow import (
     alignment_loss,
     contrastive_loss,
     response_loss,
@@ -79,7 +79,7 @@ def test_the_alignment_loss_does_not_pull_the_target():
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0])
 def test_the_contrastive_loss_is_the_surprise_at_finding_the_own_patch(temperature: float):
-    """Against loops over pictures, patches and candidates of the same picture."""
+    """Against loops over images, patches and candidates of the same image."""
     predicted, features = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     expected = 0.0
     for guesses, targets in zip(predicted.double(), features.double(), strict=True):
@@ -94,7 +94,7 @@ def test_the_contrastive_loss_is_the_surprise_at_finding_the_own_patch(temperatu
 
 
 def test_the_contrastive_loss_of_ignorance_is_the_log_of_the_patches():
-    """All guesses alike, at right angles to the features: 2 pictures of 5 patches."""
+    """All guesses alike, at right angles to the features: 2 images of 5 patches."""
     features = torch.eye(6)[:5].expand(2, 5, 6)
     predicted = torch.eye(6)[5].expand(2, 5, 6)
     loss = contrastive_loss(predicted, features, temperature=0.1).item()
@@ -103,7 +103,7 @@ def test_the_contrastive_loss_of_ignorance_is_the_log_of_the_patches():
     assert sure == pytest.approx(0, abs=1e-5)
 
 
-def test_the_contrastive_loss_knows_no_other_picture_and_does_not_pull_the_target():
+def test_the_contrastive_loss_knows_no_other_image_and_does_not_pull_the_target():
     predicted = torch.randn(3, 4, 5, requires_grad=True)
     features = torch.randn(3, 4, 5, requires_grad=True)
     whole = contrastive_loss(predicted, features, temperature=0.2)

@@ -14,8 +14,8 @@ from janusflow.config.errors import ConfigError, ImageError
 from janusflow.config.log import LogConfig, SampleQuestion
 from janusflow.config.training import LoopConfig, ObjectiveConfig
 from janusflow.inference.previews import draw_and_answer
-from janusflow.training.engine.ema import Ema
 from janusflow.training.engine.loop import StepReport, TrainState, start
+from janusflow.training.engine.optim import Ema
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.report.previews import StageSamples, contact_sheet, first_prompts
 
@@ -30,7 +30,7 @@ class Shown:
 
     def log(self, step: int, values: Any) -> None: ...
 
-    def show(self, step: int, name: str, picture: Image.Image, *, caption: str) -> None:
+    def show(self, step: int, name: str, image: Image.Image, *, caption: str) -> None:
         self.shown.append((step, name, caption))
 
     def close(self) -> None: ...
@@ -48,13 +48,15 @@ def config(tmp_path: Path) -> LogConfig:
     return LogConfig(
         samples_every=2,
         prompts=("red", "green", "blue"),
-        questions=(SampleQuestion(picture=tmp_path / "seen.png", question="What?"),),
+        questions=(SampleQuestion(image=tmp_path / "seen.png", question="What?"),),
     )
 
 
 def report(step: int) -> StepReport:
     zero = torch.tensor(0.0)
-    return StepReport(step=step, losses={}, grad_norm=zero, learning_rate=0.0, tally={"samples": 1})
+    return StepReport(
+        step=step, losses={}, grad_norm=zero, learning_rate=0.0, batch_stats={"samples": 1}
+    )
 
 
 def a_state(run: Path) -> TrainState:
@@ -92,7 +94,7 @@ def test_samples_come_when_due_from_the_average_and_leave_the_weights_as_they_we
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
     assert lines[0]["prompts"] == ["red", "green", "blue"]
-    asked = {"picture": str(tmp_path / "seen.png"), "question": "What?", "answer": "a cat"}
+    asked = {"image": str(tmp_path / "seen.png"), "question": "What?", "answer": "a cat"}
     assert lines[1]["answers"] == [asked]
     sheet = Image.open(tmp_path / lines[1]["sheet"])
     assert sheet.size == (8, 8)
@@ -117,8 +119,8 @@ def test_a_resumed_run_writes_no_sample_twice(config: LogConfig, tmp_path: Path,
     assert "sheet" not in lines[0]
 
 
-def test_a_missing_picture_is_named_before_anything_is_trained(vae: AutoencoderKL):
-    asked = SampleQuestion(picture=Path("nosuch.png"), question="What?")
+def test_a_missing_image_is_named_before_anything_is_trained(vae: AutoencoderKL):
+    asked = SampleQuestion(image=Path("nosuch.png"), question="What?")
     config = LogConfig(samples_every=1, questions=(asked,))
     with pytest.raises(ImageError, match=r"nosuch\.png"):
         stage_samples(config, draw_and_answer, vae)
@@ -139,6 +141,7 @@ def test_by_default_the_first_prompts_of_the_run_are_drawn(sources: TinySources)
     assert first_prompts([], seed=3) == ()
 
 
+@pytest.mark.slow
 def test_the_same_weights_draw_and_answer_the_same_whatever_the_random_state(
     config: LogConfig, vae: AutoencoderKL
 ):
@@ -147,9 +150,9 @@ def test_the_same_weights_draw_and_answer_the_same_whatever_the_random_state(
     for seed in (1, 2):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
-        pictures, answers = draw_and_answer(model, run_processor(), vae, config)
+        images, answers = draw_and_answer(model, run_processor(), vae, config)
         assert torch.equal(torch.get_rng_state(), state)
-        found.append(([picture.tobytes() for picture in pictures], answers))
+        found.append(([image.tobytes() for image in images], answers))
     assert found[0] == found[1]
     assert len(set(found[0][0])) == 3
     assert len(found[0][1]) == 1

@@ -8,17 +8,17 @@ import torch
 
 from janusflow.training.engine.loop import StepReport
 from janusflow.training.estimate.utilisation import utilisation_of
-from janusflow.training.report.summary import in_words, peak_memory, summarise
+from janusflow.training.report.log import in_words, peak_memory, summarise
 
 STATUS = Path("/proc/self/status")
 TALLIES = [
     {
         **{"samples": 4, "understanding": 1, "generation": 3, "text": 0},
-        **{"tokens": 90, "positions": 100, "pictures_seen": 2, "pictures_drawn": 3},
+        **{"tokens": 90, "positions": 100, "understanding_images": 2, "generation_images": 3},
     },
     {
         **{"samples": 6, "understanding": 1, "generation": 4, "text": 1},
-        **{"tokens": 180, "positions": 200, "pictures_seen": 1, "pictures_drawn": 4},
+        **{"tokens": 180, "positions": 200, "understanding_images": 1, "generation_images": 4},
     },
 ]
 
@@ -29,7 +29,7 @@ def report(index: int, **losses: float) -> StepReport:
         losses={name: torch.tensor(value) for name, value in losses.items()},
         grad_norm=torch.tensor(1.0 + index),
         learning_rate=0.1 * (index + 1),
-        tally=TALLIES[index],
+        batch_stats=TALLIES[index],
         seconds_waiting=0.5 + index,
     )
 
@@ -63,7 +63,7 @@ def test_a_loss_is_the_mean_of_the_steps_that_had_it_and_of_numbers_only():
 
 
 def test_mfu_is_flops_by_time_and_peak_and_absent_where_they_are_not_known():
-    mfu = utilisation_of(lambda tally: 1e10 * tally["tokens"], peak_tflops=2.0)
+    mfu = utilisation_of(lambda batch_stats: 1e10 * batch_stats["tokens"], peak_tflops=2.0)
     line = summarise([report(0), report(1)], seconds=5.0, mfu=mfu)
     assert line["mfu"] == pytest.approx(270 * 1e10 / (5.0 * 2e12))
     assert "mfu" not in summarise([report(0)], seconds=5.0)
@@ -71,7 +71,11 @@ def test_mfu_is_flops_by_time_and_peak_and_absent_where_they_are_not_known():
 
 def test_an_objective_without_rows_has_no_shares_of_them():
     bare = StepReport(
-        step=1, losses={}, grad_norm=torch.tensor(1.0), learning_rate=0.1, tally={"samples": 2}
+        step=1,
+        losses={},
+        grad_norm=torch.tensor(1.0),
+        learning_rate=0.1,
+        batch_stats={"samples": 2},
     )
     line = summarise([bare], seconds=1.0)
     assert line["samples_per_second"] == 2.0

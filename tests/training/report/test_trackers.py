@@ -32,8 +32,8 @@ class Recorder(ModuleType):
         self.calls.append(("finish", None))
 
     class Image:  # noqa: D106
-        def __init__(self, picture: Image.Image, caption: str | None = None) -> None:
-            self.picture, self.caption = picture, caption
+        def __init__(self, image: Image.Image, caption: str | None = None) -> None:
+            self.image, self.caption = image, caption
 
 
 @pytest.fixture
@@ -44,19 +44,19 @@ def recorder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("recorder", ["wandb", "trackio"], indirect=True)
-def test_wandb_and_trackio_get_numbers_and_pictures_and_an_end(recorder: Recorder, tmp_path: Path):
+def test_wandb_and_trackio_get_numbers_and_images_and_an_end(recorder: Recorder, tmp_path: Path):
     config = LogConfig(to=(recorder.__name__,), project="mine")
-    picture = Image.new("RGB", (4, 4))
+    image = Image.new("RGB", (4, 4))
     with open_trackers(config, tmp_path / "run", SETTINGS) as (tracker,):
         tracker.log(10, {"flow": 0.5})
-        tracker.show(10, "drawings", picture, caption="a cat")
+        tracker.show(10, "drawings", image, caption="a cat")
     (init, settings), (_, numbers), (_, (step, shown)), end = recorder.calls
     assert init == "init"
     assert (settings["project"], settings["name"]) == ("mine", "run")
     assert (settings["config"], settings["resume"]) == (SETTINGS, "allow")
     assert numbers == (10, {"flow": 0.5})
     assert step == 10
-    assert (shown["drawings"].picture, shown["drawings"].caption) == (picture, "a cat")
+    assert (shown["drawings"].image, shown["drawings"].caption) == (image, "a cat")
     assert end == ("finish", None)
 
 
@@ -100,7 +100,7 @@ def test_nothing_is_asked_for_by_default(tmp_path: Path):
 
 
 def test_only_the_first_process_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("janusflow.training.report.trackers.is_first", lambda: False)
+    monkeypatch.setattr("janusflow.training.report.trackers.is_main_process", lambda: False)
     with open_trackers(LogConfig(to=("wandb",)), tmp_path, SETTINGS) as trackers:
         assert list(trackers) == []
 

@@ -23,14 +23,14 @@ from janusflow.training.stage.build_model import model_folder
 from janusflow.training.stage.caching import Filling, fill_cache
 
 COLOURS = ("red", "green", "blue", "yellow", "black")
-LOSSES = ("answers", "flow", "repa")
+LOSSES = ("ce_answer", "flow_mse", "repa")
 FROZEN = "trainable=[aligners, generation_encoder, generation_decoder, repa_head, llm]"
 TRAINED = "trainable=[aligners, llm, understanding_encoder]"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Mini's steps before the stages, wide pictures of two halves, and a recipe about them."""
+    """Mini's steps before the stages, wide images of two halves, and a recipe about them."""
     root = tmp_path_factory.mktemp("caching")
     trees = tiny_recipes(root)
     for name, tree in trees.items():
@@ -39,9 +39,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_recipes(root)
     rows = []
     for number, colour in enumerate(COLOURS):
-        picture = Image.new("RGB", (150 + number, 70), colour)
-        picture.paste("white", (0, 0, 75, 70))
-        picture.save(root / f"{colour}.png")
+        image = Image.new("RGB", (150 + number, 70), colour)
+        image.paste("white", (0, 0, 75, 70))
+        image.save(root / f"{colour}.png")
         rows += [{"image": f"{colour}.png", "caption": each} for each in (colour, f"all {colour}")]
     (root / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     captions = {"format": "captions", "path": str(root / "pairs.jsonl")}
@@ -57,7 +57,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def filled(root: Path, cache: Path, *overrides: str) -> dict[str, int]:
-    """How many pictures each store got."""
+    """How many images each store got."""
     overrides = (f"data.cache={cache}", *overrides)
     return dict(fill_cache(read_stage(root / "stage.yaml", overrides)).num_added)
 
@@ -92,9 +92,9 @@ def test_from_a_cache_a_frozen_tower_and_the_vae_are_never_asked_and_losses_are_
 ):
     cache = tmp_path / "cache"
     assert filled(root, cache, FROZEN) == {
-        "seen_features": 5,
+        "understanding_features": 5,
         "latents": 5,
-        "drawn_features": 5,
+        "generation_features": 5,
     }
     work = count_work(monkeypatch)
     plain = losses(root, tmp_path / "plain", FROZEN)
@@ -122,7 +122,7 @@ def test_a_tower_that_trains_is_shown_pixels_and_latents_come_from_the_cache(
 
 
 def test_crops_differ_and_each_is_kept(root: Path, tmp_path: Path):
-    """The pictures are white on the left: the first square has another latent than the last."""
+    """The images are white on the left: the first square has another latent than the last."""
     filled(root, tmp_path)
     (shard,) = tmp_path.glob("latents-*/*.safetensors")
     with safe_open(shard, "pt") as file:
@@ -158,10 +158,10 @@ def test_an_interrupted_filling_goes_on_where_it_was(
     assert set(filled(root, tmp_path, FROZEN).values()) == {0}
 
 
-def test_two_processes_share_the_pictures(root: Path, tmp_path: Path):
+def test_two_processes_share_the_images(root: Path, tmp_path: Path):
     first, second = torchrun(2, "data", "cache", root / "stage.yaml", f"data.cache={tmp_path}")
     assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
-    assert first.stdout.count("5 pictures added") == len(first.stdout.splitlines()) == 3
+    assert first.stdout.count("5 images added") == len(first.stdout.splitlines()) == 3
     assert second.stdout == ""
     assert len(list(tmp_path.glob("latents-*/*.safetensors"))) == 2
     assert set(filled(root, tmp_path).values()) == {0}
@@ -170,7 +170,7 @@ def test_two_processes_share_the_pictures(root: Path, tmp_path: Path):
 def test_features_in_halves_take_half_the_room(root: Path, tmp_path: Path):
     def num_bytes(folder: Path, *overrides: str) -> int:
         filled(root, folder, FROZEN, *overrides)
-        (shard,) = folder.glob("seen_features-*/*.safetensors")
+        (shard,) = folder.glob("understanding_features-*/*.safetensors")
         with safe_open(shard, "pt") as file:
             return file.get_tensor("values").nbytes
 
@@ -180,7 +180,7 @@ def test_features_in_halves_take_half_the_room(root: Path, tmp_path: Path):
 
 def test_values_of_other_models_and_crops_are_not_found(root: Path, tmp_path: Path):
     filled(root, tmp_path)
-    with pytest.raises(ConfigError, match="has no latents, drawn_features of this recipe"):
+    with pytest.raises(ConfigError, match="has no latents, generation_features of this recipe"):
         losses(root, tmp_path / "run", f"data.cache={tmp_path}", "data.crops=2")
     start = read_stage(root / "stage.yaml").start
     assert start is not None
@@ -189,11 +189,13 @@ def test_values_of_other_models_and_crops_are_not_found(root: Path, tmp_path: Pa
         next(model.understanding_encoder.parameters()).add_(1e-3)
     model.save_pretrained(tmp_path / "other")
     given = (f"data.cache={tmp_path}", f"start={tmp_path / 'other'}")
-    with pytest.raises(ConfigError, match="has no seen_features, drawn_features of this"):
+    with pytest.raises(
+        ConfigError, match="has no understanding_features, generation_features of this"
+    ):
         losses(root, tmp_path / "again", *given)
 
 
-def test_a_picture_that_is_not_there_is_a_bad_row_that_names_the_cure(root: Path, tmp_path: Path):
+def test_a_image_that_is_not_there_is_a_bad_row_that_names_the_cure(root: Path, tmp_path: Path):
     filled(root, tmp_path / "cache", "data.crops=1")
     kept = (root / "red.png").read_bytes()
     Image.new("RGB", (99, 70), "pink").save(root / "red.png")
@@ -224,7 +226,7 @@ def test_a_damaged_shard_is_named(root: Path, tmp_path: Path):
         (("data.understanding=[{format: scenes, path: a}]",), r"a \(format scenes\): a cache is"),
         (
             ("data.generation=[{format: captions, path: b, options: {streaming: true}}]",),
-            r"b \(format captions\): a cache is of picture files at hand",
+            r"b \(format captions\): a cache is of image files at hand",
         ),
     ],
 )

@@ -54,8 +54,8 @@ def test_convert_takes_a_checkpoint_and_leaves_nothing_else_behind(run: Path, tm
     result = CliRunner().invoke(APP, ["convert", str(path), str(new)])
     assert result.exit_code == 0, result.output
     assert [each.name for each in new.parent.iterdir()] == ["model"]
-    (picture,) = janusflow.load(new).generate("a red circle", steps=1, seed=0)
-    assert picture.size == (64, 64)
+    (image,) = janusflow.load(new).generate("a red circle", steps=1, seed=0)
+    assert image.size == (64, 64)
 
 
 @pytest.mark.parametrize("is_live", [False, True])

@@ -1,4 +1,4 @@
-"""A stage learns from files of pictures and words, and says which of their rows were bad."""
+"""A stage learns from files of images and words, and says which of their rows were bad."""
 
 import json
 from collections import Counter
@@ -14,12 +14,12 @@ from tiny_recipes import tiny_recipes
 import janusflow
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError, DataError, TrainingError
-from janusflow.data.formats import open_sources
-from janusflow.data.mixture import KINDS
+from janusflow.data.batches.mixture import KINDS
+from janusflow.data.sources.formats import open_sources
 from janusflow.inference.previews import draw_and_answer
 from janusflow.training.engine import loop
 from janusflow.training.engine.checkpoint import checkpoints
-from janusflow.training.engine.loop import StepReport, TrainState, backward
+from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients
 from janusflow.training.recipes import read_recipe, run_recipes
 from janusflow.training.stage.stage import train_stage
 
@@ -28,7 +28,7 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What mini's steps before the stages left, and a folder of someone's own pictures."""
+    """What mini's steps before the stages left, and a folder of someone's own images."""
     root = tmp_path_factory.mktemp("stage")
     for name, tree in tiny_recipes(root).items():
         if name < "6":
@@ -67,10 +67,10 @@ def recipe(root: Path, run: Path, **changes: Any) -> Path:
 def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Path):
     (run,) = run_recipes(recipe(root, tmp_path / "run"))
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert {"answers", "text", "flow", "repa"} <= set(lines[-1])
+    assert {"ce_answer", "ce_text", "flow_mse", "repa"} <= set(lines[-1])
     assert not (run / "bad-rows.jsonl").exists()
-    picture = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
-    assert picture.size == (64, 64)
+    image = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
+    assert image.size == (64, 64)
 
 
 def test_a_run_whose_data_have_changed_does_not_go_on(root: Path, tmp_path: Path):
@@ -97,7 +97,7 @@ def test_reports_and_samples_change_nothing_that_is_learnt(root: Path, tmp_path:
         root,
         tmp_path / "shown",
         *("log.samples_every=2", "log.prompts=[all red]", "log.to=[tensorboard]"),
-        f"log.questions=[{{picture: {root}/own/red.png, question: 'Which colour?'}}]",
+        f"log.questions=[{{image: {root}/own/red.png, question: 'Which colour?'}}]",
         *("log.peak_tflops=1", "loop.log_every=1"),
     )
     silent = run_stage(root, tmp_path / "silent", "loop.log_every=1")
@@ -120,9 +120,9 @@ def test_seed_and_accumulation_reach_the_steps(
 
     def spy(objective: Any, batches: Any) -> Any:
         lengths.append([len(batch) for batch in batches])
-        return backward(objective, batches)
+        return accumulate_gradients(objective, batches)
 
-    monkeypatch.setattr(loop, "backward", spy)
+    monkeypatch.setattr(loop, "accumulate_gradients", spy)
     first, other, again = (
         (run_stage(root, tmp_path / name, change) / "model/model.safetensors").read_bytes()
         for name, change in (
@@ -146,6 +146,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_stage_learns_from_streams_and_goes_on_with_their_very_rows(root: Path, tmp_path: Path):
     streamed = {"streaming": True, "shuffle_buffer": 4}
     own = root / "own"
@@ -214,7 +215,7 @@ def test_minis_own_format_under_a_kind_it_does_not_make_is_refused():
         open_sources({"generation": (config,)}, PREPARE)
 
 
-def test_a_damaged_picture_is_written_down_and_passed_over(root: Path, tmp_path: Path):
+def test_a_damaged_image_is_written_down_and_passed_over(root: Path, tmp_path: Path):
     good = (root / "own" / "blue.png").read_bytes()
     (root / "own" / "blue.png").write_bytes(good[:40])
     try:

@@ -1,0 +1,1 @@
+"""Which samples a step holds, and how they become packed rows of tokens."""

@@ -1,0 +1,1 @@
+"""What is wrong with training data, and what the model will get of it."""

@@ -1,0 +1,1 @@
+"""English and Korean for scenes: captions, plans, questions and their answers."""

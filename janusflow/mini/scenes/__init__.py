@@ -1,0 +1,1 @@
+"""Synthetic scenes: what they hold, how they are rendered and found again."""

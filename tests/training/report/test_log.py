@@ -1,0 +1,79 @@
+"""The log: means over the steps since the last line, rates by the clock, no line twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from toy_run import ToyObjective, toy_train
+
+from janusflow.config.training import LoopConfig
+from janusflow.training.engine.loop import StepReport, TrainState
+from janusflow.training.report import log as hooks
+from janusflow.training.report.log import LogHook
+
+
+def report(step: int, loss: float) -> StepReport:
+    return StepReport(
+        step=step,
+        losses={"fit": torch.tensor(loss)},
+        grad_norm=torch.tensor(2 * loss),
+        learning_rate=step / 10,
+        batch_stats={"samples": 6},
+    )
+
+
+def lines_after(hook: LogHook, run: Path, reports: list[StepReport]) -> list[dict[str, float]]:
+    objective = ToyObjective()
+    optimizer = torch.optim.AdamW(objective.parameters())
+    state = TrainState(objective=objective, optimizer=optimizer, ema=None, run=run)
+    for each in reports:
+        state.samples_seen += each.batch_stats["samples"]
+        hook.after_step(state, each)
+    return [json.loads(line) for line in hook.path.read_text().splitlines()]
+
+
+def test_a_line_is_the_mean_since_the_last_one_and_the_last_step_is_never_lost(tmp_path: Path):
+    hook = LogHook(tmp_path, LoopConfig(log_every=2, steps=5))
+    lines = lines_after(hook, tmp_path, [report(step, float(step)) for step in range(1, 6)])
+    assert [line["step"] for line in lines] == [2, 4, 5]
+    assert [line["fit"] for line in lines] == [1.5, 3.5, 5.0]
+    assert [line["grad_norm"] for line in lines] == [3.0, 7.0, 10.0]
+    assert [line["learning_rate"] for line in lines] == [0.2, 0.4, 0.5]
+    assert [line["samples"] for line in lines] == [12, 24, 30]
+
+
+def test_the_rate_is_samples_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two steps of six samples in four seconds."""
+    clock = iter([100.0, 104.0, 106.0])
+    monkeypatch.setattr(hooks.time, "perf_counter", lambda: next(clock))
+    hook = LogHook(tmp_path, LoopConfig(log_every=2, steps=4))
+    monkeypatch.setattr(hook, "_bar", NoBar())
+    lines = lines_after(hook, tmp_path, [report(step, 1.0) for step in range(1, 5)])
+    assert [line["samples_per_second"] for line in lines] == [3.0, 6.0]
+
+
+class NoBar:
+    """tqdm reads the clock too."""
+
+    def update(self) -> None: ...
+
+
+def test_a_resumed_run_replaces_the_lines_after_its_checkpoint(tmp_path: Path):
+    hook = LogHook(tmp_path, LoopConfig(log_every=1, steps=9))
+    lines_after(hook, tmp_path, [report(step, 1.0) for step in range(1, 6)])
+    with hook.path.open("a") as log:
+        log.write('{"step": 6, "fi')  # killed in the middle of a line
+    again = LogHook(tmp_path, LoopConfig(log_every=1, steps=9))
+    lines = lines_after(again, tmp_path, [report(step, 2.0) for step in range(4, 8)])
+    assert [(line["step"], line["fit"]) for line in lines] == [
+        *[(step, 1.0) for step in (1, 2, 3)],
+        *[(step, 2.0) for step in (4, 5, 6, 7)],
+    ]
+
+
+def test_a_finished_run_keeps_its_log(tmp_path: Path):
+    toy_train(tmp_path)
+    before = (tmp_path / "log.jsonl").read_text()
+    toy_train(tmp_path)
+    assert (tmp_path / "log.jsonl").read_text() == before
