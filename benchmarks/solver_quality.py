@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from sweep import combinations, read_axes, setting_text
 from torch import Tensor
 
 import janusflow
 from janusflow.evaluation.core.runner import run_task
 from janusflow.evaluation.core.scores import mean
-from janusflow.evaluation.core.sweep import combinations, read_axes, setting_text
 from janusflow.evaluation.core.tasks import Row, Task, ToDraw
 from janusflow.evaluation.shapes.prompts import Category, ShapePrompt, shape_prompts
 from janusflow.evaluation.shapes.task import drawings
@@ -155,7 +155,7 @@ def main() -> None:
     swept = [
         settings
         for words in options.sweep or PLAN
-        for settings in combinations(read_axes(words.split()), DEFAULTS)
+        for settings in combinations(read_axes(words.split()))
     ]
     jf = janusflow.load(options.model)
     drawn = Drawings(jf, categories=options.categories.split(","), limit=options.limit)

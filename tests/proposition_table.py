@@ -1,4 +1,4 @@
-"""The table of questions that DPG-Bench and DSG share."""
+"""The table of questions of DPG-Bench."""
 
 import csv
 from collections.abc import Sequence

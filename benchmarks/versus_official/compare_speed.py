@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases import CASES, plan_runs
 from measure_side import BOOTSTRAP, OUTPUTS, TIMES
 from synthetic_weights import SIZES, ensure_folder
 
-from janusflow.inference.speed import CASES, SpeedSettings, plan_runs
+from janusflow.inference.speed import SpeedSettings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cases import OurSide
 
-from janusflow.inference.speed import OurModel, SpeedSettings, measure
+from janusflow.inference.speed import SpeedSettings, measure
 
 BOOTSTRAP = (
     "import sys; sys.path += sys.argv[1:3]; from measure_side import main; main(sys.argv[3])"
@@ -21,7 +22,7 @@ TIMES, OUTPUTS = "times.json", "outputs.npz"
 def make_model(official: str | None) -> Any:
     """Ours, or the authors' of a checkout, whose libraries only their environment has."""
     if official is None:
-        return OurModel()
+        return OurSide()
     from official_side import OfficialModel
 
     return OfficialModel(official)

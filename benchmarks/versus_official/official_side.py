@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases import TIME, noise
 from PIL import Image
 from torch import Tensor
 
-from janusflow.inference.speed import TIME, SpeedSettings, Stopwatch, noise, random_images
+from janusflow.inference.speed import SpeedSettings, Stopwatch, random_images
 
 TIME_SCALE = 1000.0
 """Their encoder is handed 1000 t."""

@@ -114,7 +114,8 @@ def write_folder(folder: Path, size: Size) -> None:
     config = config_from_official(settings_of(size), token_ids=read_token_ids(folder))
     config.official = None  # so that every key is written
     model = on_meta(config)
-    weights = StoredWeights(SyntheticWeights(official_shapes(shapes_of(model))))
+    synthetic = SyntheticWeights(official_shapes(shapes_of(model)))
+    weights = StoredWeights(synthetic.shapes, synthetic.read)
     fill(model, weights.read(weights.names), dtype=torch.bfloat16)
     save_official(model, folder)
     with torch.random.fork_rng(devices=[]):

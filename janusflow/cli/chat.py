@@ -1,6 +1,7 @@
 """`janusflow chat`: a conversation with images, both ways, in the terminal or from a pipe."""
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +58,7 @@ def command(
 
     is_terminal = sys.stdin.isatty()
     session = Session(
-        load(model, device=device, dtype=dtype, quantize=quantize, offload=offload),
+        jf=load(model, device=device, dtype=dtype, quantize=quantize, offload=offload),
         output=output,
         drawing={"steps": steps, "guidance": guidance, "progress": is_terminal},
         answering={"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p},
@@ -80,26 +81,18 @@ def command(
             typer.echo(f"error: {kind}{' '.join(str(error).split())}", err=True)
 
 
+@dataclass(kw_only=True)
 class Session:
     """One conversation: what was said, what will be shown next, and how many were drawn."""
 
-    def __init__(
-        self,
-        jf: "JanusFlow",
-        *,
-        output: Path,
-        drawing: dict[str, Any],
-        answering: dict[str, Any],
-        seed: int | None,
-    ) -> None:
-        self.jf = jf
-        self.output = output
-        self.drawing = drawing
-        self.answering = answering
-        self.seed = seed
-        self.messages: list[Any] = []
-        self.images: list[Any] = []
-        self.is_open = True
+    jf: "JanusFlow"
+    output: Path
+    drawing: dict[str, Any]
+    answering: dict[str, Any]
+    seed: int | None
+    messages: list[Any] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)
+    is_open: bool = True
 
     def take(self, line: str) -> None:
         """Do what one line asks for."""

@@ -1,19 +1,14 @@
 """`janusflow convert`: a model folder, or a run's checkpoint, in either layout."""
 
 import json
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class Layout(StrEnum):
-    """Whose files are written."""
-
-    official = "official"
-    janusflow = "janusflow"
+from janusflow.cli.options import Json
 
 
 def command(
@@ -23,12 +18,13 @@ def command(
     ],
     dst: Annotated[Path, typer.Argument(help="The new folder.")],
     to: Annotated[
-        Layout, typer.Option(help="official: as the release; janusflow: as from_pretrained reads.")
-    ] = Layout.janusflow,
+        Literal["official", "janusflow"],
+        typer.Option(help="official: as the release; janusflow: as from_pretrained reads."),
+    ] = "janusflow",
     live: Annotated[
         bool, typer.Option("--live", help="Of a checkpoint, its own weights, not their average.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a model in another layout; weights keep their stored dtype, bit for bit.
 
@@ -51,20 +47,13 @@ def command(
         dst.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".janusflow-", dir=dst.parent) as folder:
             export_checkpoint(checkpoint, Path(folder) / "model", is_live=live)
-            done = convert(Path(folder) / "model", dst, to=to.value)
+            done = convert(Path(folder) / "model", dst, to=to)
     elif live:
         raise ConfigError(f"--live with {src}: only a run and its checkpoints hold live weights.")
     else:
-        done = convert(find_model(src), dst, to=to.value)
+        done = convert(find_model(src), dst, to=to)
     if as_json:
-        report = {
-            "folder": str(done.folder),
-            "layout": done.layout,
-            "num_parameters": done.num_parameters,
-            "copied": done.copied,
-            "left_out": done.left_out,
-        }
-        typer.echo(json.dumps(report, indent=2))
+        typer.echo(json.dumps(asdict(done), default=str, indent=2))
         return
     typer.echo(f"{done.folder}: {done.num_parameters / 1e6:.1f} M parameters, {done.layout} layout")
     if done.left_out:

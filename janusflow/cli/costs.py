@@ -114,8 +114,8 @@ def lines_of(
 
 
 def _value(value: int | float | str, unit: tuple[float, str] | None) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | bool):
+        return str(value)
     if unit is not None:
         return f"{value / unit[0]:14,.3f} {unit[1]}"
     return f"{value:14,d}" if isinstance(value, int) else f"{value:14,.4g}"

@@ -43,7 +43,8 @@ def command(
     program = _program()
     page = output / "index.html"
     page.write_text(
-        build_page(showcase, files=files, program=program, model=model), encoding="utf-8"
+        build_page(showcase, jf, steps=steps, files=files, program=program, model=model),
+        encoding="utf-8",
     )
     seconds = time.perf_counter() - start
     typer.echo(f"\nDone in {seconds:.0f} s. Open {page} in a browser.\n\nNext, type for example:")

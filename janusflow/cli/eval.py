@@ -1,16 +1,12 @@
 """`janusflow eval`: measure what a model draws, on a benchmark's prompts or scenes of shapes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from janusflow.cli.options import BestOf, Guidance, Json, Model, Plan, Quantize, Solver, Steps
 from janusflow.evaluation.core.registry import LMMS_TASKS, TASKS, find_task
-
-if TYPE_CHECKING:
-    from janusflow.evaluation.core.runner import Report, RunFiles
-    from janusflow.evaluation.core.sweep import Point
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
 
@@ -26,10 +22,6 @@ def known(task: str) -> str:
 
 def command(
     task: Annotated[str, typer.Argument(help=HELP, callback=known)],
-    axes: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[AXIS=VALUE,...]", help="With --sweep: what to vary."),
-    ] = None,
     model: Model = "mini",
     limit: Annotated[
         int | None,
@@ -45,11 +37,10 @@ def command(
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="Who judges drawings: official, module:function, or own (dpg, dsg)."),
-    ] = None,
-    drawn: Annotated[
-        Path | None,
-        typer.Option(help="Images drawn before: score this folder, without a model."),
+        typer.Option(
+            help="Who judges drawings of dpg: official, module:function, or own; geneval's "
+            "are scored from the file that its evaluate_images.py writes."
+        ),
     ] = None,
     features: Annotated[
         str | None,
@@ -63,9 +54,6 @@ def command(
         int | None,
         typer.Option(min=1, help="Bring all images to this many pixels a side before FID."),
     ] = None,
-    clip: Annotated[
-        str | None, typer.Option(help="CLIP of the CLIP score: a folder, or a hub id.")
-    ] = None,
     categories: Annotated[
         str | None, typer.Option(help="Some of shapes': single,two,counting,colours,...")
     ] = None,
@@ -77,12 +65,6 @@ def command(
     plan: Plan = "auto",
     best_of: BestOf = 1,
     quantize: Quantize = None,
-    sweep: Annotated[
-        bool,
-        typer.Option(
-            "--sweep", help="Every combination of guidance, steps, solver, grid, best_of, ..."
-        ),
-    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Items side by side.")] = 50,
     out: Annotated[
         Path | None,
@@ -103,21 +85,19 @@ def command(
 
       janusflow eval shapes --categories two,position --languages en --solver heun --steps 10
 
-      janusflow eval geneval --data evaluation_metadata.jsonl --sweep guidance=1,2,5 steps=10,30
+      janusflow eval geneval --data evaluation_metadata.jsonl -o geneval.json
 
-      janusflow eval fid --drawn FOLDER --images REFERENCE --features inception-2015-12-05.pt
+      janusflow eval fid --data prompts.txt --images REFERENCE --features NETWORK.pt -o fid.json
 
       OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m janusflow.cli.main eval shapes -o s.json
     """
-    if sweep != bool(axes):
-        got = "--sweep alone" if sweep else f"{' '.join(axes or ())} without --sweep"
-        raise typer.BadParameter(f"got {got}, wanted --sweep AXIS=VALUE,VALUE.")
+    import json
     from functools import cache
 
     import janusflow
+    from janusflow.evaluation.core import report
     from janusflow.evaluation.core.registry import TaskOptions, open_task
     from janusflow.evaluation.core.runner import ProcessInfo, RunFiles, run_task
-    from janusflow.evaluation.core.sweep import read_axes, run_sweep
     from janusflow.inference.drawing.sampling import DrawingSettings
     from janusflow.training.engine.distributed import (
         barrier,
@@ -138,13 +118,10 @@ def command(
         data=data,
         images=images,
         judge=judge,
-        drawn=drawn,
         features=features,
         features_sha256=features_sha256,
         resolution=resolution,
-        clip=clip,
     )
-    swept = read_axes(axes or [])
     drawing = DrawingSettings(
         steps=steps, guidance=guidance, solver=solver, plan=plan, best_of=best_of
     )
@@ -152,35 +129,21 @@ def command(
     with process_group():
         # Judges and models take the device that is current, which is this process's own by now.
         opened = open_task(task, options)
-        settings: dict[str, Any] = {
-            "name": name if opened.needs_model else str(drawn),
-            "drawing": drawing,
-            "batch_size": batch_size,
-            "files": files,
-            "process": ProcessInfo(rank=rank(), world_size=num_processes(), barrier=barrier),
-        }
-        found: Any
-        if swept:
-            found = run_sweep(opened, options.model, axes=swept, **settings)
-        else:
-            found = run_task(opened, options.model() if opened.needs_model else None, **settings)
+        found = run_task(
+            opened,
+            options.model() if opened.needs_model else None,
+            name=name if opened.needs_model else str(judge),
+            drawing=drawing,
+            batch_size=batch_size,
+            files=files,
+            process=ProcessInfo(rank=rank(), world_size=num_processes(), barrier=barrier),
+        )
         if rank() > 0:
             return
-    _finish(found, files, as_json=as_json)
-
-
-def _finish(found: "Report | list[Point]", files: "RunFiles | None", *, as_json: bool) -> None:
-    """Write the files, if any are wanted, and print the scores."""
-    import json
-
-    from janusflow.evaluation.core import report, sweep
-
-    if isinstance(found, list):
-        tree, table = sweep.sweep_as_json(found), sweep.table(found)
-        if files is not None:
-            sweep.save_sweep(found, files)
+    if files is not None:
+        report.save(found, files)
+    if as_json:
+        typer.echo(json.dumps(report.as_json(found), ensure_ascii=False, indent=1))
     else:
-        tree, table = report.as_json(found), report.lines(found)
-        if files is not None:
-            report.save(found, files)
-    typer.echo(json.dumps(tree, ensure_ascii=False, indent=1) if as_json else table)
+        # What is only drawn here has no scores: the protocol says who judges it.
+        typer.echo(report.lines(found) or found.protocol)

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from janusflow.cli.costs import lines_of
 from janusflow.cli.options import Json
-
-LABEL_WIDTH = 30
 
 
 def command(
@@ -29,13 +28,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
         return
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            typer.echo(f"{name.replace('_', ' ')}:")
-            for key, inner in value.items():
-                typer.echo(f"  {key:{LABEL_WIDTH - 2}s}{_text(inner)}")
-        else:
-            typer.echo(f"{name.replace('_', ' '):{LABEL_WIDTH}s}{_text(value)}")
+    typer.echo("\n".join(lines_of(facts, indent=0)))
 
 
 def _image(path: str) -> dict[str, Any]:
@@ -54,10 +47,4 @@ def _model(name: str) -> dict[str, Any]:
     from janusflow.inference.loading import find_model
     from janusflow.interop.inspection import describe
 
-    return asdict(describe(find_model(name)))
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return describe(find_model(name))

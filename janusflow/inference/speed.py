@@ -1,4 +1,4 @@
-"""Time and memory of loading a model, of one velocity, of an image and of an answer.
+"""Time and memory of loading a model, of an image and of an answer.
 
 The comparison with the authors' code (benchmarks/versus_official) measures their side with these
 functions too, in an environment of other libraries: at import, this file needs torch alone.
@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,15 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from janusflow.config.errors import ConfigError
-
-CASES = {"load": "", "velocity": "batch", "image": "batch", "ask": "images"}
-"""What is measured -> the setting that it is repeated over."""
 IMAGE_SIZE = (500, 400)
-TIME = 0.5
-"""At which a velocity is evaluated."""
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
 """What makes Linux forget a process's peak of resident memory (proc(5))."""
@@ -35,7 +28,7 @@ KIBI = 1024
 class SpeedSettings:
     """What is drawn and asked."""
 
-    case: str = "load"
+    case: str = "image"
     prompt: str = "a red circle left of a blue square"
     question: str = "What is in the image?"
     batch: int = 1
@@ -51,9 +44,9 @@ class SpeedSettings:
 
     @property
     def label(self) -> str:
-        """The case with what it is repeated over, e.g. `velocity, batch 4`."""
-        over = CASES[self.case]
-        return f"{self.case}, {over} {getattr(self, over)}" if over else self.case
+        """The case with its number of images, e.g. `image, batch 4`."""
+        number = f"images {self.images}" if self.case == "ask" else f"batch {self.batch}"
+        return f"{self.case}, {number}"
 
 
 class Stopwatch:
@@ -107,24 +100,6 @@ class OurModel:
         with watch:
             self.jf = load(folder, **options)
 
-    @torch.no_grad()
-    def velocity(self, settings: SpeedSettings, watch: Stopwatch) -> np.ndarray:
-        """One guided velocity [b, c, h, w], the prompt encoded before, as at a solver's step."""
-        from janusflow.flow import CONDITIONAL, UNCONDITIONAL, VelocityQuery, combine
-        from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts
-
-        model, prompt = self.jf.model, settings.prompt
-        flow = model.config.generation
-        prompts = encode_texts(model, self.jf.processor, [prompt], is_guided=True)
-        velocity = PromptVelocity(model, prompts, [[prompt]] * settings.batch)
-        shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
-        x_t = noise(shape, batch=settings.batch, seed=settings.seed).to(model.device)
-        query = VelocityQuery(x_t, TIME, (CONDITIONAL, UNCONDITIONAL))
-        velocity.prefix(query)  # selected once a drawing, not at every step
-        with watch:
-            found = combine(velocity(query), scale=settings.guidance)
-        return found.float().cpu().numpy()
-
     def image(self, settings: SpeedSettings, watch: Stopwatch) -> np.ndarray:
         """`jf.generate`; levels of 255 [b, h, w, 3]."""
         with watch:
@@ -161,26 +136,6 @@ class OurModel:
                 watch.lap()
                 batch.read()
         return np.array(question.token_ids)
-
-
-def plan_runs(
-    cases: Sequence[str], settings: SpeedSettings, *, batches: Sequence[int], images: Sequence[int]
-) -> list[SpeedSettings]:
-    """Settings of every run but loading, in the order of CASES.
-
-    Raises:
-        ConfigError: a case is unknown.
-    """
-    for case in cases:
-        if case not in CASES:
-            raise ConfigError(f"case {case!r} is unknown: use some of {', '.join(CASES)}.")
-    values = {"batch": batches, "images": images}
-    return [
-        replace(settings, case=case, **{over: value})
-        for case, over in CASES.items()
-        if over and case in cases
-        for value in values[over]
-    ]
 
 
 def measure(
@@ -224,14 +179,6 @@ def summarise(watches: Sequence[Stopwatch]) -> dict[str, float]:
             (watch.laps[-1] - watch.laps[0]) / (len(watch.laps) - 1) for watch in later
         )
     return found
-
-
-def noise(shape_of_one: tuple[int, ...], *, batch: int, seed: int) -> Tensor:
-    """Standard normal [b, ...], image i from seed + i; float32 on the CPU."""
-    seeds = range(seed, seed + batch)
-    return torch.stack(
-        [torch.randn(shape_of_one, generator=torch.Generator().manual_seed(each)) for each in seeds]
-    )
 
 
 def random_images(number: int, *, seed: int) -> list[Image.Image]:

@@ -42,32 +42,24 @@ def convert(src: str | Path, dst: str | Path, *, to: Layout = "janusflow") -> Co
     source, target = find_folder(src), Path(dst).expanduser()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(f"{target}: exists and is not empty: name a new folder.")
+    model, left_out = load_model(source), ()
     with whole_or_nothing(target) as unfinished:
-        num_parameters, copied, left_out = _write(source, unfinished, to)
+        if to == "official":
+            left_out = save_official(model, unfinished)
+        else:
+            write_model(model, unfinished)
+        if (source / PROCESSOR_FILE).is_file():
+            processor = JanusFlowProcessor.from_pretrained(source)
+            save = processor.save_release_layout if to == "official" else processor.save_pretrained
+            save(unfinished)
+        copied = _copy_others(source, unfinished)
     return Conversion(
         folder=target,
         layout=to,
-        num_parameters=num_parameters,
+        num_parameters=model.num_parameters(),
         copied=copied,
         left_out=left_out,
     )
-
-
-def _write(source: Path, folder: Path, to: Layout) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
-    """Write everything; parameters, files copied as they were, and weights left out."""
-    model = load_model(source)
-    has_processor = (source / PROCESSOR_FILE).is_file()
-    processor = JanusFlowProcessor.from_pretrained(source) if has_processor else None
-    left_out: tuple[str, ...] = ()
-    if to == "official":
-        left_out = save_official(model, folder)
-        if processor is not None:
-            processor.save_release_layout(folder)
-    else:
-        write_model(model, folder)
-        if processor is not None:
-            processor.save_pretrained(folder)
-    return model.num_parameters(), _copy_others(source, folder), left_out
 
 
 def _copy_others(source: Path, folder: Path) -> tuple[str, ...]:

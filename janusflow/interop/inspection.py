@@ -1,7 +1,7 @@
 """What a model folder holds, told without reading its weights."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +9,8 @@ from janusflow.interop.load import on_meta
 from janusflow.interop.release_config import is_official, model_config, read_settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelDescription:
-    """The parts of a model, their sizes and shapes."""
-
-    folder: str
-    layout: str
-    """janusflow or official."""
-    num_parameters: int
-    parameters: dict[str, int]
-    """By part of the paper's figure."""
-    dtype: str
-    """As stored, where the config says so."""
-    llm: dict[str, Any]
-    understanding_encoder: dict[str, Any]
-    generation: dict[str, Any]
-    repa: dict[str, Any] | None
-    token_ids: dict[str, Any]
-    vae: str | None
-
-
-def describe(folder: Path) -> ModelDescription:
-    """Read a folder's config, and count what the model built from it would have."""
+def describe(folder: Path) -> dict[str, Any]:
+    """The parts of the model that a folder's config describes, their sizes and shapes; JSON."""
     settings = read_settings(folder)
     config = model_config(settings, folder)
     model = on_meta(config)
@@ -40,22 +20,22 @@ def describe(folder: Path) -> ModelDescription:
     llm, vision = config.get_text_config(), config.vision_config
     shape = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
     dtype = settings.get("dtype") or settings.get("torch_dtype") or _nested_dtype(settings)
-    return ModelDescription(
-        folder=str(folder),
-        layout="official" if is_official(settings) else "janusflow",
-        num_parameters=sum(parameters.values()),
-        parameters=dict(parameters),
-        dtype=str(dtype or "unknown").removeprefix("torch."),
-        llm={"type": llm.model_type, "vocab_size": llm.vocab_size, **_fields(llm, shape)},
-        understanding_encoder=_fields(vision, ("image_size", "patch_size", *shape)),
-        generation={**asdict(config.generation), "num_tokens": config.generation.num_tokens},
-        repa=config.repa and asdict(config.repa),
-        token_ids={
+    return {
+        "folder": str(folder),
+        "layout": "official" if is_official(settings) else "janusflow",
+        "num_parameters": sum(parameters.values()),
+        "parameters": dict(parameters),
+        "dtype": str(dtype or "unknown").removeprefix("torch."),
+        "llm": {"type": llm.model_type, "vocab_size": llm.vocab_size, **_fields(llm, shape)},
+        "understanding_encoder": _fields(vision, ("image_size", "patch_size", *shape)),
+        "generation": {**asdict(config.generation), "num_tokens": config.generation.num_tokens},
+        "repa": config.repa and asdict(config.repa),
+        "token_ids": {
             name: getattr(config, f"{name}_token_id")
             for name in ("bos", "eos", "pad", "image", "image_start", "image_end")
         },
-        vae=config.vae,
-    )
+        "vae": config.vae,
+    }
 
 
 def _fields(config: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -6,10 +6,9 @@ whole files mapped), and goes on with a warning when weights are missing or left
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -56,28 +55,22 @@ def open_model(folder: str | Path) -> tuple[JanusFlowForConditionalGeneration, "
     files = WeightFiles(folder)
     expected = official_shapes(shapes_of(model)) if is_official(settings) else _stored_shapes(model)
     check_shapes(files.shapes, expected, where=str(folder))
-    return model, StoredWeights(files)
-
-
-@runtime_checkable
-class WeightSource(Protocol):
-    """Anything that knows its weights' shapes and can produce each of them."""
-
-    shapes: dict[str, Shape]
-
-    def read(self, name: str) -> Tensor:
-        """One weight, which may be a view of something larger."""
-        ...
+    return model, StoredWeights(files.shapes, files.read)
 
 
 class StoredWeights:
-    """Weights of either layout under our names, read when they are asked for."""
+    """Weights of either layout under our names, read when they are asked for.
 
-    def __init__(self, source: WeightSource) -> None:
-        self._source = source
-        shapes = {name: torch.empty(shape, device="meta") for name, shape in source.shapes.items()}
+    Args:
+        shapes: of the weights, under the names of their layout.
+        read: gives one of them, which may be a view of something larger.
+    """
+
+    def __init__(self, shapes: Mapping[str, Shape], read: Callable[[str], Tensor]) -> None:
+        self._shapes, self._read = shapes, read
+        on_meta = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         self._conversion_of = {
-            name: each for each in conversions(source.shapes) for name in each.convert(shapes)
+            name: each for each in conversions(shapes) for name in each.convert(on_meta)
         }
 
     @property
@@ -95,10 +88,10 @@ class StoredWeights:
         for each in sorted(
             wanted.values(), key=lambda each: self._size(each.sources), reverse=True
         ):
-            yield from each.convert({n: self._source.read(n) for n in each.sources}).items()
+            yield from each.convert({name: self._read(name) for name in each.sources}).items()
 
     def _size(self, names: Iterable[str]) -> int:
-        return sum(torch.Size(self._source.shapes[name]).numel() for name in names)
+        return sum(torch.Size(self._shapes[name]).numel() for name in names)
 
 
 def on_meta(config: JanusFlowConfig) -> JanusFlowForConditionalGeneration:

@@ -8,10 +8,10 @@ process for as long as the mapping lives: a plain read of a whole file would cos
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,13 +25,6 @@ INDEX_SUFFIX = ".index.json"
 LFS_POINTER = b"version https://git-lfs"
 REMAP_AFTER = 16 * 2**20
 """Bytes read through one mapping before the file is mapped anew."""
-
-
-@runtime_checkable
-class _OpenFile(Protocol):
-    shapes: dict[str, Shape]
-
-    def read(self, name: str) -> Tensor: ...
 
 
 class WeightFiles:
@@ -61,46 +54,38 @@ class WeightFiles:
         self._bytes_read += tensor.nbytes
         return tensor
 
-    def _file(self, path: Path) -> _OpenFile:
+    def _file(self, path: Path) -> "_OpenFile":
         if path not in self._open_files:
             with _explained(path):
-                self._open_files[path] = (
-                    _SafetensorsFile(path) if path.suffix == ".safetensors" else _BinFile(path)
-                )
+                is_safe = path.suffix == ".safetensors"
+                self._open_files[path] = _open_safetensors(path) if is_safe else _open_bin(path)
         return self._open_files[path]
 
 
-class _SafetensorsFile:
-    def __init__(self, path: Path) -> None:
-        self._handle = safe_open(path, framework="pt")
-        self.shapes: dict[str, Shape] = {
-            name: tuple(self._handle.get_slice(name).get_shape())
-            for name in self._handle.offset_keys()
-        }
-
-    def read(self, name: str) -> Tensor:
-        return self._handle.get_tensor(name)
+class _OpenFile(NamedTuple):
+    shapes: dict[str, Shape]
+    read: Callable[[str], Tensor]
 
 
-class _BinFile:
-    def __init__(self, path: Path) -> None:
-        # weights_only: a pickle may otherwise run any code on load. Files of torch before 1.6 are
-        # no zip archives, and cannot be mapped.
-        self._tensors: Mapping[str, Tensor] = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+def _open_safetensors(path: Path) -> _OpenFile:
+    handle = safe_open(path, framework="pt")
+    names = handle.offset_keys()
+    shapes = {name: tuple(handle.get_slice(name).get_shape()) for name in names}
+    return _OpenFile(shapes, handle.get_tensor)
+
+
+def _open_bin(path: Path) -> _OpenFile:
+    # weights_only: a pickle may otherwise run any code on load. Files of torch before 1.6 are
+    # no zip archives, and cannot be mapped.
+    tensors: Any = torch.load(
+        path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+    )
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CheckpointError(
+            f"{path}: not a plain dictionary of tensors: save the model's state_dict()."
         )
-        if not isinstance(self._tensors, dict) or not all(
-            isinstance(value, Tensor) for value in self._tensors.values()
-        ):
-            raise CheckpointError(
-                f"{path}: not a plain dictionary of tensors: save the model's state_dict()."
-            )
-        self.shapes: dict[str, Shape] = {
-            name: tuple(value.shape) for name, value in self._tensors.items()
-        }
-
-    def read(self, name: str) -> Tensor:
-        return self._tensors[name]
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return _OpenFile(shapes, tensors.__getitem__)
 
 
 def _files(folder: Path) -> list[Path]:

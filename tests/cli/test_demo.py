@@ -42,6 +42,6 @@ def test_the_page_shows_everything_and_needs_no_network(run: Run, tiny_folder: P
     assert all(address.startswith("data:") for address in page.addresses)
     num_questions = len(PROMPTS) + NUM_SCENES * QUESTIONS_PER_SCENE
     assert page.classes.count("right") + page.classes.count("wrong") == num_questions
-    assert all(each.prompt in html for each in PROMPTS)
+    assert all(prompt in html for prompt in PROMPTS)
     records = [read_record(Path(f"show/drawing-{i + 1}.png")) for i in range(len(PROMPTS))]
-    assert [r.prompt for r in records if r] == [each.prompt for each in PROMPTS]
+    assert [r.prompt for r in records if r] == list(PROMPTS)

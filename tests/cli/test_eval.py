@@ -152,39 +152,18 @@ def test_the_same_command_goes_on_and_one_with_other_settings_is_refused(
     assert result.stderr.rstrip().count("\n") == 0
 
 
-def test_a_folder_is_scored_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_judged_images_are_scored_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(janusflow, "load", lambda *_, **__: pytest.fail("loaded"))
-    for index, colour in enumerate(["red", "green", "blue"]):
-        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{index}.png")
-    folder = ["--drawn", str(tmp_path), "--images", str(tmp_path)]
-    result = evaluate("fid", *folder, "--features", "image_networks:MeanColour")
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[0].split() == ["FID", "0.00", "(3)"]
+    results = tmp_path / "results.jsonl"
+    told = {"tag": "counting", "prompt": "two dogs", "correct": True, "reason": ""}
+    lines = [{"filename": f"out/00000/samples/000{i}.png", **told} for i in range(4)]
+    results.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    result = evaluate("geneval", "--judge", str(results))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].split()[:3] == ["overall", "100.0", "%"]
     refused = evaluate("shapes", "--features-sha256", "0")
     assert refused.exit_code == 1
     assert "shapes has no use for --features-sha256 0" in refused.stderr
-
-
-@pytest.mark.usefixtures("oracle")
-def test_a_sweep_prints_one_table_and_keeps_every_point(tmp_path: Path):
-    out = tmp_path / "sweep.json"
-    options = ["--limit", "2", "--seed", str(SEED), "--output", str(out)]
-    result = evaluate("shapes", *options, "--sweep", "guidance=1,2", "steps=5")
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[0].split() == ["guidance", "1", "2"]
-    assert len(json.loads(out.read_text(encoding="utf-8"))["points"]) == 2
-    assert (tmp_path / "sweep.csv").is_file()
-    assert (tmp_path / "sweep.sweep" / "guidance=2,steps=5.images").is_dir()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--sweep"], "--sweep alone"), (["steps=5"], "steps=5 without --sweep")],
-)
-def test_axes_and_sweep_go_together(arguments: list[str], message: str):
-    result = evaluate("shapes", *arguments)
-    assert result.exit_code == 2
-    assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_a_models_parts_are_counted_without_its_weights(
 def test_a_model_is_described_in_text(run: Run, tiny_folder: Path):
     result = run("inspect", tiny_folder)
     assert result.exit_code == 0, result.output
-    assert "generation_encoder_aligner" in result.stdout
+    assert "generation encoder aligner" in result.stdout
     assert "num parameters" in result.stdout
 
 

@@ -93,7 +93,8 @@ class Reference:
     ) -> JanusFlowForConditionalGeneration:
         """A model whose weights went through the conversion from the release's names."""
         model = self.without_weights(settings, token_ids)
-        weights = StoredWeights(RecipeWeights(self, model))
+        recipe = RecipeWeights(self, model)
+        weights = StoredWeights(recipe.shapes, recipe.read)
         fill(model, weights.read(weights.names))
         return model
 

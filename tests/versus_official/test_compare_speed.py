@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import synthetic_weights
 import torch
+from cases import plan_runs
 from compare_speed import compare, is_equal, largest_difference, read_options, run_side, table
 from synthetic_weights import SIZES, Size, SyntheticWeights, ensure_folder, settings_of
 
 from janusflow.inference.loading import load
+from janusflow.inference.speed import SpeedSettings
 from janusflow.interop.release import release_config
 from janusflow.interop.release_layout import release_settings
 
@@ -43,6 +45,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkout(tmp_path: Path) -> Path:
     (tmp_path / "janus" / "janusflow").mkdir(parents=True)
     return tmp_path
+
+
+def test_a_case_is_run_for_every_number_it_is_repeated_over():
+    runs = plan_runs(
+        ["ask", "load", "velocity"], SpeedSettings(steps=3), batches=[1, 4], images=[2]
+    )
+    labels = [run.label for run in runs]
+    assert labels == ["velocity, batch 1", "velocity, batch 4", "ask, images 2"]
+    assert {run.steps for run in runs} == {3}
 
 
 @pytest.mark.slow

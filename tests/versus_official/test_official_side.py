@@ -14,6 +14,7 @@ import numpy as np
 import official_side
 import pytest
 import torch
+from cases import OurSide
 from official_side import OfficialModel, TokenClock, stand_in_for_torchvision
 from PIL import Image
 from release_format import format_conversation
@@ -21,7 +22,7 @@ from tiny_model import tiny_janusflow
 from torch import Tensor
 
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.inference.speed import OurModel, SpeedSettings, Stopwatch
+from janusflow.inference.speed import SpeedSettings, Stopwatch
 from janusflow.processing.templates import Message
 
 SETTINGS = SpeedSettings(prompt="a red circle", steps=2)
@@ -61,8 +62,8 @@ def template(conversations: list[Message], sft_format: str, system_prompt: str) 
 
 
 @pytest.fixture(scope="module")
-def sides() -> tuple[OurModel, OfficialModel]:
-    ours, theirs = OurModel(), OfficialModel.__new__(OfficialModel)
+def sides() -> tuple[OurSide, OfficialModel]:
+    ours, theirs = OurSide(), OfficialModel.__new__(OfficialModel)
     jf = ours.jf = tiny_janusflow()
     model, processor = jf.model, jf.processor
     theirs.model = SimpleNamespace(
@@ -88,7 +89,7 @@ def sides() -> tuple[OurModel, OfficialModel]:
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_velocity_is_the_same_with_the_prompt_read_again(
-    sides: tuple[OurModel, OfficialModel], monkeypatch: pytest.MonkeyPatch, batch: int
+    sides: tuple[OurSide, OfficialModel], monkeypatch: pytest.MonkeyPatch, batch: int
 ):
     factor = 2 ** (len(sides[0].jf.vae.config["block_out_channels"]) - 1)
     monkeypatch.setattr(official_side, "VAE_FACTOR", factor)
@@ -99,7 +100,7 @@ def test_a_velocity_is_the_same_with_the_prompt_read_again(
 
 
 def test_an_image_is_the_same_to_a_level(
-    sides: tuple[OurModel, OfficialModel], monkeypatch: pytest.MonkeyPatch
+    sides: tuple[OurSide, OfficialModel], monkeypatch: pytest.MonkeyPatch
 ):
     factor = 2 ** (len(sides[0].jf.vae.config["block_out_channels"]) - 1)
     monkeypatch.setattr(official_side, "VAE_FACTOR", factor)

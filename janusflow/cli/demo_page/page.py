@@ -7,36 +7,41 @@ from string import Template
 from PIL import Image
 
 import janusflow
-from janusflow.cli.demo_page.showcase import AnsweredQuestion, Frame, QuestionedImage, Showcase
+from janusflow.cli.demo_page.showcase import PATH_PROMPT, PROMPTS, Frame, QuestionedImage, Showcase
 from janusflow.inference.drawing.metadata import record_of
 from janusflow.inference.loading import MINI
+from janusflow.inference.pipeline import JanusFlow
+from janusflow.mini.language.questions import Question, is_correct
 from janusflow.processing.pages import embedded, read_style
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def build_page(showcase: Showcase, *, files: list[Path], program: str, model: str) -> str:
+def build_page(
+    showcase: Showcase, jf: JanusFlow, *, steps: int, files: list[Path], program: str, model: str
+) -> str:
     """Fill the template.
 
     Args:
         showcase: what is shown.
+        jf: made it.
+        steps: of each image.
         files: where the drawn images were saved, in order.
         program: what to type for this program.
         model: what to name this model.
     """
-    first = record_of(showcase.path[-1].state)
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=read_style(),
-        model=escape(showcase.model),
-        num_parameters=_count(showcase.num_parameters),
-        device=escape(showcase.device.upper()),
-        steps=showcase.steps,
+        model=escape(jf.name),
+        num_parameters=_count(sum(weight.numel() for weight in jf.model.parameters())),
+        device=escape(jf.model.device.type.upper()),
+        steps=steps,
         seconds_drawing=f"{showcase.seconds_drawing:.1f}",
         seconds_answering=f"{showcase.seconds_answering:.1f}",
         num_questions=len(_questions(showcase.about_drawings + showcase.about_scenes)),
         first_file=escape(str(files[0])),
         drawn="\n".join(map(_figure, showcase.drawn, files)),
-        path_prompt=escape(first.prompt if first else ""),
+        path_prompt=escape(list(PROMPTS)[PATH_PROMPT]),
         path=_path(showcase.path),
         about_drawings="\n".join(map(_asked, showcase.about_drawings)),
         about_scenes="\n".join(map(_asked, showcase.about_scenes)),
@@ -78,25 +83,26 @@ def _path(frames: list[Frame]) -> str:
 
 
 def _asked(shown: QuestionedImage) -> str:
-    answers = "".join(map(_answer, shown.asked))
+    answers = "".join(_answer(*each) for each in shown.asked)
     caption = "" if shown.prompt is None else f"<small>{escape(shown.prompt)}</small>"
     image = embedded(shown.image, alt=shown.prompt or "a rendered scene")
     return f'<div class="asked"><div>{image}{caption}</div><dl>{answers}</dl></div>'
 
 
-def _answer(asked: AnsweredQuestion) -> str:
-    mark = "right" if asked.is_correct else "wrong"
-    wanted = "" if asked.is_correct else f' <span class="wanted">({escape(asked.expected)})</span>'
-    said = escape(asked.answer) or "&hellip;"
-    return f'<dt>{escape(asked.question)}</dt><dd class="{mark}">{said}{wanted}</dd>'
+def _answer(question: Question, answer: str) -> str:
+    is_right = is_correct(question, answer)
+    mark = "right" if is_right else "wrong"
+    wanted = "" if is_right else f' <span class="wanted">({escape(question.answer)})</span>'
+    said = escape(answer) or "&hellip;"
+    return f'<dt>{escape(question.text)}</dt><dd class="{mark}">{said}{wanted}</dd>'
 
 
 def _score(shown: list[QuestionedImage]) -> str:
     asked = _questions(shown)
-    return f"{sum(each.is_correct for each in asked)} of {len(asked)} answers are right."
+    return f"{sum(is_correct(*each) for each in asked)} of {len(asked)} answers are right."
 
 
-def _questions(shown: list[QuestionedImage]) -> list[AnsweredQuestion]:
+def _questions(shown: list[QuestionedImage]) -> list[tuple[Question, str]]:
     return [asked for each in shown for asked in each.asked]
 
 

@@ -63,11 +63,6 @@ def read_json_lines(path: Path) -> list[Entry]:
     return [_parsed(f"{path}, line {number}", line) for number, line in lines if line.strip()]
 
 
-def entries_of(entry: Entry, name: str) -> list[Entry]:
-    """The objects of a list within an object."""
-    return [_entry(f"{entry.where}, {name}[{i}]", e) for i, e in enumerate(entry.get(name, list))]
-
-
 def read_prompt_lines(path: Path) -> list[str]:
     """A text file with a prompt a line.
 

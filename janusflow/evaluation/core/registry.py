@@ -27,14 +27,12 @@ class TaskOptions:
     data: Path | None = None
     images: Path | None = None
     judge: str | None = None
-    drawn: Path | None = None
     features: str | None = None
     features_sha256: str | None = None
     resolution: int | None = None
-    clip: str | None = None
 
-    def path(self, name: Literal["data", "images"]) -> Path:
-        """A path that the task cannot do without.
+    def needed(self, name: Literal["data", "images", "features"]) -> Any:
+        """An option that the task cannot do without.
 
         Raises:
             ConfigError: it was not said.
@@ -55,7 +53,7 @@ class TaskEntry(NamedTuple):
     """Options beside model, limit and seed."""
 
 
-IMAGE_SETS = ("data", "images", "drawn", "features", "features_sha256", "resolution", "clip")
+IMAGE_SETS = ("data", "images", "features", "features_sha256", "resolution")
 
 TASKS: dict[str, TaskEntry] = {
     "shapes": TaskEntry(
@@ -68,7 +66,6 @@ TASKS: dict[str, TaskEntry] = {
     ),
     "geneval": TaskEntry("drawing.geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("drawing.propositions:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
-    "dsg": TaskEntry("drawing.propositions:dsg", "DSG-1k's prompts, drawn", ("data", "judge")),
     "mjhq": TaskEntry("drawing.image_sets:mjhq", "MJHQ-30K's prompts, drawn: FID", IMAGE_SETS),
     "fid": TaskEntry("drawing.image_sets:fid", "images against any folder of them", IMAGE_SETS),
 }

@@ -1,7 +1,6 @@
 """A finished measurement as lines to read, as JSON, and as a page of the images drawn."""
 
 import json
-from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -18,15 +17,10 @@ TEMPLATE = Path(__file__).with_name("report.html")
 
 def save(report: Report, files: RunFiles) -> None:
     """Write the JSON, and the page if images were drawn."""
-    save_json(as_json(report), files)
+    text = json.dumps(as_json(report), ensure_ascii=False, allow_nan=False, indent=1)
+    replace_text(files.report, f"{text}\n")
     if any("prompt" in row for row in report.rows):
         replace_text(files.page, build_page(report, files))
-
-
-def save_json(tree: Mapping[str, Any], files: RunFiles) -> None:
-    """Put a report in its file's place."""
-    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, indent=1)
-    replace_text(files.report, f"{text}\n")
 
 
 def build_page(report: Report, files: RunFiles) -> str:
@@ -58,7 +52,7 @@ def build_page(report: Report, files: RunFiles) -> str:
 
 def _figure(row: Row, folder: str) -> str:
     prompt = escape(row["prompt"], quote=True)
-    # An image that was drawn before has a path of its own.
+    # An image that was judged elsewhere has a path of its own.
     source = escape(Path(folder, row["image"]).as_posix(), quote=True)
     then = row.get("then")
     said = f"<br>{_verdict(then)} <q>{escape(then['answer'])}</q>" if then else ""
@@ -106,17 +100,15 @@ def as_json(report: Report) -> dict[str, Any]:
         "protocol": report.protocol,
         "versions": dict(report.versions),
         "settings": dict(report.settings),
-        "scores": [score_as_json(score) for score in report.scores],
+        "scores": [
+            {
+                "name": score.name,
+                "value": score.value,
+                "right": score.num_right,
+                "items": score.num_items,
+                "interval": score.interval,
+            }
+            for score in report.scores
+        ],
         "items": list(report.rows),
-    }
-
-
-def score_as_json(score: Measurement) -> dict[str, Any]:
-    """A score, its value a part of 1 where it is a share."""
-    return {
-        "name": score.name,
-        "value": score.value,
-        "right": score.num_right,
-        "items": score.num_items,
-        "interval": score.interval,
     }

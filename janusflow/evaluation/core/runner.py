@@ -20,11 +20,10 @@ from tqdm import tqdm
 from janusflow.config.errors import ConfigError, DataError, NotFiniteError
 from janusflow.evaluation.core.answer_log import AnswerLog
 from janusflow.evaluation.core.scores import Measurement
-from janusflow.evaluation.core.tasks import Drawn, Item, Row, Task, ToAnswer, ToDraw
+from janusflow.evaluation.core.tasks import Item, Judged, Row, Task, ToAnswer, ToDraw
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.drawing.metadata import save_image
 from janusflow.inference.drawing.sampling import DrawingSettings
-from janusflow.processing.image_files import open_image
 
 DEFAULT_BATCH_SIZE = 50
 PROBED_VALUES = 64
@@ -111,8 +110,8 @@ def run_task(
 
     Args:
         task: what to measure.
-        model: draws and answers as a `janusflow.JanusFlow` does; None where images are there
-            already.
+        model: draws and answers as a `janusflow.JanusFlow` does; None where nothing is
+            left to draw or answer.
         name: of the model.
         drawing: how images are drawn.
         batch_size: items side by side; no result depends on it.
@@ -163,8 +162,7 @@ def _check(task: Task, files: RunFiles | None, process: ProcessInfo) -> None:
         return
     if task.score_set is not None and any(isinstance(item, ToDraw) for item in task.items):
         raise ConfigError(
-            f"{task.name} got no --output: wanted a file, beside which the images are kept that "
-            "are measured together."
+            f"{task.name} got no --output: wanted a file, beside which the images are kept."
         )
     if process.world_size > 1:
         raise ConfigError(
@@ -222,12 +220,12 @@ def _follows(first: Item, second: Item) -> bool:
         return second.seed == first.seed + 1
     if isinstance(first, ToAnswer) and isinstance(second, ToAnswer):
         return first.max_new_tokens == second.max_new_tokens
-    return isinstance(first, Drawn) and isinstance(second, Drawn)
+    return isinstance(first, Judged) and isinstance(second, Judged)
 
 
 def _outputs(model: Any, batch: Sequence[Item], drawing: DrawingSettings) -> list[Any]:
     if model is None:
-        return [open_image(item.image) for item in batch if isinstance(item, Drawn)]
+        return [None for _ in batch]
     drawn = [item for item in batch if isinstance(item, ToDraw)]
     asked = [item for item in batch if isinstance(item, ToAnswer)]
     if drawn:
@@ -250,8 +248,8 @@ def _words(item: Item, output: Any, files: RunFiles | None) -> dict[str, Any]:
     start = {"id": item.id, "kind": item.kind}
     if isinstance(item, ToAnswer):
         return {**start, "question": item.question, **item.facts, "answer": output}
-    if isinstance(item, Drawn):
-        return {**start, "prompt": item.prompt, **item.facts, "image": str(item.image)}
+    if isinstance(item, Judged):
+        return {**start, "prompt": item.prompt, "image": item.image}
     image = None
     if files is not None:
         image = f"{item.id}.png"

@@ -45,22 +45,22 @@ class ToAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """An image that was drawn before, to be judged without a model."""
+class Judged:
+    """An image that was drawn before and judged by another program: no model is needed."""
 
     id: str
     kind: str
     prompt: str
-    image: Path
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    image: str
+    verdict: Mapping[str, Any]
 
 
-Item: TypeAlias = ToDraw | ToAnswer | Drawn
+Item: TypeAlias = ToDraw | ToAnswer | Judged
 OneKind = TypeVar("OneKind", bound=Item)
 Row: TypeAlias = Mapping[str, Any]
 """An item's id, kind, words and facts, what the model made of it, and the verdict."""
 ScoreSet: TypeAlias = Callable[[Sequence[Row], Path], "list[Measurement]"]
-"""From all rows and the folder that their images' names are relative to."""
+"""From all rows and the folder that their images' names are relative to, once all are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Task:
     score: Callable[[Sequence[Row]], list[Measurement]]
     """Sums up all rows, in the order of the items."""
     score_set: ScoreSet | None = None
-    """Measures the drawn images together, after they were all drawn."""
+    """Measures the drawn images together, or makes their folder what another program reads."""
     follow_up: Callable[[ToDraw, Image.Image], ToAnswer] | None = None
     """Asks about an image that was just drawn. What comes of it, judged like any answer, stands in
     the drawing's row as `then`, so that both are kept at once or not at all."""
@@ -87,7 +87,7 @@ class Task:
     @property
     def needs_model(self) -> bool:
         """Whether anything is left to be drawn or answered."""
-        return not all(isinstance(item, Drawn) for item in self.items)
+        return not all(isinstance(item, Judged) for item in self.items)
 
 
 def first_of_each(items: Sequence[OneKind], limit: int | None) -> list[OneKind]:

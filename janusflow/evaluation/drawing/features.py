@@ -161,7 +161,7 @@ def _load_script(path: Path, *, wanted: str) -> tuple[str, nn.Module]:
     return f"SHA-256 {got[:16]}", Inception(script) if got == INCEPTION_SHA256 else script
 
 
-def images_in(folder: Path, *, option: str) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """Every image file of a folder and those in it, by name.
 
     Raises:
@@ -170,5 +170,5 @@ def images_in(folder: Path, *, option: str) -> list[Path]:
     known = Image.registered_extensions()
     found = sorted(p for p in folder.rglob("*") if known.get(p.suffix.lower()) in READABLE_FORMATS)
     if not found:
-        raise DataError(f"{option} {folder}: got no image file in it. Name another folder.")
+        raise DataError(f"--images {folder}: got no image file in it. Name another folder.")
     return found

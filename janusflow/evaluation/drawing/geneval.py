@@ -1,18 +1,16 @@
 """The task `geneval`: are the prompt's objects, numbers, colours and places in the image?
 
-The logic is that of github.com/djghosh13/geneval (Ghosh et al. 2023), on whatever finds objects
-and names their colours.
+Images are drawn into the folders that github.com/djghosh13/geneval (Ghosh et al. 2023) reads, its
+evaluate_images.py judges them in an environment of its own, and the file it writes is scored here.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-from PIL import Image
-
-from janusflow.config.errors import NotFiniteError
-from janusflow.evaluation.core.reading import Entry, entries_of, read_json_lines
+from janusflow.config.errors import ConfigError
+from janusflow.config.files import replace_text
+from janusflow.evaluation.core.reading import Entry, identity, read_json_lines
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.scores import (
     Measurement,
@@ -20,168 +18,100 @@ from janusflow.evaluation.core.scores import (
     share_of_sums,
     sums_by_item,
 )
-from janusflow.evaluation.core.tasks import Row, Task, ToDraw
-from janusflow.evaluation.drawing.judges import (
-    Detection,
-    ObjectJudge,
-    drawings_of,
-    load_judge,
-    settings_of,
-)
+from janusflow.evaluation.core.tasks import Judged, Row, Task, first_of_each
+from janusflow.evaluation.drawing.judges import IMAGES_PER_PROMPT, drawings_of
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-RELATIONS = ("left of", "right of", "above", "below")
-THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
-MAX_OBJECTS = 16
-POSITION_THRESHOLD = 0.1
-"""Centres closer than this share of both sizes are beside one another in no direction."""
+IMAGE_NAME = "{prompt:05d}/samples/{sample:04d}"
+"""Where evaluate_images.py looks for an image, beside its prompt's metadata.jsonl."""
+PROTOCOL = (
+    "GenEval: the mean of six categories, four images a prompt; intervals are over prompts. Images "
+    "are judged by the official evaluate_images.py, whose results --judge names."
+)
 
 
 def geneval(options: TaskOptions) -> Task:
-    """GenEval's prompts (evaluation_metadata.jsonl), four images each."""
+    """GenEval's prompts (evaluation_metadata.jsonl) to draw, or the results of its judge to score.
+
+    Raises:
+        ConfigError: `--judge` names no file of results.
+        DataError: a line of either file is not in its format.
+    """
+    return _drawing(options) if options.judge is None else _scoring(options, options.judge)
+
+
+def _drawing(options: TaskOptions) -> Task:
+    data = options.needed("data")
     prompts = []
-    for entry in read_json_lines(options.path("data")):
+    for entry in read_json_lines(data):
         kind, prompt = entry.one_of("tag", TAGS), entry.get("prompt", str)
-        facts = {name: _clauses(entry, name) for name in ("include", "exclude")}
-        prompts.append((kind, prompt, facts))
-    judge = load_judge(options.judge, _official)
-
-    def verdict(item: ToDraw, image: Image.Image) -> dict[str, Any]:
-        objects = keep_certain(judge.detect(image), is_counting=item.kind == "counting")
-        reasons = mismatches(image, objects, item.facts, judge)
-        return {"right": not reasons, "why": "; ".join(reasons)}
-
+        entry.get("include", list)
+        prompts.append((kind, prompt, {"metadata": dict(entry.values)}))
     return Task(
         name="geneval",
-        protocol="GenEval: the mean of six categories, four images a prompt; intervals are over "
-        "prompts.",
-        settings=settings_of(options),
-        items=drawings_of(prompts, options),
-        judge=verdict,
+        protocol=PROTOCOL,
+        settings={**identity(data), "seed": options.seed},
+        items=drawings_of(prompts, options, name=IMAGE_NAME),
+        judge=lambda *_: {},
+        score=lambda _: [],
+        score_set=write_metadata,
+    )
+
+
+def _scoring(options: TaskOptions, judge: str) -> Task:
+    path = Path(judge)
+    if not path.is_file():
+        raise ConfigError(
+            f"--judge {judge}: geneval judges nothing by itself, for its detector needs mmdet 2, "
+            "which cannot be installed beside this torch. Wanted the file that the official "
+            "evaluate_images.py writes, see docs/evaluation.md."
+        )
+    if options.data is not None:
+        raise ConfigError(
+            f"got --data {options.data} and --judge {judge}: the first draws, the second scores "
+            "what was drawn. Name one of them."
+        )
+    items = sorted(map(_judged, read_json_lines(path)), key=lambda item: item.id)
+    return Task(
+        name="geneval",
+        protocol=PROTOCOL,
+        settings=identity(path),
+        items=first_of_each(items, options.limit and IMAGES_PER_PROMPT * options.limit),
+        judge=lambda item, _: dict(item.verdict),
         score=geneval_scores,
     )
 
 
-def keep_certain(
-    found: Mapping[str, Sequence[Detection]], *, is_counting: bool
-) -> dict[str, list[Detection]]:
-    """The most certain objects of every name, best first; counting asks for more certainty.
-
-    Raises:
-        NotFiniteError: a box or a score is not finite, which no threshold would tell.
-    """
-    threshold = COUNTING_THRESHOLD if is_counting else THRESHOLD
-    for name, objects in found.items():
-        for each in objects:
-            if not np.isfinite((*each.box, each.score)).all():
-                raise NotFiniteError(
-                    f"the judge found {name} in {each.box} with score {each.score}, wanted finite "
-                    "numbers: judge in float32, or name another judge."
-                )
-    kept = {
-        name: sorted((each for each in objects if each.score > threshold), key=lambda d: -d.score)[
-            :MAX_OBJECTS
-        ]
-        for name, objects in found.items()
-    }
-    return {name: objects for name, objects in kept.items() if objects}
+def _judged(entry: Entry) -> Judged:
+    image, verdict = entry.get("filename", str), entry.values.get("correct")
+    folders = Path(image).parts[:-1]
+    if len(folders) < 2 or not folders[-2].isdigit():
+        raise entry.wrong(f"filename={image[-60:]!r}, wanted .../PROMPT/samples/IMAGE.png")
+    if not isinstance(verdict, bool):
+        raise entry.wrong(f"correct={verdict}, wanted true or false")
+    return Judged(
+        id=f"{folders[-2]}/samples/{Path(image).stem}",
+        kind=entry.one_of("tag", TAGS),
+        prompt=entry.get("prompt", str),
+        image=image,
+        verdict={"right": verdict, "why": entry.get("reason", str)},
+    )
 
 
-def mismatches(
-    image: Image.Image,
-    objects: Mapping[str, list[Detection]],
-    wanted: Mapping[str, Any],
-    judge: ObjectJudge,
-) -> list[str]:
-    """Why an image is not what its prompt says; nothing if it is.
-
-    Every clause of `include` takes its number of the most certain objects of its name; colour and
-    place are asked of those. Clauses of `exclude` name numbers that are too many.
-    """
-    reasons: list[str] = []
-    groups: list[list[Detection] | None] = []
-    for clause in wanted["include"]:
-        group = objects.get(clause["class"], [])[: clause["count"]]
-        reason = _mismatch(image, group, clause, groups, judge)
-        groups.append(group if reason is None else None)
-        if reason is not None:
-            reasons.append(reason)
-    for clause in wanted["exclude"]:
-        number = len(objects.get(clause["class"], []))
-        if number >= clause["count"]:
-            reasons.append(f"expected {clause['class']}<{clause['count']}, found {number}")
-    return reasons
-
-
-def _mismatch(
-    image: Image.Image,
-    group: list[Detection],
-    clause: Mapping[str, Any],
-    groups: list[list[Detection] | None],
-    judge: ObjectJudge,
-) -> str | None:
-    name, count = clause["class"], clause["count"]
-    if len(group) < count:
-        return f"expected {name}>={count}, found {len(group)}"
-    if "color" in clause:
-        colours = list(judge.colours(image, group, name))
-        if colours.count(clause["color"]) < count:
-            return f"expected {clause['color']} {name}>={count}, found {', '.join(colours)}"
-    if "position" in clause:
-        relation, target = clause["position"]
-        others = groups[target]
-        if others is None:
-            return f"no target for {name} to be {relation}"
-        for one in group:
-            for other in others:
-                found = relations(one, other)
-                if relation not in found:
-                    places = " and ".join(sorted(found)) or "nowhere beside"
-                    return f"expected {name} {relation} target, found {places} target"
-    return None
-
-
-def relations(one: Detection, other: Detection) -> set[str]:
-    """Where the first object lies, seen from the second."""
-    corners: Float[np.ndarray, "2 2 2"] = np.array([one.box, other.box]).reshape(2, 2, 2)
-    offset = corners[0].mean(0) - corners[1].mean(0)
-    sizes = np.abs(np.diff(corners, axis=1)).sum((0, 1))
-    beyond = np.maximum(np.abs(offset) - POSITION_THRESHOLD * sizes, 0) * np.sign(offset)
-    if np.all(np.abs(beyond) < 1e-3):
-        return set()
-    right, down = beyond / np.linalg.norm(offset)
-    is_so = (right < -0.5, right > 0.5, down < -0.5, down > 0.5)
-    return {relation for relation, holds in zip(RELATIONS, is_so, strict=True) if holds}
+def write_metadata(rows: Sequence[Row], folder: Path) -> list[Measurement]:
+    """Leave every prompt's metadata.jsonl beside its images; nothing is measured yet."""
+    for row in rows:
+        path = folder / row["id"].partition("/")[0] / "metadata.jsonl"
+        replace_text(path, json.dumps(row["metadata"]) + "\n")
+    return []
 
 
 def geneval_scores(rows: Sequence[Row]) -> list[Measurement]:
     """Every category's share of right images, and the mean of categories."""
     by_tag: dict[str, list[tuple[str, float]]] = {}
     for row in rows:
-        by_tag.setdefault(row["kind"], []).append((row["id"].split("-")[0], float(row["right"])))
+        prompt = row["id"].partition("/")[0]
+        by_tag.setdefault(row["kind"], []).append((prompt, float(row["right"])))
     tables = {tag: sums_by_item(images) for tag, images in by_tag.items()}
     each = [share_of_sums(tag, table) for tag, table in tables.items()]
     return [*each, mean_of_groups("overall", tables)]
-
-
-def _clauses(entry: Entry, name: str) -> list[dict[str, Any]]:
-    if name == "exclude" and name not in entry.values:
-        return []
-    clauses = entries_of(entry, name)
-    for index, clause in enumerate(clauses):
-        clause.get("class", str)
-        clause.get("count", int)
-        if "position" in clause.values:
-            place = clause.get("position", list)
-            is_known = len(place) == 2 and place[0] in RELATIONS
-            if not is_known or place[1] not in range(index):
-                raise clause.wrong(
-                    f"position={place}, wanted [{', '.join(RELATIONS)}; an earlier clause]"
-                )
-    return [dict(clause.values) for clause in clauses]
-
-
-def _official(folder: str) -> ObjectJudge:
-    from janusflow.evaluation.drawing.geneval_official import OfficialJudge
-
-    return OfficialJudge(folder)

@@ -16,7 +16,7 @@ putting known parts together anew.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
 
@@ -200,30 +200,32 @@ def sample_scene(
         kinds = _sample_kinds(rng, count, identical=repeat and count > 1)
         if is_held_out(_canonical(kinds)) != (split == "heldout"):
             continue
-        sizes = _sample_sizes(rng, kinds)
-        places = _sample_places(rng, sizes)
-        if places is not None:
-            break
-    objects = tuple(
-        SceneObject(shape=shape, colour=colour, size=size, x=x, y=y)
-        for (colour, shape), size, (x, y) in zip(kinds, sizes, places, strict=True)
-    )
-    return Scene(objects=objects, background=sample_background(rng))
+        objects = _arranged(kinds, rng)
+        if objects is not None:
+            return Scene(objects=objects, background=sample_background(rng))
 
 
 def arranged_anew(scene: Scene, rng: np.random.Generator) -> Scene:
     """Draw other sizes, places and a background for the same objects, in the same order."""
     kinds: list[tuple[Colour, Shape]] = [(thing.colour, thing.shape) for thing in scene.objects]
-    while True:
-        sizes = _sample_sizes(rng, kinds)
-        places = _sample_places(rng, sizes)
-        if places is not None:
-            break
-    objects = tuple(
-        replace(thing, size=size, x=x, y=y)
-        for thing, size, (x, y) in zip(scene.objects, sizes, places, strict=True)
-    )
+    objects = None
+    while objects is None:
+        objects = _arranged(kinds, rng)
     return Scene(objects=objects, background=sample_background(rng))
+
+
+def _arranged(
+    kinds: list[tuple[Colour, Shape]], rng: np.random.Generator
+) -> tuple[SceneObject, ...] | None:
+    """Draw sizes and places of objects, in their order; None when they did not fit."""
+    sizes = _sample_sizes(rng, kinds)
+    places = _sample_places(rng, sizes)
+    if places is None:
+        return None
+    return tuple(
+        SceneObject(shape=shape, colour=colour, size=size, x=x, y=y)
+        for (colour, shape), size, (x, y) in zip(kinds, sizes, places, strict=True)
+    )
 
 
 def sample_background(rng: np.random.Generator) -> Background:

@@ -130,13 +130,18 @@ def test_rows_of_other_settings_are_refused_in_one_line(files: RunFiles):
     assert "\n" not in str(refused.value)
 
 
-def test_a_line_that_is_no_answer_is_refused_by_its_number(files: RunFiles):
-    run(Counting(), files)
-    lines = files.answers.read_text(encoding="utf-8").splitlines(keepends=True)
-    lines[3] = "nothing\n"
+@pytest.mark.parametrize("damaged", ["nothing\n", '{"id": "d2", "kin'])
+def test_a_line_that_was_damaged_or_left_unfinished_is_made_again(damaged: str, files: RunFiles):
+    wanted = run(Counting(), files)
+    lines = [f"{line}\n" for line in files.answers.read_text(encoding="utf-8").split("\n")[:-1]]
+    place = 3 if damaged.endswith("\n") else len(lines) - 1
+    gone = json.loads(lines[place])["id"]
+    lines[place] = damaged
     files.answers.write_text("".join(lines), encoding="utf-8")
-    with pytest.raises(DataError, match=r"line 4: got 'nothing'"):
-        run(Counting(), files)
+    again = Counting()
+    assert run(again, files) == wanted
+    assert again.made == [f"<b>{gone[1:]}" if gone.startswith("d") else f"{gone[1:]}?"]
+    assert run(Counting(budget=0), files) == wanted
 
 
 def test_the_report_and_the_page_hold_every_item_and_the_images_are_there(files: RunFiles):

@@ -1,13 +1,17 @@
 """DPG-Bench's aggregation on answers whose score is known, and from its table to its scores."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from benchmark_runs import Scripted, measure, values
 from proposition_table import row, write_table
 
 from janusflow.config.errors import ConfigError, DataError
+from janusflow.evaluation.core.registry import TaskOptions, open_task
 from janusflow.evaluation.drawing.propositions import dependent_share
 
 
@@ -60,3 +64,23 @@ def test_the_official_judge_is_one_line_where_it_is_not_installed(tmp_path: Path
     data = write_table(tmp_path / "dpg_bench.csv", ROWS)
     with pytest.raises(ConfigError, match="DPG-Bench's judge needs modelscope"):
         measure("dpg", Scripted(), data=data)
+
+
+def test_the_official_judge_is_made_on_this_processs_own_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def pipeline(*_: object, model: str, device: str) -> None:
+        asked.append(device)
+
+    constants = SimpleNamespace(Tasks=SimpleNamespace(visual_question_answering="vqa"))
+    monkeypatch.setitem(sys.modules, "modelscope", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "modelscope.pipelines", SimpleNamespace(pipeline=pipeline))
+    monkeypatch.setitem(sys.modules, "modelscope.utils", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "modelscope.utils.constant", constants)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    data = write_table(tmp_path / "dpg_bench.csv", ROWS)
+    open_task("dpg", TaskOptions(model=lambda: None, data=data))
+    assert asked == ["cuda:3"]

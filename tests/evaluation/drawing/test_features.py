@@ -110,13 +110,13 @@ def test_features_that_are_not_finite_are_told_with_their_file(
         network.network, "forward", lambda images: images.mean((2, 3)) / images.mean((2, 3))[:, :1]
     )
     with pytest.raises(NotFiniteError, match=r"features of .*b\.png that are not finite"):
-        network.features(images_in(tmp_path, option=""), resolution=None, called="test")
+        network.features(images_in(tmp_path), resolution=None, called="test")
 
 
 def test_features_do_not_depend_on_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for index in range(5):
         speckled(index).save(tmp_path / f"{index}.png")
-    network, files = load_features("image_networks:MeanColour"), images_in(tmp_path, option="")
+    network, files = load_features("image_networks:MeanColour"), images_in(tmp_path)
     found = []
     for size in (1, 2, 5):
         monkeypatch.setattr(features, "BATCH_SIZE", size)
@@ -131,7 +131,7 @@ def test_a_folders_images_are_found_by_name_wherever_they_lie(tmp_path: Path):
     for name in ("c.png", "b/a.JPG", "a.webp"):
         speckled(0).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
-    found = [path.relative_to(tmp_path).as_posix() for path in images_in(tmp_path, option="")]
+    found = [path.relative_to(tmp_path).as_posix() for path in images_in(tmp_path)]
     assert found == ["a.webp", "b/a.JPG", "c.png"]
-    with pytest.raises(DataError, match=r"--drawn .*nosuch: got no image"):
-        images_in(tmp_path / "nosuch", option="--drawn")
+    with pytest.raises(DataError, match=r"--images .*nosuch: got no image"):
+        images_in(tmp_path / "nosuch")
