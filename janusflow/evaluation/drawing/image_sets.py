@@ -1,6 +1,7 @@
 """The tasks `fid` and `mjhq`: drawn images as a set, against a set of real ones.
 
-What is drawn is compared with a folder by FID on the features of a network that the user names.
+What is drawn is compared with a folder by FID and KID on the features of a network that the user
+names.
 """
 
 import re
@@ -18,10 +19,11 @@ from janusflow.evaluation.core.reading import identity, read_json_object, read_p
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.scores import Measurement
 from janusflow.evaluation.core.tasks import Row, ScoreSet, Task, ToDraw, first_of_each
-from janusflow.evaluation.drawing.distances import frechet_distance
+from janusflow.evaluation.drawing.distances import frechet_distance, kernel_distance
 from janusflow.evaluation.drawing.features import images_in, load_features
 
 KIND = "image"
+KID_FACTOR = 1000
 
 References = Mapping[str, Sequence[Path]]
 """Real images by kind."""
@@ -92,7 +94,7 @@ def _require_sets(items: Sequence[ToDraw], references: References) -> None:
 
 
 def _set_scores(options: TaskOptions, references: References) -> tuple[ScoreSet, str]:
-    """FID of what was drawn, and the name of the network; references are read once."""
+    """FID and KID of what was drawn, and the name of the network; references are read once."""
     network = load_features(options.needed("features"), sha256=options.features_sha256)
     real_kinds = np.array([kind for kind, images in references.items() for _ in images])
 
@@ -106,12 +108,16 @@ def _set_scores(options: TaskOptions, references: References) -> tuple[ScoreSet,
         real = real_features()
         made = network.features(files, resolution=options.resolution, called="drawn")
         made_kinds = np.array([row["kind"] for row in rows])
-        measured = [_measured("FID", frechet_distance(made, real), len(made))]
+        measured = []
         for kind in references if len(references) > 1 else ():
             of_kind = made[made_kinds == kind]
             value = frechet_distance(of_kind, real[real_kinds == kind])
             measured.append(_measured(f"FID {kind}", value, len(of_kind)))
-        return measured
+        return [
+            *measured,
+            _measured("FID", frechet_distance(made, real), len(made)),
+            _measured(f"KID x {KID_FACTOR}", KID_FACTOR * kernel_distance(made, real), len(made)),
+        ]
 
     return score_set, network.name
 

@@ -1,12 +1,14 @@
-"""Distances of sets: closed forms of Gaussians, invariances, and torchmetrics."""
+"""Distances of sets: closed forms of Gaussians and of points, invariances, and torchmetrics."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
-from janusflow.evaluation.drawing.distances import frechet_distance
+from janusflow.evaluation.drawing import distances
+from janusflow.evaluation.drawing.distances import frechet_distance, kernel_distance
 
 
 def noise(seed: int, n: int, d: int = 4) -> np.ndarray:
@@ -47,10 +49,44 @@ def test_frechet_is_none_for_one_set_and_the_square_of_a_shift():
 
 def test_order_and_direction_change_nothing():
     one, other = noise(0, 30), 2 * noise(1, 30) + 1
-    wanted = frechet_distance(one, other)
-    assert wanted > 0.1
-    assert frechet_distance(one[::-1], np.roll(other, 7, 0)) == pytest.approx(wanted, rel=1e-6)
-    assert frechet_distance(other, one) == pytest.approx(wanted, rel=1e-6)
+    for distance in (frechet_distance, kernel_distance):
+        wanted = distance(one, other)
+        assert wanted > 0.1
+        # All thirty are in every subset.
+        assert distance(one[::-1], np.roll(other, 7, 0)) == pytest.approx(wanted, rel=1e-6)
+        assert distance(other, one) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_kernel_distance_of_two_points_is_the_kernels_own():
+    one, other = np.array([1.0, 2.0]), np.array([0.0, 3.0])
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return (a @ b / len(a) + 1) ** 3
+
+    wanted = kernel(one, one) + kernel(other, other) - 2 * kernel(one, other)
+    found = kernel_distance(np.tile(one, (5, 1)), np.tile(other, (5, 1)))
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_kernel_distance_has_no_bias(monkeypatch: pytest.MonkeyPatch):
+    """Sets of eight from one distribution: its mean is 0, far from the biased estimate's."""
+    monkeypatch.setattr(distances, "NUM_SUBSETS", 1)
+    found = np.array([kernel_distance(noise(2 * i, 8), noise(2 * i + 1, 8)) for i in range(150)])
+    error = found.std() / len(found) ** 0.5
+    assert abs(found.mean()) < 3 * error
+    # V-statistics would add (E k(x, x) - E k(x, y)) / n for each set: 2 (11.5 - 1.75) / 8 = 2.4.
+    assert error < 0.3
+
+
+def test_kernel_distance_is_the_mean_over_subsets_and_the_same_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    one, other = noise(0, 40), noise(1, 30) + 1
+    whole = kernel_distance(one, other[:30])
+    monkeypatch.setattr(distances, "SUBSET_SIZE", 10)
+    first = kernel_distance(one, other)
+    assert first == kernel_distance(one, other)
+    assert first == pytest.approx(whole, rel=0.3)
 
 
 class AsTheyAre(nn.Module):
@@ -62,9 +98,17 @@ class AsTheyAre(nn.Module):
         return features
 
 
-def test_it_agrees_with_torchmetrics():
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
+def test_both_agree_with_torchmetrics():
     a, b = noise(0, 30, 6) * 3, noise(1, 50, 6) + 1
-    metric = FrechetInceptionDistance(feature=AsTheyAre())
-    metric.update(torch.from_numpy(b), real=True)
-    metric.update(torch.from_numpy(a), real=False)
-    assert frechet_distance(a, b) == pytest.approx(float(metric.compute()), rel=1e-5)
+    metrics = (
+        (frechet_distance, FrechetInceptionDistance(feature=AsTheyAre())),
+        (kernel_distance, KernelInceptionDistance(AsTheyAre(), subsets=1, subset_size=30)),
+    )
+    for distance, metric in metrics:
+        small = b[:30] if distance is kernel_distance else b
+        metric.update(torch.from_numpy(small), real=True)
+        metric.update(torch.from_numpy(a), real=False)
+        found = metric.compute()
+        wanted = found[0] if isinstance(found, tuple) else found
+        assert distance(a, small) == pytest.approx(float(wanted), rel=1e-5)

@@ -123,7 +123,7 @@ def test_mjhq_is_measured_by_category_and_overall(mjhq: Path, files: RunFiles):
         "mjhq", model, files=files, data=mjhq, images=mjhq.parent / "mjhq", features=MEAN_COLOUR
     )
     named = values(found)
-    assert list(named) == ["FID", "FID plants", "FID animals"]
+    assert list(named) == ["FID plants", "FID animals", "FID", "KID x 1000"]
     # JPEG keeps plain colours to a level or two; animals are all of one colour there.
     assert named["FID plants"] < 5.0
     made = MADE[1::2]
