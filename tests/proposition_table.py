@@ -1,4 +1,4 @@
-"""The table of questions of DPG-Bench."""
+"""The table of questions that DPG-Bench and DSG share."""
 
 import csv
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ def command(
     judge: Annotated[
         str | None,
         typer.Option(
-            help="Who judges drawings of dpg: official, module:function, or own; geneval's "
+            help="Who judges drawings of dpg and dsg: official, module:function, or own; geneval's "
             "are scored from the file that its evaluate_images.py writes."
         ),
     ] = None,

@@ -66,6 +66,7 @@ TASKS: dict[str, TaskEntry] = {
     ),
     "geneval": TaskEntry("drawing.geneval:geneval", "GenEval's prompts, drawn", ("data", "judge")),
     "dpg": TaskEntry("drawing.propositions:dpg", "DPG-Bench's prompts, drawn", ("data", "judge")),
+    "dsg": TaskEntry("drawing.propositions:dsg", "DSG-1k's prompts, drawn", ("data", "judge")),
     "mjhq": TaskEntry("drawing.image_sets:mjhq", "MJHQ-30K's prompts, drawn: FID", IMAGE_SETS),
     "fid": TaskEntry("drawing.image_sets:fid", "images against any folder of them", IMAGE_SETS),
 }

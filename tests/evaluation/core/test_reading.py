@@ -25,6 +25,7 @@ FEATURES = "image_networks:MeanColour"
     [
         ("geneval", "line 1: got info, licenses, images, annotations, wanted tag (text)"),
         ("dpg", "wanted columns item_id, text, proposition_id"),
+        ("dsg", "wanted columns item_id, text, proposition_id"),
         ("mjhq", ", info: got year, wanted category (text)"),
         ("fid", "got JSON, wanted a text file with a prompt a line"),
     ],
@@ -42,14 +43,14 @@ def test_coco_instances_are_no_tasks_data(task: str, message: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", ["", "[]", "7", "plain words", "\x00\ufffd"])
-@pytest.mark.parametrize("task", ["geneval", "dpg", "mjhq"])
+@pytest.mark.parametrize("task", ["geneval", "dpg", "dsg", "mjhq"])
 def test_what_holds_nothing_of_the_format_is_one_line_with_the_file(
     task: str, content: str, tmp_path: Path
 ):
     path = tmp_path / "data"
     path.write_text(content, encoding="utf-8")
     features = FEATURES if task == "mjhq" else None
-    judge = "builtins:dict" if task == "dpg" else None
+    judge = "builtins:dict" if task in ("dpg", "dsg") else None
     options = TaskOptions(model=lambda: None, data=path, features=features, judge=judge)
     with pytest.raises(DataError, match=re.escape(str(path))) as refused:
         open_task(task, options)

@@ -1,4 +1,4 @@
-"""DPG-Bench: its table, what a yes is, and shares by category."""
+"""What DPG-Bench and DSG share: their table, what a yes is, and shares by category."""
 
 import re
 from pathlib import Path
