@@ -59,11 +59,7 @@ def dpg(options: TaskOptions) -> Task:
         name="dpg",
         protocol="DPG-Bench: the mean share of propositions that hold together with all they "
         "depend on, four images a prompt; intervals are over prompts.",
-        settings={
-            **identity(options.needed("data")),
-            "judge": options.judge or OFFICIAL,
-            "seed": options.seed,
-        },
+        settings=_settings(options),
         items=drawings_of([("prompt", p.text, p.facts) for p in read_prompts(table)], options),
         judge=question_judge(options, dependent_share, benchmark="DPG-Bench"),
         score=lambda rows: [*category_shares(rows), mean_score("overall", rows)],
@@ -88,11 +84,16 @@ def dsg(options: TaskOptions) -> Task:
         name="dsg",
         protocol="DSG-1k: the mean share of questions that are answered yes together with those "
         "they depend on, an image a prompt; intervals are over prompts.",
-        settings=settings_of(options),
+        settings=_settings(options),
         items=first_of_each(items, options.limit),
         judge=question_judge(options, valid_share, benchmark="DSG"),
         score=dsg_scores,
     )
+
+
+def _settings(options: TaskOptions) -> dict[str, Any]:
+    judge = options.judge or OFFICIAL
+    return {**identity(options.needed("data")), "judge": judge, "seed": options.seed}
 
 
 class Prompt(NamedTuple):
