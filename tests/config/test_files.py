@@ -66,7 +66,8 @@ def test_two_writers_lose_nothing_after_a_line_that_was_cut(tmp_path: Path):
     for writer in writers:
         writer.join()
     assert sorted(line["number"] for line in JsonLines(path).news()) == list(range(400))
-    assert all(json.loads(line) for line in path.read_text().splitlines()[1:])
+    # Both may have ended the cut line: an empty line is none.
+    assert all(json.loads(line) for line in path.read_text().splitlines()[1:] if line)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")

@@ -43,7 +43,6 @@ def test_weights_are_the_models_and_the_vaes_in_the_dtype(folder: str):
     assert cost(folder, dtype="bfloat16").memory["weights"] == FLOAT * number / 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("guidance", "rows"), [(2.0, 2), (1.0, 1)])
 def test_the_cache_holds_a_key_and_a_value_a_token_a_block_and_a_row(
     folder: str, guidance: float, rows: int
@@ -96,7 +95,6 @@ def test_the_release_is_known_without_its_files(release: InferenceCost):
     assert any("without its files" in note for note in release.notes)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "changes"),
     [

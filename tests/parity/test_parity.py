@@ -21,7 +21,6 @@ def lines():
         yield pytest.param(check, id=check.name, marks=marks)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("check", list(lines()))
 def test_equals_the_release(check: Check):
     assert check.measure() <= check.tolerance

@@ -63,7 +63,6 @@ def model(tiny: JanusFlow) -> JanusFlowForConditionalGeneration:
     return copy.deepcopy(tiny.model)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_adapters_learn_and_are_saved_loaded_and_merged(
     tiny: JanusFlow, model: JanusFlowForConditionalGeneration, name: str, tmp_path: Path

@@ -38,7 +38,6 @@ def as_read(processor: JanusFlowProcessor) -> tuple[Any, ...]:
     return batch.input_ids.tolist(), prompt.input_ids.tolist(), pixels, settings
 
 
-@pytest.mark.slow
 def test_the_releases_folder_is_read_and_written_back_to_the_byte(
     release_folder: Path, tmp_path: Path
 ):
@@ -54,7 +53,6 @@ def test_the_releases_folder_is_read_and_written_back_to_the_byte(
     assert as_read(JanusFlowProcessor.from_pretrained(tmp_path / "again")) == as_read(processor)
 
 
-@pytest.mark.slow
 def test_our_folder_survives_a_round_trip(release_folder: Path, tmp_path: Path):
     processor = JanusFlowProcessor.from_pretrained(release_folder)
     processor.save_pretrained(tmp_path / "ours")
@@ -78,7 +76,6 @@ def test_settings_of_our_own_survive(tiny: JanusFlowProcessor, tmp_path: Path):
     assert config["processor_class"] == "JanusFlowProcessor"
 
 
-@pytest.mark.slow
 def test_a_release_tokenizer_file_has_merges_the_authors_code_can_read(
     release_folder: Path, tmp_path: Path
 ):

@@ -72,7 +72,6 @@ def test_so_it_is_whatever_helps_drawing(
     assert_same_step(split(2, tmp_path / "out.pt", sources, *arguments), whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("parallelism", [{}, {"hsdp_shard_size": 0}], ids=["copies", "sharded"])
 def test_a_step_of_the_tower_is_the_same_however_it_is_split(
     sources: TinySources, tmp_path: Path, parallelism: dict[str, Any]

@@ -62,7 +62,6 @@ def check_drawing(jf: JanusFlow, drawn: Handle[Any]) -> None:
     assert difference(image, expected) <= 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "nth", "concerned"),
     [

@@ -105,7 +105,6 @@ def test_plans_are_made_from_the_candidates_own_seeds(
     assert kept[0].info["plan"] != kept[1].info["plan"]
 
 
-@pytest.mark.slow
 def test_the_model_itself_is_asked_three_times_about_each_where_shapes_are_named(
     jf: JanusFlow, monkeypatch: pytest.MonkeyPatch
 ):

@@ -83,7 +83,6 @@ def test_a_model_that_cannot_plan_refuses_to(jf: JanusFlow):
         drawn(jf, PROMPT, plan="often")
 
 
-@pytest.mark.slow
 def test_what_is_drawn_is_the_plan_and_the_record_has_both(planner: JanusFlow):
     (image,) = drawn(planner, PROMPT, seed=3)
     plan = image.info["plan"]
@@ -96,7 +95,6 @@ def test_what_is_drawn_is_the_plan_and_the_record_has_both(planner: JanusFlow):
     assert otherwise.info["plan"] is None
 
 
-@pytest.mark.slow
 def test_every_image_of_a_prompt_has_a_plan_of_its_own(planner: JanusFlow):
     images = drawn(planner, [PROMPT, "파란 별"], num_images=2, seed=5)
     assert [image.info["prompt"] for image in images] == [PROMPT] * 2 + ["파란 별"] * 2

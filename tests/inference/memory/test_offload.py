@@ -156,7 +156,6 @@ def what_stays(jf: JanusFlow) -> int:
     return total - sum(size for _, size in sizes(jf))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["mini", "ours"])
 def test_blocks_hold_the_largest_block_at_most(folders: dict[str, str | Path], layout: str):
     jf = load(folders[layout], device="cpu", offload="blocks")

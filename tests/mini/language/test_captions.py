@@ -121,7 +121,6 @@ def the(scene: Scene, colour: str, shape: str) -> SceneObject:
     return next(each for each in scene.objects if (each.colour, each.shape) == (colour, shape))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_a_caption_names_every_object_and_no_other(language: Language):
     for scene, text in captions(language, 800)[:600]:
@@ -205,7 +204,6 @@ def said_places(text: str, language: Language) -> Counter:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_every_object_of_a_placed_caption_is_named_with_its_own_place(language: Language):
     num_placed = 0
@@ -248,7 +246,6 @@ def test_a_placed_caption_tells_what_stands_where_and_where_nothing_stands(langu
     assert 30 < num_unclear < 130
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_a_plan_says_in_english_what_its_caption_says_and_where_each_object_is(language: Language):
     num_planned = 0

@@ -111,7 +111,6 @@ def test_positions_are_of_the_one_object_named(language: Language):
         assert question.answer == (place if language == "en" else KOREAN_POSITIONS[place])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", NAMES)
 def test_places_can_be_asked_of_objects_named_in_one_way_alone(language: Language, name: Name):

@@ -124,7 +124,6 @@ def test_regions_of_one_name_count_alike_but_it_is_read_once():
     assert loss == pytest.approx(region_by_region(objective, batch), rel=1e-5)
 
 
-@pytest.mark.slow
 def test_a_batch_gives_every_patch_a_region_of_its_own_scene(scenes: SceneFolder):
     tokenizer = run_processor().tokenizer.backend_tokenizer
     tokenizer.enable_padding(length=48)

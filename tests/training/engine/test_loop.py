@@ -130,7 +130,6 @@ def test_janusflow_itself_resumes_to_the_last_bit(
     assert_same(last_checkpoint(tmp_path / "broken"), last_checkpoint(tmp_path / "whole"))
 
 
-@pytest.mark.slow
 def test_two_processes_go_on_from_the_checkpoint_that_the_first_one_sees(
     uninterrupted: Path, tmp_path: Path
 ):

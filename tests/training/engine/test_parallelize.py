@@ -113,7 +113,6 @@ def test_two_processes_killed_about_a_checkpoint_go_on_as_if_nothing_had_happene
     assert_same_run(rest, alone, since=since)
 
 
-@pytest.mark.slow
 def test_blocks_are_computed_again_for_their_gradients_if_asked(sources: TinySources):
     """Every block's matrix products once more, but for the last, whose result nobody needs."""
     counts = {}
@@ -130,7 +129,6 @@ def test_blocks_are_computed_again_for_their_gradients_if_asked(sources: TinySou
     assert counts[True] - counts[False] == of_a_block * LLM["num_hidden_layers"]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # dynamo looks at every tensor's
 @pytest.mark.parametrize("activation_checkpointing", [False, True])
 def test_blocks_are_compiled_if_asked_be_they_run_again_or_not(

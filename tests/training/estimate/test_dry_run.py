@@ -58,7 +58,6 @@ def materialised(batch: TrainBatch) -> TrainBatch:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recomputes", [True, False])
 def test_a_counted_micro_batch_is_a_real_one(root: Path, recomputes: bool):
     """Operations and live bytes, the VAE's and the frozen tower's too."""
@@ -131,7 +130,6 @@ def test_every_assumed_length_lengthens_its_kind(root: Path, name: str, kind: st
     assert long["learnt_tokens"] - short["learnt_tokens"] == 100 * learnt
 
 
-@pytest.mark.slow
 def test_a_step_is_the_same_work_however_it_is_split(root: Path):
     """One sample fits into a row, and all are alike, so nothing depends on packing."""
     found = set()
@@ -160,7 +158,6 @@ def test_from_a_cache_neither_the_vae_nor_a_frozen_tower_is_counted(root: Path, 
         assert cached[part] == plain[part] > 0
 
 
-@pytest.mark.slow
 def test_another_alignment_is_counted_and_a_scorer_of_its_own_is_not_loaded(root: Path):
     """The tower runs for the score of an image; for none, not even the head does."""
 
@@ -201,7 +198,6 @@ def test_recomputation_trades_memory_for_running_blocks_again(root: Path, stage:
     assert 0 < added <= first.forward_flops["llm"]
 
 
-@pytest.mark.slow
 def test_muon_keeps_one_moment_of_what_it_moves_and_refuses_shards(root: Path):
     plain, muon = (
         cost(root, loop={"optimizer": {"muon": each}}, trainable=["llm"]).memory.optimizer
@@ -218,7 +214,6 @@ def test_muon_keeps_one_moment_of_what_it_moves_and_refuses_shards(root: Path):
         )
 
 
-@pytest.mark.slow
 def test_shared_copies_and_bf16_take_the_memory_they_should(root: Path, stage: StageCost):
     """FSDP gathers both blocks and the rest, whose gradients wait for the end of the step."""
     two = replace(ONE, gpus=2)
@@ -259,7 +254,6 @@ def test_the_stages_of_a_folder_are_counted_one_by_one_and_other_tasks_refused(
 # ---- the paper ------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_512_packed_rows_a_step_explain_the_papers_bill_and_512_samples_do_not():
     """1,600 A100-days are 2 to 5% of the peak rate for samples, 10 to 40% for rows of 4,096.
 
