@@ -242,6 +242,18 @@ class JanusFlowProcessor(ProcessorFiles, ProcessorMixin):
             **options,
         )
 
+    def __call__(
+        self, images: Any = None, text: str | list[str] | None = None, **options: Any
+    ) -> BatchFeature:
+        """Formatted texts (see `apply_chat_template`) and their images as the model reads them.
+
+        Args:
+            images: of any kind (see `ImageInput`), in reading order, or a list for each text.
+            text: one or several, with `image_token` where an image goes.
+            **options: transformers' (`padding`, `max_length`, `return_tensors`, ...).
+        """
+        return super().__call__(images=images, text=text, **options)
+
     def validate_inputs(
         self,
         images: Any = None,
