@@ -39,7 +39,7 @@ def command(
     Every run folder keeps its settings (recipe.yaml), log (log.jsonl), checkpoints and at the end
     the averaged model (model/), which every other command takes as --model; janusflow convert makes
     one of any checkpoint. With log.samples_every it
-    shows sample pictures and answers on the way (samples/), with log.to it reports to trackers.
+    shows sample images and answers on the way (samples/), with log.to it reports to trackers.
 
     Examples:
       janusflow train recipes/mini

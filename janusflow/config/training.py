@@ -263,7 +263,3 @@ class MixtureConfig:
                 f"ratios with until={ends}: all but the last need an `until`, each above the one "
                 "before, or some would never be used."
             )
-
-    def ratio_at(self, step: int) -> Ratio:
-        """The shares in force at a step."""
-        return next(r for r in self.ratios if r.until is None or step < r.until)

@@ -101,13 +101,6 @@ def test_ratios_that_leave_steps_unclear_are_refused(untils: tuple[int | None, .
         MixtureConfig(ratios=tuple(shares(until) for until in untils))
 
 
-def test_shares_change_exactly_at_until():
-    first, second, last = shares(3), shares(5, text=1.0), shares(text=2.0)
-    mixture = MixtureConfig(ratios=(first, second, last))
-    used = [mixture.ratio_at(step) for step in range(7)]
-    assert used == [first] * 3 + [second] * 2 + [last] * 2
-
-
 def test_defaults_are_the_papers_stage_1():
     """Table 1: rate 1e-4 constant, betas 0.9 and 0.95, clipping 1, warm-up 2000, EMA 0.99."""
     optimizer = OptimizerConfig()

@@ -49,7 +49,7 @@ def test_tasks_alone_see_as_much_of_their_kind_in_as_many_steps():
     reference, *alone = (
         read_stage(chosen_arms(None)[arm]) for arm in (REFERENCE, "understanding", "generation")
     )
-    ratio = reference.mixture.ratio_at(0)
+    (ratio,) = reference.mixture.ratios
     total = ratio.understanding + ratio.generation + ratio.text
     for recipe, kind in zip(alone, ("understanding", "generation"), strict=True):
         expected = reference.mixture.batch_size * getattr(ratio, kind) / total

@@ -62,9 +62,9 @@ def _scoring(options: TaskOptions, judge: str) -> Task:
     path = Path(judge)
     if not path.is_file():
         raise ConfigError(
-            f"--judge {judge}: geneval judges nothing by itself, for its detector needs mmdet 2, "
-            "which cannot be installed beside this torch. Wanted the file that the official "
-            "evaluate_images.py writes, see docs/evaluation.md."
+            f"--judge {judge}: geneval judges nothing by itself, for its detector needs mmdet 2 "
+            "and an older PyTorch. Wanted the file that the official evaluate_images.py writes: "
+            "see docs/evaluation.md."
         )
     if options.data is not None:
         raise ConfigError(
