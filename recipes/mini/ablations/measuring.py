@@ -98,7 +98,7 @@ def measure(checkpoint: Path, recipe: StageRecipe, exam: Exam) -> dict[str, floa
         export_checkpoint(checkpoint, Path(folder) / "model")
         jf = janusflow.load(Path(folder) / "model")
     items = fresh_items(exam.items, recipe, size=jf.image_size)
-    ratio, values = recipe.mixture.ratio_at(0), {}
+    ratio, values = recipe.mixture.ratios[0], {}
     if ratio.generation:
         samples = [to_draw(item, number) for number, item in enumerate(items)]
         hidden = held_out_losses(jf, recipe, samples, drop_prompt=1.0)["flow_mse"]
