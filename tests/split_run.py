@@ -46,7 +46,11 @@ from janusflow.data.batches.mixture import mixed_batches
 from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.mini.training.objectives import SiglipObjective
 from janusflow.mini.training.runners import region_batch
-from janusflow.training.engine.distributed import leave_group, microbatches_of_rank
+from janusflow.training.engine.distributed import (
+    balance_by_tokens,
+    leave_group,
+    microbatches_of_rank,
+)
 from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients, train
 from janusflow.training.engine.parallelize import full_state_dict, full_tensor, parallelize
 from janusflow.training.objectives import janusflow as janusflow_objective
@@ -202,6 +206,7 @@ def batches_of(
         seed=0,
         step=step,
         own_parts=partial(microbatches_of_rank, loop=LoopConfig(micro_batch_size=micro_batch)),
+        balance=partial(balance_by_tokens, length=lambda built: len(built.row)),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import MixtureConfig, Ratio
-from janusflow.data.batches.collate import Collator, TrainBatch
+from janusflow.data.batches.collate import Built, Collator, TrainBatch
 from janusflow.data.samples import Sample
 from janusflow.data.sources.base import BadRows, WeightedSource, build_sample, planned_rows
 from janusflow.data.sources.order import counts_before
@@ -76,6 +76,7 @@ def mixed_batches(
     seed: int,
     step: int,
     own_parts: Callable[[Sequence[int]], Sequence[Sequence[int]]] = lambda items: [items],
+    balance: Callable[[list[list[Built]]], list[list[Built]]] = lambda parts: parts,
     bad: BadRows | None = None,
 ) -> Iterator[list[TrainBatch]]:
     """Yield each step's batches from `step` on: sample i of a step depends on (seed, step, i) only.
@@ -87,6 +88,7 @@ def mixed_batches(
         seed: decides the order of rows and all choices within them.
         step: the first step.
         own_parts: picks, of the step's sample numbers, those this process is to make, by batch.
+        balance: swaps samples that processes have made before they are packed.
         bad: keeps count of rows that make no sample. `rows_tried` and `rows_bad` in the batches'
             tallies add up, over steps and processes, to what its `require_few` judges.
 
@@ -102,7 +104,9 @@ def mixed_batches(
         built = build_samples(
             sources, collate.build, config, own=own, seed=seed, step=step, bad=bad
         )
-        batches = [collate.pack([built[i] for i in part]) for part in parts]
+        batches = [
+            collate.pack(part) for part in balance([[built[i] for i in part] for part in parts])
+        ]
         yield [
             replace(batch, batch_stats=batch.batch_stats | bad.take_counts()) for batch in batches
         ]

@@ -1,4 +1,4 @@
-"""Which samples share a row: no row too long, little padding."""
+"""Which samples share a row, and which a process: no row too long, little padding and waiting."""
 
 from collections.abc import Sequence
 
@@ -19,20 +19,27 @@ def pack(lengths: Sequence[int], *, row_tokens: int) -> list[list[int]]:
 
 
 def evenly(lengths: Sequence[int], num_rows: int) -> list[list[int]]:
-    """Longest first, each sample into the row that is emptiest so far (Graham 1969); then swaps.
-
-    As long as it helps, the longest row gives a sample to the shortest for a shorter one.
-    """
+    """Longest first, each sample into the row that is emptiest so far (Graham 1969); then swaps."""
     rows: list[list[int]] = [[] for _ in range(num_rows)]
     filled = np.zeros(num_rows, dtype=int)
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         emptiest = int(filled.argmin())
         rows[emptiest].append(i)
         filled[emptiest] += lengths[i]
+    return swapped(rows, lengths)
+
+
+def swapped(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[list[int]]:
+    """Rows of the same numbers of samples as these, more even in length.
+
+    As long as it helps, the longest row gives a sample to the shortest for a shorter one.
+    """
+    rows = [list(row) for row in rows]
+    filled = np.array([sum(lengths[i] for i in row) for row in rows])
     while True:
         longest, shortest = int(filled.argmax()), int(filled.argmin())
         gap = int(filled[longest] - filled[shortest])
-        swaps = [(i, j) for i in rows[longest] for j in rows[shortest]]
+        swaps = [(i, j) for i in rows[longest] for j in rows[shortest]] if gap else []
         shifts = {(i, j): lengths[i] - lengths[j] for i, j in swaps}
         helpful = [swap for swap in swaps if 0 < shifts[swap] < gap]
         if not helpful:
@@ -44,6 +51,29 @@ def evenly(lengths: Sequence[int], num_rows: int) -> list[list[int]]:
         rows[shortest].append(i)
         filled[longest] -= shifts[best]
         filled[shortest] += shifts[best]
+
+
+def balanced(
+    parts: Sequence[Sequence[Sequence[int]]], lengths: Sequence[int]
+) -> list[list[list[int]]]:
+    """A step's samples shared out anew, so that no process waits long for the one with most tokens.
+
+    Processes swap as few samples as even tokens take. Each then makes its micro-batches even, and
+    learns the longest first: those that run at the same time are about as long.
+
+    Args:
+        parts: sample numbers by process and micro-batch; as many micro-batches in each process.
+        lengths: tokens of each sample.
+    """
+    owned = [[i for part in process for i in part] for process in parts]
+    shares = []
+    for process, own in zip(parts, swapped(owned, lengths), strict=True):
+        bins = evenly([lengths[i] for i in own], len(process))
+        micro_batches = [[own[i] for i in numbers] for numbers in bins]
+        shares.append(
+            sorted(micro_batches, key=lambda part: sum(lengths[i] for i in part), reverse=True)
+        )
+    return shares
 
 
 def _longest(rows: list[list[int]], lengths: Sequence[int]) -> int:

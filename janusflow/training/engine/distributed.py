@@ -7,8 +7,10 @@ CPU cores, two processes of one thread each are a third faster than one process 
 
 import gc
 import os
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, count
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from janusflow.config.errors import JanusFlowError
 from janusflow.config.training import LoopConfig
+from janusflow.data.batches.packing import balanced
 
 Value = TypeVar("Value")
 
@@ -99,6 +102,7 @@ def microbatches_of_rank(items: Any, loop: LoopConfig) -> list[Any]:
     """This process's micro-batches of a step's items, a sequence or array.
 
     Each holds every n-th item, so that kinds that stand in a row are spread evenly.
+    `balance_by_tokens` makes them even in length, too.
 
     Raises:
         ConfigError: there are fewer items than processes.
@@ -106,6 +110,30 @@ def microbatches_of_rank(items: Any, loop: LoopConfig) -> list[Any]:
     num_parts = loop.num_micro_batches(len(items), num_processes())
     stride = num_processes() * num_parts
     return [items[rank() * num_parts + part :: stride] for part in range(num_parts)]
+
+
+def balance_by_tokens(
+    parts: Sequence[Sequence[Value]], *, length: Callable[[Value], int]
+) -> list[list[Value]]:
+    """Swap samples among processes and micro-batches until all compute about as many tokens.
+
+    A sample is made by one process, whichever learns it: lengths need not be known before. All
+    processes tell them, and who learns what follows from them alone, so it is the same whenever a
+    step is made.
+
+    Args:
+        parts: this process's micro-batches, as many as every other process has.
+        length: tokens of a sample, at least 1.
+    """
+    told = gather_to_all([[length(each) for each in part] for part in parts])
+    lengths = [tokens for process in told for part in process for tokens in part]
+    numbers = count()
+    before = [[[next(numbers) for _ in part] for part in process] for process in told]
+    after = balanced(before, lengths)
+    made = dict(zip(chain(*before[rank()]), chain(*parts), strict=True))
+    sent = [{i: made[i] for i in chain(*process) if i in made} for process in after]
+    own = {i: sample for some in exchange(sent) for i, sample in some.items()}
+    return [[own[i] for i in part] for part in after[rank()]]
 
 
 def broadcast_from_main(make: Callable[[], Value]) -> Value:
@@ -132,6 +160,29 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     if num_processes() > 1:
         dist.all_reduce(values)
     return values
+
+
+def gather_to_all(own: Value) -> list[Value]:
+    """What every process has, in the order of their ranks."""
+    found: list[Any] = [own]
+    if num_processes() > 1:
+        found *= num_processes()
+        dist.all_gather_object(found, own)
+    return found
+
+
+def exchange(messages: Sequence[Value]) -> list[Value]:
+    """Send every process one of these, by rank; returns what each of them sent to this one."""
+    if num_processes() == 1:
+        return list(messages)
+    pickled = [pickle.dumps(message, pickle.HIGHEST_PROTOCOL) for message in messages]
+    sizes = torch.tensor([len(each) for each in pickled])
+    coming = torch.empty_like(sizes)
+    dist.all_to_all_single(coming, sizes)
+    sent = torch.frombuffer(bytearray(b"".join(pickled)), dtype=torch.uint8)
+    received = torch.empty(int(coming.sum()), dtype=torch.uint8)
+    dist.all_to_all_single(received, sent, coming.tolist(), sizes.tolist())
+    return [pickle.loads(part.numpy()) for part in received.split(coming.tolist())]
 
 
 def gather_to_main(own: Any) -> list[Any] | None:

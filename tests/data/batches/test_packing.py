@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tiny_run import TinySources, draw, make_collator, run_model
 from torch import Tensor
 
-from janusflow.config.training import ObjectiveConfig
-from janusflow.data.batches.packing import pack
+from janusflow.config.training import MixtureConfig, ObjectiveConfig, Ratio
+from janusflow.data.batches.mixture import plan
+from janusflow.data.batches.packing import balanced, pack
 from janusflow.data.samples import Sample
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import PAD_SEGMENT
@@ -42,6 +43,91 @@ def test_padding_is_under_three_percent_of_a_realistic_mixture():
         lengths = np.concatenate([chats, prompts, texts]).astype(int).tolist()
         rows = [sum(lengths[i] for i in row) for row in pack(lengths, row_tokens=4096)]
         assert 1 - sum(lengths) / (max(rows) * len(rows)) < 0.03
+
+
+Parts = list[list[list[int]]]
+
+
+def parts_of(num_samples: int, num_processes: int, num_parts: int) -> Parts:
+    """Every n-th sample, by process and micro-batch."""
+    stride = num_processes * num_parts
+    return [
+        [list(range(process * num_parts + part, num_samples, stride)) for part in range(num_parts)]
+        for process in range(num_processes)
+    ]
+
+
+@given(
+    st.lists(st.integers(1, 100), min_size=12, max_size=60), st.integers(1, 4), st.integers(1, 3)
+)
+def test_balancing_keeps_every_sample_and_how_many_a_process_has(
+    lengths: list[int], num_processes: int, num_parts: int
+):
+    before = parts_of(len(lengths), num_processes, num_parts)
+    after = balanced(before, lengths)
+    assert sorted(i for process in after for part in process for i in part) == list(
+        range(len(lengths))
+    )
+    for old, new in zip(before, after, strict=True):
+        assert sum(map(len, old)) == sum(map(len, new))
+        assert len(new) == num_parts
+        assert all(new)
+    assert most_tokens(after, lengths) <= most_tokens(before, lengths)
+
+
+def most_tokens(parts: Parts, lengths: list[int]) -> int:
+    """Of a process."""
+    return max(sum(lengths[i] for part in process for i in part) for process in parts)
+
+
+def realistic_lengths(rng: np.random.Generator, step: int, num_samples: int) -> list[int]:
+    """Tokens of a step of stage 2: recaptions, captions and chats, C4."""
+    ratio = Ratio(understanding=14.0, generation=80.0, text=6.0)
+    mixture = MixtureConfig(batch_size=num_samples, ratios=(ratio,))
+    words = {
+        "generation": lambda: 588 + np.clip(rng.lognormal(4.2, 0.7), 5, 400),
+        "understanding": lambda: 598 + np.clip(rng.lognormal(4.6, 0.9), 2, 2500),
+        "text": lambda: np.clip(rng.lognormal(5.7, 1.1), 20, 4096),
+    }
+    return [int(words[kind]()) for kind, _ in plan(mixture, step)]
+
+
+def useful_share(parts: Parts, lengths: list[int]) -> float:
+    """Of positions: micro-batches that run at the same time end with the largest of them."""
+    positions = np.zeros((len(parts), len(parts[0])))
+    for process, batches in enumerate(parts):
+        for number, samples in enumerate(batches):
+            own = [lengths[i] for i in samples]
+            rows = pack(own, row_tokens=4096)
+            positions[process, number] = len(rows) * max(sum(own[i] for i in row) for row in rows)
+    return sum(lengths) / (positions.max(axis=0).sum() * len(parts))
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "num_processes", "num_parts", "before", "after", "moved"),
+    [(512, 64, 1, 0.76, 0.90, 0.2), (512, 32, 16, 0.60, 0.71, 0.2), (3072, 64, 1, 0.88, 0.92, 0.1)],
+)
+def test_balanced_processes_wait_less_and_swap_few_samples(
+    num_samples: int,
+    num_processes: int,
+    num_parts: int,
+    before: float,
+    after: float,
+    moved: float,
+):
+    """At 32 x 16 every micro-batch is one sample."""
+    rng, shares, num_moved = np.random.default_rng(0), [], 0
+    for step in range(10):
+        lengths = realistic_lengths(rng, step, num_samples)
+        old = parts_of(num_samples, num_processes, num_parts)
+        new = balanced(old, lengths)
+        shares.append([useful_share(parts, lengths) for parts in (old, new)])
+        for had, has in zip(old, new, strict=True):
+            num_moved += len({i for part in has for i in part} - {i for part in had for i in part})
+    unbalanced, even = np.mean(shares, axis=0)
+    assert unbalanced < before
+    assert even > after
+    assert num_moved < moved * 10 * num_samples
 
 
 def gradients(

@@ -14,6 +14,7 @@ from janusflow.config.training import LoopConfig
 from janusflow.training.engine import distributed as processes
 from janusflow.training.engine.distributed import (
     all_reduce_sum,
+    balance_by_tokens,
     gather_to_main,
     is_main_process,
     microbatches_of_rank,
@@ -28,9 +29,11 @@ import json, pathlib, time, torch
 import torch.distributed as dist
 from janusflow.config.training import LoopConfig
 from janusflow.training.engine.distributed import (
-    gather_to_main, is_main_process, main_process_first,
+    balance_by_tokens, exchange, gather_to_all, gather_to_main, is_main_process, main_process_first,
     num_processes, microbatches_of_rank, rank, all_reduce_sum
 )
+
+LENGTHS = [[[9, 1], [8]], [[2], [3, 2]]]
 
 def arrived_before(number):
     path = pathlib.Path(meeting).with_name("arrived")
@@ -47,6 +50,14 @@ print(json.dumps({
     "is_main_process": is_main_process(),
     "rank": rank(),
     "num": num_processes(),
+    "told": gather_to_all(number),
+    "exchanged": exchange([f"{number} to 0", f"{number} to 1 " + number * 9000 * "x"]),
+    "balanced": [
+        [text.tolist() for text in part]
+        for part in balance_by_tokens(
+            [[torch.full([n], number) for n in part] for part in LENGTHS[number]], length=len
+        )
+    ],
     "gathered": gather_to_main(["own", number]),
     "saw": arrived_before(number),
 }))
@@ -64,6 +75,12 @@ def test_two_processes_add_numbers_and_share_the_samples(tmp_path: Path):
     assert (first["share"], second["share"]) == ([[0, 4], [1]], [[2], [3]])
     assert (first["is_main_process"], second["is_main_process"]) == (True, False)
     assert (first["saw"], second["saw"]) == (False, True)
+    assert first["told"] == second["told"] == [0, 1]
+    assert first["exchanged"] == ["0 to 0", "1 to 0"]
+    assert second["exchanged"] == ["0 to 1 ", "1 to 1 " + 9000 * "x"]
+    # 18 tokens against 7: the 9 for the 3 leaves 12 and 13. The longer micro-batch comes first.
+    assert first["balanced"] == [[8 * [0]], [[0], 3 * [1]]]
+    assert second["balanced"] == [[9 * [0]], [2 * [1], 2 * [1]]]
     assert [each["rank"] for each in (first, second)] == [0, 1]
     assert first["num"] == second["num"] == 2
     assert (first["gathered"], second["gathered"]) == ([["own", 0], ["own", 1]], None)
@@ -90,6 +107,7 @@ def test_a_lone_process_takes_everything_and_adds_nothing():
     assert all_reduce_sum(torch.tensor([1.0])).tolist() == [1.0]
     assert (rank(), num_processes(), is_main_process()) == (0, 1, True)
     assert microbatches_of_rank([3, 4], LoopConfig()) == [[3, 4]]
+    assert balance_by_tokens([["abc", "a", "ab"]], length=len) == [["abc", "a", "ab"]]
     assert gather_to_main(7) == [7]
 
 
