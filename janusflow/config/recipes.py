@@ -6,7 +6,12 @@ from typing import Any
 
 from janusflow.config.data import DataConfig
 from janusflow.config.log import LogConfig
-from janusflow.config.training import LoopConfig, MixtureConfig, ObjectiveConfig
+from janusflow.config.training import (
+    LoopConfig,
+    MixtureConfig,
+    ObjectiveConfig,
+    VaeEncodingConfig,
+)
 
 CHANGEABLE = (
     "log",
@@ -21,6 +26,8 @@ CHANGEABLE = (
     "loop.parallelism.activation_checkpointing",
     "loop.parallelism.compile",
     "mixture.max_bad_share",
+    "vae_encoding.channels_last",
+    "vae_encoding.batch_size",
     "data.cache",
 )
 """Settings and sections that may change on a run that has begun: what is learnt stays the same but
@@ -60,6 +67,7 @@ class StageRecipe:
     trainable: tuple[str, ...] = ()
     """Parts that train, by names in janusflow/training/stage/freezing.py; the rest is frozen."""
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    vae_encoding: VaeEncodingConfig = field(default_factory=VaeEncodingConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     log: LogConfig = field(default_factory=LogConfig)

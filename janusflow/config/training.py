@@ -84,6 +84,23 @@ class ParallelismConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VaeEncodingConfig:
+    """How the frozen VAE turns images into latents, which are float32 in the losses anyway."""
+
+    precision: Precision = "fp32"
+    """What it computes in; bf16 changes what is learnt a little, and is slow on most CPUs."""
+    channels_last: bool = False
+    """Whether its kernels lie channels last in memory, which is what tensor cores read."""
+    batch_size: int | None = None
+    """Images encoded at a time; None is all of a micro-batch."""
+
+    def __post_init__(self) -> None:
+        _require(self, "precision", self.precision in get_args(Precision), "fp32 or bf16")
+        if self.batch_size is not None:
+            require_positive(self, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuardConfig:
     """What happens at a step whose gradient is no number, or far larger than usual.
 
@@ -117,7 +134,8 @@ class LoopConfig:
     micro_batch_size: int | None = None
     """Samples a process computes at a time; None is its whole share of a step.
 
-    Less takes less memory: gradients are accumulated over the micro-batches and are the same."""
+    Less takes less memory: gradients are accumulated over the micro-batches and are the same.
+    A stage makes them even in tokens, so one of short samples may hold more."""
     ema: float = 0.99
     """Decay of the averaged weights; 0 keeps none."""
     log_every: int = 10

@@ -29,8 +29,8 @@ AS_IT_IS = torch.autocast("cpu", enabled=False)
 class JanusFlowObjective(Objective):
     """The paper's total loss over one mixed batch.
 
-    The frozen VAE encodes images to draw whose latents the batch does not bring, and decodes
-    estimates for the scorer, which is frozen too.
+    The frozen VAE encodes images to draw whose latents the batch does not bring,
+    `vae_batch_size` at a time, and decodes estimates for the scorer, which is frozen too.
 
     Raises:
         ConfigError: `config` asks for a score, and there is no scorer or no VAE.
@@ -42,12 +42,13 @@ class JanusFlowObjective(Objective):
         config: ObjectiveConfig,
         *,
         vae: AutoencoderKL | None = None,
+        vae_batch_size: int | None = None,
         scorer: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.config = config
-        self.vae = vae
+        self.vae, self.vae_batch_size = vae, vae_batch_size
         self.scorer = scorer
         if config.alignment == "score" and (vae is None or scorer is None):
             raise ConfigError(
@@ -184,7 +185,8 @@ class JanusFlowObjective(Objective):
             raise ConfigError(
                 f"{len(pixel_values)} images came without latents: give the objective a VAE."
             )
-        return encode_images(self.vae, pixel_values)
+        chunks = pixel_values.split(self.vae_batch_size or len(pixel_values))
+        return torch.cat([encode_images(self.vae, chunk) for chunk in chunks])
 
 
 class FlowNoise(NamedTuple):

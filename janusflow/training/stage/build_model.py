@@ -1,11 +1,14 @@
 """The model a stage starts from: an earlier one, the release, or a new one around trained parts."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import nn
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
@@ -18,6 +21,7 @@ from janusflow.config.data import DataConfig
 from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.records import refuse_unknown
+from janusflow.config.training import VaeEncodingConfig
 from janusflow.interop.hub import find_folder
 from janusflow.interop.load import load_model
 from janusflow.model.configuration import JanusFlowConfig
@@ -30,6 +34,18 @@ PLANS = "scene-plans"
 """The format of samples that teach to plan; with others, say new.plans=true."""
 MODEL = "model"
 """Folder inside a run that holds its model."""
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def encoding_vae(vae: AutoencoderKL, config: VaeEncodingConfig) -> AutoencoderKL:
+    """A VAE as a stage encodes with it: itself, or a copy of other precision or layout."""
+    if config.precision == "fp32" and not config.channels_last:
+        return vae
+    layout = torch.channels_last if config.channels_last else torch.preserve_format
+    # diffusers' own `to` knows no memory format.
+    return nn.Module.to(copy.deepcopy(vae), DTYPES[config.precision], memory_format=layout)
 
 
 def start_model(

@@ -40,7 +40,7 @@ from janusflow.training.engine.distributed import (
     process_group,
     rank,
 )
-from janusflow.training.stage.build_model import start_model
+from janusflow.training.stage.build_model import DTYPES, encoding_vae, start_model
 
 Name = Literal["understanding_features", "latents", "generation_features"]
 BATCH = 16
@@ -83,7 +83,8 @@ def fill_cache(recipe: StageRecipe) -> "Filled":
         processor = JanusFlowProcessor.from_pretrained(recipe.processor)
         model = start_model(recipe, processor).eval()
         nn.Module.to(model, device())
-        vae = load_vae(recipe.vae, device=device())
+        vae = encoding_vae(load_vae(recipe.vae), recipe.vae_encoding)
+        nn.Module.to(vae, device())
         prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
         return Cache(recipe, model, vae, prepare).fill()
 
@@ -137,7 +138,7 @@ class Cache:
         folder = self.folder / f"{name}-{blake2b(text.encode(), digest_size=8).hexdigest()}"
         if name == "latents":
             return Values(folder, lambda pixels: encode_images(vae, pixels))
-        dtype = torch.bfloat16 if depends["precision"] == "bf16" else torch.float32
+        dtype = DTYPES[depends["precision"]]
         return Values(folder, lambda pixels: model.understanding_features(pixels).to(dtype))
 
     def preparation(self) -> Preparation:

@@ -33,6 +33,7 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import (
+    balance_by_tokens,
     broadcast_from_main,
     is_main_process,
     main_process_first,
@@ -45,7 +46,12 @@ from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.log import LogHook
 from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
 from janusflow.training.report.trackers import open_trackers
-from janusflow.training.stage.build_model import MODEL, made_by_earlier_step, start_model
+from janusflow.training.stage.build_model import (
+    MODEL,
+    encoding_vae,
+    made_by_earlier_step,
+    start_model,
+)
 from janusflow.training.stage.caching import Cache
 from janusflow.training.stage.freezing import train_only
 
@@ -72,9 +78,10 @@ def train_stage(
         processor = JanusFlowProcessor.from_pretrained(recipe.processor)
         model, vae = start_model(recipe, processor), load_vae(recipe.vae)
     train_only(model, recipe.trainable)
+    encoder = encoding_vae(vae, recipe.vae_encoding)
     prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
     if recipe.data.cache is not None:
-        prepare = Cache(recipe, model, vae, prepare).preparation()
+        prepare = Cache(recipe, model, encoder, prepare).preparation()
     sources = open_sources(sources_by_kind(recipe.data), prepare, lengths=recipe.run / SHARDS)
     broadcast_from_main(partial(_require_same_data, recipe))
     tokenizer = processor.tokenizer.backend_tokenizer
@@ -89,15 +96,22 @@ def train_stage(
             seed=recipe.loop.seed,
             step=step,
             own_parts=partial(microbatches_of_rank, loop=recipe.loop),
+            balance=partial(balance_by_tokens, length=lambda built: len(built.row)),
             bad=bad,
         )
 
     scorer = load_scorer(recipe.objective, model)
-    objective = JanusFlowObjective(model, recipe.objective, vae=vae, scorer=scorer)
+    objective = JanusFlowObjective(
+        model,
+        recipe.objective,
+        vae=encoder,
+        vae_batch_size=recipe.vae_encoding.batch_size,
+        scorer=scorer,
+    )
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
         log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=stage_mfu(recipe, model))
         if sampler is not None and recipe.log.samples_every:
-            settings = {"processor": processor, "vae": vae, "model_config": model.config}
+            settings = {"processor": processor, "vae": encoder, "model_config": model.config}
             config = _with_prompts(recipe, sources["generation"])
             hooks = (StageSamples(config, sampler, trackers=trackers, **settings), *hooks)
         state = train(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from data_files import PREPARE
 from PIL import Image
@@ -17,6 +18,7 @@ from janusflow.config.errors import CheckpointError, ConfigError, DataError, Tra
 from janusflow.data.batches.mixture import KINDS
 from janusflow.data.sources.formats import open_sources
 from janusflow.inference.previews import draw_and_answer
+from janusflow.interop.vae import load_vae
 from janusflow.training.engine import loop
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.loop import StepReport, TrainState, accumulate_gradients
@@ -71,6 +73,24 @@ def test_a_stage_learns_from_files_and_its_model_loads(root: Path, tmp_path: Pat
     assert not (run / "bad-rows.jsonl").exists()
     image = janusflow.load(run).generate("all red", steps=2, seed=0)[0]
     assert image.size == (64, 64)
+
+
+def test_a_vae_that_encodes_in_bfloat16_is_saved_as_it_was(root: Path, tmp_path: Path):
+    """Its latents are another cache, and other data to a run that has begun."""
+    path = recipe(root, tmp_path / "run", ratios=[{"understanding": 0, "generation": 1, "text": 0}])
+    (run,) = run_recipes(path, ("vae_encoding.precision=bf16", "vae_encoding.channels_last=true"))
+    losses = [json.loads(line)["flow_mse"] for line in (run / "log.jsonl").read_text().splitlines()]
+    (plain,) = run_recipes(path, (f"run={tmp_path / 'plain'}",))
+    wanted = [
+        json.loads(line)["flow_mse"] for line in (plain / "log.jsonl").read_text().splitlines()
+    ]
+    assert losses == pytest.approx(wanted, rel=0.02)
+    assert losses != wanted
+    saved, given = (load_vae(folder / "model").state_dict() for folder in (run, plain))
+    assert all(torch.equal(saved[name], weight) for name, weight in given.items())
+    (run / "done").unlink()
+    with pytest.raises(ConfigError, match=r"vae_encoding\.precision=fp32 \(was bf16\)"):
+        run_recipes(path, ("vae_encoding.batch_size=2",))
 
 
 def test_a_run_whose_data_have_changed_does_not_go_on(root: Path, tmp_path: Path):
