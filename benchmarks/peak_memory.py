@@ -151,7 +151,7 @@ def main() -> None:
         memory = dry_run(recipe, DryRunConfig(gpus=1, **LENGTHS)).memory
         before = resident("VmRSS")
         train_stage(recipe, (hook,))
-    estimated, measured = memory.total, hook.peak_bytes
+    estimated, measured = sum(memory.values()), hook.peak_bytes
     state = hook.state_bytes
     size = options.micro_batch_size or options.batch_size
     print(f"batch {options.batch_size} by {size}, {torch.__version__}")

@@ -20,65 +20,66 @@ UNITS = {"flops": (1e12, "TFLOP"), "memory": (1e9, "GB"), "bytes": (1e9, "GB")}
 
 def print_stages(stages: "Sequence[StageCost]", *, as_json: bool) -> None:
     """Print stages one after another, then their sum."""
-    trees = [_stage_tree(stage) for stage in stages]
+    trees = []
+    for stage in stages:
+        tree = asdict(stage)
+        for phase, found in zip(tree["phases"], stage.phases, strict=True):
+            phase["step_flops"] = found.step_flops
+        for name in ("parameters", "trainable"):
+            tree[name] |= {"together": sum(tree[name].values())}
+        tree["memory"] |= _total(stage.memory, stage.config.gpu)
+        sums = {"flops": stage.flops, "gpu_days": stage.gpu_days, "hours": stage.hours}
+        trees.append(tree | sums | {"notes": tree.pop("notes")})
     total = {name: sum(tree[name] for tree in trees) for name in ("gpu_days", "hours")}
     if as_json:
-        typer.echo(json.dumps({"stages": trees, **total}, ensure_ascii=False, indent=1))
+        _print_json({"stages": trees, **total})
         return
     for stage, tree in zip(stages, trees, strict=True):
         machine = f"{stage.config.gpus} x {stage.config.gpu}, {stage.parallelism.precision}"
-        typer.echo(f"{tree.pop('run')}: {machine}")
-        typer.echo("\n".join(lines_of({**tree, "config": None, "parallelism": None})))
+        typer.echo(f"{stage.run}: {machine}")
+        _print_lines(tree, hidden=("run", "config", "parallelism"))
     if len(stages) > 1:
         typer.echo(f"all {len(stages)} stages")
-        typer.echo("\n".join(lines_of(total)))
+        _print_lines(total)
 
 
 def print_inference(found: "Sequence[InferenceCost]", *, as_json: bool) -> None:
     """Print what one workload takes in each dtype."""
-    trees = [asdict(cost) for cost in found]
-    for cost, tree in zip(found, trees, strict=True):
-        tree["memory"] |= {"total": cost.total} | _fits(cost.total, cost.workload.gpu)
-        tree |= _rates(cost) | {"notes": tree.pop("notes")}
+    trees = []
+    for cost in found:
+        tree = asdict(cost)
+        tree["memory"] |= _total(cost.memory, cost.workload.gpu)
+        trees.append(tree | _rates(cost) | {"notes": tree.pop("notes")})
     if as_json:
-        typer.echo(json.dumps(trees, ensure_ascii=False, indent=1))
+        _print_json(trees)
         return
     for cost, tree in zip(found, trees, strict=True):
         asked = cost.workload
         typer.echo(f"{cost.model}, {asked.task}, batch {asked.batch}, {asked.dtype}")
-        is_last = cost is found[-1]
-        hidden: dict[str, Any] = {"model": None, "workload": None}
-        hidden |= {} if is_last else {"notes": None}
-        typer.echo("\n".join(lines_of(tree | hidden)))
+        notes = () if cost is found[-1] else ("notes",)
+        _print_lines(tree, hidden=("model", "workload", *notes))
 
 
-def _stage_tree(stage: "StageCost") -> dict[str, Any]:
-    """A stage as data, with what is computed from it."""
-    tree = asdict(stage)
-    for phase, found in zip(tree["phases"], stage.phases, strict=True):
-        phase["step_flops"] = found.step_flops
-    for name in ("parameters", "trainable"):
-        tree[name] |= {"together": sum(tree[name].values())}
-    total = stage.memory.total
-    tree["memory"] |= {"total": total} | _fits(total, stage.config.gpu)
-    notes = tree.pop("notes")
-    sums = {"flops": stage.flops, "gpu_days": stage.gpu_days, "hours": stage.hours}
-    return tree | sums | {"notes": notes}
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, ensure_ascii=False, indent=1))
 
 
-def _fits(needed: int, gpu: str) -> dict[str, str]:
-    has = find_gpu(gpu).memory_gb
-    return {"fits": f"{'yes' if needed <= 1e9 * has else 'NO'}, {gpu} has {has:g} GB"}
+def _print_lines(tree: Mapping[str, Any], *, hidden: Sequence[str] = ()) -> None:
+    typer.echo("\n".join(lines_of({n: None if n in hidden else v for n, v in tree.items()})))
+
+
+def _total(memory: Mapping[str, int], gpu: str) -> dict[str, Any]:
+    total, has = sum(memory.values()), find_gpu(gpu).memory_gb
+    fits = "yes" if total <= 1e9 * has else "NO"
+    return {"total": total, "fits": f"{fits}, {gpu} has {has:g} GB"}
 
 
 def _rates(cost: "InferenceCost") -> dict[str, float]:
     """What people compare: an image's time, or an answer's."""
     batch = cost.workload.batch
     if cost.workload.task == "generate":
-        return {
-            "seconds_per_image": cost.seconds / batch,
-            "images_per_second": batch / cost.seconds,
-        }
+        seconds = cost.seconds / batch
+        return {"seconds_per_image": seconds, "images_per_second": 1 / seconds}
     first, rest = cost.work.values()
     return {"seconds_to_first_token": first.seconds, "tokens_per_second": batch / rest.seconds}
 

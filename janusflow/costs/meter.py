@@ -1,25 +1,25 @@
 """What running a module costs: floating point operations and live memory, counted as it runs.
 
-The counts are those of the operators that really run, by PyTorch's own formulas. Nothing is
-timed, so a model without memory (meta.py) gives the same counts as a real one.
+Operations are PyTorch's FlopCounterMode's, with the formulas that it lacks. Nothing is timed, so a
+model without memory (meta device) gives the same counts as a real one.
 """
 
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop, shape_wrapper
-
-from janusflow.costs.meta import FusedAttention, run_operator
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop, shape_wrapper
 
 aten = torch.ops.aten
+ATTENTION = functional.scaled_dot_product_attention
 
 
 def convolution_backward_flops(
@@ -41,12 +41,49 @@ def convolution_backward_flops(
 
 
 FORMULAS: dict[Any, Callable[..., int]] = {
-    **flop_registry,
     aten.convolution_backward: shape_wrapper(convolution_backward_flops),
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
-"""Operator -> its floating point operations: PyTorch's table, with what it lacks."""
+"""Operator -> its floating point operations, where PyTorch's table has none or a wrong one."""
+
+
+class FusedAttention(TorchFunctionMode):
+    """Attention without memory is one operator that stores no scores, as on any processor.
+
+    PyTorch takes the unfused way for tensors without memory. Modes of this kind are off during
+    backward: a block that is run again there needs one of its own.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one function."""
+        run = _fused if func is ATTENTION and args[0].is_meta else func
+        return run(*args, **(kwargs or {}))
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = (each.repeat_interleave(groups, dim=-3) for each in (key, value))
+    mask = None if attn_mask is None else attn_mask.to(query)
+    return aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, dropout_p, is_causal, attn_mask=mask, scale=scale
+    )[0]
 
 
 class Meter(TorchDispatchMode):
@@ -58,12 +95,21 @@ class Meter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops = 0
-        self.flops_by_part: Counter[str] = Counter()
+        self.counter = FlopCounterMode(display=False)
+        self.counter.flop_registry |= FORMULAS
         self.peak_bytes = 0
-        self.touched: set[int] = set()
+        self._touched: set[int] = set()
         self._live: dict[int, int] = {}
         self._live_bytes = 0
+
+    @property
+    def flops(self) -> int:
+        """All operations so far."""
+        return self.flops_of("Global")
+
+    def flops_of(self, module: str) -> int:
+        """Those of a module so far, by its dotted path from the class that was called first."""
+        return int(sum(self.counter.flop_counts[module].values()))
 
     def __torch_dispatch__(
         self,
@@ -72,14 +118,11 @@ class Meter(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Run one operator and count it."""
+        """Run one operator and note what it made."""
         kwargs = kwargs or {}
         before = {_key(each) for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}
-        self.touched |= before
-        result = run_operator(func, args, kwargs)
-        formula = FORMULAS.get(getattr(func, "overloadpacket", None))
-        if formula is not None:
-            self.flops += int(formula(*args, **kwargs, out_val=result))
+        self._touched |= before
+        result = func(*args, **kwargs)
         for each in tree_leaves(result):
             if isinstance(each, Tensor) and _key(each) not in before:
                 self._add(each.untyped_storage())
@@ -87,19 +130,7 @@ class Meter(TorchDispatchMode):
 
     def bytes_read_of(self, module: nn.Module) -> int:
         """Bytes of the module's weights that any operator took."""
-        return sum(p.nbytes for p in module.parameters() if _key(p) in self.touched)
-
-    def follow(self, name: str, part: nn.Module) -> tuple[Any, Any]:
-        """Count a part's forward passes under its name; returns the hooks."""
-        started: list[int] = []
-
-        def begin(*_: Any) -> None:
-            started.append(self.flops)
-
-        def end(*_: Any) -> None:
-            self.flops_by_part[name] += self.flops - started.pop()
-
-        return part.register_forward_pre_hook(begin), part.register_forward_hook(end)
+        return sum(p.nbytes for p in module.parameters() if _key(p) in self._touched)
 
     def forget_gradient(self, parameter: Tensor) -> None:
         """Count a finished gradient no longer: it is kept like weights, in shards or whole."""
@@ -124,24 +155,20 @@ def _key(tensor: Tensor) -> int:
 
 
 @contextmanager
-def counting(
-    parts: Mapping[str, nn.Module] | None = None,
-    *,
-    trained: nn.Module | None = None,
-) -> Iterator[Meter]:
+def counting(*, trained: nn.Module | None = None) -> Iterator[Meter]:
     """Count what runs in the block, on real tensors or without memory.
 
     Args:
-        parts: modules whose forward passes are also counted by these names.
         trained: its finished gradients are not counted as memory.
     """
     meter = Meter()
-    hooks = [hook for name, part in (parts or {}).items() for hook in meter.follow(name, part)]
-    for parameter in trained.parameters() if trained is not None else ():
-        if parameter.requires_grad:
-            hooks.append(parameter.register_post_accumulate_grad_hook(meter.forget_gradient))
+    hooks = [
+        parameter.register_post_accumulate_grad_hook(meter.forget_gradient)
+        for parameter in (trained.parameters() if trained is not None else ())
+        if parameter.requires_grad
+    ]
     try:
-        with FusedAttention(), meter:
+        with FusedAttention(), meter.counter, meter:
             yield meter
     finally:
         for hook in hooks:

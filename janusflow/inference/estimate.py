@@ -7,7 +7,6 @@ the larger of operations over the peak rate and of bytes that must be read over 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +25,6 @@ from janusflow.interop.load import on_meta
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
 from janusflow.model.cache import GrowingCache
-from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, with_unconditional
 
@@ -88,11 +86,6 @@ class InferenceCost:
     notes: list[str]
 
     @property
-    def total(self) -> int:
-        """Bytes of memory in all."""
-        return sum(self.memory.values())
-
-    @property
     def seconds(self) -> float:
         """All passes together, at least."""
         return sum(each.times * each.seconds for each in self.work.values())
@@ -113,14 +106,16 @@ def meta_model(name: str, *, dtype: str) -> MetaModel:
     Raises:
         CheckpointError: no configuration is at hand.
     """
-    config, folder, notes = _config(name)
-    vae = vae_at_hand(
-        [
-            folder and folder / (config.vae or ""),
-            folder,
-            folder_at_hand(config.vae) if config.vae else None,
-        ]
-    )
+    notes = [f"{name}: the sizes of the release, without its files."] if name == RELEASE else []
+    folder = None if notes else model_in(mini_folder() if name == MINI else folder_at_hand(name))
+    if folder is None and not notes:
+        raise CheckpointError(
+            f"{name}: no {CONFIG} at hand: name {MINI}, a model folder, or {RELEASE} for the "
+            "release's sizes."
+        )
+    config = release_config() if folder is None else read_config(folder)
+    beside = None if folder is None else folder / (config.vae or "")
+    vae = vae_at_hand([beside, folder, folder_at_hand(config.vae) if config.vae else None])
     if vae is None:
         if config.vae != OFFICIAL_VAE:
             raise CheckpointError(f"{name}: its VAE {config.vae!r} is not at hand: put it beside.")
@@ -132,39 +127,36 @@ def meta_model(name: str, *, dtype: str) -> MetaModel:
     return MetaModel(name, model, vae, notes)
 
 
-def _config(name: str) -> tuple[JanusFlowConfig, Path | None, list[str]]:
-    if name == RELEASE:
-        return release_config(), None, [f"{name}: the sizes of the release, without its files."]
-    folder = mini_folder() if name == MINI else folder_at_hand(name)
-    if found := model_in(folder):
-        return read_config(found), found, []
-    raise CheckpointError(
-        f"{name}: no {CONFIG} at hand: name {MINI}, a model folder, or {RELEASE} for the "
-        "release's sizes."
-    )
-
-
+@torch.no_grad()
 def estimate(meta: MetaModel, workload: Workload) -> InferenceCost:
     """Count what a workload takes."""
     passes = _Passes(meta, workload)
-    with torch.no_grad():
+    with torch.device("meta"):
         cache = passes.drawing() if workload.task == "generate" else passes.answering()
-    parameters = [p for part in (meta.model, meta.vae) for p in part.parameters()]
+    rows = 2 if workload.task == "generate" and workload.guidance != 1.0 else 1
     return InferenceCost(
         model=meta.name,
         workload=workload,
         memory={
-            "weights": sum(p.nbytes for p in parameters),
+            "weights": sum(p.nbytes for part in (meta.model, meta.vae) for p in part.parameters()),
             "cache": cache,
             "activations": passes.activations,
         },
         work=passes.work,
-        notes=[*meta.notes, *_assumptions(workload)],
+        notes=[
+            *meta.notes,
+            f"{workload.prompt_tokens} tokens of words; {rows * workload.batch} rows at once.",
+            f"times: at least the larger of operations over the peak rate of {workload.gpu} and "
+            "of weights, keys and values over its bandwidth; real runs take longer, small batches "
+            "several times as long.",
+            "memory: nothing for the CUDA context and fragmentation; attention scores are not "
+            "stored.",
+        ],
     )
 
 
 class _Passes:
-    """Runs and counts the passes of a workload."""
+    """Runs and counts the passes of a workload, on the meta device."""
 
     def __init__(self, meta: MetaModel, workload: Workload) -> None:
         self.model, self.vae, self.workload = meta.model, meta.vae, workload
@@ -174,18 +166,18 @@ class _Passes:
     def drawing(self) -> int:
         """Prompts once, the solver's steps, the VAE; returns the bytes of the prompts' cache."""
         workload, flow = self.workload, self.model.config.generation
-        ids = torch.full((workload.batch, workload.prompt_tokens), self.model.config.bos_token_id)
-        positions = torch.arange(workload.prompt_tokens).expand(ids.shape)
-        mask = torch.ones_like(ids)
-        prompt = Prompt(token_ids=ids, attention_mask=mask, position_ids=positions)
+        ids = torch.ones(workload.batch, workload.prompt_tokens, dtype=torch.long)
+        prompt = Prompt(token_ids=ids, attention_mask=ids, position_ids=ids)
         is_guided = workload.guidance != 1.0
         with self._counted("reading prompts") as caches:
             read = self.model.encode_prompt(with_unconditional(prompt) if is_guided else prompt)
             caches.append(read.cache)
-        shape = (flow.latent_channels, flow.latent_size, flow.latent_size)
-        x_t = torch.zeros((1 + is_guided) * workload.batch, *shape, device="meta")
+        x_t = torch.zeros(
+            (1 + is_guided) * workload.batch,
+            *(flow.latent_channels, flow.latent_size, flow.latent_size),
+        )
         with self._counted("solver step", times=workload.steps, cache=read.cache):
-            velocities = self.model.velocity(x_t, torch.zeros(len(x_t), device="meta"), read)
+            velocities = self.model.velocity(x_t, torch.zeros(len(x_t)), read)
             if is_guided:
                 combine(velocities, scale=workload.guidance)
         latents: Any = x_t[: workload.batch].to(self.vae.dtype)  # diffusers types a FloatTensor
@@ -196,24 +188,23 @@ class _Passes:
     def answering(self) -> int:
         """Image and question once, then tokens; returns the bytes of the cache at the end."""
         workload, config = self.workload, self.model.config
-        size, width = config.vision_config.image_size, config.hidden_size
-        ids = [config.bos_token_id, config.image_start_token_id]
-        ids += [config.image_token_id] * (size // config.vision_config.patch_size) ** 2
-        ids += [config.image_end_token_id] + [config.bos_token_id] * workload.prompt_tokens
-        token_ids = torch.tensor(ids).expand(workload.batch, -1)
-        pixel_values = torch.zeros(workload.batch, 3, size, size, device="meta")
+        size, num_answer = config.vision_config.image_size, workload.answer_tokens
+        # Start and end of the image, and the begin of the conversation.
+        length = 3 + (size // config.vision_config.patch_size) ** 2 + workload.prompt_tokens
+        token_ids = torch.ones(workload.batch, length, dtype=torch.long)
+        pixel_values = torch.zeros(workload.batch, 3, size, size)
         cache = GrowingCache(config.llm_config)
         with self._counted("reading image and question") as caches:
             self._continue(self.model.embed_conversation(token_ids, pixel_values), cache)
             caches.append(cache)
-        read, length = cache_bytes(cache), token_ids.shape[1]
-        tokens = torch.zeros(workload.batch, 1 + workload.answer_tokens // 2, width, device="meta")
+        read = cache_bytes(cache)
+        tokens = torch.zeros(workload.batch, 1 + num_answer // 2, config.hidden_size)
         tokens = tokens.to(self.model.dtype)
         with counting():  # an answer's middle is its average token
             self._continue(tokens[:, 1:], cache)
-        with self._counted("answer token", times=workload.answer_tokens, cache=cache):
+        with self._counted("answer token", times=num_answer, cache=cache):
             self._continue(tokens[:, :1], cache)
-        return read * (length + workload.answer_tokens) // length
+        return read * (length + num_answer) // length
 
     def _continue(self, embeds: Tensor, cache: Cache) -> None:
         """One pass of the LLM as answering makes it."""
@@ -221,7 +212,6 @@ class _Passes:
         start = cache.get_seq_length()
         self.model.llm(
             inputs_embeds=embeds,
-            attention_mask=torch.ones(batch, start + length, dtype=torch.long),
             position_ids=torch.arange(start, start + length).expand(batch, -1),
             cache=cache,
             use_cache=True,
@@ -233,22 +223,20 @@ class _Passes:
         self, name: str, *, times: int = 1, cache: Cache | None = None
     ) -> Iterator[list[Cache]]:
         """Count a pass that reads a cache; what it fills, put into the list, is no activation."""
-        read = 0 if cache is None else cache_bytes(cache)
         filled: list[Cache] = []
+        read = 0 if cache is None else cache_bytes(cache)
         with counting() as meter:
             yield filled
-        peak = int(meter.peak_bytes) - sum(map(cache_bytes, filled))
+        peak = meter.peak_bytes - sum(map(cache_bytes, filled))
         self.activations = max(self.activations, peak)
         read += meter.bytes_read_of(self.model) + meter.bytes_read_of(self.vae)
         embedding = self.model.llm.get_input_embeddings()
         if self.model.llm.get_output_embeddings().weight is not embedding.weight:
             read -= meter.bytes_read_of(embedding)  # it is looked up, not read
-        gpu = find_gpu(self.workload.gpu)
-        precision = "fp32" if self.workload.dtype == "float32" else "bf16"
-        computing, reading = meter.flops / gpu.flops(precision), read / (1e9 * gpu.bandwidth_gb_s)
-        self.work[name] = Work(
-            times=times, flops=meter.flops, read_bytes=read, seconds=max(computing, reading)
-        )
+        gpu, flops = find_gpu(self.workload.gpu), meter.flops
+        rate = gpu.flops("fp32" if self.workload.dtype == "float32" else "bf16")
+        seconds = max(flops / rate, read / (1e9 * gpu.bandwidth_gb_s))
+        self.work[name] = Work(times=times, flops=flops, read_bytes=read, seconds=seconds)
 
 
 def cache_bytes(cache: Cache) -> int:
@@ -256,14 +244,3 @@ def cache_bytes(cache: Cache) -> int:
     layers: list[Any] = cache.layers
     tensors = [each for layer in layers for each in (layer.keys, layer.values)]
     return sum(each.nbytes for each in tensors if each is not None)
-
-
-def _assumptions(workload: Workload) -> list[str]:
-    rows = 2 if workload.task == "generate" and workload.guidance != 1.0 else 1
-    return [
-        f"{workload.prompt_tokens} tokens of words; {rows * workload.batch} rows at once.",
-        f"times: at least the larger of operations over the peak rate of {workload.gpu} and of "
-        "weights, keys and values over its bandwidth; real runs take longer, small batches several "
-        "times as long.",
-        "memory: nothing for the CUDA context and fragmentation; attention scores are not stored.",
-    ]

@@ -77,7 +77,7 @@ class Understanding:
         if pixel_values is not None:
             features = self.image_features(pixel_values)
         images = None if features is None else self.embed_images(features).flatten(0, 1)
-        if not is_tracing(token_ids):  # the number of positions is data
+        if not (token_ids.is_meta or is_tracing(token_ids)):  # the number of positions is data
             got, wanted = 0 if images is None else len(images), int(is_image.sum())
             if got != wanted:
                 raise PromptError(

@@ -1,11 +1,13 @@
 """Counted operations and live bytes, against closed forms, torch's counter and real tensors."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_model import qwen3_model, tiny_model
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,6 +16,7 @@ from janusflow.costs.meter import convolution_backward_flops, counting
 from janusflow.interop.load import load_model, on_meta
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.rows import Rows, flat_positions
+from janusflow.training.engine.parallelize import to_device
 
 aten = torch.ops.aten
 FLOAT = 4
@@ -94,10 +97,42 @@ def test_finished_gradients_are_not_counted():
 
 def test_parts_are_counted_by_name_and_watched_within_the_block_only():
     layer = nn.Linear(4, 4)
-    with counting({"layer": layer}) as meter:
-        layer(layer(torch.ones(1, 4)))
+    outer = nn.Sequential(layer, layer, nn.Linear(4, 1))
+    with counting() as meter:
+        outer(torch.ones(1, 4))
     layer(torch.ones(1, 4))
-    assert meter.flops_by_part["layer"] == 2 * 2 * 16
+    assert meter.flops_of("Sequential.2") == 2 * 4
+    assert meter.flops == meter.flops_of("Sequential") == 2 * 2 * 16 + 2 * 4
+    assert meter.flops_of("Sequential.3") == 0
+
+
+@pytest.mark.parametrize("heads", [4, 2])
+def test_attention_without_memory_gives_the_shape_of_attention(heads: int):
+    query, key = torch.randn(2, 4, 8, 16), torch.randn(2, heads, 8, 16)
+    mask = torch.ones(8, 8, dtype=torch.bool).tril()
+    settings = {"attn_mask": mask, "enable_gqa": heads != 4}
+    wanted = functional.scaled_dot_product_attention(query, key, key, **settings)
+    with counting():
+        hollow = [each.to("meta") for each in (query, key, key)]
+        found = functional.scaled_dot_product_attention(
+            *hollow, attn_mask=mask.to("meta"), enable_gqa=heads != 4
+        )
+        real = functional.scaled_dot_product_attention(query, key, key, **settings)
+    assert found.shape == wanted.shape
+    torch.testing.assert_close(real, wanted)
+
+
+def test_what_is_counted_in_one_thread_leaves_another_alone():
+    """PyTorch's own attention is not touched, and a thread beside counts nothing of this one's."""
+    before = functional.scaled_dot_product_attention
+    query = torch.ones(1, 2, 8, 4, device="meta")
+    with counting() as meter:
+        assert functional.scaled_dot_product_attention is before
+        with ThreadPoolExecutor(1) as other:
+            other.submit(functional.scaled_dot_product_attention, query, query, query).result()
+        assert (meter.flops, meter.peak_bytes) == (0, 0)
+        functional.scaled_dot_product_attention(query, query, query)
+    assert meter.flops == 2 * 2 * 2 * 8 * 8 * 4
 
 
 # ---- whole models -------------------------------------------------------------------------------
@@ -107,12 +142,14 @@ def rows_for(model: JanusFlowForConditionalGeneration, *, length: int) -> Rows:
     """Two rows: words, then an image to draw."""
     room = 1 + model.config.generation.num_tokens
     positions = torch.arange(length).repeat(2, 1)
+    is_drawing = positions >= length - room
     return Rows(
         token_ids=torch.full((2, length), 7),
         position_ids=positions,
         segment_ids=torch.zeros_like(positions),
         branches=torch.zeros_like(positions),
-        is_drawing=positions >= length - room,
+        is_drawing=is_drawing,
+        drawing_positions=flat_positions(is_drawing),
     )
 
 
@@ -120,9 +157,11 @@ def read(model: JanusFlowForConditionalGeneration, *, length: int, device: str) 
     """Draw and read, and sum up what comes out."""
     flow = model.config.generation
     rows = rows_for(model, length=length)
+    learnt = flat_positions((rows.position_ids > 0) & (rows.position_ids < 6)).to(device)
+    rows = to_device(rows, torch.device(device))
     reading = model.read_rows(
         rows,
-        learnt_positions=flat_positions((rows.position_ids > 0) & (rows.position_ids < 6)),
+        learnt_positions=learnt,
         x_t=torch.zeros(2, flow.latent_channels, flow.latent_size, flow.latent_size, device=device),
         t=torch.zeros(2, device=device),
     )
@@ -176,11 +215,11 @@ def test_a_model_without_memory_counts_as_a_real_one(name: str):
 def test_the_llm_takes_two_operations_a_weight_and_token_and_its_attention():
     """The usual estimate: 2 N a token, and 4 L T^2 d for the scores and their sums."""
     model, length = mini_model(), 120
-    with counting({"llm": model.llm}) as meter:
+    with counting() as meter:
         read(model, length=length, device="cpu")
     llm = model.llm
     blocks = sum(p.numel() for p in llm.base_model.layers.parameters() if p.ndim == 2)
     attention = 4 * model.config.llm_config.num_hidden_layers * length**2 * model.config.hidden_size
     head = 2 * 10 * model.config.hidden_size * model.config.llm_config.vocab_size
     wanted = 2 * (2 * length * blocks + attention) + head
-    assert meter.flops_by_part["llm"] == pytest.approx(wanted, rel=0.02)
+    assert meter.flops_of(type(model.llm).__name__) == pytest.approx(wanted, rel=0.02)

@@ -16,7 +16,7 @@ from janusflow.config.errors import ConfigError
 from janusflow.config.gpus import find_gpu
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.training import ParallelismConfig
-from janusflow.training.estimate.simulation import Memory, Phase, Simulation
+from janusflow.training.estimate.simulation import Phase, Simulation
 from janusflow.training.estimate.sizes import Sizes, sizes_of
 from janusflow.training.recipes import read_recipes
 from janusflow.training.stage.freezing import PARTS
@@ -34,7 +34,8 @@ class StageCost:
     trainable: dict[str, int]
     """Of these."""
     phases: list[Phase]
-    memory: Memory
+    memory: dict[str, int]
+    """Bytes of one GPU when it needs most."""
     config: DryRunConfig
     parallelism: ParallelismConfig
     notes: list[str]
@@ -98,7 +99,7 @@ def dry_run(recipe: StageRecipe, config: DryRunConfig) -> StageCost:
         memory=simulation.memory(),
         config=config,
         parallelism=recipe.loop.parallelism,
-        notes=[*sizes.notes, *_assumptions(config, recipe.loop.parallelism)],
+        notes=[*sizes.notes, *_assumptions(config, recipe)],
     )
 
 
@@ -111,7 +112,8 @@ def parameters_by_part(sizes: Sizes) -> dict[str, list[nn.Parameter]]:
     return found | {"vae": [*sizes.vae.requires_grad_(False).parameters()]}
 
 
-def _assumptions(config: DryRunConfig, parallelism: ParallelismConfig) -> list[str]:
+def _assumptions(config: DryRunConfig, recipe: StageRecipe) -> list[str]:
+    parallelism = recipe.loop.parallelism
     shard = parallelism.shard_size(config.gpus)
     copy = (
         "every GPU holds the whole model"
@@ -128,7 +130,8 @@ def _assumptions(config: DryRunConfig, parallelism: ParallelismConfig) -> list[s
         f"tokens: {config.prompt_tokens} of a prompt for one image, {config.question_tokens} of a "
         f"question about one and {config.answer_tokens} of its answer, {config.text_tokens} of a "
         "plain text.",
-        f"memory: {copy}; {precision}; the VAE whole and in float32; attention scores are not "
+        f"memory: {copy}; {precision}; the VAE whole and in "
+        f"{recipe.vae_encoding.precision}; attention scores are not "
         "stored (a fused kernel); nothing for the CUDA context, fragmentation and communication.",
         "operations: matrix products, convolutions and attention, 2 for a multiplication and an "
         "addition; attention is counted over whole rows, masked pairs included.",

@@ -10,22 +10,32 @@ from torch import Tensor, nn
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import StageRecipe
-from janusflow.costs.meta import FusedAttention
-from janusflow.costs.meter import counting
-from janusflow.data.batches.collate import IGNORE_INDEX, Collator, TrainBatch
+from janusflow.costs.meter import FusedAttention, counting
+from janusflow.data.batches.collate import Collator, TrainBatch
 from janusflow.data.batches.mixture import Kind, plan
+from janusflow.data.batches.packing import balanced
 from janusflow.training.engine.optim import NEEDS_WHOLE, muon_matrices
-from janusflow.training.engine.parallelize import checkpoint_activations
+from janusflow.training.engine.parallelize import checkpoint_activations, to_device
 from janusflow.training.estimate.assumed import assumed_samples, word_tokenizer
 from janusflow.training.estimate.sizes import Sizes
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
+from janusflow.training.stage.build_model import DTYPES, encoding_vae
 
 FP32_BYTES = 4
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ADAM_MOMENTS = 2
 GATHERED_BLOCKS = 2
 """Blocks that FSDP holds whole at a time: the one that computes and the next."""
+COUNTED = {
+    "llm": "model.llm",
+    "understanding_encoder": "model.understanding_encoder",
+    "generation_encoder": "model.generation_encoder",
+    "generation_decoder": "model.generation_decoder",
+    "repa_head": "model.repa_head",
+    "vae_encoder": "vae.encoder",
+    "scorer": "scorer.tower",
+}
+"""What runs -> where it is in the objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,52 +56,25 @@ class Phase:
         return sum(self.forward_flops.values()) + self.backward_flops
 
 
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Bytes of one GPU when it needs most."""
-
-    weights: int
-    working_copy: int
-    """Weights and gradients as computing takes them, beside those that are kept."""
-    gradients: int
-    optimizer: int
-    average: int
-    batch: int
-    """Pixels and tokens of all of a step's micro-batches, made before the first is learnt."""
-    activations: int
-    """The most that forward and backward hold beside finished gradients."""
-
-    @property
-    def total(self) -> int:
-        """All of it at once."""
-        return sum(getattr(self, each.name) for each in fields(self))
-
-
 class Simulation:
     """Runs a recipe's micro-batches through its objective on the meta device."""
 
     def __init__(self, recipe: StageRecipe, sizes: Sizes, config: DryRunConfig) -> None:
-        self.recipe, self.config, self.parallelism = recipe, config, recipe.loop.parallelism
-        self.model, self.vae = sizes.model, sizes.vae
-        nn.Module.to(self.model, DTYPES[self.parallelism.precision])
         if recipe.objective.scorer is not None:
             raise ConfigError(
                 f"a dry run does not load objective.scorer={recipe.objective.scorer}: leave it "
                 "out, and the model's own tower stands for it."
             )
-        scorer = load_scorer(recipe.objective, self.model)
+        self.recipe, self.config, self.parallelism = recipe, config, recipe.loop.parallelism
+        self.model, self.vae = sizes.model, encoding_vae(sizes.vae, recipe.vae_encoding)
+        nn.Module.to(self.model, DTYPES[self.parallelism.precision])
         self.objective = JanusFlowObjective(
-            self.model, recipe.objective, vae=self.vae, scorer=scorer
+            self.model,
+            recipe.objective,
+            vae=self.vae,
+            vae_batch_size=recipe.vae_encoding.batch_size,
+            scorer=load_scorer(recipe.objective, self.model),
         )
-        self.parts: dict[str, nn.Module | None] = {
-            "llm": self.model.llm,
-            "understanding_encoder": self.model.understanding_encoder,
-            "generation_encoder": self.model.generation_encoder,
-            "generation_decoder": self.model.generation_decoder,
-            "repa_head": self.model.repa_head,
-            "vae_encoder": self.vae.encoder,
-            "scorer": getattr(scorer, "tower", None),
-        }
         model_config, row_tokens = self.model.config, recipe.mixture.row_tokens
         self.collate = Collator(word_tokenizer(model_config), model_config, row_tokens=row_tokens)
         self.samples = assumed_samples(recipe, sizes, config, self.collate)
@@ -108,16 +91,21 @@ class Simulation:
         Micro-batches are shared out as a run does; of those with the same kinds one is run.
         """
         kinds: list[Kind] = [kind for kind, _ in plan(self.recipe.mixture, begin)]
-        number = self.config.gpus * self.num_micro_batches
+        gpus, number = self.config.gpus, self.num_micro_batches
+        samples, stride = range(len(kinds)), self.config.gpus * number
+        parts = [
+            [samples[gpu * number + part :: stride] for part in range(number)]
+            for gpu in range(gpus)
+        ]
+        lengths = [len(self.samples[kind].row) for kind in kinds]
         mixes: Counter[tuple[Kind, ...]] = Counter(
-            tuple(kinds[first::number]) for first in range(number)
+            tuple(kinds[i] for i in part) for own in balanced(parts, lengths) for part in own
         )
         forward, batch_stats, backward = Counter[str](), Counter[str](), 0
         for mix, times in mixes.items():
             batch = self.collate.pack([self.samples[kind] for kind in mix])
             by_part, own_backward = self.run(batch)
-            is_learnt = batch.labels != IGNORE_INDEX
-            counts = {"rows": len(is_learnt), "learnt_tokens": int(is_learnt.sum())}
+            counts = {"rows": len(batch.labels), "learnt_tokens": len(batch.learnt_positions)}
             batch_stats.update(
                 {name: times * count for name, count in (batch.batch_stats | counts).items()}
             )
@@ -135,39 +123,42 @@ class Simulation:
         again = self.objective.blocks() if self.parallelism.activation_checkpointing else ()
         for block in again:
             checkpoint_activations(block, contexts=lambda: (nullcontext(), FusedAttention()))
-        parts = {name: part for name, part in self.parts.items() if part is not None}
-        with counting(parts, trained=self.objective) as meter:
-            total = torch.stack(list(self.objective(batch).values())).sum()
-            forward_flops = meter.flops
-            total.backward()
+        hollow = to_device(batch, torch.device("meta"))
+        with counting(trained=self.objective) as meter:
+            losses = self.objective(hollow)
+            forward_flops, name = meter.flops, type(self.objective).__name__
+            forward = Counter({p: meter.flops_of(f"{name}.{path}") for p, path in COUNTED.items()})
+            torch.stack([*losses.values()]).sum().backward()
         self.objective.zero_grad()
         for block in again:
             del block.forward  # the class's own is back
-        forward = meter.flops_by_part
         forward["aligners_and_rest"] = forward_flops - forward.total()
         if meter.peak_bytes > self.activation_bytes:
             self.activation_bytes, self.batch_bytes = meter.peak_bytes, num_bytes(batch)
-        return forward, meter.flops - forward_flops
+        return +forward, meter.flops - forward_flops
 
-    def memory(self) -> Memory:
-        """What one GPU holds while it learns the largest micro-batch of those run so far."""
-        shard = self.shard
-        trained = num_trained(self.objective) * FP32_BYTES // shard
+    def memory(self) -> dict[str, int]:
+        """Bytes of one GPU while it learns the largest micro-batch of those run so far.
+
+        `working_copy` is what computing takes beside the kept weights and gradients; `batch` is all
+        of a step's micro-batches; `activations` the most that forward and backward hold.
+        """
+        trained = num_trained(self.objective) * FP32_BYTES // self.shard
         whole = sum(p.numel() for p in self.model.parameters())
-        vae = sum(p.numel() for p in self.vae.parameters())
         matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)
-        if matrices and shard > 1:
+        if matrices and self.shard > 1:
             raise ConfigError(NEEDS_WHOLE)
         moments_saved = sum(matrix.numel() for matrix in matrices.values())
-        return Memory(
-            weights=FP32_BYTES * (whole // shard + vae),
-            working_copy=self._working_copy(whole),
-            gradients=trained,
-            optimizer=ADAM_MOMENTS * trained - FP32_BYTES * moments_saved,
-            average=trained if self.recipe.loop.ema else 0,
-            batch=self.num_micro_batches * self.batch_bytes,
-            activations=self.activation_bytes,
-        )
+        return {
+            "weights": FP32_BYTES * whole // self.shard
+            + sum(p.nbytes for p in self.vae.parameters()),
+            "working_copy": self._working_copy(whole),
+            "gradients": trained,
+            "optimizer": ADAM_MOMENTS * trained - FP32_BYTES * moments_saved,
+            "average": trained if self.recipe.loop.ema else 0,
+            "batch": self.num_micro_batches * self.batch_bytes,
+            "activations": self.activation_bytes,
+        }
 
     def _working_copy(self, whole: int) -> int:
         """What FSDP gathers beside the shares: weights to compute with, and gradients to add up.

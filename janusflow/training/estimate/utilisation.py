@@ -30,18 +30,8 @@ def stage_mfu(recipe: StageRecipe, model: JanusFlowForConditionalGeneration) -> 
     peak = recipe.log.peak_tflops or device_tflops(recipe.loop.parallelism.precision)
     if peak is None:
         return None
-    return utilisation_of(model_flops(model, aligns=recipe.objective.uses_head), peak_tflops=peak)
-
-
-def utilisation_of(
-    flops: Callable[[Mapping[str, int]], float], *, peak_tflops: float
-) -> Utilisation:
-    """MFU of steps whose FLOPs follow from `batch_stats`, on devices of this many TFLOP/s each."""
-
-    def share(batch_stats: Mapping[str, int], seconds: float) -> float:
-        return flops(batch_stats) / (seconds * peak_tflops * TERA * num_processes())
-
-    return share
+    flops = model_flops(model, aligns=recipe.objective.uses_head)
+    return lambda stats, seconds: flops(stats) / (seconds * peak * TERA * num_processes())
 
 
 def device_tflops(precision: Precision) -> float | None:
@@ -64,47 +54,31 @@ def model_flops(
     config, llm, tower = model.config, model.llm, model.understanding_encoder
     text, vision, tokens = config.llm_config, config.vision_config, config.generation.num_tokens
     patches = (vision.image_size // vision.patch_size) ** 2
-    tower_scores = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
-    scores = 4 * text.num_hidden_layers * text.num_attention_heads * text.head_dim
-    tower_forward = 2 * patches * _num_weights(tower) + tower_scores
-    if config.uses_latent_input:
-        seen = tokens * _flops(model.latent_encoder or model.generation_encoder)
-    else:
-        seen = _passes(tower) * tower_forward
-    seen += patches * _flops(model.understanding_aligner, is_reached=True)
-    drawn = tokens * _flops(model.generation_encoder)
-    for part in (
-        model.generation_encoder_aligner,
-        model.generation_decoder_aligner,
-        model.generation_decoder,
-    ):
-        drawn += tokens * _flops(part, is_reached=True)
-    if aligns and model.repa_head is not None:
-        drawn += tower_forward + tokens * _flops(model.repa_head, is_reached=True)
-    blocks = llm.base_model.layers
-    position = _flops(blocks, is_reached=True)
-    pair = 3 * scores  # both factors of either product want a gradient, frozen weights or not
-    logits = _flops(llm.get_output_embeddings(), is_reached=True)
-
-    def flops(batch_stats: Mapping[str, int]) -> int:
-        return (
-            batch_stats["positions"] * position
-            + batch_stats["pairs"] * pair
-            + batch_stats["logits"] * logits
-            + batch_stats["understanding_images"] * seen
-            + batch_stats["generation_images"] * drawn
+    encoder = model.latent_encoder or model.generation_encoder
+    # Both factors of either product of attention want a gradient, frozen weights or not.
+    pair = 12 * text.num_hidden_layers * text.num_attention_heads * text.head_dim
+    pairs_seen = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
+    looked = patches * _flops(tower) + _passes(tower) * pairs_seen
+    seen = tokens * _flops(encoder) if config.uses_latent_input else looked
+    drawn = tokens * _flops(model.generation_encoder) + tokens * sum(
+        _flops(part, is_reached=True)
+        for part in (
+            model.generation_encoder_aligner,
+            model.generation_decoder_aligner,
+            model.generation_decoder,
         )
-
-    return flops
-
-
-def _num_weights(part: nn.Module) -> int:
-    """Of the matrices and kernels that every position is multiplied with."""
-    return sum(
-        parameter.numel()
-        for name, parameter in part.named_parameters()
-        if parameter.ndim > 1 and not any(each in name for each in ONCE_AN_IMAGE)
     )
+    if aligns and model.repa_head is not None:  # which learns what the tower sees, forward alone
+        drawn += looked // _passes(tower) + tokens * _flops(model.repa_head, is_reached=True)
+    each = {
+        "positions": _flops(llm.base_model.layers, is_reached=True),
+        "pairs": pair,
+        "logits": _flops(llm.get_output_embeddings(), is_reached=True),
+        "understanding_images": seen
+        + patches * _flops(model.understanding_aligner, is_reached=True),
+        "generation_images": drawn,
+    }
+    return lambda batch_stats: sum(batch_stats[name] * flops for name, flops in each.items())
 
 
 def _passes(part: nn.Module, *, is_reached: bool = False) -> int:
@@ -119,5 +93,10 @@ def _passes(part: nn.Module, *, is_reached: bool = False) -> int:
 
 
 def _flops(part: nn.Module, *, is_reached: bool = False) -> int:
-    """Operations of a position, 2 for a multiplication and an addition."""
-    return 2 * _passes(part, is_reached=is_reached) * _num_weights(part)
+    """Operations of a position: 2 for each weight that it is multiplied with, in every pass."""
+    weights = sum(
+        parameter.numel()
+        for name, parameter in part.named_parameters()
+        if parameter.ndim > 1 and not any(each in name for each in ONCE_AN_IMAGE)
+    )
+    return 2 * _passes(part, is_reached=is_reached) * weights

@@ -1,6 +1,6 @@
 """Whole stages counted without memory: against real ones, closed forms, and the paper's bill."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def test_a_counted_micro_batch_is_a_real_one(root: Path, recomputes: bool):
         torch.stack(list(objective(real).values())).sum().backward()
     assert forward["vae_encoder"] > 0
     assert forward.total() + backward == meter.flops
-    assert simulation.activation_bytes == meter.peak_bytes
+    # What is drawn for an image on the CPU is copied to any other device: a few bytes each.
+    assert 0 <= simulation.activation_bytes - meter.peak_bytes <= 8 * len(batch.drawings or ())
     assert simulation.batch_bytes == num_bytes(real)
 
 
@@ -158,6 +159,20 @@ def test_from_a_cache_neither_the_vae_nor_a_frozen_tower_is_counted(root: Path, 
         assert cached[part] == plain[part] > 0
 
 
+def test_a_vae_in_bfloat16_and_one_image_at_a_time_takes_less_memory(root: Path, stage: StageCost):
+    tree = stage_tree(root)["data"]
+    tree["generation"][0] = {**tree["generation"][0], "options": {}}
+    found = [
+        cost(root, data=tree, vae_encoding=each, trainable=["aligners"], parallelism={}).memory
+        for each in ({}, {"precision": "bf16"}, {"batch_size": 1})
+    ]
+    plain, half, single = found
+    vae = 4 * sum(p.numel() for p in AutoencoderKL(**VAE).parameters())
+    assert plain["weights"] - half["weights"] == vae / 2
+    assert single["activations"] <= plain["activations"]
+    assert half["activations"] <= plain["activations"]
+
+
 def test_another_alignment_is_counted_and_a_scorer_of_its_own_is_not_loaded(root: Path):
     """The tower runs for the score of an image; for none, not even the head does."""
 
@@ -178,9 +193,9 @@ def test_only_what_trains_takes_gradients_optimizer_and_average(root: Path):
     head = run_model().repa_head
     assert isinstance(head, nn.Module)
     floats = 4 * sum(p.numel() for p in head.parameters())
-    assert (memory.gradients, memory.optimizer, memory.average) == (floats, 2 * floats, floats)
-    assert cost(root, trainable=["repa_head"], loop={"ema": 0.0}).memory.average == 0
-    assert memory.total == sum(asdict(memory).values())
+    found = [memory[name] for name in ("gradients", "optimizer", "average")]
+    assert found == [floats, 2 * floats, floats]
+    assert cost(root, trainable=["repa_head"], loop={"ema": 0.0}).memory["average"] == 0
 
 
 def test_frozen_parts_take_less_backward(root: Path, stage: StageCost):
@@ -192,7 +207,7 @@ def test_frozen_parts_take_less_backward(root: Path, stage: StageCost):
 
 def test_recomputation_trades_memory_for_running_blocks_again(root: Path, stage: StageCost):
     again = cost(root, parallelism={"activation_checkpointing": True})
-    assert again.memory.activations < 0.8 * stage.memory.activations
+    assert again.memory["activations"] < 0.8 * stage.memory["activations"]
     first, second = (each.phases[0] for each in (stage, again))
     added = second.backward_flops - first.backward_flops
     assert 0 < added <= first.forward_flops["llm"]
@@ -200,7 +215,7 @@ def test_recomputation_trades_memory_for_running_blocks_again(root: Path, stage:
 
 def test_muon_keeps_one_moment_of_what_it_moves_and_refuses_shards(root: Path):
     plain, muon = (
-        cost(root, loop={"optimizer": {"muon": each}}, trainable=["llm"]).memory.optimizer
+        cost(root, loop={"optimizer": {"muon": each}}, trainable=["llm"]).memory["optimizer"]
         for each in (False, True)
     )
     layers = run_model().llm.model.layers
@@ -222,9 +237,10 @@ def test_shared_copies_and_bf16_take_the_memory_they_should(root: Path, stage: S
         for hsdp_shard_size in (1, 2)
     )
     for name in ("gradients", "optimizer", "average"):
-        assert getattr(shared, name) == pytest.approx(getattr(copies, name) / 2, abs=4)
+        assert shared[name] == pytest.approx(copies[name] / 2, abs=4)
     alone, halves = stage.memory, cost(root, parallelism={"precision": "bf16"}).memory
-    assert (halves.weights, halves.gradients) == (alone.weights, alone.gradients)
+    for name in ("weights", "gradients"):
+        assert halves[name] == alone[name]
     model = run_model()
     train_only(model, stage_recipe(root).trainable)
     gathered = sum(p.numel() for p in model.parameters())
@@ -233,9 +249,9 @@ def test_shared_copies_and_bf16_take_the_memory_they_should(root: Path, stage: S
         for name, p in model.named_parameters()
         if p.requires_grad and "layers" not in name
     )
-    assert shared.working_copy == 4 * (gathered + waiting)
-    assert halves.working_copy == 2 * (gathered + waiting)
-    assert copies.working_copy == alone.working_copy == 0
+    assert shared["working_copy"] == 4 * (gathered + waiting)
+    assert halves["working_copy"] == 2 * (gathered + waiting)
+    assert copies["working_copy"] == alone["working_copy"] == 0
 
 
 def test_the_stages_of_a_folder_are_counted_one_by_one_and_other_tasks_refused(

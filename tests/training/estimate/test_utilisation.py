@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_run import TinySources, draw, make_collator, run_model
+from tiny_stage import stage_recipe
 from torch import Tensor
 from torch.nn import functional
 
 from janusflow.config.dry_run import DryRunConfig
 from janusflow.config.gpus import GPUS
 from janusflow.config.training import ObjectiveConfig
+from janusflow.training.estimate import utilisation
 from janusflow.training.estimate.simulation import Simulation
 from janusflow.training.estimate.sizes import sizes_of
 from janusflow.training.estimate.utilisation import device_tflops, model_flops
@@ -58,6 +60,20 @@ def test_a_gpu_is_known_by_the_whole_name_its_driver_gives(
         told = device_tflops("fp32")
         assert told is not None
         assert told < expected / 4
+
+
+def test_mfu_is_what_a_step_does_by_time_peak_and_processes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(utilisation, "num_processes", lambda: 3)
+    model, recipe = run_model(), stage_recipe(root, log={"peak_tflops": 2.0})
+    mfu = utilisation.stage_mfu(recipe, model)
+    batch_stats = {"positions": 100, "pairs": 10**4, "logits": 50}
+    batch_stats |= {"understanding_images": 2, "generation_images": 3}
+    assert mfu is not None
+    flops = model_flops(model, aligns=True)(batch_stats)
+    assert mfu(batch_stats, 5.0) == pytest.approx(flops / (5.0 * 3 * 2e12))
+    assert utilisation.stage_mfu(stage_recipe(root), model) is None
 
 
 def test_without_a_gpu_there_is_no_peak(monkeypatch: pytest.MonkeyPatch):
