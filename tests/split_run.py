@@ -206,7 +206,7 @@ def batches_of(
         seed=0,
         step=step,
         own_parts=partial(microbatches_of_rank, loop=LoopConfig(micro_batch_size=micro_batch)),
-        balance=partial(balance_by_tokens, length=lambda built: len(built.row)),
+        balance=lambda parts: balance_by_tokens(parts, length=lambda built: len(built.row)),
     )
 
 

@@ -11,7 +11,6 @@ from janusflow.cli.data_options import (
     Images,
     Kind,
     Overrides,
-    Pictures,
     StandIn,
     Target,
     open_data,
@@ -28,7 +27,6 @@ def command(
     format_name: Format = None,
     kind: Kind = None,
     images: Images = None,
-    pictures: Pictures = None,  # noqa: ARG001
     option: DataOption = None,
     model: StandIn = None,
     limit: Limit = None,

@@ -25,15 +25,6 @@ Kind = Annotated[
     str | None, typer.Option(help="understanding, generation or text; by default all it can be.")
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder that relative image paths start from.")]
-
-
-def _refuse(folder: Path | None) -> None:
-    if folder is not None:
-        raise typer.BadParameter(f"got {folder}, but this option is --images now: use that.")
-
-
-Pictures = Annotated[Path | None, typer.Option(hidden=True, callback=_refuse)]
-"""The name that `Images` had."""
 DataOption = Annotated[
     list[str] | None,
     typer.Option("--option", help="What only this format knows, e.g. caption=COLUMN; repeatable."),

@@ -12,7 +12,6 @@ from janusflow.cli.data_options import (
     Images,
     Kind,
     Overrides,
-    Pictures,
     StandIn,
     Target,
     open_data,
@@ -33,7 +32,6 @@ def command(
     format_name: Format = None,
     kind: Kind = None,
     images: Images = None,
-    pictures: Pictures = None,  # noqa: ARG001
     option: DataOption = None,
     model: StandIn = None,
 ) -> None:

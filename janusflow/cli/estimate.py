@@ -37,7 +37,7 @@ def command(
       janusflow estimate mini --task ask --dtype float32 --json
     """
     from janusflow.cli.costs import print_inference
-    from janusflow.inference.estimate import Workload, estimate, meta_model
+    from janusflow.inference.estimate import Workload, estimate
 
     workloads = [
         Workload(
@@ -52,5 +52,5 @@ def command(
         )
         for each in (DTYPES if dtype == "both" else (dtype,))
     ]
-    found = [estimate(meta_model(model, dtype=each.dtype), each) for each in workloads]
+    found = [estimate(model, each) for each in workloads]
     print_inference(found, as_json=as_json)

@@ -7,7 +7,7 @@ the larger of operations over the peak rate and of bytes that must be read over 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -91,21 +91,10 @@ class InferenceCost:
         return sum(each.times * each.seconds for each in self.work.values())
 
 
-class MetaModel(NamedTuple):
-    """A model without memory."""
-
-    name: str
-    model: JanusFlowForConditionalGeneration
-    vae: AutoencoderKL
-    notes: list[str]
-
-
-def meta_model(name: str, *, dtype: str) -> MetaModel:
-    """Build `mini`, the model in a folder, or `janusflow-1.3b`; nothing is downloaded.
-
-    Raises:
-        CheckpointError: no configuration is at hand.
-    """
+def _meta_model(
+    name: str,
+) -> tuple[JanusFlowForConditionalGeneration, AutoencoderKL, list[str]]:
+    """`mini`, the model in a folder, or `janusflow-1.3b`, without memory; its VAE, and notes."""
     notes = [f"{name}: the sizes of the release, without its files."] if name == RELEASE else []
     folder = None if notes else model_in(mini_folder() if name == MINI else folder_at_hand(name))
     if folder is None and not notes:
@@ -121,30 +110,36 @@ def meta_model(name: str, *, dtype: str) -> MetaModel:
             raise CheckpointError(f"{name}: its VAE {config.vae!r} is not at hand: put it beside.")
         vae = vae_on_meta()
         notes.append(f"the VAE is not at hand: sizes of {OFFICIAL_VAE} are assumed.")
-    model = on_meta(config).eval()
-    for module in (model, vae):
-        nn.Module.to(module, DTYPES[dtype])
-    return MetaModel(name, model, vae, notes)
+    return on_meta(config).eval(), vae, notes
 
 
 @torch.no_grad()
-def estimate(meta: MetaModel, workload: Workload) -> InferenceCost:
-    """Count what a workload takes."""
-    passes = _Passes(meta, workload)
+def estimate(name: str, workload: Workload) -> InferenceCost:
+    """Count what a workload takes of `mini`, the model in a folder, or `janusflow-1.3b`.
+
+    Nothing is downloaded.
+
+    Raises:
+        CheckpointError: no configuration is at hand.
+    """
+    model, vae, notes = _meta_model(name)
+    for module in (model, vae):
+        nn.Module.to(module, DTYPES[workload.dtype])
+    passes = _Passes(model, vae, workload)
     with torch.device("meta"):
         cache = passes.drawing() if workload.task == "generate" else passes.answering()
     rows = 2 if workload.task == "generate" and workload.guidance != 1.0 else 1
     return InferenceCost(
-        model=meta.name,
+        model=name,
         workload=workload,
         memory={
-            "weights": sum(p.nbytes for part in (meta.model, meta.vae) for p in part.parameters()),
+            "weights": sum(p.nbytes for part in (model, vae) for p in part.parameters()),
             "cache": cache,
             "activations": passes.activations,
         },
         work=passes.work,
         notes=[
-            *meta.notes,
+            *notes,
             f"{workload.prompt_tokens} tokens of words; {rows * workload.batch} rows at once.",
             f"times: at least the larger of operations over the peak rate of {workload.gpu} and "
             "of weights, keys and values over its bandwidth; real runs take longer, small batches "
@@ -158,8 +153,10 @@ def estimate(meta: MetaModel, workload: Workload) -> InferenceCost:
 class _Passes:
     """Runs and counts the passes of a workload, on the meta device."""
 
-    def __init__(self, meta: MetaModel, workload: Workload) -> None:
-        self.model, self.vae, self.workload = meta.model, meta.vae, workload
+    def __init__(
+        self, model: JanusFlowForConditionalGeneration, vae: AutoencoderKL, workload: Workload
+    ) -> None:
+        self.model, self.vae, self.workload = model, vae, workload
         self.work: dict[str, Work] = {}
         self.activations = 0
 

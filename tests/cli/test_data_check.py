@@ -127,12 +127,7 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     assert result.stderr.count("\n") == 1
 
 
-def test_the_former_name_of_an_option_or_key_is_refused_with_the_new_one(
-    tmp_path: Path, root: Path
-):
-    result = check(pairs(tmp_path, "1.png"), "--pictures", tmp_path / "images")
-    assert result.exit_code == 2
-    assert "this option is --images now" in " ".join(result.stderr.split())
+def test_the_former_name_of_a_key_is_refused_with_the_new_one(tmp_path: Path, root: Path):
     data = {"text": [{"format": "text", "path": "t.txt", "pictures": "images"}]}
     result = check(recipe(tmp_path, root, data=data))
     assert result.exit_code == 1

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.gpus import find_gpu
-from janusflow.inference.estimate import InferenceCost, Workload, estimate, meta_model
+from janusflow.inference.estimate import InferenceCost, Workload, estimate
 from janusflow.model.prompt import with_unconditional
 
 FLOAT = 4
@@ -33,7 +33,7 @@ def release() -> InferenceCost:
 @cache
 def cost(name: str, **settings: Any) -> InferenceCost:
     workload = Workload(**({"dtype": "float32"} | settings))
-    return estimate(meta_model(name, dtype=workload.dtype), workload)
+    return estimate(name, workload)
 
 
 def test_weights_are_the_models_and_the_vaes_in_the_dtype(folder: str):
@@ -136,4 +136,4 @@ def test_a_workload_that_cannot_be_meant_is_refused(settings: dict[str, Any], to
 
 def test_a_model_that_is_not_at_hand_is_refused_and_not_downloaded(tmp_path: Path):
     with pytest.raises(CheckpointError, match="no config"):
-        meta_model(str(tmp_path / "nowhere"), dtype="float32")
+        estimate(str(tmp_path / "nowhere"), Workload())

@@ -34,23 +34,21 @@ def swapped(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> list[list[
 
     As long as it helps, the longest row gives a sample to the shortest for a shorter one.
     """
-    rows = [list(row) for row in rows]
-    filled = np.array([sum(lengths[i] for i in row) for row in rows])
-    while True:
+    rows, sizes = [list(row) for row in rows], np.asarray(lengths)
+    filled = np.array([sizes[row].sum() for row in rows])
+    while gap := filled.max() - filled.min():
         longest, shortest = int(filled.argmax()), int(filled.argmin())
-        gap = int(filled[longest] - filled[shortest])
-        swaps = [(i, j) for i in rows[longest] for j in rows[shortest]] if gap else []
-        shifts = {(i, j): lengths[i] - lengths[j] for i, j in swaps}
-        helpful = [swap for swap in swaps if 0 < shifts[swap] < gap]
-        if not helpful:
-            return [sorted(row) for row in rows]
-        i, j = best = min(helpful, key=lambda swap: abs(gap - 2 * shifts[swap]))
-        rows[longest].remove(i)
-        rows[shortest].remove(j)
-        rows[longest].append(j)
-        rows[shortest].append(i)
-        filled[longest] -= shifts[best]
-        filled[shortest] += shifts[best]
+        shifts = sizes[rows[longest]][:, None] - sizes[rows[shortest]]
+        left = np.where((shifts > 0) & (shifts < gap), np.abs(gap - 2 * shifts), gap)
+        i, j = np.unravel_index(left.argmin(), left.shape)
+        if left[i, j] == gap:
+            break
+        given, taken = rows[longest].pop(i), rows[shortest].pop(j)
+        rows[longest].append(taken)
+        rows[shortest].append(given)
+        filled[longest] -= shifts[i, j]
+        filled[shortest] += shifts[i, j]
+    return [sorted(row) for row in rows]
 
 
 def balanced(

@@ -182,7 +182,7 @@ def exchange(messages: Sequence[Value]) -> list[Value]:
     sent = torch.frombuffer(bytearray(b"".join(pickled)), dtype=torch.uint8)
     received = torch.empty(int(coming.sum()), dtype=torch.uint8)
     dist.all_to_all_single(received, sent, coming.tolist(), sizes.tolist())
-    return [pickle.loads(part.numpy()) for part in received.split(coming.tolist())]
+    return [pickle.loads(part.numpy().tobytes()) for part in received.split(coming.tolist())]
 
 
 def gather_to_main(own: Any) -> list[Any] | None:

@@ -44,8 +44,8 @@ def encoding_vae(vae: AutoencoderKL, config: VaeEncodingConfig) -> AutoencoderKL
     if config.precision == "fp32" and not config.channels_last:
         return vae
     layout = torch.channels_last if config.channels_last else torch.preserve_format
-    # diffusers' own `to` knows no memory format.
-    return nn.Module.to(copy.deepcopy(vae), DTYPES[config.precision], memory_format=layout)
+    to: Any = nn.Module.to  # diffusers' own knows no memory format, and this one types none
+    return to(copy.deepcopy(vae), DTYPES[config.precision], memory_format=layout)
 
 
 def start_model(

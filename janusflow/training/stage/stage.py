@@ -96,7 +96,7 @@ def train_stage(
             seed=recipe.loop.seed,
             step=step,
             own_parts=partial(microbatches_of_rank, loop=recipe.loop),
-            balance=partial(balance_by_tokens, length=lambda built: len(built.row)),
+            balance=lambda parts: balance_by_tokens(parts, length=lambda built: len(built.row)),
             bad=bad,
         )
 
