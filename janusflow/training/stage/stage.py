@@ -87,19 +87,6 @@ def train_stage(
     tokenizer = processor.tokenizer.backend_tokenizer
     collate = Collator(tokenizer, model.config, row_tokens=recipe.mixture.row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
-
-    def batches(step: int) -> Iterator[list[TrainBatch]]:
-        return mixed_batches(
-            sources,
-            collate,
-            recipe.mixture,
-            seed=recipe.loop.seed,
-            step=step,
-            own_parts=partial(microbatches_of_rank, loop=recipe.loop),
-            balance=lambda parts: balance_by_tokens(parts, length=lambda built: len(built.row)),
-            bad=bad,
-        )
-
     scorer = load_scorer(recipe.objective, model)
     objective = JanusFlowObjective(
         model,
@@ -116,13 +103,33 @@ def train_stage(
             hooks = (StageSamples(config, sampler, trackers=trackers, **settings), *hooks)
         state = train(
             objective,
-            batches,
+            partial(_batches, recipe, sources, collate, bad),
             recipe.loop,
             run=recipe.run,
             hooks=[BadRowsHook(bad), log, *hooks],
             rows_of=partial(_rows_of, recipe, sources, bad),
         )
     _save(state, model.config, processor, vae)
+
+
+def _batches(
+    recipe: StageRecipe,
+    sources: Mapping[Kind, Sequence[WeightedSource]],
+    collate: Collator,
+    bad: BadRows,
+    step: int,
+) -> Iterator[list[TrainBatch]]:
+    """This process's micro-batches of every step from this one on."""
+    return mixed_batches(
+        sources,
+        collate,
+        recipe.mixture,
+        seed=recipe.loop.seed,
+        step=step,
+        own_parts=partial(microbatches_of_rank, loop=recipe.loop),
+        balance=lambda parts: balance_by_tokens(parts, length=lambda built: len(built.row)),
+        bad=bad,
+    )
 
 
 def _rows_of(
