@@ -25,7 +25,7 @@ from janusflow.flow import point_on_path
 from janusflow.inference.drawing.prompts import encode_texts
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.mini.language.captions import planned_caption
-from janusflow.mini.scenes.detector import detect
+from janusflow.mini.scenes.detector import look_at
 from janusflow.mini.scenes.render import render
 from janusflow.mini.scenes.scene import Scene, position, sample_scene
 from janusflow.mini.training.sources import pixel_values
@@ -109,7 +109,7 @@ def main() -> None:
                 init_image=image,
                 strength=1 - t,
             )
-            num_right += kinds(detect(drawn)) == kinds(scene.objects)
+            num_right += kinds(found.thing for found in look_at(drawn)) == kinds(scene.objects)
         print(f"drawn right from t = {t:4.2f}: {num_right} of {len(scenes)}")
 
 

@@ -35,7 +35,12 @@ from janusflow.data.batches.collate import Collator, TrainBatch
 from janusflow.data.batches.mixture import Kind, mixed_batches
 from janusflow.data.sources.base import WeightedSource
 from janusflow.mini.scenes.dataset import write_scenes
-from janusflow.mini.training.sources import scene_drawings, scene_questions, scene_texts
+from janusflow.mini.training.sources import (
+    SceneTexts,
+    scene_drawings,
+    scene_questions,
+    unrendered,
+)
 from janusflow.model.packed_attention import SDPA_PACKED
 from janusflow.model.rows import PAD_SEGMENT
 from janusflow.training.engine.loop import start, train_step
@@ -61,7 +66,7 @@ def sources_in(folder: Path, latent_shape: tuple[int, ...]) -> dict[Kind, list[W
     return {
         "understanding": scene_questions(plain),
         "generation": scene_drawings(drawn),
-        "text": scene_texts(plain),
+        "text": unrendered(SceneTexts, plain),
     }
 
 

@@ -45,7 +45,7 @@ from janusflow.inference.pipeline import JanusFlow
 from janusflow.inference.upscaling.refinement import resized, with_low_band
 from janusflow.inference.upscaling.upscalers import make_upscaler
 from janusflow.interop.vae import decode_images, encode_images
-from janusflow.mini.scenes.detector import detect
+from janusflow.mini.scenes.detector import look_at
 from janusflow.mini.scenes.render import render
 from janusflow.mini.scenes.scene import Scene, sample_scene
 from janusflow.model.prompt import unconditional
@@ -127,7 +127,7 @@ def is_right(image: Image.Image, scene: Scene) -> bool:
     """Whether the detector finds the scene's coloured shapes, and no others."""
     found, wanted = (
         Counter((thing.colour, thing.shape) for thing in things)
-        for things in (detect(image), scene.objects)
+        for things in ([found.thing for found in look_at(image)], scene.objects)
     )
     return found == wanted
 

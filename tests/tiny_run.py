@@ -19,10 +19,11 @@ from janusflow.data.samples import Sample
 from janusflow.data.sources.base import WeightedSource
 from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
 from janusflow.mini.training.sources import (
+    SceneTexts,
     pixel_values,
     scene_drawings,
     scene_questions,
-    scene_texts,
+    unrendered,
 )
 from janusflow.mini.training.tokenizer import mini_processor, train_tokenizer
 from janusflow.model.configuration import JanusFlowConfig
@@ -123,7 +124,7 @@ class TinySources:
         self.by_kind: dict[Kind, list[WeightedSource]] = {
             "understanding": scene_questions(config),
             "generation": scene_drawings(drawn),
-            "text": scene_texts(config),
+            "text": unrendered(SceneTexts, config),
         }
 
     def draw(self, kind: Kind, rng: np.random.Generator) -> Sample:

@@ -23,19 +23,7 @@ from transformers.image_utils import ChannelDimension, SizeDict
 from transformers.processing_utils import ImagesKwargs
 
 from janusflow.config.errors import ConfigError
-from janusflow.processing.image_files import MAX_PIXELS, ArrayLike, ImageInput, open_image
-
-__all__ = [
-    "MAX_PIXELS",
-    "Image",
-    "ImageInput",
-    "JanusFlowImageProcessor",
-    "crop_for_generation",
-    "flat_images",
-    "open_image",
-    "to_images",
-    "to_latent_range",
-]
+from janusflow.processing.image_files import ArrayLike, ImageInput, open_image
 
 EIGHT_BIT_MAX = 255
 LONG_IMAGE = 8

@@ -12,12 +12,13 @@ from janusflow.mini.language.questions import Kind
 from janusflow.mini.language.words import Language
 from janusflow.mini.scenes.naming import named_objects
 from janusflow.mini.training.sources import (
-    IN_WORDS,
     LOOKUPS_A_SAMPLE,
     PLANS_A_SAMPLE,
-    scene_lookups,
-    scene_plans,
-    scene_texts,
+    KindInWords,
+    SceneLookups,
+    ScenePlans,
+    SceneTexts,
+    unrendered,
 )
 
 NOTHING = {"nothing", "없음"}
@@ -33,7 +34,7 @@ def test_texts_tell_what_places_hold_as_often_as_asked():
     rng = np.random.default_rng(0)
 
     def num_telling(places: float) -> int:
-        ((source, _),) = scene_texts(config(places=places))
+        ((source, _),) = unrendered(SceneTexts, config(places=places))
         texts = [source.sample(0, rng).text for _ in range(100)]
         return sum(": " in text for text in texts)
 
@@ -43,7 +44,7 @@ def test_texts_tell_what_places_hold_as_often_as_asked():
 
 def lookups(**options: Any) -> list[tuple[str, list[str]]]:
     """Fifty captions with the answers to what is asked about them."""
-    ((source, _),) = scene_lookups(config(shapes=["ring", "star"], **options))
+    ((source, _),) = unrendered(SceneLookups, config(shapes=["ring", "star"], **options))
     rng, found = np.random.default_rng(0), []
     for _ in range(50):
         sample = source.sample(0, rng)
@@ -73,13 +74,13 @@ def test_lookups_of_a_kind_ask_for_that_too_of_any_number_of_objects():
 
 
 def test_lookups_ask_nothing_that_words_leave_open():
-    assert set(get_args(Kind)) - set(IN_WORDS) == {"size", "relation"}
-    with pytest.raises(ConfigError, match=r"kinds=size: wanted some of colour"):
-        scene_lookups(config(kinds=["size"]))
+    assert set(get_args(Kind)) - set(get_args(KindInWords)) == {"size", "relation"}
+    with pytest.raises(ConfigError, match=r"kinds is 'size': wanted one of colour"):
+        unrendered(SceneLookups, config(kinds=["size"]))
 
 
 def test_plans_answer_a_caption_with_its_objects_in_places():
-    ((source, _),) = scene_plans(config())
+    ((source, _),) = unrendered(ScenePlans, config())
     rng = np.random.default_rng(0)
     languages: set[str] = set()
     for _ in range(50):

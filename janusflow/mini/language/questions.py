@@ -8,14 +8,14 @@ without an article, yes/no or 네/아니요.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
 from janusflow.mini.language.captions import description
-from janusflow.mini.language.wordings import WORDINGS, Form
+from janusflow.mini.language.wordings import WORDINGS
 from janusflow.mini.language.words import (
     ENGLISH_COUNTS,
     ENGLISH_RELATIONS,
@@ -116,7 +116,7 @@ class _Asker:
             (thing.colour, thing.shape) for thing in scene.objects
         )
 
-    def ask(self, kind: Kind, form: Form, words: dict[str, str], answer: str) -> Question:
+    def ask(self, kind: Kind, form: str, words: dict[str, str], answer: str) -> Question:
         spelling = "colour" if self.rng.random() < 0.5 else "color"
         words = words | {slot + ":a": with_article(word) for slot, word in words.items()}
         text = fill(pick(self.rng, WORDINGS[self.language][form]), words | {"spelling": spelling})
@@ -128,35 +128,31 @@ class _Asker:
         """Ask for the colour of every shape that occurs in one colour."""
         found = []
         for shape, count in self.shapes.items():
-            colours: set[Colour] = {thing.colour for thing in self.objects if thing.shape == shape}
-            if len(colours) > 1:
-                continue
-            answer = colour_answer(colours.pop(), self.language)
-            if len(self.objects) == 1 and self.rng.random() < 0.5:
-                found.append(self.ask("colour", "colour_alone", {}, answer))
-            elif count == 1:
-                found.append(self.ask("colour", "colour", {"thing": self._shape(shape)}, answer))
-            else:
-                words = {"things": self._shape(shape, count=count)}
-                found.append(self.ask("colour", "colour_of_several", words, answer))
+            colours: list[Colour] = [thing.colour for thing in self.objects if thing.shape == shape]
+            answer = colour_answer(colours[0], self.language)
+            if len({*colours}) == 1:
+                found.append(self._about_trait("colour", self._shape, shape, count, answer))
         return found
 
     def about_shape(self) -> list[Question]:
         """Ask for the shape of every colour that occurs in one shape."""
         found = []
         for colour, count in self.colours.items():
-            shapes: set[Shape] = {thing.shape for thing in self.objects if thing.colour == colour}
-            if len(shapes) > 1:
-                continue
-            answer = shape_name(shapes.pop(), self.language)
-            if len(self.objects) == 1 and self.rng.random() < 0.5:
-                found.append(self.ask("shape", "shape_alone", {}, answer))
-            elif count == 1:
-                found.append(self.ask("shape", "shape", {"thing": self._coloured(colour)}, answer))
-            else:
-                words = {"things": self._coloured(colour, count=count)}
-                found.append(self.ask("shape", "shape_of_several", words, answer))
+            shapes: list[Shape] = [thing.shape for thing in self.objects if thing.colour == colour]
+            answer = shape_name(shapes[0], self.language)
+            if len({*shapes}) == 1:
+                found.append(self._about_trait("shape", self._coloured, colour, count, answer))
         return found
+
+    def _about_trait(
+        self, kind: Kind, name: Callable[..., str], by: str, count: int, answer: str
+    ) -> Question:
+        """Ask for a trait of what one name fits: at times without it, if nothing else is there."""
+        if len(self.objects) == 1 and self.rng.random() < 0.5:
+            return self.ask(kind, f"{kind}_alone", {}, answer)
+        if count == 1:
+            return self.ask(kind, kind, {"thing": name(by)}, answer)
+        return self.ask(kind, f"{kind}_of_several", {"things": name(by, count=count)}, answer)
 
     def about_count(self) -> list[Question]:
         """Ask for the number of all objects, and of those of a colour, a shape or both."""
@@ -225,7 +221,7 @@ class _Asker:
 
     # Yes/no questions ----------------------------------------------------------------------
 
-    def _yes_no(self, form: Form, words: dict[str, str], *, is_true: bool) -> Question:
+    def _yes_no(self, form: str, words: dict[str, str], *, is_true: bool) -> Question:
         answer = {"en": ("no", "yes"), "ko": ("아니요", "네")}[self.language][is_true]
         return self.ask("yes_no", form, words, answer)
 

@@ -5,33 +5,12 @@ things; {shape}, {colour} names of one; {where} a relation; {number} a count; {s
 "colour" or "color". Forms of one kind of question differ in what they ask about.
 """
 
-from typing import Literal
-
 from janusflow.mini.language.words import Language
 
-Form = Literal[
-    "colour",
-    "colour_of_several",
-    "colour_alone",
-    "shape",
-    "shape_of_several",
-    "shape_alone",
-    "count_all",
-    "count_some",
-    "position",
-    "relation_what",
-    "relation_where",
-    "exists",
-    "has_colour",
-    "has_relation",
-    "has_count",
-    "has_one",
-    "size",
-    "bigger",
-    "description",
-]
+Wordings = dict[str, tuple[str, ...]]
+"""Form of a question -> ways to ask it."""
 
-ENGLISH: dict[Form, tuple[str, ...]] = {
+ENGLISH: Wordings = {
     "colour": (
         "What {spelling} is the {thing}?",
         "Which {spelling} is the {thing}?",
@@ -159,7 +138,7 @@ ENGLISH: dict[Form, tuple[str, ...]] = {
     ),
 }
 
-KOREAN: dict[Form, tuple[str, ...]] = {
+KOREAN: Wordings = {
     "colour": (
         "{thing}[은/는] 무슨 색이야?",
         "{thing}[은/는] 무슨 색인가요?",
@@ -284,4 +263,4 @@ KOREAN: dict[Form, tuple[str, ...]] = {
     ),
 }
 
-WORDINGS: dict[Language, dict[Form, tuple[str, ...]]] = {"en": ENGLISH, "ko": KOREAN}
+WORDINGS: dict[Language, Wordings] = {"en": ENGLISH, "ko": KOREAN}

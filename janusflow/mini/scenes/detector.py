@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 
 from janusflow.config.errors import ImageError
 from janusflow.mini.scenes.render import COLOUR_RGB, TONE_RGB, draw_shape, outline
-from janusflow.mini.scenes.scene import RADIUS, SHAPES, Colour, SceneObject, Shape, reading_order
+from janusflow.mini.scenes.scene import RADIUS, SHAPES, Colour, SceneObject, Shape
 
 GRID = 64
 """Rows and columns in which an image is looked at."""
@@ -55,13 +55,8 @@ class Found:
     or blurred."""
 
 
-def detect(image: Image.Image) -> tuple[SceneObject, ...]:
-    """Find the objects of a square image of at least 32 pixels a side, in reading order."""
-    return reading_order(tuple(found.thing for found in look_at(image)))
-
-
 def look_at(image: Image.Image) -> list[Found]:
-    """Find the objects of a square image of at least 32 pixels a side, in no order."""
+    """Find the objects of a square image of at least 32 pixels a side."""
     if image.width != image.height or image.width < MIN_IMAGE_SIZE:
         raise ImageError(
             f"The image is {image.width} x {image.height} pixels, wanted a square one of at"

@@ -1,53 +1,98 @@
-"""Options of the sources of scenes, checked as they are read."""
+"""What a source of scenes may be told in a recipe, and which scenes of a folder it then draws."""
 
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import get_args
 
-from janusflow.config.data import SourceConfig
-from janusflow.config.errors import ConfigError
+import numpy as np
 
-
-def checked_options(
-    config: SourceConfig, *, known: tuple[str, ...], needed: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """A source's options, if they are all known and none is missing.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    given = set(config.options)
-    if given - set(known) or set(needed) - given:
-        raise ConfigError(
-            f"{config.path}: options {', '.join(config.options) or 'none'} of format scenes: "
-            f"wanted {', '.join(needed) or 'nothing'}, and if you like "
-            f"{', '.join(name for name in known if name not in needed)}."
-        )
-    return config.options
+from janusflow.config.errors import ConfigError, DataError
+from janusflow.mini.language.captions import PLACED_PROBABILITY
+from janusflow.mini.language.questions import NAMES, Kind, Name
+from janusflow.mini.scenes.dataset import SceneFolder
+from janusflow.mini.scenes.scene import SHAPES, Shape
 
 
-def probability(option: str, config: SourceConfig, *, otherwise: float) -> float:
-    """An option that says how often something is so.
+class SourceOptions:
+    """Options whose numbers say how often something is so, and whose lists choose something."""
 
-    Raises:
-        ConfigError: it is not from 0 to 1.
-    """
-    value = config.options.get(option, otherwise)
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"{config.path}: {option}={value}: wanted a number from 0 to 1.")
-    return float(value)
-
-
-Choice = TypeVar("Choice", bound=str)
+    def __post_init__(self) -> None:
+        for field in fields(self):  # pyright: ignore[reportArgumentType]
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not 0 <= value <= 1:
+                raise ConfigError(f"{field.name}={value}: wanted a number from 0 to 1.")
+            if value == () and field.default != ():
+                raise ConfigError(f"{field.name} is empty: name some, or leave it out for all.")
 
 
-def some_of(choices: tuple[Choice, ...], option: str, config: SourceConfig) -> tuple[Choice, ...]:
-    """An option that lists some of several choices; all of them if it is not given.
+@dataclass(frozen=True, kw_only=True)
+class SceneOptions(SourceOptions):
+    """Which scenes of a folder are drawn, and how often."""
 
-    Raises:
-        ConfigError: it lists none, or others.
-    """
-    chosen = tuple(config.options.get(option, choices))
-    if not chosen or set(chosen) - set(choices):
-        raise ConfigError(
-            f"{config.path}: {option}={', '.join(chosen)}: wanted some of {', '.join(choices)}."
-        )
-    return chosen
+    shares: tuple[float, ...] | None = None
+    """How often one of 1, 2, 3 or 4 objects is; by default as often as it is there."""
+    shapes: tuple[Shape, ...] = SHAPES
+    """The only ones that occur."""
+
+    def groups(self, scenes: SceneFolder, where: str) -> list[tuple[np.ndarray, float]]:
+        """Rows by their number of objects with each number's share; in one without `shares`.
+
+        Raises:
+            DataError: a share has no scene, or no scene is left.
+        """
+        by_count = scenes.by_count(self.shapes)
+        if self.shares is None:
+            rows = np.sort(np.concatenate(by_count))
+            if not len(rows):
+                raise DataError(f"{where}: no scene has only {', '.join(self.shapes)}. Name more.")
+            return [(rows, 1.0)]
+        for number, share in enumerate(self.shares, start=1):
+            if share and (number > len(by_count) or not len(by_count[number - 1])):
+                raise DataError(
+                    f"shares={[*self.shares]}: no scene has {number} objects, all of them "
+                    f"{', '.join(self.shapes)}. Set that share to 0."
+                )
+        shares = [share / sum(self.shares) for share in self.shares]
+        return [(rows, share) for rows, share in zip(by_count, shares, strict=False) if share]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionOptions(SceneOptions):
+    """Questions about scenes."""
+
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    placed_by: tuple[Name, ...] = NAMES
+    """What an object whose place is asked is named by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions(SceneOptions):
+    """Scenes to draw."""
+
+    latents: Path
+    """The file that the VAE step left."""
+    alike: float | None = None
+    """How many of the scenes of several objects hold one kind alone; by default as are there."""
+    placed: float = PLACED_PROBABILITY
+    """How often the caption of several objects says where each is, if that is clear."""
+    plain: float = 0.0
+    """How often it says nothing but colours, shapes and numbers."""
+    planned: float = 0.0
+    """How many are drawn from plans as `ScenePlans` words them, all of clear places."""
+
+    def groups(self, scenes: SceneFolder, where: str) -> list[tuple[np.ndarray, float]]:
+        """With `alike`, scenes of several objects are parted once more, if both sorts are there."""
+        groups = super().groups(scenes, where)
+        if self.alike is None:
+            return groups
+        if self.shares is None:
+            raise ConfigError(f"{where}: alike={self.alike} without shares: say both.")
+        parted, are_alike = [], scenes.are_alike()
+        for rows, share in groups:
+            is_alike = are_alike[rows]
+            if is_alike.all() or not is_alike.any():
+                parted.append((rows, share))
+            else:
+                parted.append((rows[is_alike], share * self.alike))
+                parted.append((rows[~is_alike], share * (1 - self.alike)))
+        return [(rows, share) for rows, share in parted if share]

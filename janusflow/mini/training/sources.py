@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,20 +12,15 @@ from torch import Tensor
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
+from janusflow.config.records import build_record
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources.base import WeightedSource
-from janusflow.mini.language.captions import (
-    PLACED_PROBABILITY,
-    caption,
-    placed_caption,
-    planned_caption,
-)
-from janusflow.mini.language.questions import NAMES, Kind, Name, ask_all
+from janusflow.mini.language.captions import caption, placed_caption, planned_caption
+from janusflow.mini.language.questions import ask_all
 from janusflow.mini.language.words import Language
 from janusflow.mini.scenes.dataset import SceneFolder
-from janusflow.mini.scenes.scene import SHAPES, Scene, sample_scene
-from janusflow.mini.training.options import checked_options, probability, some_of
-from janusflow.mini.training.shares import groups
+from janusflow.mini.scenes.scene import SHAPES, Scene, Shape, sample_scene
+from janusflow.mini.training.options import DrawingOptions, QuestionOptions, SourceOptions
 from janusflow.processing.templates import planning_question
 
 MAX_TURNS = 16
@@ -33,7 +28,7 @@ PLANS_A_SAMPLE = 3
 LOOKUPS_A_SAMPLE = 8
 PLANS_PAIRS, PLANS_ALIKE, PLANS_PLACED, PLANS_PLAIN = 0.45, 0.2, 0.15, 0.2
 """Of captions with plans: those of two that differ, of several of one kind, and as in `caption`."""
-IN_WORDS: tuple[Kind, ...] = ("colour", "shape", "count", "position", "yes_no", "description")
+KindInWords = Literal["colour", "shape", "count", "position", "yes_no", "description"]
 """Questions that a caption with places answers; it may leave out sizes and who is left of whom."""
 INDEPENDENT_SHARE = 0.85
 """Of the images with questions; the others are one conversation of several turns."""
@@ -48,8 +43,7 @@ class SceneQuestions:
 
     scenes: SceneFolder
     rows: np.ndarray
-    kinds: tuple[Kind, ...]
-    placed_by: tuple[Name, ...]
+    options: QuestionOptions
     name: str
 
     def __len__(self) -> int:
@@ -58,10 +52,9 @@ class SceneQuestions:
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:
         """One scene's questions, in words drawn anew."""
         index = int(self.rows[row])
-        every = ask_all(
-            self.scenes.scene(index), rng, language=_language(rng), placed_by=self.placed_by
-        )
-        asked = [question for question in every if question.kind in self.kinds]
+        scene, placed_by = self.scenes.scene(index), self.options.placed_by
+        every = ask_all(scene, rng, language=_language(rng), placed_by=placed_by)
+        asked = [question for question in every if question.kind in self.options.kinds]
         chosen = rng.permutation(len(asked))[:MAX_TURNS].tolist()
         return UnderstandingSample(
             images=(_pixels(self.scenes, index),),
@@ -77,8 +70,7 @@ class SceneDrawings:
     scenes: SceneFolder
     latents: np.ndarray
     rows: np.ndarray
-    placed: float
-    plain: float
+    options: DrawingOptions
     planned: bool
     name: str
 
@@ -96,20 +88,28 @@ class SceneDrawings:
         )
 
     def _prompt(self, scene: Scene, rng: np.random.Generator) -> str:
-        words = {"language": _language(rng), "placed": self.placed, "plain": self.plain}
-        planned = planned_caption(scene, rng, **words) if self.planned else None
-        return caption(scene, rng, **words) if planned is None else planned.plan
+        said: dict[str, Any] = {"placed": self.options.placed, "plain": self.options.plain}
+        said["language"] = _language(rng)
+        planned = planned_caption(scene, rng, **said) if self.planned else None
+        return caption(scene, rng, **said) if planned is None else planned.plan
 
 
-@dataclass(frozen=True, kw_only=True)
-class SceneTexts:
-    """Captions of scenes that nobody renders, each time others, with something that follows."""
+class Unrendered(SourceOptions):
+    """A source that makes scenes as it goes: its one row is another each time, no path is read."""
 
-    places: float
-    name: str = "scene texts"
+    name: ClassVar[str]
 
     def __len__(self) -> int:
         return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneTexts(Unrendered):
+    """Captions of scenes, each time others, with something that follows."""
+
+    name = "scene texts"
+    places: float = 0.0
+    """The share of texts that say what some places hold."""
 
     def sample(self, row: int, rng: np.random.Generator) -> TextSample:  # noqa: ARG002 (no rows)
         """What some places hold, in `places` of those that can say, or an answered question."""
@@ -125,7 +125,7 @@ class SceneTexts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneLookups:
+class SceneLookups(Unrendered):
     """Questions about captions: which of two objects is where, or with `kinds` of any scene more.
 
     A drawing binds a colour to a shape by the place both have in the words, and an answer finds an
@@ -133,12 +133,11 @@ class SceneLookups:
     in minutes.
     """
 
-    shapes: tuple[str, ...]
-    kinds: tuple[Kind, ...]
-    name: str = "scene lookups"
-
-    def __len__(self) -> int:
-        return 1
+    name = "scene lookups"
+    shapes: tuple[Shape, ...] = SHAPES
+    """The only ones."""
+    kinds: tuple[KindInWords, ...] = ()
+    """Of questions about scenes of any number of objects; by default none, about two."""
 
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
         """A conversation: the caption and a question, then others, in any order."""
@@ -168,16 +167,13 @@ def _scene_to_plan(rng: np.random.Generator) -> Scene:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScenePlans:
+class ScenePlans(Unrendered):
     """Captions, answered by what to draw for them: the same with a place for every object.
 
     A scene is one of many that its caption allows, so the answers are a distribution over layouts.
     """
 
-    name: str = "scene plans"
-
-    def __len__(self) -> int:
-        return 1
+    name = "scene plans"
 
     def sample(self, row: int, rng: np.random.Generator) -> UnderstandingSample:  # noqa: ARG002
         """Some captions with their plans, each on its own."""
@@ -195,94 +191,46 @@ class ScenePlans:
 
 
 def scene_questions(config: SourceConfig) -> list[WeightedSource]:
-    """Questions about a folder of scenes.
-
-    Options: `kinds` of question and `placed_by`, what an object whose place is asked is named by
-    (by default all); `shares` and `shapes` as of drawings.
-    """
-    checked_options(config, known=("kinds", "placed_by", "shares", "shapes"))
+    """Questions about a folder of scenes."""
+    options = build_record(QuestionOptions, config.options, where=config.path)
     scenes = SceneFolder(Path(config.path))
-    make = partial(
-        SceneQuestions,
-        scenes=scenes,
-        kinds=some_of(get_args(Kind), "kinds", config),
-        placed_by=some_of(NAMES, "placed_by", config),
-        name=config.path,
-    )
-    return [WeightedSource(make(rows=rows), weight) for rows, weight in groups(scenes, config)]
+    make = partial(SceneQuestions, scenes=scenes, options=options, name=config.path)
+    return [
+        WeightedSource(make(rows=rows), config.weight * share)
+        for rows, share in options.groups(scenes, config.path)
+    ]
 
 
 def scene_drawings(config: SourceConfig) -> list[WeightedSource]:
     """Captions of a folder of scenes, with latents.
 
-    Options: `latents`, the file the VAE step left; `shares`, how often a scene of 1, 2, 3 or 4
-    objects is drawn (by default as often as it is there); `shapes`, the only ones that occur;
-    `placed`, how often the caption of several objects says where each is, if that is clear;
-    `plain`, how often it says nothing but colours, shapes and numbers; `alike`, how many of the
-    scenes of several objects hold one kind alone (by default as many as are there); `planned`, how
-    many are drawn from plans as `scene_plans` words them, all of scenes whose places are clear.
-
     Raises:
         DataError: latents are missing or of other scenes, or a share has no scene.
-        ConfigError: an unknown option or a value out of range, or `alike` without `shares`.
     """
-    known = ("latents", "shares", "shapes", "alike", "placed", "plain", "planned")
-    options = checked_options(config, known=known, needed=("latents",))
+    options = build_record(DrawingOptions, config.options, where=config.path)
     scenes = SceneFolder(Path(config.path))
-    latents = _latents(Path(options["latents"]), scenes)
-    make = partial(
-        SceneDrawings,
-        scenes=scenes,
-        latents=latents,
-        placed=probability("placed", config, otherwise=PLACED_PROBABILITY),
-        plain=probability("plain", config, otherwise=0.0),
-        name=config.path,
-    )
-    planned = probability("planned", config, otherwise=0.0)
+    latents = _latents(options.latents, scenes)
+    make = partial(SceneDrawings, scenes=scenes, latents=latents, options=options, name=config.path)
+    planned = options.planned
     is_placed = scenes.are_placed() if planned else np.zeros(len(scenes), dtype=bool)
     drawings = []
-    for rows, weight in groups(scenes, config):
+    for rows, share in options.groups(scenes, config.path):
         clear = rows[is_placed[rows]]
         if planned and not len(clear):
             raise DataError(
                 f"planned={planned}: of some share, no scene has clear places. Set planned to 0."
             )
         drawings += [
-            WeightedSource(make(rows=kept, planned=is_planned), weight * share)
-            for kept, is_planned, share in ((rows, False, 1 - planned), (clear, True, planned))
-            if share
+            WeightedSource(make(rows=kept, planned=is_planned), config.weight * share * part)
+            for kept, is_planned, part in ((rows, False, 1 - planned), (clear, True, planned))
+            if part
         ]
     return drawings
 
 
-def scene_texts(config: SourceConfig) -> list[WeightedSource]:
-    """Texts about scenes; the path is not read.
-
-    Option: `places`, the share of texts that say what some places hold (by default none).
-    """
-    checked_options(config, known=("places",))
-    places = probability("places", config, otherwise=0.0)
-    return [WeightedSource(SceneTexts(places=places), config.weight)]
-
-
-def scene_plans(config: SourceConfig) -> list[WeightedSource]:
-    """Captions and plans; the path is not read. No options."""
-    checked_options(config, known=())
-    return [WeightedSource(ScenePlans(), config.weight)]
-
-
-def scene_lookups(config: SourceConfig) -> list[WeightedSource]:
-    """Questions about captions; the path is not read.
-
-    Options: `shapes`, the only ones; `kinds` of question about scenes of any number of objects,
-    beside what stands where (by default none, about two).
-    """
-    checked_options(config, known=("shapes", "kinds"))
-    kinds: tuple[Kind, ...] = ()
-    if "kinds" in config.options:
-        kinds = some_of(IN_WORDS, "kinds", config)
-    lookups = SceneLookups(shapes=some_of(SHAPES, "shapes", config), kinds=kinds)
-    return [WeightedSource(lookups, config.weight)]
+def unrendered(kind: type[Any], config: SourceConfig) -> list[WeightedSource]:
+    """A source without files; its fields are the options."""
+    return [WeightedSource(build_record(kind, config.options, where=config.path), config.weight)]
 
 
 def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The tasks and data formats that only the recipe of `mini` needs, told to the general trainer."""
 
+from functools import partial
+
 from tqdm import tqdm
 
 from janusflow.data.sources.formats import register_format
@@ -14,11 +16,12 @@ from janusflow.mini.training.recipes import (
 )
 from janusflow.mini.training.runners import train_siglip, train_vae
 from janusflow.mini.training.sources import (
+    SceneLookups,
+    ScenePlans,
+    SceneTexts,
     scene_drawings,
-    scene_lookups,
-    scene_plans,
     scene_questions,
-    scene_texts,
+    unrendered,
 )
 from janusflow.mini.training.tokenizer import mini_processor, train_tokenizer
 from janusflow.training.recipes import register_task
@@ -36,11 +39,11 @@ def register() -> None:
         {
             "understanding": scene_questions,
             "generation": scene_drawings,
-            "text": scene_texts,
+            "text": partial(unrendered, SceneTexts),
         },
     )
-    register_format("scene-lookups", {"understanding": scene_lookups})
-    register_format("scene-plans", {"understanding": scene_plans})
+    register_format("scene-lookups", {"understanding": partial(unrendered, SceneLookups)})
+    register_format("scene-plans", {"understanding": partial(unrendered, ScenePlans)})
     register_format("easy-vqa", {"understanding": easy_vqa_questions})
 
 

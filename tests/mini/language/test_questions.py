@@ -11,7 +11,7 @@ import pytest
 
 from janusflow.mini.language.captions import description
 from janusflow.mini.language.questions import NAMES, Kind, Name, Question, ask_all, is_correct
-from janusflow.mini.language.wordings import WORDINGS, Form
+from janusflow.mini.language.wordings import WORDINGS
 from janusflow.mini.language.words import (
     KOREAN_COLOURS,
     KOREAN_POSITIONS,
@@ -213,7 +213,7 @@ def test_descriptions_are_the_canonical_ones(language: Language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_form_has_at_least_four_wordings(language: Language):
-    assert set(WORDINGS[language]) == set(get_args(Form))
+    assert set(WORDINGS[language]) == set(WORDINGS["en"])
     assert all(len(set(each)) >= 4 for each in WORDINGS[language].values())
 
 

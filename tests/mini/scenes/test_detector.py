@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from janusflow.config.errors import ImageError
-from janusflow.mini.scenes.detector import detect, look_at
+from janusflow.mini.scenes.detector import look_at
 from janusflow.mini.scenes.render import render
 from janusflow.mini.scenes.scene import (
     COLOURS,
@@ -25,6 +25,10 @@ from janusflow.mini.scenes.scene import (
 
 def traits(objects: tuple[SceneObject, ...]) -> Counter:
     return Counter((each.shape, each.colour, each.size) for each in objects)
+
+
+def detect(image: Image.Image) -> tuple[SceneObject, ...]:
+    return tuple(found.thing for found in look_at(image))
 
 
 def sampled_scenes(num: int, *, seed: int) -> list[Scene]:
