@@ -18,7 +18,6 @@ from torch import Tensor
 from janusflow.interop.conversion import official_shapes, shapes_of
 from janusflow.interop.load import on_meta
 from janusflow.interop.release_config import config_from_official
-from janusflow.interop.tokens import TokenIds
 
 Files = Literal["single", "sharded", "bin", "sharded-bin"]
 MakeWeight = Callable[[str, tuple[int, ...]], Tensor]
@@ -26,14 +25,14 @@ MakeWeight = Callable[[str, tuple[int, ...]], Tensor]
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 NUM_BYTES = 256
 # The release's vocabulary has BOS and EOS only: loading adds the four tags behind them.
-TOKEN_IDS = TokenIds(
-    bos=NUM_BYTES,
-    eos=NUM_BYTES + 1,
-    pad=NUM_BYTES + 1,
-    image=NUM_BYTES + 2,
-    image_start=NUM_BYTES + 4,
-    image_end=NUM_BYTES + 5,
-)
+TOKEN_IDS = {
+    "bos_token_id": NUM_BYTES,
+    "eos_token_id": NUM_BYTES + 1,
+    "pad_token_id": NUM_BYTES + 1,
+    "image_token_id": NUM_BYTES + 2,
+    "image_start_token_id": NUM_BYTES + 4,
+    "image_end_token_id": NUM_BYTES + 5,
+}
 VOCAB_SIZE = 272
 IMAGE_SIZE = 64
 
@@ -183,7 +182,7 @@ def _write_tokenizer(folder: Path) -> None:
         [AddedToken(name, special=True, normalized=True) for name in (BOS, EOS)]
     )
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, TOKEN_IDS.bos)]
+        single=f"{BOS} $A", special_tokens=[(BOS, TOKEN_IDS["bos_token_id"])]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_json(

@@ -27,7 +27,6 @@ def find_folder(
     """The folder that is meant: itself, or the local copy of a hub id, downloaded if missing.
 
     Args:
-        where: folder or hub id.
         files: of the hub id's those that are downloaded.
         revision: branch, tag or commit of a hub id.
         token: for a hub id that is not public.

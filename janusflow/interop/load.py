@@ -35,9 +35,7 @@ def load_model(
     """A model whose every weight has one dtype, read from a folder in either layout.
 
     Args:
-        folder: of the model.
         dtype: of its weights; None for the stored one, of several the one that holds them all.
-        device: where they go.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the weights do not fit the config.json.
@@ -59,12 +57,7 @@ def open_model(folder: str | Path) -> tuple[JanusFlowForConditionalGeneration, "
 
 
 class StoredWeights:
-    """Weights of either layout under our names, read when they are asked for.
-
-    Args:
-        shapes: of the weights, under the names of their layout.
-        read: gives one of them, which may be a view of something larger.
-    """
+    """Weights of either layout under our names, read when they are asked for."""
 
     def __init__(self, shapes: Mapping[str, Shape], read: Callable[[str], Tensor]) -> None:
         self._shapes, self._read = shapes, read

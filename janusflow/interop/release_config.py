@@ -7,7 +7,6 @@ docs/parity-quirks.md.
 """
 
 import copy
-import json
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -30,6 +29,7 @@ from janusflow.interop.release_layout import (
 )
 from janusflow.interop.tokens import TokenIds, read_token_ids
 from janusflow.model.configuration import JanusFlowConfig
+from janusflow.processing.json_files import read_json
 
 SIBLING_SECTION = "gen_vision_config"
 """What Janus and Janus-Pro, of the same model_type, have in their config.json."""
@@ -45,13 +45,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder}: {what}: pass a model folder (config.json, weights, tokenizer)."
         )
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: not JSON ({error}): download it again.") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path}: holds a {type(settings).__name__}, not an object.")
-    return settings
+    return read_json(path)
 
 
 def read_config(folder: Path) -> JanusFlowConfig:
@@ -108,7 +102,7 @@ def settings_in_our_layout(
         inside = (file.parent for file in folder.glob(f"*/{CONFIG}"))
         folder = next((each for each in inside if read_settings(each) == settings), None)
     has_tokenizer = folder is not None and (folder / "tokenizer.json").is_file()
-    ids = read_token_ids(folder) if folder is not None and has_tokenizer else TokenIds()
+    ids = read_token_ids(folder) if folder is not None and has_tokenizer else {}
     return config_from_official(settings, token_ids=ids).to_dict()
 
 
@@ -145,13 +139,8 @@ def config_from_official(
         plans=_plans(settings),
         vae=vae,
         official=copy.deepcopy(settings),
-        bos_token_id=token_ids.bos,
-        eos_token_id=token_ids.eos,
-        pad_token_id=token_ids.pad,
-        image_token_id=token_ids.image,
-        image_start_token_id=token_ids.image_start,
-        image_end_token_id=token_ids.image_end,
         dtype=settings.get("torch_dtype"),
+        **token_ids,
     )
     _refuse_other_networks(settings, config)
     return config
@@ -179,7 +168,9 @@ def _llm_config(settings: dict[str, Any], token_ids: TokenIds) -> LlamaConfig:
     # LlamaConfig's own end id (2) is an ordinary token of this vocabulary: the release passes the
     # right ones to every `generate` call, we put them where `generate` looks. The pad id stays out:
     # it is EOS in the release, and LLaMA would keep the gradient from a pad embedding.
-    return LlamaConfig(**known, bos_token_id=token_ids.bos, eos_token_id=token_ids.eos)
+    for name in ("bos_token_id", "eos_token_id"):
+        known[name] = token_ids.get(name, getattr(JanusFlowConfig, name))
+    return LlamaConfig(**known)
 
 
 def _vision_config(params: dict[str, Any]) -> SiglipVisionConfig:
@@ -291,15 +282,14 @@ def config_to_official(config: JanusFlowConfig) -> dict[str, Any]:
     Raises:
         CheckpointError: the release's layout has no way to say what this network is.
     """
-    ids = TokenIds.of(config)
     if config.official is not None:
-        original = config_from_official(config.official, token_ids=ids)
+        original = config_from_official(config.official, token_ids={})
         if network(original) == network(config):
             return _with_plans(copy.deepcopy(config.official), config)
     settings = release_settings(config)
     differing = [
         f"{name}={network(config)[name]!r}"
-        for name, value in network(config_from_official(settings, token_ids=ids)).items()
+        for name, value in network(config_from_official(settings, token_ids={})).items()
         if network(config)[name] != value
     ]
     if differing:

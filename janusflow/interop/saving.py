@@ -1,6 +1,5 @@
 """Write model folders: ours, or the release's; what is written appears whole or not at all."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from janusflow.interop.release_config import config_to_official
 from janusflow.interop.vae import SUBFOLDER
 from janusflow.interop.weight_files import SAFETENSORS
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.json_files import read_json, write_json
 from janusflow.processing.processor import JanusFlowProcessor
 
 WEIGHT_FILES = ("model*.safetensors*", "pytorch_model*.bin*")
@@ -72,7 +72,7 @@ def write_folder(
         vae.save_pretrained(unfinished / SUBFOLDER)
         config = unfinished / CONFIG
         # On disk only: the VAE lies beside the weights now, wherever this one came from.
-        write_json(config, json.loads(config.read_text(encoding="utf-8")) | {"vae": SUBFOLDER})
+        write_json(read_json(config) | {"vae": SUBFOLDER}, config, sort_keys=True)
 
 
 def check_plain(model: nn.Module, folder: str | Path) -> None:
@@ -122,11 +122,5 @@ def save_official(model: JanusFlowForConditionalGeneration, folder: Path) -> tup
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in to_official(state).items()}
     save_file(weights, folder / SAFETENSORS, metadata={"format": "pt"})
-    write_json(folder / CONFIG, settings)
+    write_json(settings, folder / CONFIG, sort_keys=True)
     return tuple(name for name in state if name.startswith(TRAINING_ONLY))
-
-
-def write_json(path: Path, settings: dict[str, Any]) -> None:
-    """Sorted and indented as transformers writes it, and so as the release's file is."""
-    text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write an object readably, in the order of its keys."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+def write_json(content: Mapping[str, Any], path: Path, *, sort_keys: bool = False) -> None:
+    """Write an object readably; sorted, it is as transformers and so the release write it."""
+    text = json.dumps(content, indent=2, sort_keys=sort_keys, ensure_ascii=False)
     path.write_text(f"{text}\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast, ProcessorMixin
 from janusflow.config.errors import CheckpointError
 from janusflow.config.keywords import refuse_unknown
 from janusflow.processing.images import JanusFlowImageProcessor
-from janusflow.processing.json_files import read_json
+from janusflow.processing.json_files import read_json, write_json
 from janusflow.processing.tokenizer import (
     HUB_OPTIONS,
     IMAGE_TAGS,
@@ -149,6 +149,5 @@ class ProcessorFiles(ProcessorMixin):
         said = {key: getattr(self.image_processor, key) for key in RELEASE_PREPROCESSOR_KEYS}
         said["image_processor_type"] = RELEASE_IMAGE_PROCESSOR
         said["processor_class"] = RELEASE_PROCESSOR
-        text = json.dumps(said, indent=2, sort_keys=True)
-        (folder / PREPROCESSOR_FILE).write_text(f"{text}\n", encoding="utf-8")
+        write_json(said, folder / PREPROCESSOR_FILE, sort_keys=True)
         write_release_tokenizer(self.tokenizer, folder, generation_tag=generation_tag)

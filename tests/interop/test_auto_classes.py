@@ -24,7 +24,7 @@ def test_token_ids_are_those_of_the_tokenizer_beside_it(tmp_path: Path, subfolde
     write_release_folder(tmp_path / subfolder)
     config = AutoConfig.from_pretrained(tmp_path, subfolder=subfolder)
     found = (config.image_token_id, config.eos_token_id)
-    assert found == (TOKEN_IDS.image, TOKEN_IDS.eos) != (100015, 100001)
+    assert found == (TOKEN_IDS["image_token_id"], TOKEN_IDS["eos_token_id"]) != (100015, 100001)
 
 
 def test_another_models_config_gives_no_default(tmp_path: Path):

@@ -37,7 +37,7 @@ def test_there_and_back_the_folder_is_the_same(release: Path, tmp_path: Path):
 
 def test_the_converted_folder_computes_the_same(release: Path, tmp_path: Path):
     convert(release, tmp_path / "ours")
-    ids = torch.tensor([[TOKEN_IDS.bos, 65, 66, 67]])
+    ids = torch.tensor([[TOKEN_IDS["bos_token_id"], 65, 66, 67]])
     with torch.no_grad():
         logits = [load_model(folder)(ids).logits for folder in (release, tmp_path / "ours")]
     assert torch.equal(*logits)

@@ -44,14 +44,14 @@ def test_each_weight_is_converted_on_its_own(release: Path, release_weights: dic
 def test_token_ids_come_from_the_folders_tokenizer(release: Path):
     config = load_model(release).config
     assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (
-        TOKEN_IDS.bos,
-        TOKEN_IDS.eos,
-        TOKEN_IDS.pad,
+        TOKEN_IDS["bos_token_id"],
+        TOKEN_IDS["eos_token_id"],
+        TOKEN_IDS["pad_token_id"],
     )
     assert (config.image_token_id, config.image_start_token_id, config.image_end_token_id) == (
-        TOKEN_IDS.image,
-        TOKEN_IDS.image_start,
-        TOKEN_IDS.image_end,
+        TOKEN_IDS["image_token_id"],
+        TOKEN_IDS["image_start_token_id"],
+        TOKEN_IDS["image_end_token_id"],
     )
 
 
@@ -151,7 +151,7 @@ def test_a_missing_folder_is_named(tmp_path: Path):
 
 def test_a_damaged_config_is_named(copied: Path):
     (copied / "config.json").write_text("{")
-    assert "not JSON" in refusal(copied)
+    assert "config.json cannot be read" in refusal(copied)
 
 
 def test_another_model_is_refused_by_its_type(copied: Path):

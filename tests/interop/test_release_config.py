@@ -90,7 +90,7 @@ def test_the_tower_has_the_exact_gelu_and_keeps_its_unused_head():
 
 
 def test_the_llm_stops_at_the_tokenizers_end_and_not_at_llamas():
-    assert read(release_settings()).llm_config.eos_token_id == TOKEN_IDS.eos
+    assert read(release_settings()).llm_config.eos_token_id == TOKEN_IDS["eos_token_id"]
 
 
 def test_padding_gets_no_frozen_embedding():

@@ -12,7 +12,6 @@ from drawing import TIME_SCALE
 from reference import REPOSITORY, Reference
 from torch import Tensor, nn
 
-from janusflow.interop.tokens import TokenIds
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.model.prompt import Prompt, with_unconditional
 from janusflow.processing.images import JanusFlowImageProcessor
@@ -29,11 +28,11 @@ class FullSize:
         self.wanted = reference.tensors("full_size")
         self.seconds: dict[str, float] = {}
         asked = self.recorded["understanding"]
-        self.token_ids = TokenIds(
-            image=asked["image_id"],
-            image_start=asked["begin_of_image_id"],
-            image_end=asked["end_of_image_id"],
-        )
+        self.token_ids = {
+            "image_token_id": asked["image_id"],
+            "image_start_token_id": asked["begin_of_image_id"],
+            "image_end_token_id": asked["end_of_image_id"],
+        }
 
     def run(self) -> dict[str, Tensor]:
         model = self._timed("build and fill", self._model)
@@ -99,10 +98,11 @@ class FullSize:
 
     def _expanded(self, num_patches: int) -> list[int]:
         ids = self.token_ids
-        image = [ids.image_start, *[ids.image] * num_patches, ids.image_end]
+        tag = ids["image_token_id"]
+        image = [ids["image_start_token_id"], *[tag] * num_patches, ids["image_end_token_id"]]
         expanded: list[int] = []
         for token in self.recorded["understanding"]["prompt_ids_before_expansion"]:
-            expanded += image if token == ids.image else [token]
+            expanded += image if token == tag else [token]
         return expanded
 
 

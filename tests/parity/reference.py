@@ -68,14 +68,14 @@ class Reference:
     @cached_property
     def tiny_token_ids(self) -> TokenIds:
         ids = self.meta["tiny_tokenizer"]["specials"]
-        return TokenIds(
-            bos=ids["<｜begin▁of▁sentence｜>"],
-            eos=ids["<｜end▁of▁sentence｜>"],
-            pad=ids["<｜▁pad▁｜>"],
-            image=ids["<image_placeholder>"],
-            image_start=ids["<begin_of_image>"],
-            image_end=ids["<end_of_image>"],
-        )
+        return {
+            "bos_token_id": ids["<｜begin▁of▁sentence｜>"],
+            "eos_token_id": ids["<｜end▁of▁sentence｜>"],
+            "pad_token_id": ids["<｜▁pad▁｜>"],
+            "image_token_id": ids["<image_placeholder>"],
+            "image_start_token_id": ids["<begin_of_image>"],
+            "image_end_token_id": ids["<end_of_image>"],
+        }
 
     def small_settings(self, **tower: Any) -> dict[str, Any]:
         """The small model's config.json; `tower` replaces parameters of the understanding tower."""

@@ -249,9 +249,9 @@ def _answer(
     greedy = model.llm.generate(
         inputs_embeds=embeds,
         attention_mask=mask,
-        bos_token_id=tokens.bos,
-        eos_token_id=tokens.eos,
-        pad_token_id=tokens.eos,  # the release passes EOS here
+        bos_token_id=tokens["bos_token_id"],
+        eos_token_id=tokens["eos_token_id"],
+        pad_token_id=tokens["eos_token_id"],  # the release passes EOS here
         do_sample=False,
         max_new_tokens=NUM_NEW_TOKENS,
         return_dict_in_generate=True,

@@ -105,10 +105,6 @@ def check_source(
     """Make every row a sample and lay it out; what is found goes into the report.
 
     Args:
-        source: where rows come from.
-        rows: their numbers.
-        collate: of the model that will learn them.
-        report: filled in.
         sizes: where the source's preparation notes those of images it opens; stays empty for
             sources that have images in memory, whose sizes are those of their samples.
     """

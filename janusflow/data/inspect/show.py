@@ -44,17 +44,7 @@ def build_page(
     seed: int,
     num_bad: int,
 ) -> str:
-    """Fill the template.
-
-    Args:
-        built: what is shown.
-        collate: what laid it out.
-        prepare: what made its images.
-        name: of the recipe or file.
-        model: whose tokenizer and sizes these are.
-        seed: decided the samples.
-        num_bad: rows passed over.
-    """
+    """A page of samples of a recipe or file (`name`), as the tokenizer of `model` has them."""
     batch = collate.pack(built)
     num_rows, length = batch.rows.segment_ids.shape
     padding = float((batch.rows.segment_ids == PAD_SEGMENT).float().mean())

@@ -137,10 +137,6 @@ class BadRows:
     def require_few(self, *, num_tried: int, num_bad: int) -> None:
         """Refuse a share of bad rows above the allowed one, if it is no chance.
 
-        Args:
-            num_tried: rows tried since the run began, in all processes.
-            num_bad: how many of them made no sample.
-
         Raises:
             DataError: too many are bad.
         """

@@ -30,11 +30,6 @@ def fingerprint(sources: Iterable[SourceConfig]) -> Fingerprint:
 def require_same_data(kept: Path, now: Fingerprint, *, is_begun: bool) -> None:
     """Refuse to go on with data that have changed; of a run that begins, the data are kept.
 
-    Args:
-        kept: the run's file for it.
-        now: of the sources.
-        is_begun: whether the run has learnt something.
-
     Raises:
         DataError: a file is new, gone or another.
     """

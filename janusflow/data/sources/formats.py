@@ -186,12 +186,7 @@ PLUGIN_FORMATS: dict[str, dict[Kind, Opener]] = {}
 
 
 def register_format(name: str, openers: dict[Kind, Opener]) -> None:
-    """Make a format known; a plugin (entry point group `janusflow.plugins`) does so.
-
-    Args:
-        name: what `format` says in a recipe.
-        openers: for each kind of sample that the format makes, what opens its sources.
-    """
+    """Make a format known, by what opens its sources of each kind; plugins do so."""
     PLUGIN_FORMATS[name] = openers
 
 
@@ -234,11 +229,6 @@ def open_sources(
 ) -> dict[Kind, list[WeightedSource]]:
     """Open the sources of each kind.
 
-    Args:
-        configs: the sources.
-        prepare: makes their images fit the model.
-        lengths: file that keeps how long the shards of streams are.
-
     Raises:
         ConfigError: a format is unknown, or does not make the kind it is listed under.
         DataError: a file is missing or is something else.
@@ -259,8 +249,6 @@ def open_source(
     """Open a source of one kind.
 
     Args:
-        kind: of its samples.
-        config: what it is.
         prepare: makes its images fit the model.
         lengths: file that keeps how long the shards of streams are.
 

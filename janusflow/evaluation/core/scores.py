@@ -83,14 +83,9 @@ def resampled(
     strata: Sequence[str] | None = None,
     is_share: bool = True,
 ) -> Measurement:
-    """A statistic of column sums with its bootstrap interval.
+    """A statistic of column sums, a row an independent item, with its bootstrap interval.
 
-    Args:
-        name: of the measurement.
-        columns: a row for each independent item.
-        statistic: takes column sums.
-        strata: of every row, where a design fixes how many there are of each.
-        is_share: whether the number is a part of 1.
+    `strata` name every row where a design fixes how many there are of each.
     """
     table = np.array(list(columns), dtype=np.float64)
     value = float(statistic(table.sum(0, keepdims=True))[0])
@@ -109,12 +104,7 @@ def sums_by_item(items: Iterable[tuple[str, float]]) -> list[list[float]]:
 
 
 def mean_of_groups(name: str, groups: Mapping[str, Sequence[Sequence[float]]]) -> Measurement:
-    """The mean of several groups' shares; how many items a group has is fixed by the design.
-
-    Args:
-        name: of the measurement.
-        groups: rows of two columns for every group, a part and its whole.
-    """
+    """The mean of the shares of groups of rows (part, whole); a design fixes how many each has."""
     columns, strata = [], []
     for index, (group, rows) in enumerate(groups.items()):
         before, after = [0.0, 0.0] * index, [0.0, 0.0] * (len(groups) - 1 - index)

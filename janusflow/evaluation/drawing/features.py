@@ -60,7 +60,6 @@ class FeatureNetwork:
         """Features of image files, in their order, float32.
 
         Args:
-            images: the files.
             resolution: pixels a side that all images are brought to first; None leaves them.
             called: what the progress bar says.
 

@@ -32,13 +32,7 @@ def drawings_of(
     *,
     name: str = "{prompt:05d}-{sample}",
 ) -> list[ToDraw]:
-    """Four images of every prompt, each from noise of its own; a limit counts prompts of a kind.
-
-    Args:
-        prompts: kind, words and facts of each.
-        options: the first seed, and the limit.
-        name: of an item, from the numbers of its prompt and of the image.
-    """
+    """Four images of every prompt (kind, words, facts); a limit counts prompts of a kind."""
     items = [
         ToDraw(
             id=name.format(prompt=index, sample=sample),
@@ -55,10 +49,6 @@ def drawings_of(
 
 def load_judge(spec: str | None, official: Callable[[], Any]) -> Any:
     """Make the judge that `--judge` names.
-
-    Args:
-        spec: `official`, or `module:function` of a function that makes one. None is official.
-        official: makes the benchmark's own judge.
 
     Raises:
         ConfigError: there is no such module or function, or what the official one needs is missing.

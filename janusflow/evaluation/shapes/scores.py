@@ -58,12 +58,7 @@ def _names_what_is_wanted(row: Row) -> bool:
 
 
 def outline_scores(drawn: Sequence[Row], true: Sequence[float | None]) -> list[Measurement]:
-    """How well objects fill their shapes' outlines: 1 is a perfect fit. Empty images have none.
-
-    Args:
-        drawn: rows of drawings.
-        true: the same of true renders.
-    """
+    """How well objects fill their shapes' outlines: 1 is a perfect fit. Empty images have none."""
     of_drawings = {
         language: [row["outline"] for row in rows] for language, rows in _by_language(drawn).items()
     }

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
+from janusflow.data.wheels import fetch_wheel
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.scores import Measurement, shares
 from janusflow.evaluation.core.tasks import Row, Task, ToAnswer, ToDraw
@@ -32,7 +33,7 @@ from janusflow.mini.language.questions import Question, is_correct
 from janusflow.mini.language.wordings import WORDINGS
 from janusflow.mini.language.words import LANGUAGES, Language
 from janusflow.mini.scenes.naming import named_objects
-from janusflow.mini.training.easy_vqa import EasyVqa, fetch_easy_vqa
+from janusflow.mini.training.easy_vqa import PACKAGE, EasyVqa
 
 DEFAULT_LIMIT = 500
 EASY_VQA = Path("runs/mini/easy-vqa")
@@ -83,7 +84,7 @@ def shapes(options: TaskOptions) -> Task:
 
 def easy_vqa(options: TaskOptions) -> Task:
     """The test split of easy-VQA, which is fetched on first use."""
-    test = EasyVqa(fetch_easy_vqa(options.data or EASY_VQA), "test")
+    test = EasyVqa(fetch_wheel(PACKAGE, options.data or EASY_VQA), "test")
     items = [
         # Compared as a description is: as a whole.
         asked(

@@ -92,9 +92,6 @@ def caption(
     """Say what is in the scene, each time in other words.
 
     Args:
-        scene: what to name.
-        rng: advanced by this call.
-        language: English or Korean.
         placed: how often each of several objects is named with its place, if that is clear.
         plain: how often nothing but colours, shapes and numbers is said, as people mostly ask.
     """

@@ -65,7 +65,6 @@ def region_of_patch(scene: Scene, *, size: int, grid: int) -> Int[np.ndarray, " 
     """Tell which of `regions` each patch shows, in reading order, or NOWHERE.
 
     Args:
-        scene: what is rendered.
         size: rows and columns of the image, in pixels.
         grid: rows and columns of patches; a divisor of `size`.
     """

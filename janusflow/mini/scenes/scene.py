@@ -187,7 +187,6 @@ def sample_scene(
     """Draw a scene whose composition belongs to the split.
 
     Args:
-        rng: advanced by this call.
         num_objects: 1 to 4; None draws it with NUM_OBJECTS_PROBABILITIES.
         split: "train" never returns a held-out composition, "heldout" returns only those.
         identical: True wants two or more objects of one shape and colour, False wants none;

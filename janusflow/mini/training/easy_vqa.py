@@ -18,7 +18,7 @@ from janusflow.config.data import SourceConfig
 from janusflow.config.errors import DataError
 from janusflow.data.samples import Turn, UnderstandingSample
 from janusflow.data.sources.base import WeightedSource
-from janusflow.data.wheels import Wheel, fetch_wheel
+from janusflow.data.wheels import Wheel
 from janusflow.mini.training.sources import MAX_TURNS, pixel_values
 
 PACKAGE = Wheel(
@@ -27,15 +27,6 @@ PACKAGE = Wheel(
     sha256="fcb51b309b78c7b00f97b64cdbcbcf5c105f94da1b39c0796cee5a787c4f650f",
 )
 Split = Literal["train", "test"]
-
-
-def fetch_easy_vqa(folder: Path) -> Path:
-    """Download the package into `folder` unless it is there; return the file.
-
-    Raises:
-        DataError: it cannot be downloaded, or the file is not the one that is meant.
-    """
-    return fetch_wheel(PACKAGE, folder)
 
 
 def easy_vqa_questions(config: SourceConfig) -> list[WeightedSource]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,25 +29,8 @@ NO_TAG = ""
 """Images to draw stand in no question."""
 
 
-@runtime_checkable
-class Images(Protocol):
-    """What a VAE learns from; values are in [-1, 1]."""
-
-    def batch(self, step: int, own: Sequence[int]) -> ImageBatch:
-        """Some of a step's images; its image i depends on (seed, step, i) only."""
-        ...
-
-    def chunks(self, number: int | None = None) -> Iterator[Float[Tensor, "n c y x"]]:
-        """The first so many images (of scenes: all of them) in their order."""
-        ...
-
-    def held_out(self) -> Float[Tensor, "n c y x"]:
-        """Images to show."""
-        ...
-
-
-def open_images(recipe: VaeRecipe) -> Images:
-    """What a recipe names.
+def open_images(recipe: VaeRecipe) -> "Scenes | Sourced":
+    """What a recipe names; values are in [-1, 1].
 
     Raises:
         ConfigError: a source's format is unknown or makes no images to draw.
@@ -68,7 +51,7 @@ class Scenes:
     seed: int
 
     def batch(self, step: int, own: Sequence[int]) -> ImageBatch:
-        """Some of a step's scenes."""
+        """Some of a step's scenes; its image i depends on (seed, step, i) only."""
         rng = np.random.default_rng((self.seed, step))
         rows = np.sort(rng.integers(len(self.scenes), size=self.batch_size))
         seeds = rng.integers(2**63, size=self.batch_size)
@@ -99,7 +82,7 @@ class Sourced:
         self.bad = BadRows(max_share=MAX_BAD_SHARE, log=recipe.run / BAD_ROWS)
 
     def batch(self, step: int, own: Sequence[int]) -> ImageBatch:
-        """Some of a step's images."""
+        """Some of a step's images, as of `Scenes`."""
         first = step * self.recipe.batch_size
         samples = [self._sample(self.sources, first + i) for i in own]
         self.bad.require_few(num_tried=self.bad.num_tried, num_bad=self.bad.num_bad)

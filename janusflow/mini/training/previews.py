@@ -30,14 +30,7 @@ def held_out(number: int, *, size: int) -> tuple[list[Scene], UInt8[np.ndarray, 
 
 
 class VaeSamples(SampleHook):
-    """Images, each with its reconstruction to its right, and how near they are.
-
-    Args:
-        new: makes a VAE to fill.
-        images: to rebuild, in [-1, 1].
-        every: steps between samples.
-        trackers: get the sheet and the number.
-    """
+    """Images in [-1, 1], each with its reconstruction by `new()` filled, and how near they are."""
 
     def __init__(
         self,
@@ -67,14 +60,7 @@ class VaeSamples(SampleHook):
 
 
 class SiglipSamples(SampleHook):
-    """How often regions find phrases that are true of them, and phrases such regions.
-
-    Args:
-        config: of the model in training.
-        batch: regions and phrases.
-        every: steps between samples.
-        trackers: get the numbers.
-    """
+    """How often regions find phrases that are true of them, and phrases such regions."""
 
     def __init__(
         self,

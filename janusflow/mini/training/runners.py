@@ -132,14 +132,7 @@ def train_part(
     batches: Batches,
     samples: Callable[..., SampleHook],
 ) -> TrainState:
-    """Train with the reports and samples that the recipe asks for.
-
-    Args:
-        recipe: how long, and what is told.
-        objective: what is minimised.
-        batches: what it is minimised on.
-        samples: makes the hook, given its `every` and `trackers`.
-    """
+    """Train with the reports and samples that the recipe asks for; `samples` makes their hook."""
     every = recipe.log.samples_every
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
         log = LogHook(recipe.run, recipe.loop, trackers=trackers)

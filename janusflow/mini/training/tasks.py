@@ -5,8 +5,9 @@ from functools import partial
 from tqdm import tqdm
 
 from janusflow.data.sources.formats import register_format
+from janusflow.data.wheels import fetch_wheel
 from janusflow.mini.scenes.dataset import write_scenes
-from janusflow.mini.training.easy_vqa import easy_vqa_questions, fetch_easy_vqa
+from janusflow.mini.training.easy_vqa import PACKAGE, easy_vqa_questions
 from janusflow.mini.training.recipes import (
     EasyVqaRecipe,
     ScenesRecipe,
@@ -58,7 +59,7 @@ def _scenes(recipe: ScenesRecipe) -> None:
 
 
 def _easy_vqa(recipe: EasyVqaRecipe) -> None:
-    fetch_easy_vqa(recipe.run)
+    fetch_wheel(PACKAGE, recipe.run)
 
 
 def _tokenizer(recipe: TokenizerRecipe) -> None:
