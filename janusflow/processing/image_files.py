@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import numpy as np
@@ -68,12 +68,24 @@ NOT_IMAGES = (
 )
 """How files begin that often lie where an image should."""
 
+
+class Opening(NamedTuple):
+    """How an image is opened: see `open_image`."""
+
+    max_pixels: int
+    alpha: bool
+
+
 # warnings.catch_warnings swaps a global and is not safe in threads, which servers have.
 _quiet_lock = threading.Lock()
 
 
 def open_image(
-    source: ImageInput, *, max_pixels: int = MAX_PIXELS, channels_first: bool | None = None
+    source: ImageInput,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    channels_first: bool | None = None,
+    alpha: bool = False,
 ) -> Image.Image:
     """An upright RGB image from any kind of input; the source is unchanged.
 
@@ -82,15 +94,16 @@ def open_image(
         max_pixels: more are refused.
         channels_first: whether an array's channels are its first axis; None looks which axis is 1,
             3 or 4 long, the first one before the last.
+        alpha: True gives RGBA if parts may be see-through, instead of laying them on white.
     """
+    how = Opening(max_pixels, alpha)
     with _quietly():
         if isinstance(source, Image.Image):
-            return _as_rgb(source, name="the image given", max_pixels=max_pixels)
+            return _opened(source, "the image given", how)
         if isinstance(source, ArrayLike):
             image = _from_array(source, channels_first=channels_first)
-            return _as_rgb(image, name="the array given", max_pixels=max_pixels)
-        data, name = _read(source)
-        return _decode(data, name=name, max_pixels=max_pixels)
+            return _opened(image, "the array given", how)
+        return _decode(*_read(source), how)
 
 
 def image_from_url(url: str, *, allow_paths: bool = True) -> ImageInput:
@@ -203,14 +216,14 @@ def _from_array(source: ArrayLike, *, channels_first: bool | None) -> Image.Imag
     return Image.fromarray(np.ascontiguousarray(values))
 
 
-def _decode(data: bytes, *, name: str, max_pixels: int) -> Image.Image:
+def _decode(data: bytes, name: str, how: Opening) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty: give an image file")
     Image.init()
     formats = [known for known in READABLE_FORMATS if known in Image.OPEN]
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            return _as_rgb(image, name=name, max_pixels=max_pixels)
+            return _opened(image, name, how)
     except Image.UnidentifiedImageError:
         begin = data[:256].lstrip().lower()
         known = [what for start, what in NOT_IMAGES if begin.startswith(start)]
@@ -225,17 +238,19 @@ def _decode(data: bytes, *, name: str, max_pixels: int) -> Image.Image:
         raise _broken(name, error) from None
 
 
-def _as_rgb(image: Image.Image, *, name: str, max_pixels: int) -> Image.Image:
-    _check_size(image, name=name, max_pixels=max_pixels)
+def _opened(image: Image.Image, name: str, how: Opening) -> Image.Image:
+    _check_size(image, name=name, max_pixels=how.max_pixels)
     try:
         image.load()
-        _check_size(image, name=name, max_pixels=max_pixels)  # some formats learn it on loading
+        _check_size(image, name=name, max_pixels=how.max_pixels)  # some formats learn it on loading
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} is refused as too large: {_one_line(error)}") from None
     except DECODER_ERRORS as error:
         raise _broken(name, error) from None
     try:
-        rgb = _flattened(_upright(image), kind=image.format)
+        upright = _upright(image)
+        keeps_alpha = how.alpha and image.has_transparency_data
+        rgb = upright.convert("RGBA") if keeps_alpha else _flattened(upright, kind=image.format)
     except (ValueError, OSError, MemoryError) as error:
         raise _broken(name, error) from None
     # A copy never carries the EXIF along: opening an image twice must not turn it twice.
