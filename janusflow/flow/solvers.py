@@ -35,13 +35,16 @@ SMALLEST_STEP = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class StepInfo:
-    """Where a solver is: the start of the step it has just made."""
+    """A step that a solver has just made: where it started, and where it ended."""
 
     index: int
     """Steps made before this one."""
     t: float
     x_t: Float[Tensor, " b *shape"]
     velocity: Float[Tensor, " b *shape"]
+    """At the start, under guidance."""
+    x_next: Float[Tensor, " b *shape"]
+    """The state at the end; after the last step the latent that is decoded."""
     num_steps: int | None = None
     """Of the whole path; None where the solver chooses."""
 
@@ -88,10 +91,19 @@ def solve(
         if state_dtype.itemsize < 4:
             step_size = float(torch.tensor(step_size, dtype=state_dtype))
         stages = yield from _stages(x_t, t=t, step_size=step_size, tableau=tableau)
+        x_next = x_t + step_size * _weighted_sum(tableau.b, stages)
         if on_step is not None:
-            num_steps = len(grid) - 1
-            on_step(StepInfo(index=index, t=t, x_t=x_t, velocity=stages[0], num_steps=num_steps))
-        x_t = x_t + step_size * _weighted_sum(tableau.b, stages)
+            on_step(
+                StepInfo(
+                    index=index,
+                    t=t,
+                    x_t=x_t,
+                    velocity=stages[0],
+                    x_next=x_next,
+                    num_steps=len(grid) - 1,
+                )
+            )
+        x_t = x_next
     return x_t
 
 
@@ -133,7 +145,7 @@ def solve_adaptive(
         error = _error(x_t, x_next, stages, step_size=step_size, rtol=rtol, atol=atol)
         if error <= 1.0:
             if on_step is not None:
-                on_step(StepInfo(index=steps, t=t, x_t=x_t, velocity=first))
+                on_step(StepInfo(index=steps, t=t, x_t=x_t, velocity=first, x_next=x_next))
             # dopri5's last stage is evaluated at x_next: it is the first one of the next step.
             x_t, t, first = x_next, 1.0 if is_last else t + step_size, stages[-1]
             steps += 1

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -170,6 +171,18 @@ def test_steps_are_reported_in_order_with_their_starts():
     assert [(step.index, step.t) for step in steps] == [(0, 0.0), (1, 0.5)]
     assert torch.equal(steps[0].x_t, START)
     assert torch.equal(steps[1].x_t + 0.5 * steps[1].velocity, end)
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "dopri5"])
+def test_each_step_ends_where_the_next_one_starts_and_the_last_at_the_end(solver: str):
+    steps: list[StepInfo] = []
+    if solver == "dopri5":
+        end = solved_adaptively(growth, START, on_step=steps.append)
+    else:
+        end = solved(growth, START, times=time_grid(3), solver=solver, on_step=steps.append)
+    for step, following in pairwise(steps):
+        assert torch.equal(step.x_next, following.x_t)
+    assert torch.equal(steps[-1].x_next, end)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
