@@ -147,6 +147,7 @@ class JanusFlow:
         max_new_tokens: int = 512,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        stop: str | Sequence[str] = (),
         seed: int | None = None,
         **unknown: Any,
     ) -> str | list[str]:
@@ -161,6 +162,7 @@ class JanusFlow:
             max_new_tokens: an answer is cut here, or where the model's context ends.
             temperature: 0 gives the likeliest answer, the same every time.
             top_p: draw from the likeliest tokens of this much probability.
+            stop: an answer ends before this text, or the first of these.
             seed: of the draws, question i has seed + i; None is random.
             **unknown: refused, with the name that an argument of transformers has here.
         """
@@ -170,6 +172,7 @@ class JanusFlow:
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_p=top_p,
+            stop=stop,
             seed=seed,
             **unknown,
         )
@@ -221,7 +224,8 @@ class JanusFlow:
             messages: any number of turns and images, the last one the user's.
             seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
-            **settings: max_new_tokens, temperature and top_p, as of `ask`; others are refused.
+            **settings: max_new_tokens, temperature, top_p and stop, as of `ask`; others are
+                refused.
         """
         request = QuestionRequest(
             messages=messages, settings=settings_of(settings), seed=chosen(seed)

@@ -78,6 +78,12 @@ class GrowingLayer(DynamicLayer):
         self.values = values[..., :stop, :]
         return self.keys, self.values
 
+    def copy_from(self, start: int) -> tuple[Float[Tensor, "b g t w"], Float[Tensor, "b g t w"]]:
+        """Keys and values of the positions from this one on, which do not change any more."""
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys[..., start:, :].clone(), self.values[..., start:, :].clone()
+
 
 class GrowingCache(DynamicCache):
     """The cache of an LLM that reads one token after another.

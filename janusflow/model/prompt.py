@@ -41,6 +41,12 @@ class PrefixCache:
     is_padded: bool = True
     """False where it is known, without asking the device, that the mask holds no 0."""
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the keys and values, and of the mask."""
+        layers = [(layer, name) for layer in self.cache.layers for name in ("keys", "values")]
+        return self.attention_mask.nbytes + sum(getattr(*each).nbytes for each in layers)
+
     def reading(self) -> DynamicCache:
         """The cache for one pass of more tokens, after which it is as it was."""
         cache = copy.copy(self.cache)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from janusflow.config.errors import ConfigError, PromptError
 from janusflow.config.keywords import refuse_unknown
@@ -29,13 +30,32 @@ NAMES_HERE = {
     "max_length": "it is max_new_tokens here, of the answer alone",
     "do_sample": "it is temperature here: 0 is greedy, more draws",
     "generator": "it is seed here, a number",
+    "stop_strings": "it is stop here",
+    "logprobs": "a text is returned; StepScheduler.submit_question has them",
 }
 """Names of other libraries, and what answering has for them."""
 
 
+MOST_LOGPROBS = 20
+"""Alternatives of a token that may be asked for; OpenAI's limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLogprobs:
+    """A token, its natural logarithm of probability, and those of the likeliest in its place."""
+
+    token_id: int
+    text: str
+    """Of this token alone: a part of a character is U+FFFD."""
+    logprob: float
+    """Of the model's own distribution, whatever temperature and top_p made of it."""
+    top: tuple["TokenLogprobs", ...] = ()
+    """The likeliest first; without alternatives of their own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnsweringSettings:
-    """How tokens are chosen."""
+    """How tokens are chosen, and where an answer ends."""
 
     max_new_tokens: int = 512
     """An answer is cut here, and where it would not fit in the model's context any more."""
@@ -43,8 +63,15 @@ class AnsweringSettings:
     """0 takes the likeliest token; above, tokens are drawn, the higher the more varied."""
     top_p: float = 1.0
     """Draw from the likeliest tokens that make up this much probability; 1 is all of them."""
+    stop: tuple[str, ...] = ()
+    """An answer ends before the first of these texts."""
+    logprobs: int | None = None
+    """Alternatives that are told of every token, 0 to 20; None tells of no probabilities."""
 
     def __post_init__(self) -> None:
+        stops_of(self.stop)
+        if self.logprobs is not None and not 0 <= self.logprobs <= MOST_LOGPROBS:
+            raise ConfigError(f"logprobs={self.logprobs}: wanted None, or 0 to {MOST_LOGPROBS}.")
         for name in ("temperature", "top_p"):
             if not isfinite(getattr(self, name)):
                 raise ConfigError(f"{name}={getattr(self, name)} is not a finite number.")
@@ -59,16 +86,29 @@ class AnsweringSettings:
             raise ConfigError(f"top_p={self.top_p} is outside (0, 1]. Use 1 for all tokens.")
 
 
+def stops_of(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One text that ends an answer, several or none, as a tuple.
+
+    Raises:
+        ConfigError: one is empty or no text.
+    """
+    stops = (given,) if isinstance(given, str) else given or ()
+    if not isinstance(stops, Sequence) or not all(isinstance(each, str) and each for each in stops):
+        raise ConfigError(f"stop={given!r:.80}: wanted a text that is not empty, or several.")
+    return tuple(stops)
+
+
 def settings_of(given: Mapping[str, Any]) -> AnsweringSettings:
     """Settings as a call gives them; other libraries' arguments are refused with the names here.
 
     Raises:
         ConfigError: an argument is unknown, or a value is out of range.
     """
-    known = [*(each.name for each in fields(AnsweringSettings)), "seed"]
+    names = {each.name for each in fields(AnsweringSettings)} - {"logprobs"}
+    known = sorted(names | {"seed"})
     otherwise = "jf.model.generate has all arguments of transformers"
     refuse_unknown("jf.ask", given, known=known, names=NAMES_HERE, otherwise=otherwise)
-    return AnsweringSettings(**given)
+    return AnsweringSettings(**{**given, "stop": stops_of(given.get("stop"))})
 
 
 def require_context(length: int, config: JanusFlowConfig, *, more: int = 1) -> int:
@@ -164,6 +204,28 @@ def choose_tokens(
         else int(row[0])
         for row, each, generator in zip(rows, settings, generators, strict=True)
     ]
+
+
+def logprobs_of(
+    logits: Float[Tensor, " v"], token_id: int, number: int, tokenizer: PreTrainedTokenizerFast
+) -> TokenLogprobs:
+    """A token's natural logarithm of probability, and the likeliest ones in its place.
+
+    Args:
+        logits: of the token's place.
+        token_id: the token that was chosen.
+        number: of alternatives, which may hold the token itself.
+        tokenizer: gives the tokens' texts.
+    """
+    # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
+    chances = logits.float().log_softmax(-1)
+    found = chances.topk(min(number, len(chances)))
+    likeliest = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+    own, *top = (
+        TokenLogprobs(token_id=token, text=str(tokenizer.decode([token])), logprob=logprob)
+        for token, logprob in [(token_id, float(chances[token_id])), *likeliest]
+    )
+    return replace(own, top=tuple(top))
 
 
 def nucleus(

@@ -4,7 +4,7 @@ Knows nothing of threads: one thread admits requests and makes steps.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from janusflow.config.errors import NotFiniteError
 from janusflow.config.guidance import schedule_of
 from janusflow.flow import StepInfo
+from janusflow.inference.batching.prompt_reader import PromptReader
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
 from janusflow.inference.drawing.batches import DrawingStep, GenerationRequest, OnStep
@@ -22,7 +23,7 @@ from janusflow.inference.drawing.best_of import choose
 from janusflow.inference.drawing.generation import decode_records, noise_of, prepare_request
 from janusflow.inference.drawing.metadata import DrawingRecord
 from janusflow.inference.drawing.planning import HOW
-from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity, encode_texts
+from janusflow.inference.drawing.prompts import PromptEncoding, PromptVelocity
 from janusflow.inference.drawing.sampling import image_sampler
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -39,6 +40,8 @@ class DrawingRequest(Handle[list[Image.Image]]):
 
     request: GenerationRequest
     on_step: OnStep | None = None
+    on_plan: Callable[[list[str]], None] | None = None
+    """Told the plans that the model made, one an image, before they are drawn."""
     records: list[DrawingRecord] = field(default_factory=list)
     """Of every image, once the request is admitted; with plans, once they are made."""
     plans: list[QuestionRequest] | None = None
@@ -51,6 +54,13 @@ class DrawingRequest(Handle[list[Image.Image]]):
 
     def __post_init__(self) -> None:
         super().__init__()
+
+    @property
+    def num_left(self) -> int:
+        """Images that are not under way, candidates included."""
+        asked = self.request
+        count = len(asked.prompts) * asked.num_images * asked.settings.best_of
+        return count - self.num_started
 
     def ask_for_plans(self, jf: JanusFlow) -> list[QuestionRequest]:
         """Prepare the request; the questions whose answers are drawn instead of the prompts."""
@@ -65,7 +75,7 @@ class DrawingRequest(Handle[list[Image.Image]]):
             ]
         return self.plans
 
-    def encode(self, jf: JanusFlow) -> PromptEncoding:
+    def encode(self, reader: PromptReader) -> PromptEncoding:
         """Read what is drawn, the plans if there are; raises what went wrong with one of them."""
         if self.prompts is None:
             if self.plans:
@@ -73,9 +83,9 @@ class DrawingRequest(Handle[list[Image.Image]]):
                     replace(record, plan=plan.result(0.0) or record.prompt)
                     for record, plan in zip(self.records, self.plans, strict=True)
                 ]
-            self.prompts = encode_texts(
-                jf.model,
-                jf.processor,
+                if self.on_plan is not None:
+                    self.on_plan([record.plan or record.prompt for record in self.records])
+            self.prompts = reader.read_texts(
                 [record.plan or record.prompt for record in self.records],
                 is_guided=schedule_of(self.request.settings.guidance).is_guided,
                 negative_prompt=self.request.negative_prompt,
@@ -86,7 +96,7 @@ class DrawingRequest(Handle[list[Image.Image]]):
 class RunningImage:
     """One image between noise and data: a sampler that waits for a velocity."""
 
-    def __init__(self, jf: JanusFlow, owner: DrawingRequest) -> None:
+    def __init__(self, jf: JanusFlow, owner: DrawingRequest, prompts: PromptEncoding) -> None:
         self.owner = owner
         self.index = owner.num_started
         self.t = 0.0
@@ -94,7 +104,6 @@ class RunningImage:
         self.latent: Tensor | None = None
         """There once the sampler has finished."""
         self._vae = jf.vae
-        prompts = owner.encode(jf)  # first: it puts the plans into the records
         self.record, request = owner.records[self.index], owner.request
         self._velocity = PromptVelocity(
             jf.model, prompts, [[self.record.plan or self.record.prompt]]
@@ -153,14 +162,19 @@ class BatchedVelocity:
 class ImageBatcher:
     """Drawing requests, first come, first served: waiting ones and images under way."""
 
-    def __init__(self, jf: JanusFlow, *, max_images: int) -> None:
+    def __init__(self, jf: JanusFlow, reader: PromptReader, *, max_images: int) -> None:
         self.jf = jf
+        self.reader = reader
         self.max_images = max_images
         self.waiting: deque[DrawingRequest] = deque()
         """Requests that have images not yet under way."""
         self.running: list[RunningImage] = []
-        self._planning = TextBatcher(
-            jf, max_questions=max_images, tokens_per_step=PLAN_TOKENS_PER_STEP
+        self.num_steps = 0
+        """Forwards that images shared."""
+        self.num_finished = 0
+        """Images decoded."""
+        self.planning = TextBatcher(
+            jf, reader, max_questions=max_images, tokens_per_step=PLAN_TOKENS_PER_STEP
         )
         self._forward = BatchedVelocity(jf.model)
 
@@ -169,22 +183,29 @@ class ImageBatcher:
         """All requests, repeated for those with several images under way."""
         return [*self.waiting, *(image.owner for image in self.running)]
 
-    def step(self) -> None:
-        """Let go of what was called off, take what there is room for, evaluate once, finish."""
+    def step(self) -> int:
+        """Let go of what was called off, take what there is room for, evaluate once, finish.
+
+        Returns:
+            How many images were evaluated.
+        """
         self._plan()
         self._drop_done()
         self._admit()
         if not self.running:
             self._forward.forget()
-            return
+            return 0
+        number = len(self.running)
         with failing(*(image.owner for image in self.running)):
             velocities = self._forward.velocities(self.running)
+            self.num_steps += 1
             for image, own in zip(self.running, velocities, strict=True):
                 with failing(image.owner):
                     image.advance(own)
         self._drop_done()
         self._finish()
         self._tell_progress()
+        return number
 
     def _drop_done(self) -> None:
         self.running = [image for image in self.running if not image.owner.done()]
@@ -197,10 +218,10 @@ class ImageBatcher:
                     plan.cancel()
             elif request.plans is None:
                 with failing(request):
-                    self._planning.waiting.extend(request.ask_for_plans(self.jf))
+                    self.planning.waiting.extend(request.ask_for_plans(self.jf))
         self.waiting = deque(request for request in self.waiting if not request.done())
         with failing(*(plan for request in self.waiting for plan in request.plans or ())):
-            self._planning.step()
+            self.planning.step()
 
     def _admit(self) -> None:
         while self.waiting and len(self.running) < self.max_images:
@@ -208,7 +229,8 @@ class ImageBatcher:
             if not all(plan.done() for plan in request.plans or ()):
                 return  # Nobody overtakes.
             with failing(request):
-                self.running.append(RunningImage(self.jf, request))
+                prompts = request.encode(self.reader)  # puts the plans into the records too
+                self.running.append(RunningImage(self.jf, request, prompts))
                 request.num_started += 1
             if request.done() or request.num_started == len(request.records):
                 self.waiting.popleft()
@@ -237,6 +259,7 @@ class ImageBatcher:
             drawn = decode_records(self.jf, records, torch.cat(latents), starts)
             for image, own in zip(finished, drawn, strict=True):
                 image.owner.images[image.index] = own
+                self.num_finished += 1
 
     def _deliver(self, owner: DrawingRequest) -> None:
         if len(owner.images) == len(owner.records):

@@ -5,30 +5,39 @@ A request is taken at the next step, not when others are done, and gets what it 
 """
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import InvalidStateError
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 
 from janusflow.config.errors import BusyError, ClosedError, ConfigError
 from janusflow.config.upscaling import NONE
 from janusflow.inference.answering.answers import QuestionRequest
 from janusflow.inference.answering.chat import Message
 from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.batching.call_batcher import CallBatcher, CallRequest
+from janusflow.inference.batching.counts import BatchInfo, Counts
 from janusflow.inference.batching.image_batcher import DrawingRequest, ImageBatcher
+from janusflow.inference.batching.prompt_reader import PromptReader
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.batching.text_batcher import TextBatcher
 from janusflow.inference.drawing.batches import DEFAULT_BATCH_SIZE, GenerationRequest, OnStep
+from janusflow.inference.drawing.planning import HOW, plans_first
 from janusflow.inference.drawing.sampling import DrawingSettings, InitImage
 from janusflow.inference.drawing.seeds import chosen
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.processing.templates import planning_question
 
-Request = TypeVar("Request", DrawingRequest, QuestionRequest)
+Request = TypeVar("Request", DrawingRequest, QuestionRequest, CallRequest)
+Result = TypeVar("Result")
+KINDS = {DrawingRequest: "drawings", QuestionRequest: "questions", CallRequest: "calls"}
 IDLE_SECONDS = 0.1
 """How often a thread without work looks whether it is to stop."""
+DEFAULT_REUSE_BYTES = 2**30
 AGAIN = "make another StepScheduler."
 
 
@@ -36,11 +45,14 @@ class StepScheduler:
     """Draws and answers for many; make steps with `step`, `run_until_idle` or `running`.
 
     Args:
-        jf: nothing else may use it meanwhile.
+        jf: nothing else may use it meanwhile, nor change its weights.
         max_images: images in one forward; guidance doubles their rows.
         max_questions: answers that grow side by side.
-        max_waiting: requests that wait before more are refused; None refuses none.
+        max_waiting: drawings that wait before more are refused; questions and calls likewise, each
+            in their own line. None refuses none.
         tokens_per_step: tokens of every answer between two evaluations of the images.
+        reuse_bytes: of what was read, kept on the model's device so that it is not read again
+            (prompt_reader.py); 0 keeps nothing. Results are the same to the bit.
     """
 
     def __init__(
@@ -51,7 +63,10 @@ class StepScheduler:
         max_questions: int = DEFAULT_BATCH_SIZE,
         max_waiting: int | None = None,
         tokens_per_step: int = 1,
+        reuse_bytes: int = DEFAULT_REUSE_BYTES,
     ) -> None:
+        if reuse_bytes < 0:
+            raise ConfigError(f"reuse_bytes={reuse_bytes}: at least 0 is needed.")
         limits = {
             "max_images": max_images,
             "max_questions": max_questions,
@@ -62,12 +77,21 @@ class StepScheduler:
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}: at least 1 is needed.")
         self.max_waiting = max_waiting
-        self._drawing = ImageBatcher(jf, max_images=max_images)
+        self.on_batch: Callable[[BatchInfo], None] | None = None
+        """Called by the stepping thread after every step; be quick, and raise nothing."""
+        self._plans = jf.model.config.plans
+        self._reader = PromptReader(jf, max_bytes=reuse_bytes)
+        self._drawing = ImageBatcher(jf, self._reader, max_images=max_images)
         self._answering = TextBatcher(
-            jf, max_questions=max_questions, tokens_per_step=tokens_per_step
+            jf, self._reader, max_questions=max_questions, tokens_per_step=tokens_per_step
         )
+        self._batchers: dict[type, ImageBatcher | TextBatcher | CallBatcher] = {
+            DrawingRequest: self._drawing,
+            QuestionRequest: self._answering,
+            CallRequest: CallBatcher(),
+        }
         self._lock = threading.Lock()
-        self._arrived: list[DrawingRequest | QuestionRequest] = []
+        self._arrived: list[DrawingRequest | QuestionRequest | CallRequest] = []
         self._has_arrived = threading.Event()
         self._open: set[Handle[Any]] = set()
         """Of all requests that are not done, wherever they are."""
@@ -79,9 +103,39 @@ class StepScheduler:
     @property
     def num_waiting(self) -> int:
         """Requests that have not begun, or only in part."""
-        return len(self._arrived) + len(self._drawing.waiting) + len(self._answering.waiting)
+        return sum(map(self._num_waiting, KINDS))
 
-    def submit_drawing(
+    @property
+    def counts(self) -> Counts:
+        """What is under way, and what was done so far; from any thread, at no cost to the steps."""
+        reader, planning = self._reader, self._drawing.planning
+        with self._lock:
+            arrived = [each for each in self._arrived if isinstance(each, DrawingRequest)]
+            waiting = [*arrived, *self._drawing.waiting]
+            waiting_questions = self._num_waiting(QuestionRequest)
+        return Counts(
+            running_images=len(self._drawing.running),
+            waiting_images=sum(each.num_left for each in waiting),
+            running_questions=self._answering.num_running,
+            waiting_questions=waiting_questions,
+            steps=self._drawing.num_steps,
+            finished_images=self._drawing.num_finished,
+            prompt_tokens_read=reader.tokens_read,
+            prompt_tokens_reused=reader.tokens_reused,
+            tokens_written=self._answering.num_written + planning.num_written,
+            images_encoded=reader.images_encoded,
+            images_reused=reader.images_reused,
+            reuse_bytes=reader.reuse.num_bytes,
+            reuse_entries=len(reader.reuse),
+            reuse_hits=reader.reuse.hits,
+            reuse_misses=reader.reuse.misses,
+        )
+
+    def _num_waiting(self, kind: type) -> int:
+        arrived = sum(isinstance(each, kind) for each in self._arrived)
+        return len(self._batchers[kind].waiting) + arrived
+
+    def submit_drawing(  # noqa: PLR0913 (what people set, each by its name)
         self,
         prompt: str | Sequence[str],
         *,
@@ -90,8 +144,10 @@ class StepScheduler:
         seed: int | Sequence[int] | None = None,
         settings: DrawingSettings | None = None,
         init_image: InitImage | None = None,
+        plans: Sequence[str] | None = None,
         on_step: OnStep | None = None,
-    ) -> Handle[list[Image.Image]]:
+        on_plan: Callable[[list[str]], None] | None = None,
+    ) -> DrawingRequest:
         """Ask for images; the arguments are those of `JanusFlow.generate`.
 
         Args:
@@ -101,12 +157,19 @@ class StepScheduler:
             seed: image i is drawn from noise seed + i, or from the i-th; None is random.
             settings: steps, guidance, solver and so on; None is the paper's.
             init_image: from `prepare_init_image`.
+            plans: texts drawn instead of the prompts, one a prompt; no plan is asked for then.
             on_step: called by the stepping thread after every step of every image; be quick.
+            on_plan: called by it with the plans that the model made, one an image, candidates
+                included, before they are drawn.
+
+        Returns:
+            The future of the images, which also has their records.
 
         Raises:
-            BusyError: `max_waiting` requests wait already.
+            BusyError: `max_waiting` drawings wait already.
             ClosedError: the scheduler has ended.
             ConfigError: images are to be made larger.
+            PromptError: there are no prompts, or another number of plans.
         """
         settings = settings or DrawingSettings()
         if settings.upscale != NONE:
@@ -116,13 +179,34 @@ class StepScheduler:
             )
         asked = GenerationRequest(
             prompts=(prompt,) if isinstance(prompt, str) else tuple(prompt),
+            plans=None if plans is None else tuple(plans),
             negative_prompt=negative_prompt,
             num_images=num_images,
             seed=seed,
             settings=settings,
             init_image=init_image,
         )
-        return self._take(DrawingRequest(request=asked, on_step=on_step))
+        return self._take(DrawingRequest(request=asked, on_step=on_step, on_plan=on_plan))
+
+    def submit_plan(self, prompt: str, seed: int | None = None) -> Handle[str]:
+        """Ask for a prompt's plan without drawing it; where it is empty, the prompt is drawn.
+
+        It waits among the questions.
+
+        Args:
+            prompt: what is to be drawn.
+            seed: of the image that is to be drawn; None is random.
+
+        Raises:
+            BusyError: `max_waiting` questions wait already.
+            ClosedError: the scheduler has ended.
+            ConfigError: the model has not learnt to plan.
+            PromptError: the prompt is no text.
+        """
+        asked = GenerationRequest(prompts=(prompt,), settings=DrawingSettings(plan="always"))
+        plans_first(asked.settings, has_learnt=self._plans, has_init_image=False)
+        question = planning_question(prompt)
+        return self._take(QuestionRequest(messages=question, settings=HOW, seed=chosen(seed)))
 
     def submit_question(
         self,
@@ -132,18 +216,21 @@ class StepScheduler:
         seed: int | None = None,
         allow_paths: bool = True,
         on_piece: Callable[[str], None] | None = None,
-    ) -> Handle[str]:
+    ) -> QuestionRequest:
         """Ask for the next turn of a conversation; the arguments are those of `JanusFlow.stream`.
 
         Args:
             messages: any number of turns and images, the last one the user's.
-            settings: how tokens are chosen, and how many.
+            settings: how tokens are chosen, how many, where to stop, and which logprobs to tell.
             seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
             on_piece: called by the stepping thread with the text as it comes; be quick.
 
+        Returns:
+            The future of the text, which also has its tokens, their logprobs and why it ended.
+
         Raises:
-            BusyError: `max_waiting` requests wait already.
+            BusyError: `max_waiting` questions wait already.
             ClosedError: the scheduler has ended.
         """
         question = QuestionRequest(
@@ -155,24 +242,42 @@ class StepScheduler:
         )
         return self._take(question)
 
+    def submit_call(self, function: Callable[[], Result]) -> Handle[Result]:
+        """Have the stepping thread call a function, one of all that wait between two steps.
+
+        Args:
+            function: may touch the model; everybody waits for it, so be quick.
+
+        Returns:
+            The future of what it returns, or of what it raises.
+
+        Raises:
+            BusyError: `max_waiting` calls wait already.
+            ClosedError: the scheduler has ended.
+        """
+        return self._take(CallRequest(function=function))
+
     @torch.no_grad()
     def step(self) -> bool:
-        """Evaluate all running images once and go on with all answers; False when idle.
+        """Evaluate all running images once, go on with all answers, make one call; False when idle.
 
         What goes wrong is raised by the `result` of the requests it concerns, never here.
         """
         with self._lock:
             arrived, self._arrived = self._arrived, []
             for request in arrived:
-                if isinstance(request, DrawingRequest):
-                    self._drawing.waiting.append(request)
-                else:
-                    self._answering.waiting.append(request)
+                waiting: deque[Any] = self._batchers[type(request)].waiting
+                waiting.append(request)
             self._has_arrived.clear()
-        for batcher in (self._drawing, self._answering):
+        start, worked = time.perf_counter(), dict.fromkeys(KINDS, 0)
+        for kind, batcher in self._batchers.items():
             # They know which request an error concerns; what they overlook concerns all of theirs.
             with failing(*batcher.handles):
-                batcher.step()
+                worked[kind] = batcher.step()
+        images, answers = worked[DrawingRequest], worked[QuestionRequest]
+        if self.on_batch is not None and images + answers:
+            seconds = time.perf_counter() - start
+            self.on_batch(BatchInfo(seconds=seconds, images=images, answers=answers))
         return bool(self._open)
 
     def run_until_idle(self) -> None:
@@ -224,10 +329,11 @@ class StepScheduler:
             if self._is_closed:
                 reason = "" if self._error is None else f" after {self._error!r:.200}"
                 raise ClosedError(f"the scheduler has ended{reason}: {AGAIN}")
-            if self.max_waiting is not None and self.num_waiting >= self.max_waiting:
+            waiting = self._num_waiting(type(request))
+            if self.max_waiting is not None and waiting >= self.max_waiting:
                 raise BusyError(
-                    f"{self.num_waiting} requests wait, max_waiting={self.max_waiting}: try again "
-                    "later."
+                    f"{waiting} {KINDS[type(request)]} wait, max_waiting={self.max_waiting}: try "
+                    "again later."
                 )
             self._arrived.append(request)
             self._open.add(request)

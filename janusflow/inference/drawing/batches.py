@@ -29,6 +29,8 @@ class GenerationRequest:
     """All images of one call, and what they have in common."""
 
     prompts: tuple[str, ...]
+    plans: tuple[str, ...] | None = None
+    """Texts drawn instead of the prompts, one a prompt; the model is asked for none then."""
     negative_prompt: str | None = None
     num_images: int = 1
     """Per prompt."""
@@ -50,9 +52,13 @@ class GenerationRequest:
                 f"{len(self.prompts)} prompts, num_images={self.num_images}: give at least one of "
                 "each."
             )
-        for prompt in self.prompts:
+        for prompt in self.prompts + (self.plans or ()):
             if not isinstance(prompt, str):
                 raise PromptError(f"prompt={prompt!r}: wanted words, or a list of them.")
+        if self.plans is not None and len(self.plans) != len(self.prompts):
+            raise PromptError(
+                f"{len(self.plans)} plans for {len(self.prompts)} prompts: give one a prompt."
+            )
         count, seeds = len(self.prompts) * self.num_images, self.seed
         if not isinstance(seeds, list | tuple):
             first = chosen(seeds)  # pyright: ignore[reportArgumentType] (it refuses the rest)
@@ -68,7 +74,9 @@ class GenerationRequest:
             )
 
     def records(self, **where: str | None) -> list[DrawingRecord]:
-        """All that is needed to draw each image again, prompt by prompt, without plans.
+        """All that is needed to draw each image again, prompt by prompt.
+
+        Without the plans that the model is still to make.
 
         Candidates of one image stand one after the other.
 
@@ -80,9 +88,11 @@ class GenerationRequest:
         shared: dict[str, Any] = dict(zip(RECORDED, attrgetter(*RECORDED)(settings), strict=True))
         shared |= where
         for index, seed in enumerate(self.seed):
+            place = index // self.num_images
             for candidate in range(settings.best_of):
                 record = DrawingRecord(
-                    prompt=self.prompts[index // self.num_images],
+                    prompt=self.prompts[place],
+                    plan=None if self.plans is None else self.plans[place] or self.prompts[place],
                     negative_prompt=self.negative_prompt,
                     seed=seed + candidate * CANDIDATES_APART,
                     **shared,

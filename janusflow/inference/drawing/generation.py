@@ -102,11 +102,12 @@ def prepare_request(
         ConfigError: plans are asked for, and the model has not learnt to plan.
     """
     negative = () if request.negative_prompt is None else (request.negative_prompt,)
-    prompt_of(jf.model, jf.processor, request.prompts + negative)
+    prompt_of(jf.model, jf.processor, request.prompts + negative + (request.plans or ()))
     init_image = request.init_image
     is_planned = plans_first(
         request.settings, has_learnt=jf.model.config.plans, has_init_image=init_image is not None
     )
+    is_planned = is_planned and request.plans is None
     settings = replace(request.settings, plan="always" if is_planned else "never")
     if jf.knowledge is not None:
         for limits in filter(None, map(jf.knowledge.limits, dict.fromkeys(request.prompts))):

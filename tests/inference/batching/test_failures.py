@@ -13,6 +13,7 @@ from janusflow.inference.answering.answers import AnswerBatch
 from janusflow.inference.answering.chat import question_message
 from janusflow.inference.answering.decoding import AnsweringSettings
 from janusflow.inference.batching.image_batcher import ImageBatcher
+from janusflow.inference.batching.prompt_reader import PromptReader
 from janusflow.inference.batching.requests import Handle
 from janusflow.inference.batching.scheduler import StepScheduler
 from janusflow.inference.drawing.sampling import DrawingSettings
@@ -70,10 +71,10 @@ def check_drawing(jf: JanusFlow, drawn: Handle[Any]) -> None:
         (answers, "join", 1, "b"),
         (answers, "join", 2, "c"),
         (answers, "choose_tokens", 1, "ab"),
-        (answers, "read_tokens", 1, "a"),
-        (answers, "read_tokens", 3, "ab"),
-        (answers, "read_tokens", 5, "abc"),
-        (answers, "read_tokens", 6, "bc"),
+        (PromptReader, "read_conversation", 1, "a"),
+        (answers, "read_tokens", 1, "ab"),
+        (answers, "read_tokens", 2, "abc"),
+        (answers, "read_tokens", 3, "bc"),
         (JanusFlow, "prepare_inputs", 2, "b"),
     ],
 )

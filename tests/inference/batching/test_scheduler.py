@@ -93,6 +93,22 @@ def test_more_than_may_wait_is_refused_until_there_is_room(jf: JanusFlow):
     assert all(handle.done() for handle in accepted)
 
 
+def test_neither_drawings_nor_questions_fill_the_line_of_the_others(jf: JanusFlow):
+    scheduler = StepScheduler(jf, max_waiting=1)
+    question = [question_message([], "What?")]
+    short = AnsweringSettings(max_new_tokens=2)
+    handles = [
+        scheduler.submit_drawing("a star", settings=QUICK),
+        scheduler.submit_question(question, settings=short),
+    ]
+    with pytest.raises(BusyError, match="1 drawings wait, max_waiting=1"):
+        scheduler.submit_drawing("a star", settings=QUICK)
+    with pytest.raises(BusyError, match="1 questions wait, max_waiting=1"):
+        scheduler.submit_question(question, settings=short)
+    scheduler.run_until_idle()
+    assert all(handle.done() for handle in handles)
+
+
 def test_what_cannot_be_right_is_refused_at_once(jf: JanusFlow):
     scheduler = StepScheduler(jf)
     with pytest.raises(PromptError, match="0 prompts"):

@@ -85,7 +85,7 @@ def test_a_question_gets_its_tokens_while_images_are_in_flight(
 
 def test_answers_share_forwards_and_leave_when_they_are_done(endless: JanusFlow, llm_count: Any):
     """The first token comes from reading, each further one from a forward shared by all."""
-    scheduler = StepScheduler(endless)
+    scheduler = StepScheduler(endless, reuse_bytes=0)
     for num_tokens in (3, 5, 2):
         scheduler.submit_question(asked(), settings=longest(num_tokens))
     scheduler.run_until_idle()
