@@ -1,10 +1,9 @@
 """Velocity, tower, reading a conversation and one more token leave Python, at any prompt length.
 
-`torch.export`, then ONNX, whose files onnxruntime runs to 1e-4 of the model.
+By `torch.export`; tests/interop/onnx has what goes on to ONNX.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jaxtyping
@@ -144,24 +143,3 @@ def test_exported_calls_are_the_models_at_other_lengths(name: str, image_attenti
         expected = outputs(module, inputs)
         for own, other in zip(outputs(program, inputs), expected, strict=True):
             torch.testing.assert_close(own, other, atol=1e-5, rtol=0)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", CASES)
-def test_onnxruntime_gives_what_the_model_gives(name: str, tmp_path: Path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    case = CASES[name]
-    module = module_of(case, "bidirectional")
-    program = torch.onnx.export(
-        module, case.inputs(2, 7), dynamic_shapes=case.dims, dynamo=True, verbose=False
-    )
-    path = tmp_path / "model.onnx"
-    program.save(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
-    for batch, length in ((3, 5), (2, 12)):
-        inputs = case.inputs(batch, length)
-        given = {key: value.numpy() for key, value in zip(names, inputs, strict=True)}
-        for own, other in zip(session.run(None, given), outputs(module, inputs), strict=True):
-            torch.testing.assert_close(torch.from_numpy(own), other, atol=1e-4, rtol=0)

@@ -1,0 +1,1 @@
+"""The model as ONNX graphs, for onnxruntime and for browsers."""
