@@ -25,9 +25,11 @@ COMMANDS: dict[str, str] = {
     "upscale": "janusflow.cli.upscale",
     "ask": "janusflow.cli.ask",
     "chat": "janusflow.cli.chat",
+    "serve": "janusflow.cli.serve",
     "demo": "janusflow.cli.demo",
     "inspect": "janusflow.cli.inspect",
     "convert": "janusflow.cli.convert",
+    "export onnx": "janusflow.cli.export",
     "train": "janusflow.cli.train",
     "estimate": "janusflow.cli.estimate",
     "bench": "janusflow.cli.bench",
@@ -38,7 +40,10 @@ COMMANDS: dict[str, str] = {
 }
 """Name of each subcommand, in the order help shows them, and the module of its `command`."""
 
-GROUPS = {"data": "Check training data, look at it as the model will, keep what is computed of it."}
+GROUPS = {
+    "data": "Check training data, look at it as the model will, keep what is computed of it.",
+    "export": "Write a model for other programs than PyTorch.",
+}
 """First words of subcommands of two words, and what help says of them."""
 
 
