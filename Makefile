@@ -3,6 +3,7 @@
 
 VENV := .venv
 LMMS_VENV := .venv-lmms
+DOCS_VENV := .venv-docs
 BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,7 +14,7 @@ SHELL := /bin/bash
 TORCH_INDEX ?=
 TEST_WORKERS ?= logical
 
-.PHONY: help demo test test-slow test-lmms test-peers gpu-check lint format parity ablations clean
+.PHONY: help demo test test-slow test-page test-lmms test-peers gpu-check lint format parity ablations web docs clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,12 +22,19 @@ help:  ## List the targets
 demo: $(VENV)/.package  ## Draw pictures and answer questions with mini; results in demo/index.html
 	$(BIN)/python -m janusflow.cli.main demo --output demo
 
+docs: $(DOCS_VENV)/.docs  ## Build the documentation's site in site/, in an environment of its own; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
 test: $(VENV)/.dev  ## Run the tests, without the slow ones, in TEST_WORKERS processes (one a core)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" \
 	    --numprocesses $(TEST_WORKERS) --dist worksteal --max-worker-restart 0
 
 test-slow: $(VENV)/.dev  ## Run the slow tests, one after another
 	$(BIN)/python -m pytest -m slow
+
+test-page: $(VENV)/.dev  ## Test the web page in headless Chromium; its screenshots: IMAGES=docs/images
+	$(BIN)/python -m pytest tests/serving/page
+	$(if $(IMAGES),$(BIN)/python tests/serving/page/screenshots.py $(IMAGES))
 
 test-lmms: $(LMMS_VENV)/.lmms  ## Test the plug-in for lmms-eval, in an environment of its own (2.4 GB)
 	$(LMMS_VENV)/bin/python -m pytest tests/evaluation/lmms
@@ -53,8 +61,11 @@ parity: $(VENV)/.dev  ## Compare with the authors' code; JANUSFLOW_REFERENCE=DIR
 ablations: $(VENV)/.dev  ## Run the paper's ablations at mini's scale (hours); see docs/ablations.md
 	$(BIN)/python recipes/mini/ablations/run.py --page docs/ablations.md
 
+web: $(VENV)/.dev  ## Put the page together that draws in a browser (docs/web/dist); needs npm
+	$(BIN)/python docs/web/build.py
+
 clean:  ## Remove the environment and what the tools left
-	rm -rf $(VENV) $(LMMS_VENV) .peers .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LMMS_VENV) $(DOCS_VENV) site .peers .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # The environment
 
@@ -74,6 +85,14 @@ $(LMMS_VENV)/.lmms: pyproject.toml constraints/cpu.txt
 	$(LMMS_VENV)/bin/pip install --quiet -c $(LMMS_VENV)/torch.txt -e ".[dev,lmms]"
 	@$(LMMS_VENV)/bin/python -c 'import torchvision' 2> /dev/null \
 	    || $(LMMS_VENV)/bin/pip uninstall --quiet --yes torchvision
+	@touch $@
+
+# Only what the extra `docs` names: the site is made of Markdown, not of the package.
+$(DOCS_VENV)/.docs: pyproject.toml
+	@$(MAKE) --no-print-directory VENV=$(DOCS_VENV) $(DOCS_VENV)/bin/python
+	$(DOCS_VENV)/bin/python -c 'import tomllib; read = tomllib.load(open("pyproject.toml", "rb")); \
+	    print(*read["project"]["optional-dependencies"]["docs"], sep="\n")' > $(DOCS_VENV)/docs.txt
+	$(DOCS_VENV)/bin/pip install --quiet -r $(DOCS_VENV)/docs.txt
 	@touch $@
 
 $(VENV)/.torch: constraints/cpu.txt | $(BIN)/python

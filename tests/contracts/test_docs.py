@@ -13,9 +13,16 @@ from typer.main import get_command
 from janusflow.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+OTHERS = [ROOT / folder / "README.md" for folder in ("examples", "deploy", "integrations/comfyui")]
+PAGES = [*READMES, *DOCS, *OTHERS]
+SITE = ROOT / "mkdocs.yml"
 MAX_README_LINES = 120
-PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PAGE = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix().removeprefix("docs/")
+)
 
 
 def code_blocks(page: Path) -> list[str]:
@@ -50,13 +57,43 @@ def unknown_words(words: list[str]) -> list[str]:
     return [] if words[0].startswith(("-", "TASK")) else [words[0]]
 
 
-def test_the_readme_is_read_in_two_minutes():
-    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= MAX_README_LINES
+@pytest.mark.parametrize("readme", READMES, ids=lambda page: page.name)
+def test_the_readme_is_read_in_two_minutes(readme: Path):
+    assert len(readme.read_text(encoding="utf-8").splitlines()) <= MAX_README_LINES
+
+
+def test_both_readmes_have_the_same_code_and_links_and_lead_to_each_other():
+    code = [code_blocks(readme) for readme in READMES]
+    assert code[0] == code[1]
+    links = [LINK.findall(readme.read_text(encoding="utf-8")) for readme in READMES]
+    names = {readme.name for readme in READMES}
+    assert [each[0] for each in links] == ["README.ko.md", "README.md"]
+    assert sorted(set(links[0]) - names) == sorted(set(links[1]) - names)
+
+
+def test_every_page_has_its_place_in_the_site_and_links_to_pages_of_it_alone():
+    """What lies outside of docs/ is named by its path: a link would be broken in the site."""
+    named = re.findall(r"[\w-]+\.md$", SITE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(named) == [page.name for page in DOCS]
+    outside = [
+        f"{page.name}: {link}"
+        for page in DOCS
+        for link in LINK.findall(page.read_text(encoding="utf-8"))
+        if link.startswith(("../", "/"))
+    ]
+    assert not outside
+
+
+def test_every_example_is_in_their_list():
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    scripts = [path.name for path in (ROOT / "examples").glob("*.py")]
+    assert len(scripts) >= 8
+    assert [name for name in scripts if f"`{name}`" not in listed] == []
 
 
 @PAGE
 def test_links_lead_somewhere(page: Path):
-    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    links = LINK.findall(page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not missing
 
