@@ -4,8 +4,8 @@ Run: python benchmarks/serving_load.py [--clients 32] [--seconds 120] [--request
 
 A server is started on loopback. First every task is done alone, one after the other, for a quarter
 of the time: that gives the answers that are wanted. Then the clients take tasks at random: chats
-with and without images, whole and streamed, and drawings of several steps and weights. At the end:
-a number of short requests while the server's memory is watched, kill -9, and a new start.
+with and without images and drawings of several steps and weights, all whole and streamed. At the
+end: a number of short requests while the server's memory is watched, kill -9, and a new start.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ LEVELS = 2
 """How far pixels may be apart: sums over another number of rows round otherwise."""
 QUESTIONS = ("What is in the picture?", "Describe the picture.", "그림을 설명해 줘.")
 PROMPTS = ("a red circle", "파란 별", "a blue star to the left of a yellow heart")
+PARTIAL: dict[str, Any] = {"stream": True, "partial_images": 2}
 REUSE_BYTES = 32 << 20
 """Of the server: full long before the short requests end, so that what grows then is no cache."""
 STARTING_SECONDS = 180.0
@@ -46,13 +48,18 @@ class Task:
     """One request, always the same."""
 
     kind: str
-    """chat, stream or image."""
+    """chat, image, or one of them as a stream."""
     body: dict[str, Any]
 
     async def ask(self, client: AsyncOpenAI) -> str:
         """Its answer: a text, or an image as base64."""
         if self.kind == "image":
             return (await client.images.generate(**self.body)).data[0].b64_json
+        if self.kind == "image stream":
+            told = [each async for each in await client.images.generate(**self.body, **PARTIAL)]
+            if len(told) != 1 + PARTIAL["partial_images"]:
+                raise ValueError(f"{len(told)} events for {PARTIAL}")
+            return told[-1].b64_json
         if self.kind == "chat":
             answer = await client.chat.completions.create(**self.body)
             return answer.choices[0].message.content
@@ -62,7 +69,7 @@ class Task:
 
     def is_same(self, told: str, wanted: str) -> bool:
         """Whether this is the answer; images up to rounding."""
-        if self.kind != "image":
+        if not self.kind.startswith("image"):
             return told == wanted
         first, second = (_pixels(each) for each in (told, wanted))
         return first.shape == second.shape and bool(np.abs(first - second).max() <= LEVELS)
@@ -113,14 +120,13 @@ def tasks() -> list[Task]:
         said = [shown, {"type": "text", "text": question}] if number % 3 else question
         how = {"temperature": 1.0, "seed": number} if number % 2 else {}
         body = {"model": "mini", "max_tokens": 40, "messages": [{"role": "user", "content": said}]}
-        found += [Task(kind=kind, body=body | how) for kind in ("chat", "stream")]
+        found += [Task(kind=kind, body=body | how) for kind in ("chat", "chat stream")]
     for number, (prompt, steps, guidance) in enumerate(
         zip(PROMPTS * 2, (4, 8, 12, 16, 6, 10), (1.0, 2.0, 3.0, 2.0, 4.0, 1.0), strict=True)
     ):
         own = {"seed": number, "num_inference_steps": steps, "guidance_scale": guidance}
-        found.append(
-            Task(kind="image", body={"model": "mini", "prompt": prompt, "extra_body": own})
-        )
+        body = {"model": "mini", "prompt": prompt, "extra_body": own}
+        found += [Task(kind=kind, body=body) for kind in ("image", "image stream")]
     return found
 
 
@@ -169,7 +175,7 @@ async def together(
     client: AsyncOpenAI, mix: list[Task], wanted: list[str], *, clients: int, seconds: float
 ) -> tuple[dict[str, Times], int, int, int]:
     """Times by kind, and how many were wrong, refused and failed."""
-    took: dict[str, list[float]] = {"all": [], "chat": [], "stream": [], "image": []}
+    took: dict[str, list[float]] = defaultdict(list)
     wrong = refused = failed = 0
     start = time.monotonic()
 
@@ -194,7 +200,7 @@ async def together(
 
     await asyncio.gather(*(person(number) for number in range(clients)))
     wall = time.monotonic() - start
-    return {kind: summed(each, wall) for kind, each in took.items() if each}, wrong, refused, failed
+    return {kind: summed(each, wall) for kind, each in took.items()}, wrong, refused, failed
 
 
 async def short_requests(client: AsyncOpenAI, process: psutil.Process, number: int) -> list[float]:

@@ -42,11 +42,6 @@ class Body(BaseModel):
                 )
         return self
 
-    @property
-    def ignored(self) -> list[str]:
-        """Names of fields that nobody looks at."""
-        return sorted(set(self.model_extra or {}) - set(self.refused) - set(self.accepted))
-
 
 def unsupported(name: str, value: object) -> ApiError:
     """A field that this server cannot honour."""

@@ -22,7 +22,7 @@ def encoded(level: int) -> str:
 
 
 def test_texts_are_the_same_to_the_letter_and_images_up_to_rounding():
-    chat, image = Task(kind="chat", body={}), Task(kind="image", body={})
+    chat, image = Task(kind="chat", body={}), Task(kind="image stream", body={})
     assert chat.is_same("a", "a")
     assert not chat.is_same("a", "a ")
     assert image.is_same(encoded(100), encoded(102))
