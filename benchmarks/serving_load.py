@@ -22,11 +22,12 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import numpy as np
 import openai
 import psutil
@@ -139,9 +140,9 @@ def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
     try:
         until = time.monotonic() + STARTING_SECONDS
         while True:
-            with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+            with suppress(httpx.TransportError):
+                httpx.get(f"http://127.0.0.1:{port}/health", timeout=STARTING_SECONDS)
+                break
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError("the server has not started")
             time.sleep(0.05)

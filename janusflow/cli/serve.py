@@ -81,7 +81,7 @@ def command(
     try:
         from janusflow.serving.app import create_app
         from janusflow.serving.logs import log_to_stderr
-        from janusflow.serving.server import Server
+        from janusflow.serving.server import Server, listen
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"serving needs {error.name}, which is not installed: pip install 'janusflow[serve]'."
@@ -106,6 +106,7 @@ def command(
         cors_origins=tuple(cors_origin or ()),
         image_hosts=tuple(filter(None, allow_image_hosts.split(","))),
     )
+    listener = listen(host, port)
     log_to_stderr()
     jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload, vae=vae)
     if not (config.is_loopback or config.api_keys):
@@ -114,5 +115,5 @@ def command(
             "there can use this server.",
             err=True,
         )
-    typer.echo(f"http://{host}:{port}/  (Ctrl+C ends it)", err=True)
-    Server(create_app(jf, config)).run()
+    typer.echo(f"http://{host}:{listener.getsockname()[1]}/  (Ctrl+C ends it)", err=True)
+    Server(create_app(jf, config)).run(sockets=[listener])

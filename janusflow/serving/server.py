@@ -1,17 +1,34 @@
 """uvicorn with an orderly end: on SIGTERM running requests finish, and new ones are refused."""
 
 import logging
+import socket
 import time
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from janusflow.config.errors import ConfigError
 from janusflow.serving.engine import Engine
 
 log = logging.getLogger(__name__)
 CLOSING_SECONDS = 5
 """For connections to take what was told at the end."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for `Server.run`: a port that is taken is told before a model is loaded.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"{host}, port {port}: {error.strerror or error}. Choose another --port or --host."
+        ) from None
 
 
 class Server(uvicorn.Server):

@@ -122,10 +122,20 @@ def test_a_stream_is_the_answer_in_pieces(endless: JanusFlow, client: OpenAI):
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+def test_usage_says_how_much_of_a_prompt_was_read_before(client: OpenAI):
+    messages = [{"role": "user", "content": "What was never asked here before?"}]
+    first, again = (ask(client, messages=messages, max_tokens=1).usage for _ in range(2))
+    assert first.prompt_tokens_details.cached_tokens < first.prompt_tokens
+    assert again.prompt_tokens_details.cached_tokens == again.prompt_tokens
+    assert again.prompt_tokens == first.prompt_tokens
+
+
 def test_a_stream_ends_with_its_usage_where_that_is_wanted(endless: JanusFlow, client: OpenAI):
     chunks = list(ask(client, stream=True, stream_options={"include_usage": True}))
     assert chunks[-1].choices == []
-    assert chunks[-1].usage == ask(client).usage
+    whole = ask(client).usage
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert getattr(chunks[-1].usage, name) == getattr(whole, name)
     assert all(chunk.usage is None for chunk in chunks[:-1])
 
 

@@ -142,6 +142,17 @@ def test_help_shows_how_to_start():
     assert "janusflow serve --model" in told.output
 
 
+def test_a_port_that_is_taken_is_told_in_one_line_before_a_model_is_loaded():
+    app = build_app({"serve": "janusflow.cli.serve", "chat": "janusflow.cli.chat"})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = CliRunner().invoke(app, ["serve", "--port", port, "--model", "no-such-folder"])
+    assert told.exit_code == 1
+    assert told.output.splitlines() == [told.output.strip()]
+    assert f"port {port}" in told.output
+    assert "--port" in told.output
+
+
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "janusflow.serving.app", None)
     app = build_app({"serve": "janusflow.cli.serve", "chat": "janusflow.cli.chat"})

@@ -88,7 +88,12 @@ class Answer:
         return {"token": token.text, "logprob": token.logprob, "bytes": own}
 
 
-def usage(handles: Sequence[QuestionRequest]) -> dict[str, int]:
-    """Tokens read, once for all choices, and written."""
+def usage(handles: Sequence[QuestionRequest]) -> dict[str, Any]:
+    """Tokens read, once for all choices, those of them that were read before, and written."""
     read, written = handles[0].num_prompt_tokens, sum(len(each.token_ids) for each in handles)
-    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {"cached_tokens": handles[0].num_reused_tokens},
+    }
