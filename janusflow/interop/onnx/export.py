@@ -20,8 +20,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from janusflow.config.errors import ConfigError
 from janusflow.flow import GRIDS, SOLVERS
 from janusflow.interop.onnx.graphs import Graph, empty_cache, make_graphs, refuse_unexportable
-from janusflow.interop.saving import check_plain, whole_or_nothing, write_json
+from janusflow.interop.saving import check_plain, whole_or_nothing
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
+from janusflow.processing.json_files import write_json
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.processing.templates import ASSISTANT, PLANNING_QUESTION, USER, question_text
 
