@@ -30,7 +30,6 @@ EXCEPTIONS: dict[str, str] = {
     "janusflow/model/text_generation.py: get_decoder": "transformers' name",
     "janusflow/model/configuration.py: get_config_dict": "transformers calls it by this name",
     "janusflow/processing/processor_files.py: _get_arguments_from_pretrained": "likewise",
-    "janusflow/serving/app.py: get_response": "starlette calls it by this name",
     "janusflow/processing/processor.py: _get_num_multimodal_tokens": "vLLM calls it by this name",
 }
 

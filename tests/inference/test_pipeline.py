@@ -199,6 +199,7 @@ def test_parity_steps_in_bfloat16_and_gives_another_image(jf: JanusFlow):
     assert difference(accurate, parity) > 0
 
 
+@pytest.mark.slow
 def test_a_compiled_model_draws_the_same_and_answers_uncompiled(jf: JanusFlow):
     """A backend that runs what it is given counts the graphs."""
     compiled, graphs = tiny_janusflow(), []

@@ -47,6 +47,7 @@ def _ones(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.ones(shape)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize(
     ("layout", "dtype"),

@@ -11,6 +11,7 @@ from janusflow.mini.language.words import LANGUAGES, Language
 from janusflow.mini.scenes.scene import sample_scene
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_caption_that_mini_learns_is_beyond_it(language: Language):
     for seed in range(300):

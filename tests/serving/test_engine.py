@@ -90,6 +90,7 @@ def slowly(engine: Engine) -> Engine:
     return engine
 
 
+@pytest.mark.slow
 def test_a_request_that_takes_too_long_is_cancelled(endless: JanusFlow, start: Any):
     client: TestClient = start(request_seconds=2.0)
     scheduler = slowly(client.app.state.engine).scheduler
@@ -112,6 +113,7 @@ def test_an_error_in_a_stream_is_an_exception_of_openais_client(endless: JanusFl
     assert failed.value.code == "timeout"
 
 
+@pytest.mark.slow
 def test_a_full_queue_says_when_to_come_again(endless: JanusFlow, start: Any):
     """Drawings are taken meanwhile: each kind has a line of its own."""
     client: TestClient = start(max_questions=1, max_waiting=1)
@@ -232,6 +234,7 @@ def test_metrics_count_what_was_done(endless: JanusFlow, start: Any):
     assert "generation_tokens_total" in start().get("/metrics").text
 
 
+@pytest.mark.slow
 def test_a_server_that_drains_takes_nothing_new(endless: JanusFlow, start: Any):
     client: TestClient = start()
     engine = client.app.state.engine

@@ -136,6 +136,7 @@ def test_images_of_others_go_on_between_two_looks(jf: JanusFlow):
     assert all(order[index + 1] == "step" for index in looks)
 
 
+@pytest.mark.slow
 def test_nobody_looks_any_more_when_the_client_has_gone(
     http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ):

@@ -121,6 +121,7 @@ def the(scene: Scene, colour: str, shape: str) -> SceneObject:
     return next(each for each in scene.objects if (each.colour, each.shape) == (colour, shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_a_caption_names_every_object_and_no_other(language: Language):
     for scene, text in captions(language, 800)[:600]:
@@ -204,6 +205,7 @@ def said_places(text: str, language: Language) -> Counter:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_every_object_of_a_placed_caption_is_named_with_its_own_place(language: Language):
     num_placed = 0

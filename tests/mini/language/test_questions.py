@@ -95,6 +95,7 @@ def test_all_that_is_spoken_of_has_the_colour_or_shape_answered(language: Langua
         assert [*values] == canonical(question.answer), question
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_counts_are_right(language: Language):
     for scene, question in of_kind(language, "count"):
@@ -111,6 +112,7 @@ def test_positions_are_of_the_one_object_named(language: Language):
         assert question.answer == (place if language == "en" else KOREAN_POSITIONS[place])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", NAMES)
 def test_places_can_be_asked_of_objects_named_in_one_way_alone(language: Language, name: Name):

@@ -34,6 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["3-vae", "4-siglip"])
 def test_samples_and_trackers_change_nothing_that_is_learnt(root: Path, tmp_path: Path, name: str):
     pytest.importorskip("tensorboard")

@@ -184,6 +184,7 @@ def run_pair(folder: Path, action: str) -> list[tuple[int, str]]:
     return [(each.code, each.stderr) for each in pair]
 
 
+@pytest.mark.slow
 def test_all_processes_stop_at_the_same_step_though_one_alone_had_the_bad_batch(tmp_path: Path):
     for code, told in run_pair(tmp_path, "stop"):
         assert code == 1

@@ -229,6 +229,7 @@ def test_muon_keeps_one_moment_of_what_it_moves_and_refuses_shards(root: Path):
         )
 
 
+@pytest.mark.slow
 def test_shared_copies_and_bf16_take_the_memory_they_should(root: Path, stage: StageCost):
     """FSDP gathers both blocks and the rest, whose gradients wait for the end of the step."""
     two = replace(ONE, gpus=2)
@@ -270,6 +271,7 @@ def test_the_stages_of_a_folder_are_counted_one_by_one_and_other_tasks_refused(
 # ---- the paper ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_512_packed_rows_a_step_explain_the_papers_bill_and_512_samples_do_not():
     """1,600 A100-days are 2 to 5% of the peak rate for samples, 10 to 40% for rows of 4,096.
 

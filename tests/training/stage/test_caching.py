@@ -158,6 +158,7 @@ def test_an_interrupted_filling_goes_on_where_it_was(
     assert set(filled(root, tmp_path, FROZEN).values()) == {0}
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_images(root: Path, tmp_path: Path):
     first, second = torchrun(2, "data", "cache", root / "stage.yaml", f"data.cache={tmp_path}")
     assert (first.code, second.code) == (0, 0), first.stderr + second.stderr
