@@ -30,6 +30,7 @@ def config(**options: Any) -> SourceConfig:
     return SourceConfig(format="scenes", path="is not read", options=options)
 
 
+@pytest.mark.slow
 def test_texts_tell_what_places_hold_as_often_as_asked():
     rng = np.random.default_rng(0)
 

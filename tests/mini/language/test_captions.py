@@ -248,6 +248,7 @@ def test_a_placed_caption_tells_what_stands_where_and_where_nothing_stands(langu
     assert 30 < num_unclear < 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_a_plan_says_in_english_what_its_caption_says_and_where_each_object_is(language: Language):
     num_planned = 0

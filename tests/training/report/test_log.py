@@ -1,7 +1,9 @@
 """The log: means over the steps since the last line, rates by the clock, no line twice."""
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -46,7 +48,9 @@ def test_a_line_is_the_mean_since_the_last_one_and_the_last_step_is_never_lost(t
 def test_the_rate_is_samples_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Two steps of six samples in four seconds."""
     clock = iter([100.0, 104.0, 106.0])
-    monkeypatch.setattr(hooks.time, "perf_counter", lambda: next(clock))
+    # Not time.perf_counter itself, which threads of other tests read, too.
+    here = SimpleNamespace(perf_counter=lambda: next(clock), time=time.time)
+    monkeypatch.setattr(hooks, "time", here)
     hook = LogHook(tmp_path, LoopConfig(log_every=2, steps=4))
     monkeypatch.setattr(hook, "_bar", NoBar())
     lines = lines_after(hook, tmp_path, [report(step, 1.0) for step in range(1, 5)])
