@@ -4,6 +4,7 @@ The stepping thread only notes its steps. Images on the way are decoded and pack
 that a newer one has overtaken are left out, except those of `partial_images`.
 """
 
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from janusflow.serving.engine import Engine, Work
 from janusflow.serving.images.drawing import ImageAnswer, Progress, StepOfImage, finish, usage
 from janusflow.serving.images.types import DrawingBody
 from janusflow.serving.streaming import KEEP_ALIVE, event
+
+LEAST_SECONDS = 0.1
+"""From one image of `preview_every` to the next: nobody sees more, and others wait for less."""
 
 
 class Wanted:
@@ -22,6 +26,7 @@ class Wanted:
         self._times = [(place + 1) / (number + 1) for place in range(number)]
         self._every = body.preview_every
         self._progress = progress
+        self._shown_at = 0.0
         self.num_shown = 0
         self.has_plan = False
         """Whether its plan was told."""
@@ -32,8 +37,13 @@ class Wanted:
         if self._times and step.t >= self._times[0]:
             self._times = [time for time in self._times if time > step.t]
             return True
-        is_newest = step.index == self._progress.newest and not handle.done()
-        return self._every is not None and step.index % self._every == 0 and is_newest
+        if self._every is None or step.index % self._every or handle.done():
+            return False
+        now = time.monotonic()
+        if step.index < self._progress.newest or now - self._shown_at < LEAST_SECONDS:
+            return False
+        self._shown_at = now
+        return True
 
 
 async def image_events(
