@@ -3,12 +3,18 @@
 import asyncio
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from janusflow.inference.batching.image_batcher import DrawingRequest
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.serving.images import events
+from janusflow.serving.images.drawing import Progress, StepOfImage
+from janusflow.serving.images.types import GenerationBody
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -70,3 +76,17 @@ def test_the_asynchronous_client_streams_two_at_once(address: str):
     first, second = asyncio.run(both())
     assert first == second
     assert first[-1] == "image_generation.completed"
+
+
+def test_previews_come_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch):
+    """Of steps 50 ms apart every second one, though each is asked for."""
+    now = [100.0]
+    monkeypatch.setattr(events, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    progress, running = Mock(spec=Progress, newest=-1), Mock(spec=DrawingRequest)
+    running.done.return_value = False
+    wanted, shown = events.Wanted(GenerationBody(prompt="a star", preview_every=1), progress), []
+    for index in range(6):
+        progress.newest, now[0] = index, 100.0 + 0.0501 * index
+        step = SimpleNamespace(index=index, t=0.0)
+        shown.append(wanted(Mock(spec=StepOfImage, step=step), running))
+    assert shown == [True, False, True, False, True, False]
