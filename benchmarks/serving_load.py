@@ -39,6 +39,8 @@ LEVELS = 2
 QUESTIONS = ("What is in the picture?", "Describe the picture.", "그림을 설명해 줘.")
 PROMPTS = ("a red circle", "파란 별", "a blue star to the left of a yellow heart")
 PARTIAL: dict[str, Any] = {"stream": True, "partial_images": 2}
+EVENTS = ["plan", "partial_image", "partial_image", "completed"]
+"""Of one image stream: mini plans before it draws."""
 REUSE_BYTES = 32 << 20
 """Of the server: full long before the short requests end, so that what grows then is no cache."""
 STARTING_SECONDS = 180.0
@@ -58,8 +60,9 @@ class Task:
             return (await client.images.generate(**self.body)).data[0].b64_json
         if self.kind == "image stream":
             told = [each async for each in await client.images.generate(**self.body, **PARTIAL)]
-            if len(told) != 1 + PARTIAL["partial_images"]:
-                raise ValueError(f"{len(told)} events for {PARTIAL}")
+            kinds = [each.type.rpartition(".")[2] for each in told]
+            if kinds != EVENTS:
+                raise ValueError(f"events {', '.join(kinds)} for {PARTIAL}, wanted {EVENTS}")
             return told[-1].b64_json
         if self.kind == "chat":
             answer = await client.chat.completions.create(**self.body)
