@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from janusflow.config.data import DataConfig
-from janusflow.config.log import LogConfig
+from janusflow.config.learning.log import LogConfig
 from janusflow.config.training import (
     LoopConfig,
     MixtureConfig,

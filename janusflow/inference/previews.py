@@ -3,7 +3,7 @@
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 
-from janusflow.config.log import LogConfig
+from janusflow.config.learning.log import LogConfig
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.log import LogConfig, ReportConfig
+from janusflow.config.learning.log import LogConfig, ReportConfig
 from janusflow.config.records import build_record
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from janusflow.config.data import SourceConfig
 from janusflow.config.errors import ConfigError
-from janusflow.config.log import ReportConfig
+from janusflow.config.learning.log import ReportConfig
 from janusflow.config.model import require_positive
 from janusflow.config.training import LoopConfig
 

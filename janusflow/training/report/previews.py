@@ -18,7 +18,7 @@ from torch import Tensor
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.files import append_line, drop_lines_from
-from janusflow.config.log import LogConfig
+from janusflow.config.learning.log import LogConfig
 from janusflow.data.samples import GenerationSample
 from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
 from janusflow.interop.load import filled_model

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.log import ReportConfig, TrackerName
+from janusflow.config.learning.log import ReportConfig, TrackerName
 from janusflow.training.engine.distributed import is_main_process
 
 TENSORBOARD = "tensorboard"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from janusflow.config.log import LogConfig
+from janusflow.config.learning.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
 from janusflow.data.batches.collate import Collator, TrainBatch

@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_run import VAE, TinySources, run_model, run_processor
 
 from janusflow.config.errors import ConfigError, ImageError
-from janusflow.config.log import LogConfig, SampleQuestion
+from janusflow.config.learning.log import LogConfig, SampleQuestion
 from janusflow.config.training import LoopConfig, ObjectiveConfig
 from janusflow.inference.previews import draw_and_answer
 from janusflow.training.engine.loop import StepReport, TrainState, start

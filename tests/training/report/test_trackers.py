@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.log import LogConfig, TrackerName
+from janusflow.config.learning.log import LogConfig, TrackerName
 from janusflow.training.report.trackers import open_trackers
 
 SETTINGS = {"task": "stage", "loop": {"steps": 3}}

@@ -1,0 +1,1 @@
+"""What a stage may say of ways to learn beside the paper's."""
