@@ -1,0 +1,1 @@
+"""Adapters of a frozen model: peft's layers inside it, and peft's folders."""

@@ -1,0 +1,6 @@
+"""Tiny random models to be adapted."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
