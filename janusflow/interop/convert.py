@@ -1,6 +1,7 @@
 """`convert`: a model folder in the other layout. Weights keep their stored dtype, bit for bit."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from janusflow.interop.hub import find_folder
 from janusflow.interop.load import load_model
 from janusflow.interop.saving import save_official, whole_or_nothing, write_model
 from janusflow.interop.vae import SUBFOLDER
+from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.processing.processor_files import PREPROCESSOR_FILE, PROCESSOR_FILE
 
@@ -33,16 +35,28 @@ class Conversion:
     """Weights the layout has no place for: those of the REPA head, which only training uses."""
 
 
-def convert(src: str | Path, dst: str | Path, *, to: Layout = "janusflow") -> Conversion:
+def convert(
+    src: str | Path,
+    dst: str | Path,
+    *,
+    to: Layout = "janusflow",
+    change: Callable[[JanusFlowForConditionalGeneration], None] | None = None,
+) -> Conversion:
     """Write the model of `src` (a folder or hub id, either layout) to the new folder `dst`.
+
+    Args:
+        src: a folder or hub id, in either layout.
+        dst: the new folder.
+        to: its layout.
+        change: called with the model before it is written: an adapter is merged so.
 
     Raises:
         CheckpointError: `dst` has content, or the model does not fit the layout.
     """
-    source, target = find_folder(src), Path(dst).expanduser()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise CheckpointError(f"{target}: exists and is not empty: name a new folder.")
+    source, target = find_folder(src), _new(dst)
     model, left_out = load_model(source), ()
+    if change is not None:
+        change(model)
     with whole_or_nothing(target) as unfinished:
         if to == "official":
             left_out = save_official(model, unfinished)
@@ -60,6 +74,24 @@ def convert(src: str | Path, dst: str | Path, *, to: Layout = "janusflow") -> Co
         copied=copied,
         left_out=left_out,
     )
+
+
+def take_folder(src: Path, dst: str | Path) -> None:
+    """Move a folder that is complete to the new folder `dst`.
+
+    Raises:
+        CheckpointError: `dst` has content.
+    """
+    with whole_or_nothing(_new(dst)) as unfinished:
+        for path in src.iterdir():
+            path.replace(unfinished / path.name)
+
+
+def _new(dst: str | Path) -> Path:
+    target = Path(dst).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target}: exists and is not empty: name a new folder.")
+    return target
 
 
 def _copy_others(source: Path, folder: Path) -> tuple[str, ...]:

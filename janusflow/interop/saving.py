@@ -86,8 +86,8 @@ def check_plain(model: nn.Module, folder: str | Path) -> None:
         hasattr(part, "base_layer") for part in model.modules()
     ):
         raise CheckpointError(
-            f"{folder}: the model has adapters: save these with jf.model.save_pretrained, or merge "
-            "them first (jf.model = jf.model.merge_and_unload())."
+            f"{folder}: the model has adapters: merge them first (jf.merge_adapters(), and then "
+            "jf.save_pretrained), or unload them."
         )
     if any(type(getattr(value, "data", value)) is not Tensor for value in state.values()):
         raise CheckpointError(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.interop.conversion import refuse_differences
-from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, VAE_FILES, find_folder
+from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, VAE_FILES, find_folder, model_in
+from janusflow.processing.json_files import read_json
 
 SUBFOLDER = "vae"
 
@@ -24,10 +25,11 @@ def load_vae(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> AutoencoderKL:
-    """Load a VAE from a folder, from a model folder's `vae/`, or from a hub id.
+    """Load a VAE from a folder, or the one that goes with a model.
 
     Args:
-        where: folder or hub id; None for the release's, stabilityai/sdxl-vae.
+        where: the VAE's folder or hub id, or the name of a model (mini, folder, run, hub id); None
+            for the release's, stabilityai/sdxl-vae.
         beside: the model's folder: its `vae/` is used if `where` names nothing else, and a
             relative `where` is looked for in it first.
 
@@ -116,5 +118,16 @@ def find_vae(where: str | Path | None, *, beside: Path | None = None) -> Path:
                 "there, or name a folder or hub id (vae=)."
             )
     folder = find_folder(where or OFFICIAL_VAE, files=VAE_FILES)
-    inside = folder / SUBFOLDER
-    return inside if (inside / CONFIG).is_file() else folder
+    model = model_in(folder) or folder
+    inside = model / SUBFOLDER
+    if (inside / CONFIG).is_file():
+        return inside
+    named = vae_of_model(model)
+    return folder if named is None else find_vae(named, beside=model)
+
+
+def vae_of_model(folder: Path) -> str | None:
+    """The VAE that a model folder's config.json names; None where it is no model's."""
+    path = folder / CONFIG
+    settings = read_json(path) if path.is_file() else {}
+    return str(settings.get("vae") or OFFICIAL_VAE) if "model_type" in settings else None

@@ -57,14 +57,28 @@ class WeightFiles:
     def _file(self, path: Path) -> "_OpenFile":
         if path not in self._open_files:
             with _explained(path):
-                is_safe = path.suffix == ".safetensors"
-                self._open_files[path] = _open_safetensors(path) if is_safe else _open_bin(path)
+                self._open_files[path] = _open(path)
         return self._open_files[path]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Copies of all tensors of one file.
+
+    Raises:
+        CheckpointError: it is damaged, or holds something else than tensors.
+    """
+    with _explained(path):
+        file = _open(path)
+        return {name: file.read(name).clone() for name in file.shapes}
 
 
 class _OpenFile(NamedTuple):
     shapes: dict[str, Shape]
     read: Callable[[str], Tensor]
+
+
+def _open(path: Path) -> _OpenFile:
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
 
 
 def _open_safetensors(path: Path) -> _OpenFile:

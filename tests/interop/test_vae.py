@@ -1,6 +1,8 @@
 """Claims about finding and loading the VAE. Nothing here asks the network."""
 
+import json
 import math
+import shutil
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -11,7 +13,7 @@ from tiny_model import tiny_vae
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.interop.hub import find_folder
-from janusflow.interop.vae import load_vae, psnr
+from janusflow.interop.vae import find_vae, load_vae, psnr
 
 
 @pytest.fixture
@@ -40,6 +42,19 @@ def test_a_folder_loads_in_the_dtype_asked_for(vae_folder: Path, dtype: torch.dt
 
 def test_a_model_folder_stands_for_the_vae_inside(vae_folder: Path):
     assert load_vae(vae_folder.parent).config.sample_size == tiny_vae().config.sample_size
+
+
+def test_a_models_name_stands_for_its_vae_wherever_that_lies(vae_folder: Path, tmp_path: Path):
+    own = find_vae("mini")
+    assert own == find_folder("mini") / "vae"
+    run = tmp_path / "run" / "model"
+    shutil.copytree(vae_folder.parent, run)
+    (run / "config.json").write_text("{}")
+    assert find_vae(run.parent) == run / "vae"
+    named = tmp_path / "named"
+    named.mkdir()
+    (named / "config.json").write_text(json.dumps({"model_type": "janusflow", "vae": "mini"}))
+    assert find_vae(named) == own
 
 
 def test_the_vae_beside_the_weights_is_found(vae_folder: Path):
