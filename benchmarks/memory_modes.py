@@ -39,20 +39,20 @@ def write_weights(folder: Path) -> None:
     from safetensors.torch import save_file
     from tokenizers import Tokenizer
 
-    from janusflow.inference.loading import mini_folder
     from janusflow.interop.conversion import shapes_of
+    from janusflow.interop.hub import MINI, find_folder
     from janusflow.interop.load import on_meta
     from janusflow.interop.release import VAE, release_config
     from janusflow.interop.release_config import read_config
     from janusflow.mini.training.tokenizer import mini_processor
 
     folder.mkdir(parents=True)
-    config, of_mini = release_config(), read_config(mini_folder())
+    config, of_mini = release_config(), read_config(find_folder(MINI))
     for name in ("bos", "eos", "pad", "image", "image_start", "image_end"):
         setattr(config, f"{name}_token_id", getattr(of_mini, f"{name}_token_id"))
     config.vae = "vae"
     config.save_pretrained(folder)
-    tokenizer = Tokenizer.from_file(str(mini_folder() / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(find_folder(MINI) / "tokenizer.json"))
     side = config.vision_config.image_size
     mini_processor(tokenizer, image_size=side, num_image_tokens=IMAGE_TOKENS).save_pretrained(
         folder

@@ -37,7 +37,7 @@ from janusflow.training.engine.distributed import (
 
 AXES = tuple(each.name for each in fields(DrawingSettings))
 TASK_OPTIONS = tuple(each.name for each in fields(TaskOptions) if each.name != "model")
-NUMBERS, PATHS = ("limit", "seed", "resolution"), ("data", "images")
+NUMBERS, PATHS = ("limit", "seed", "variety", "resolution"), ("data", "images")
 
 
 def read_axes(words: Sequence[str]) -> dict[str, list[str]]:

@@ -16,8 +16,8 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from janusflow.inference.loading import mini_folder
 from janusflow.interop.conversion import Shape, official_shapes, shapes_of
+from janusflow.interop.hub import MINI, find_folder
 from janusflow.interop.load import StoredWeights, fill, on_meta
 from janusflow.interop.release import VAE, release_config
 from janusflow.interop.release_config import config_from_official
@@ -126,7 +126,7 @@ def write_folder(folder: Path, size: Size) -> None:
 
 def _processor(size: Size) -> JanusFlowProcessor:
     """Texts by `mini`'s tokenizer, images as the release takes them."""
-    mini = JanusFlowProcessor.from_pretrained(mini_folder())
+    mini = JanusFlowProcessor.from_pretrained(find_folder(MINI))
     (tower,) = TOWERS.values()
     return JanusFlowProcessor(
         JanusFlowImageProcessor(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from janusflow.cli.options import (
+    Adapter,
     Device,
     Dtype,
     Json,
@@ -35,6 +36,7 @@ def command(
     seed: Annotated[int | None, typer.Option(help="Of the draws; random without.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print words as they come.")] = False,
     model: Model = "mini",
+    adapter: Adapter = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
@@ -60,7 +62,9 @@ def command(
         raise typer.BadParameter(f"a question is missing after {question}.")
     # Unreadable images are refused before seconds go into loading a model.
     shown = [frame for image in images for frame in _open(image, frames)]
-    jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload)
+    jf = load(
+        model, adapter=adapter, device=device, dtype=dtype, quantize=quantize, offload=offload
+    )
     start = time.perf_counter()
     pieces = []
     for piece in jf.stream(

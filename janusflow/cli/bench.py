@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from janusflow.cli.options import Device, Dtype, Json, Quantize, Steps
+from janusflow.cli.options import Adapter, Device, Dtype, Json, Quantize, Steps
 
 
 def command(
@@ -24,6 +24,7 @@ def command(
         int, typer.Option(min=1, help="Runs of a case: the first warms up, medians are of others.")
     ] = 4,
     quantize: Quantize = None,
+    adapter: Adapter = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
@@ -52,6 +53,7 @@ def command(
         folder=model,
         dtype=str(choose_dtype(dtype, target)).removeprefix("torch."),
         quantize=quantize,
+        adapter=adapter,
     ):
         found[label] = timing
         if not as_json:

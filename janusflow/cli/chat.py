@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from janusflow.cli.options import (
+    Adapter,
     Device,
     Dtype,
     Guidance,
@@ -42,6 +43,7 @@ def command(
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     model: Model = "mini",
+    adapter: Adapter = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
@@ -58,7 +60,9 @@ def command(
 
     is_terminal = sys.stdin.isatty()
     session = Session(
-        jf=load(model, device=device, dtype=dtype, quantize=quantize, offload=offload),
+        jf=load(
+            model, adapter=adapter, device=device, dtype=dtype, quantize=quantize, offload=offload
+        ),
         output=output,
         drawing={"steps": steps, "guidance": guidance, "progress": is_terminal},
         answering={"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p},

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from janusflow.cli.options import Device, Dtype, Model, Quiet, Steps
+from janusflow.cli.options import Adapter, Device, Dtype, Model, Quiet, Steps
 
 
 def command(
@@ -18,6 +18,7 @@ def command(
     steps: Steps = 30,
     seed: Annotated[int, typer.Option(help="Of the first image.")] = 0,
     model: Model = "mini",
+    adapter: Adapter = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     quiet: Quiet = False,
@@ -34,7 +35,7 @@ def command(
     from janusflow.inference.drawing.metadata import save_image
     from janusflow.inference.loading import load
 
-    jf = load(model, device=device, dtype=dtype)
+    jf = load(model, adapter=adapter, device=device, dtype=dtype)
     typer.echo(f"Drawing {len(PROMPTS)} prompts, following one path, asking questions ...")
     showcase = run_showcase(jf, steps=steps, seed=seed, progress=not quiet)
     files = [output / f"drawing-{i + 1}.png" for i in range(len(showcase.drawn))]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from janusflow.cli.options import Json, Vae
+from janusflow.cli.options import Adapter, Json, Vae
 
 
 def command(
@@ -18,6 +18,7 @@ def command(
         typer.Option(help="How weights are stored; all is computed in float32."),
     ] = "float32",
     vae: Vae = None,
+    adapter: Adapter = None,
     as_json: Json = False,
 ) -> None:
     """Write a model as ONNX graphs with their weights once, its tokenizer, and a manifest.
@@ -31,9 +32,12 @@ def command(
     from janusflow.inference.drawing.sampling import DrawingSettings
     from janusflow.inference.loading import load
     from janusflow.interop.onnx.export import export_onnx, require_onnx
+    from janusflow.tuning.active import merge_and_unload
 
     require_onnx()  # before the model is loaded
-    jf = load(model, device="cpu", dtype="float32", vae=vae)
+    jf = load(model, adapter=adapter, device="cpu", dtype="float32", vae=vae)
+    if any(jf.adapters.values()):
+        merge_and_unload(jf.model)
     drawing = DrawingSettings()
     done = export_onnx(
         folder,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from janusflow.cli.options import (
+    Adapter,
     BestOf,
     Device,
     Dtype,
@@ -88,6 +89,7 @@ def command(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
     model: Model = "mini",
+    adapter: Adapter = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
@@ -126,6 +128,8 @@ def command(
         "reuse": reuse,
         "upscale": upscale,
     }
+    loading: dict[str, Any] = {"adapter": adapter, "dtype": dtype, "quantize": quantize}
+    loading |= {"offload": offload, "vae": vae}
     if prompts_file is not None or not prompts:
         alone = {
             "PROMPT": prompts or None,
@@ -137,9 +141,7 @@ def command(
             "--size": size,
         }
         prompts_file = file_alone(prompts_file, alone)
-        jf = load(
-            model, device=own(device), dtype=dtype, quantize=quantize, offload=offload, vae=vae
-        )
+        jf = load(model, device=own(device), **loading)
         defaults = {"negative_prompt": negative_prompt, "num_images": num_images, "seed": seed or 0}
         defaults |= settings
         draw_file(jf, prompts_file, output, defaults, batch_size, as_json=as_json, quiet=quiet)
@@ -149,7 +151,7 @@ def command(
     except ImageError as error:
         raise typer.BadParameter(str(error), param_hint="--output") from error
     original, inside, strength = outpainted(init_image, mask, outpaint, strength)
-    jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload, vae=vae)
+    jf = load(model, device=device, **loading)
     if size is not None:
         check_size(size, trained=jf.image_size)
     paths = numbered(output, len(prompts) * num_images)

@@ -13,14 +13,19 @@ from janusflow.cli.options import Json
 
 def command(
     target: Annotated[
-        str, typer.Argument(metavar="MODEL|IMAGE", help="A model's name, or a drawn image.")
+        str,
+        typer.Argument(
+            metavar="MODEL|ADAPTER|IMAGE", help="The name of a model or adapter, or an image."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Show a model's parts, sizes and token ids, or an image's prompt, seed and settings.
+    """Show a model's parts, sizes and token ids, what an adapter is, or how an image was drawn.
 
     Examples:
       janusflow inspect mini
+
+      janusflow inspect runs/style/adapter
 
       janusflow inspect out.png --json
     """
@@ -44,7 +49,11 @@ def _image(path: str) -> dict[str, Any]:
 
 
 def _model(name: str) -> dict[str, Any]:
-    from janusflow.inference.loading import find_model
+    from janusflow.interop.hub import adapter_at, find_folder, find_model, model_in
     from janusflow.interop.inspection import describe
+    from janusflow.tuning.folder import read_adapter
 
+    folder = find_folder(name)
+    if model_in(folder) is None and adapter_at(folder) is not None:
+        return read_adapter(folder).describe()
     return describe(find_model(name))

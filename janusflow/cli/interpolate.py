@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from janusflow.cli.options import Device, Dtype, Guidance, Model, Plan, Solver, Steps, Vae
+from janusflow.cli.options import Adapter, Device, Dtype, Guidance, Model, Plan, Solver, Steps, Vae
 
 GIF = ".gif"
 MILLISECONDS = 120
@@ -29,6 +29,7 @@ def command(
     plan: Plan = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Drawn side by side.")] = None,
     model: Model = "mini",
+    adapter: Adapter = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     vae: Vae = None,
@@ -54,7 +55,7 @@ def command(
     is_gif = output.suffix.lower() == GIF
     if not is_gif:
         check_image_path(output)
-    jf = load(model, device=device, dtype=dtype, vae=vae)
+    jf = load(model, adapter=adapter, device=device, dtype=dtype, vae=vae)
     first = chosen(seed)
     images = interpolate(
         jf,

@@ -31,6 +31,14 @@ Model = Annotated[
     str,
     typer.Option("--model", "-m", help="mini (ships with the package), a folder, or a hub id."),
 ]
+Adapter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="[NAME=]PATH[:WEIGHT]",
+        help="A LoRA adapter of the model: a folder, a run or a hub id; several add up.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 Quantize = Annotated[

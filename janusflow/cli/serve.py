@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from janusflow.cli.options import Device, Dtype, Model, Offload, Quantize, Vae
+from janusflow.cli.options import Adapter, Device, Dtype, Model, Offload, Quantize, Vae
 from janusflow.config.errors import ConfigError
 from janusflow.config.serving import KEY_VARIABLE, ServingConfig
 
@@ -61,6 +61,7 @@ def command(
         str, typer.Option(metavar="HOST,HOST", help="Hosts that images may be fetched from.")
     ] = "",
     model: Model = "mini",
+    adapter: Adapter = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     quantize: Quantize = None,
@@ -74,8 +75,11 @@ def command(
 
       janusflow serve --model deepseek-ai/JanusFlow-1.3B --port 8123 --max-images 16
 
+      janusflow serve --adapter style=runs/style --adapter other=runs/other
+
       JANUSFLOW_API_KEY=... janusflow serve --host 0.0.0.0 --allowed-host images.example.org
     """
+    from janusflow.inference.adapters import read_adapters
     from janusflow.inference.loading import load
 
     try:
@@ -87,6 +91,7 @@ def command(
             f"serving needs {error.name}, which is not installed: pip install 'janusflow[serve]'."
         ) from error
 
+    choices = read_adapters(adapter)
     keys = [*(api_key or ()), *filter(None, os.environ.get(KEY_VARIABLE, "").split(","))]
     config = ServingConfig(
         host=host,
@@ -109,6 +114,9 @@ def command(
     listener = listen(host, port)
     log_to_stderr()
     jf = load(model, device=device, dtype=dtype, quantize=quantize, offload=offload, vae=vae)
+    for each in choices:  # each a model of its own, and so never on together
+        name = jf.load_adapter(each.path, each.name, weight=0.0)
+        config.adapter_weights[name] = each.weight
     if not (config.is_loopback or config.api_keys):
         typer.echo(
             f"WARNING: --host {host} is reached from the network, and no --api-key is set: anyone "

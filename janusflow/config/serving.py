@@ -1,6 +1,6 @@
 """What a server is told at its start: limits, keys, who may call it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from math import isfinite
 
@@ -21,6 +21,9 @@ class ServingConfig:
     """One of them must come with every request to /v1 and /metrics; none asks for none."""
     served_model_name: str | None = None
     """What clients call the model; None is its own name, of a folder the last part."""
+
+    adapter_weights: dict[str, float] = field(default_factory=dict)
+    """Of adapters that are served, by name; 1 for those that are not here."""
 
     max_images: int = 8
     """Images in one forward, over all requests."""

@@ -33,8 +33,8 @@ from janusflow.flow import Sampler, VelocityQuery, guide, run_sampler
 from janusflow.inference.drawing.latents import check_size, decode_latents, vae_factor
 from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts
 from janusflow.inference.drawing.sampling import DrawingSettings
-from janusflow.inference.loading import MINI, check_latents, find_model
-from janusflow.interop.hub import find_folder
+from janusflow.inference.loading import check_latents
+from janusflow.interop.hub import find_folder, find_model
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import decode_images, load_vae
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -90,7 +90,7 @@ class JanusFlowPipeline(DiffusionPipeline):
             ConfigError: an argument that only a folder with a model_index.json can have.
         """
         name = pretrained_model_name_or_path
-        folder = find_model(name) if name == MINI else find_folder(name)
+        folder = find_folder(name)
         if (folder / cls.config_name).is_file():
             return super().from_pretrained(str(folder), **kwargs)
         dtype = kwargs.pop("torch_dtype", None)

@@ -19,8 +19,8 @@ from janusflow.config.gpus import find_gpu
 from janusflow.config.model import require_positive
 from janusflow.costs.meter import counting
 from janusflow.flow import combine
-from janusflow.inference.loading import DTYPES, MINI, mini_folder
-from janusflow.interop.hub import CONFIG, OFFICIAL_VAE, folder_at_hand, model_in
+from janusflow.inference.loading import DTYPES
+from janusflow.interop.hub import CONFIG, MINI, OFFICIAL_VAE, folder_at_hand, model_in
 from janusflow.interop.load import on_meta
 from janusflow.interop.release import RELEASE, release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
@@ -96,7 +96,7 @@ def _meta_model(
 ) -> tuple[JanusFlowForConditionalGeneration, AutoencoderKL, list[str]]:
     """`mini`, the model in a folder, or `janusflow-1.3b`, without memory; its VAE, and notes."""
     notes = [f"{name}: the sizes of the release, without its files."] if name == RELEASE else []
-    folder = None if notes else model_in(mini_folder() if name == MINI else folder_at_hand(name))
+    folder = None if notes else model_in(folder_at_hand(name))
     if folder is None and not notes:
         raise CheckpointError(
             f"{name}: no {CONFIG} at hand: name {MINI}, a model folder, or {RELEASE} for the "

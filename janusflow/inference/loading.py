@@ -4,7 +4,6 @@ A name is `mini`, a folder (ours, the release's, a training run's, or what Janus
 or a hub id. Nothing is downloaded but a hub id's own files, and those only if they are not cached.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -12,8 +11,8 @@ from typing import cast
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-import janusflow.mini
 from janusflow.config.errors import CheckpointError, ConfigError
+from janusflow.inference.adapters import Adapters, base_of, read_adapters, refuse_adapters
 from janusflow.inference.memory.offload import (
     Offloading,
     check_offload,
@@ -22,15 +21,13 @@ from janusflow.inference.memory.offload import (
 )
 from janusflow.inference.memory.quantization import check_quantization, quantized_model
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.interop.hub import CONFIG, RUN_MODEL, find_folder, model_in
+from janusflow.interop.hub import MINI, find_model
 from janusflow.interop.load import load_model
 from janusflow.interop.vae import find_vae, load_vae
 from janusflow.mini import knowledge
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
 
-MINI = "mini"
-ADAPTER_CONFIG = "adapter_config.json"
 PIPELINE_INDEX = "model_index.json"
 """In a folder that diffusers' pipelines save: each of their parts is a folder in it."""
 DTYPES = {
@@ -51,6 +48,7 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
     quantize: str | None = None,
     compile: bool = False,
     offload: str | None = None,
+    adapter: Adapters = None,
     vae: str | Path | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -58,7 +56,8 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
     """Load a model to draw and answer with, every weight in one dtype.
 
     Args:
-        name: "mini", a folder, or a hub id such as "deepseek-ai/JanusFlow-1.3B".
+        name: "mini", a folder, or a hub id such as "deepseek-ai/JanusFlow-1.3B"; or a run that
+            has left an adapter, which stands for its base with it.
         device: "auto" is CUDA, else Apple's MPS, else the CPU; or any torch device.
         dtype: "auto" is bfloat16 on CUDA devices that have it, else float32; or float32, bfloat16
             or float16, a name or torch's. The VAE overflows in float16, so there it is float32.
@@ -67,31 +66,27 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
         compile: draw with torch.compile on the language model; the first image takes long.
         offload: "parts" keeps in memory what runs together (the tower; the LLM, with words or with
             the drawing parts; the VAE), "blocks" one block of one of them: least, and slowest.
+        adapter: "PATH" or "PATH:WEIGHT", a folder or hub id; several in a list, or by name. They
+            are on, and their changes add up (docs/adapters.md).
         vae: folder or hub id of the VAE; by default what the model's config names.
         revision: branch, tag or commit of a hub id.
         token: for a hub id that is not public.
 
     Raises:
         CheckpointError: there is no such model, or its files are missing or do not fit.
-        ConfigError: device, dtype, quantize or offload are unknown or do not go together.
+        ConfigError: device, dtype, quantize, offload or adapter are wrong, or do not go together.
     """
+    wanted = read_adapters(adapter)
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
-    if quantize is not None:
-        check_quantization(quantize, target)
-    if offload is not None:
-        check_offload(offload, quantize=quantize, compile=compile)
-    folder = find_model(name, revision=revision, token=token)
+    _check_modes(target, quantize, offload, compile=compile)
+    name, own = base_of(name, revision=revision, token=token)
+    if own + wanted and (quantize or offload):
+        refuse_adapters("quantize" if quantize else "offload")
+    folder = find_model(name, revision=None if own else revision, token=token)
     offloading = None if offload is None else Offloading(offload, device=target)
-    if offloading is not None:
-        model = offloaded_model(folder, offloading, kind)
-    elif quantize is not None:
-        model = quantized_model(folder, kind)
-    else:
-        model = load_model(folder, dtype=kind, device=target)
-    if compile:
-        model.llm.base_model.compile()
-    return JanusFlow(
+    model = _load_model_of(folder, kind, target, quantize, offloading)
+    jf = JanusFlow(
         model=model,
         processor=JanusFlowProcessor.from_pretrained(_part(folder, "processor") or folder),
         vae=_load_vae_of(model, folder, vae, kind, target, offloading),
@@ -99,6 +94,35 @@ def load(  # noqa: PLR0913 (what people set, each by its name)
         offloading=offloading,
         knowledge=knowledge if name == MINI else None,
     )
+    for each in own + wanted:
+        tag = revision if each in own else None  # a revision is that of what was named
+        jf.load_adapter(each.path, each.name, weight=each.weight, revision=tag, token=token)
+    if compile:
+        model.llm.base_model.compile()
+    return jf
+
+
+def _check_modes(
+    device: torch.device, quantize: str | None, offload: str | None, *, compile: bool
+) -> None:
+    if quantize is not None:
+        check_quantization(quantize, device)
+    if offload is not None:
+        check_offload(offload, quantize=quantize, compile=compile)
+
+
+def _load_model_of(
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantize: str | None,
+    offloading: Offloading | None,
+) -> JanusFlowForConditionalGeneration:
+    if offloading is not None:
+        return offloaded_model(folder, offloading, dtype)
+    if quantize is not None:
+        return quantized_model(folder, dtype)
+    return load_model(folder, dtype=dtype, device=device)
 
 
 def _load_vae_of(
@@ -125,39 +149,6 @@ def _load_vae_of(
 def _part(folder: Path, name: str) -> Path | None:
     """The folder of a part where JanusFlowPipeline saved it, beside the model's."""
     return folder.parent / name if (folder.parent / PIPELINE_INDEX).is_file() else None
-
-
-def find_model(
-    name: str | Path, *, revision: str | None = None, token: str | bool | None = None
-) -> Path:
-    """The folder a model's name stands for; a hub id's files are fetched unless cached."""
-    if name == MINI:
-        folder = mini_folder()
-        if not (folder / CONFIG).is_file():
-            raise CheckpointError(
-                f"{folder}: mini's weights are not there: reinstall janusflow, or name a model "
-                "folder."
-            )
-        return folder
-    folder = find_folder(name, revision=revision, token=token)
-    if found := model_in(folder):
-        return found
-    adapter = folder / ADAPTER_CONFIG
-    if adapter.is_file():
-        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path")
-        raise CheckpointError(
-            f"{name}: an adapter, not a model (its base: {base}): load the base, then give it the "
-            "adapter (jf.model.load_adapter(folder), or peft.PeftModel.from_pretrained)."
-        )
-    raise CheckpointError(
-        f"{name}: neither {CONFIG} nor {RUN_MODEL}/{CONFIG} in this folder: name a model folder, "
-        "or a training run that has finished."
-    )
-
-
-def mini_folder() -> Path:
-    """Where the embedded model's files are."""
-    return Path(janusflow.mini.__path__[0]) / "assets"
 
 
 def check_latents(model: JanusFlowForConditionalGeneration, vae: AutoencoderKL) -> None:

@@ -11,13 +11,14 @@ from PIL import Image
 from transformers import BatchFeature
 
 from janusflow.config.keywords import refuse_unknown
+from janusflow.inference.adapters import AdapterMixin
 from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
 from janusflow.inference.answering.chat import (
     Images,
     ImagesPerQuestion,
     Message,
     Questions,
-    log_likelihood,
+    log_likelihoods,
     pair_questions,
     question_message,
     stream_text,
@@ -39,11 +40,12 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.images import ImageInput
 from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.processing.templates import planning_question
+from janusflow.tuning.active import plain_modules
 
 CONTROLS = {each.name for each in fields(DrawingSettings)}
 
 
-class JanusFlow:
+class JanusFlow(AdapterMixin):
     """A model with its processor and VAE. Make one with `janusflow.load`."""
 
     def __init__(
@@ -236,8 +238,15 @@ class JanusFlow:
     def log_likelihood(self, images: Images, question: Questions, answer: str) -> float:
         """Natural logarithm of the probability that just this is answered, its end included."""
         (asked,) = pair_questions(images, question)
-        inputs = self.prepare_inputs([[question_message(*asked)]], allow_paths=True)
-        return log_likelihood(self.model, self.processor, inputs, answer)
+        return self.log_likelihoods([asked], [answer])[0]
+
+    def log_likelihoods(
+        self, asked: Sequence[tuple[Sequence[ImageInput], str]], answers: Sequence[str]
+    ) -> list[float]:
+        """The same of several questions, read side by side, each with its images and answer."""
+        conversations = [[question_message(*each)] for each in asked]
+        inputs = self.prepare_inputs(conversations, allow_paths=True)
+        return log_likelihoods(self.model, self.processor, inputs, answers)
 
     @torch.no_grad()
     def prepare_inputs(
@@ -264,5 +273,9 @@ class JanusFlow:
     # ---- files --------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write everything `janusflow.load` needs, the VAE included, in our layout."""
-        write_folder(Path(folder), model=self.model, processor=self.processor, vae=self.vae)
+        """Write everything `janusflow.load` needs, the VAE included, in our layout.
+
+        Raises CheckpointError where weights are quantized, offloaded, or have unmerged adapters.
+        """
+        with plain_modules(self.model):
+            write_folder(Path(folder), model=self.model, processor=self.processor, vae=self.vae)

@@ -21,6 +21,8 @@ from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.inference.drawing.seeds import CANDIDATES_APART
 from janusflow.inference.keywords import GENERATE_NAMES
 from janusflow.inference.pipeline import CONTROLS, JanusFlow
+from janusflow.tuning.active import can_plan
+from janusflow.tuning.files import described_adapters
 
 KEYS = {"prompt", "negative_prompt", "seed", "num_images"} | CONTROLS
 NOT_CHECKED = {"plan", "device", "dtype", "version", "seed", "upscale"}
@@ -40,14 +42,15 @@ class PromptLine:
         count = self.request.num_images
         return [folder / f"{self.number:06d}-{image}.png" for image in range(1, count + 1)]
 
-    def first_records(self, *, model: str) -> list[DrawingRecord]:
+    def first_records(self, jf: JanusFlow) -> list[DrawingRecord]:
         """One an image, that of its first candidate."""
-        return self.request.records(model=model)[:: self.request.settings.best_of]
+        records = self.request.records(model=jf.name, adapters=described_adapters(jf.model))
+        return records[:: self.request.settings.best_of]
 
-    def is_drawn(self, folder: Path, *, model: str) -> bool:
+    def is_drawn(self, folder: Path, jf: JanusFlow) -> bool:
         """Whether all images are there, whole, and drawn as the line says by this model."""
         best_of = self.request.settings.best_of
-        records = self.first_records(model=model)
+        records = self.first_records(jf)
         for path, wanted in zip(self.paths(folder), records, strict=True):
             try:
                 found = read_record(path) if path.is_file() else None
@@ -110,7 +113,7 @@ def _line(number: int, text: str, jf: JanusFlow, defaults: Mapping[str, Any]) ->
     )
     negative = request.negative_prompt
     prompt_of(jf.model, jf.processor, [*request.prompts, *([] if negative is None else [negative])])
-    plans_first(settings, has_learnt=jf.model.config.plans, has_init_image=False)
+    plans_first(settings, has_learnt=can_plan(jf.model), has_init_image=False)
     return PromptLine(number=number, request=request)
 
 
@@ -150,11 +153,11 @@ def draw_lines(
     for batch in [*batches_of(lines, batch_size or DEFAULT_BATCH_SIZE)][rank::world_size]:
         asked = batch[0].request
         count = asked.num_images * len(batch)
-        if all(line.is_drawn(folder, model=jf.name) for line in batch):
+        if all(line.is_drawn(folder, jf) for line in batch):
             yield 0, count
             continue
         paths = [path for line in batch for path in line.paths(folder)]
-        seeds = [record.seed for line in batch for record in line.first_records(model=jf.name)]
+        seeds = [record.seed for line in batch for record in line.first_records(jf)]
         images = jf.generate(
             [line.request.prompts[0] for line in batch],
             negative_prompt=asked.negative_prompt,

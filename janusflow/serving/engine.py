@@ -24,6 +24,7 @@ from janusflow.inference.pipeline import JanusFlow
 from janusflow.serving.client_images import ClientImages
 from janusflow.serving.errors import ApiError, closing
 from janusflow.serving.metrics import Metrics
+from janusflow.tuning.active import is_merged
 
 Value = TypeVar("Value")
 Kind: TypeAlias = Literal["chat", "images"]
@@ -59,6 +60,15 @@ class Engine:
         name = Path(jf.name).name if Path(jf.name).is_dir() else jf.name
         self.model_name = config.served_model_name or name
         """What clients call the model; where its folder is, is nobody's business."""
+        weights = {} if is_merged(jf.model) else jf.adapters
+        self.models: dict[str, dict[str, float] | None] = {
+            self.model_name: {} if weights else None,
+            **{
+                f"{self.model_name}:{each}": {each: config.adapter_weights.get(each, on or 1.0)}
+                for each, on in weights.items()
+            },
+        }
+        """What clients may call a model, and the adapters that are on for it: none for the base."""
         self.images = ClientImages(config)
         self.metrics = Metrics(self.scheduler, self.model_name)
         self.is_draining = False

@@ -24,7 +24,8 @@ from janusflow.serving.bodies import unsupported
 from janusflow.serving.engine import Engine, Work
 from janusflow.serving.images.drawing import ImageAnswer, check_limits, finish
 from janusflow.serving.images.types import GenerationBody
-from janusflow.serving.models import check_model
+from janusflow.serving.models import adapters_of, check_model
+from janusflow.tuning.active import can_plan
 
 router = APIRouter()
 ONLY = {"n": 1, "stream": False, "response_format": "b64_json"}
@@ -58,11 +59,18 @@ async def explain_image(body: GenerationBody, request: Request) -> dict[str, Any
 async def _explain(engine: Engine, work: Work, body: GenerationBody) -> Explanation:
     """Draw, compare and look, all by the scheduler."""
     scheduler, settings, plan = engine.scheduler, body.settings, body.plan_text
-    seed, has_learnt = chosen(body.seed), engine.jf.model.config.plans
+    seed, adapters = chosen(body.seed), adapters_of(engine, body.model)
+    has_learnt = can_plan(engine.jf.model, adapters)
     if plan is None and plans_first(settings, has_learnt=has_learnt, has_init_image=False):
-        plan = await work.result(scheduler.submit_plan(body.prompt, seed=seed)) or body.prompt
+        asked = scheduler.submit_plan(body.prompt, seed=seed, adapters=adapters)
+        plan = await work.result(asked) or body.prompt
     text, steps = body.prompt if plan is None else plan, list[DrawingStep]()
-    submit = partial(scheduler.submit_drawing, negative_prompt=body.negative_prompt, seed=seed)
+    submit = partial(
+        scheduler.submit_drawing,
+        negative_prompt=body.negative_prompt,
+        seed=seed,
+        adapters=adapters,
+    )
     plans, settings = None if plan is None else [plan], replace(settings, plan="never")
     work.handles.append(submit(body.prompt, settings=settings, plans=plans, on_step=steps.append))
     for other in compared_settings(settings):
@@ -72,7 +80,8 @@ async def _explain(engine: Engine, work: Work, body: GenerationBody) -> Explanat
 
     async def look(function: Any, *given: Any) -> Any:
         """One call waits at a time: several explanations take turns."""
-        return await work.result(scheduler.submit_call(partial(function, *given)))
+        call = scheduler.submit_call(partial(function, *given), adapters=adapters)
+        return await work.result(call)
 
     return Explanation(
         image=image,

@@ -12,35 +12,47 @@ from janusflow.flow import SOLVERS
 from janusflow.inference.drawing.sampling import DrawingSettings
 from janusflow.serving.engine import Engine
 from janusflow.serving.errors import ApiError, closing
+from janusflow.tuning.active import can_plan
 
 router = APIRouter()
 STARTED = int(time.time())
 
 
 def check_model(engine: Engine, name: str | None) -> str:
-    """The served model's name, if it is asked for, or nothing is said."""
-    served = engine.model_name
-    if name not in (None, served):
+    """The name of a served model: the one that is asked for, or where nothing is said the base."""
+    if name is None:
+        return engine.model_name
+    if name not in engine.models:
         raise ApiError(
             404,
-            f"There is no model {name!r:.80} here: use {served}.",
+            f"There is no model {name!r:.80} here: use {' or '.join(engine.models)}.",
             param="model",
             code="model_not_found",
         )
-    return served
+    return name
+
+
+def adapters_of(engine: Engine, name: str | None) -> dict[str, float] | None:
+    """What a request for a model asks the scheduler for.
+
+    Raises:
+        ApiError: there is no such model.
+    """
+    return engine.models[check_model(engine, name)]
 
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The one model that is served."""
-    return {"object": "list", "data": [describe(request.app.state.engine)]}
+    """The model that is served, then it with each of its adapters."""
+    engine: Engine = request.app.state.engine
+    return {"object": "list", "data": [describe(engine, name) for name in engine.models]}
 
 
 @router.get("/v1/models/{name:path}")
 async def retrieve_model(name: str, request: Request) -> dict[str, Any]:
-    """The model by its name."""
-    check_model(request.app.state.engine, name)
-    return describe(request.app.state.engine)
+    """A model by its name."""
+    engine: Engine = request.app.state.engine
+    return describe(engine, check_model(engine, name))
 
 
 @router.get("/health")
@@ -58,12 +70,15 @@ async def metrics(request: Request) -> Response:
     return Response(told, media_type=CONTENT_TYPE_LATEST)
 
 
-def describe(engine: Engine) -> dict[str, Any]:
-    """A model as OpenAI lists it, and under `janusflow` what a page or program needs to draw."""
+def describe(engine: Engine, name: str) -> dict[str, Any]:
+    """A model as OpenAI lists it, and under `janusflow` what a page or program needs to draw.
+
+    One with an adapter has a `parent`, as in vLLM.
+    """
     jf, config, defaults = engine.jf, engine.config, asdict(DrawingSettings())
     ours = {
         "image_size": jf.image_size,
-        "plans": jf.model.config.plans,
+        "plans": can_plan(jf.model, engine.models[name]),
         "solvers": list(SOLVERS),
         "defaults": {
             "num_inference_steps": defaults["steps"],
@@ -83,9 +98,10 @@ def describe(engine: Engine) -> dict[str, Any]:
         "version": janusflow.__version__,
     }
     return {
-        "id": engine.model_name,
+        "id": name,
         "object": "model",
         "created": STARTED,
         "owned_by": "janusflow",
+        "parent": None if name == engine.model_name else engine.model_name,
         "janusflow": ours,
     }

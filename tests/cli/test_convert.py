@@ -61,9 +61,9 @@ def test_help_shows_an_example():
 
 def test_mini_is_a_model_name_here_too(tmp_path: Path):
     """Its copy in our own layout has the very same weights."""
-    from janusflow.inference.loading import mini_folder
+    from janusflow.interop.hub import find_folder
 
     result = RUNNER.invoke(APP, ["convert", "mini", str(tmp_path / "copy")])
     assert result.exit_code == 0, result.output
-    weights = "model.safetensors"
-    assert (tmp_path / "copy" / weights).read_bytes() == (mini_folder() / weights).read_bytes()
+    copy, mini = (f / "model.safetensors" for f in (tmp_path / "copy", find_folder("mini")))
+    assert copy.read_bytes() == mini.read_bytes()

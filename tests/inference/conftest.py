@@ -9,8 +9,8 @@ import pytest
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
-from janusflow.inference.loading import find_model
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.interop.hub import find_model
 from janusflow.interop.saving import write_folder
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 

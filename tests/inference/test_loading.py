@@ -12,10 +12,10 @@ from tiny_model import tiny_vae
 
 import janusflow
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.inference import loading
-from janusflow.inference.loading import choose_device, choose_dtype, find_model, load
+from janusflow.inference.loading import choose_device, choose_dtype, load
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.interop.convert import convert
+from janusflow.interop.hub import EMBEDDED, find_model
 
 CPU = torch.device("cpu")
 
@@ -73,9 +73,9 @@ def test_a_run_folder_stands_for_the_model_inside_it(tiny_folder: Path, tmp_path
 def test_mini_is_looked_for_in_the_package(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(loading, "mini_folder", lambda: tiny_folder)
+    monkeypatch.setitem(EMBEDDED, "mini", tiny_folder)
     assert find_model("mini") == tiny_folder
-    monkeypatch.setattr(loading, "mini_folder", lambda: tmp_path)
+    monkeypatch.setitem(EMBEDDED, "mini", tmp_path)
     with pytest.raises(CheckpointError, match="mini's weights"):
         find_model("mini")
 

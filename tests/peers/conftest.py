@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import janusflow
-from janusflow.inference.loading import find_model
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.interop.hub import find_model
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -113,12 +113,12 @@ def test_images_of_others_go_on_between_two_looks(jf: JanusFlow):
     scheduler = app.state.engine.scheduler
     submit_call = scheduler.submit_call
 
-    def noting_call(function: Any) -> Any:
+    def noting_call(function: Any, **told: Any) -> Any:
         def noted() -> Any:
             order.append("look")
             return function()
 
-        return submit_call(noted)
+        return submit_call(noted, **told)
 
     scheduler.submit_call = noting_call
     with listening(app) as address, httpx.Client(base_url=address, timeout=60.0) as client:

@@ -9,8 +9,8 @@ from PIL import Image
 import janusflow
 from janusflow.cli.demo_page.showcase import PATH_PROMPT, PROMPTS, Frame, QuestionedImage, Showcase
 from janusflow.inference.drawing.metadata import record_of
-from janusflow.inference.loading import MINI
 from janusflow.inference.pipeline import JanusFlow
+from janusflow.interop.hub import MINI
 from janusflow.mini.language.questions import Question, is_correct
 from janusflow.processing.pages import embedded, read_style
 

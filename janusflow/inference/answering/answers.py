@@ -41,6 +41,8 @@ class QuestionRequest(Handle[str]):
     allow_paths: bool = True
     on_piece: Callable[[str], None] | None = None
     """Called with the text as it comes: whole characters only."""
+    adapters: tuple[tuple[str, float], ...] = ()
+    """Of a scheduler: which are on for it (batching/adapter_switch.py)."""
 
     def __post_init__(self) -> None:
         super().__init__()

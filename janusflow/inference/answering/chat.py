@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature
 
 from janusflow.config.errors import NotFiniteError, PromptError
@@ -41,40 +42,46 @@ def stream_text(
 
 
 @torch.no_grad()
-def log_likelihood(
+def log_likelihoods(
     model: JanusFlowForConditionalGeneration,
     processor: JanusFlowProcessor,
     inputs: BatchFeature,
-    answer: str,
-) -> float:
-    """Natural logarithm of the probability that one conversation is answered so, end included.
+    answers: Sequence[str],
+) -> list[float]:
+    """Natural logarithm of the probability that each conversation is answered so, end included.
 
     Raises:
         PromptError: conversation and answer are longer than the model's context.
         NotFiniteError: the model gives no finite number.
     """
-    words = processor.tokenizer.encode(f" {answer}", add_special_tokens=False)
-    tokens = torch.tensor([[*words, processor.eos_token_id]])
+    words = [processor.tokenizer.encode(f" {each}", add_special_tokens=False) for each in answers]
+    tokens = pad_sequence(
+        [torch.tensor([*each, processor.eos_token_id]) for each in words],
+        batch_first=True,
+        padding_value=processor.pad_token_id,
+    )
     length = tokens.shape[1]
+    is_answer = torch.arange(length) <= torch.tensor([[len(each)] for each in words])
     token_ids, mask = inputs["input_ids"], inputs["attention_mask"]
     pixels = inputs.get("pixel_values")
     require_context(token_ids.shape[1], model.config, more=length)
     logits = model(
         torch.cat([token_ids, tokens], dim=1).to(model.device),
-        attention_mask=torch.cat([mask, torch.ones_like(tokens)], dim=1).to(model.device),
+        attention_mask=torch.cat([mask, is_answer.to(mask.dtype)], dim=1).to(model.device),
         pixel_values=None if pixels is None else pixels.to(model.device),
         use_cache=False,
         logits_to_keep=length + 1,
     ).logits[:, :-1]
     # float32: bfloat16 probabilities of a large vocabulary do not sum to 1.
-    chances = logits.float().log_softmax(-1)
-    total = float(chances.gather(-1, tokens[..., None].to(model.device)).sum())
-    if not isfinite(total):
-        raise NotFiniteError(
-            f"log-likelihood {total} of the answer {answer!r:.40}: weights are damaged, or too "
-            "large for the dtype (try dtype=float32)."
-        )
-    return total
+    chances = logits.float().log_softmax(-1).gather(-1, tokens[..., None].to(model.device))[..., 0]
+    totals = chances.masked_fill(~is_answer.to(model.device), 0.0).sum(1).tolist()
+    for total, answer in zip(totals, answers, strict=True):
+        if not isfinite(total):
+            raise NotFiniteError(
+                f"log-likelihood {total} of the answer {answer!r:.40}: weights are damaged, or too "
+                "large for the dtype (try dtype=float32)."
+            )
+    return totals
 
 
 def question_message(images: Sequence[ImageInput], question: str) -> Message:

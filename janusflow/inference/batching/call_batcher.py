@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from janusflow.inference.batching.adapter_switch import AdapterSet, AdapterSwitch
 from janusflow.inference.batching.requests import Handle, failing
 
 
@@ -16,6 +17,8 @@ class CallRequest(Handle[Any]):
     """A function, and the future of what it gives."""
 
     function: Callable[[], Any]
+    adapters: AdapterSet = ()
+    """On while it runs."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -24,7 +27,8 @@ class CallRequest(Handle[Any]):
 class CallBatcher:
     """Functions, first come, first served, one a step."""
 
-    def __init__(self) -> None:
+    def __init__(self, switch: AdapterSwitch) -> None:
+        self.switch = switch
         self.waiting: deque[CallRequest] = deque()
 
     @property
@@ -38,6 +42,7 @@ class CallBatcher:
             request = self.waiting.popleft()
             if not request.done():
                 with failing(request):
+                    self.switch.turn(request.adapters)
                     result = request.function()
                     request.progress = 1.0
                     request.set_result(result)

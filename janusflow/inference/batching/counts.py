@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from janusflow.inference.batching.image_batcher import ImageBatcher
+from janusflow.inference.batching.text_batcher import TextBatcher
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -15,6 +18,8 @@ class Counts:
     waiting_questions: int
     steps: int
     """Forwards that images shared."""
+    adapter_switches: int
+    """Between forwards of requests with different adapters."""
     finished_images: int
     """Decoded, candidates of `best_of` included."""
     prompt_tokens_read: int
@@ -30,6 +35,31 @@ class Counts:
     reuse_entries: int
     reuse_hits: int
     reuse_misses: int
+
+
+def count(
+    drawing: ImageBatcher, answering: TextBatcher, *, waiting_images: int, waiting_questions: int
+) -> Counts:
+    """What two batchers with one reader have done; those who wait are counted elsewhere."""
+    reader = drawing.reader
+    return Counts(
+        running_images=len(drawing.running),
+        waiting_images=waiting_images,
+        running_questions=answering.num_running,
+        waiting_questions=waiting_questions,
+        steps=drawing.num_steps,
+        adapter_switches=reader.switch.num_switches,
+        finished_images=drawing.num_finished,
+        prompt_tokens_read=reader.tokens_read,
+        prompt_tokens_reused=reader.tokens_reused,
+        tokens_written=answering.num_written + drawing.planning.num_written,
+        images_encoded=reader.images_encoded,
+        images_reused=reader.images_reused,
+        reuse_bytes=reader.reuse.num_bytes,
+        reuse_entries=len(reader.reuse),
+        reuse_hits=reader.reuse.hits,
+        reuse_misses=reader.reuse.misses,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from janusflow.config.errors import NotFiniteError
 from janusflow.config.guidance import schedule_of
 from janusflow.flow import StepInfo
+from janusflow.inference.batching.adapter_switch import AdapterSet
 from janusflow.inference.batching.prompt_reader import PromptReader
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.batching.text_batcher import QuestionRequest, TextBatcher
@@ -39,6 +40,8 @@ class DrawingRequest(Handle[list[Image.Image]]):
     """A request, how much of it is done, and the future of its images."""
 
     request: GenerationRequest
+    adapters: AdapterSet = ()
+    """On while it is planned and drawn."""
     on_step: OnStep | None = None
     on_plan: Callable[[list[str]], None] | None = None
     """Told the plans that the model made, one an image, before they are drawn."""
@@ -69,7 +72,10 @@ class DrawingRequest(Handle[list[Image.Image]]):
         if self.request.settings.plan == "always":
             self.plans = [
                 QuestionRequest(
-                    messages=planning_question(each.prompt), settings=HOW, seed=each.seed
+                    messages=planning_question(each.prompt),
+                    settings=HOW,
+                    seed=each.seed,
+                    adapters=self.adapters,
                 )
                 for each in self.records
             ]
@@ -154,10 +160,6 @@ class BatchedVelocity:
         t = torch.tensor(times, dtype=torch.float32).to(x_t.device, non_blocking=True)
         return list(self.model.velocity(x_t, t, self._prompts).split(rows))
 
-    def forget(self) -> None:
-        """Let go of the prompts."""
-        self._read, self._prompts = [], None
-
 
 class ImageBatcher:
     """Drawing requests, first come, first served: waiting ones and images under way."""
@@ -176,7 +178,8 @@ class ImageBatcher:
         self.planning = TextBatcher(
             jf, reader, max_questions=max_images, tokens_per_step=PLAN_TOKENS_PER_STEP
         )
-        self._forward = BatchedVelocity(jf.model)
+        self._forwards: dict[AdapterSet, BatchedVelocity] = {}
+        """Of images that share forwards."""
 
     @property
     def handles(self) -> list[Handle[list[Image.Image]]]:
@@ -192,16 +195,22 @@ class ImageBatcher:
         self._plan()
         self._drop_done()
         self._admit()
-        if not self.running:
-            self._forward.forget()
-            return 0
         number = len(self.running)
-        with failing(*(image.owner for image in self.running)):
-            velocities = self._forward.velocities(self.running)
-            self.num_steps += 1
-            for image, own in zip(self.running, velocities, strict=True):
-                with failing(image.owner):
-                    image.advance(own)
+        groups = self.reader.switch.grouped(self.running, lambda image: image.owner.adapters)
+        self._forwards = {
+            adapters: self._forwards.get(adapters) or BatchedVelocity(self.jf.model)
+            for adapters, _ in groups
+        }
+        for adapters, images in groups:
+            with failing(*(image.owner for image in images)):
+                self.reader.switch.turn(adapters)
+                velocities = self._forwards[adapters].velocities(images)
+                self.num_steps += 1
+                for image, own in zip(images, velocities, strict=True):
+                    with failing(image.owner):
+                        image.advance(own)
+        if not number:
+            return 0
         self._drop_done()
         self._finish()
         self._tell_progress()
@@ -218,6 +227,7 @@ class ImageBatcher:
                     plan.cancel()
             elif request.plans is None:
                 with failing(request):
+                    self.reader.switch.turn(request.adapters)
                     self.planning.waiting.extend(request.ask_for_plans(self.jf))
         self.waiting = deque(request for request in self.waiting if not request.done())
         with failing(*(plan for request in self.waiting for plan in request.plans or ())):
@@ -229,6 +239,7 @@ class ImageBatcher:
             if not all(plan.done() for plan in request.plans or ()):
                 return  # Nobody overtakes.
             with failing(request):
+                self.reader.switch.turn(request.adapters)
                 prompts = request.encode(self.reader)  # puts the plans into the records too
                 self.running.append(RunningImage(self.jf, request, prompts))
                 request.num_started += 1
@@ -266,6 +277,8 @@ class ImageBatcher:
             images = [owner.images[index] for index in range(len(owner.records))]
             number = owner.request.settings.best_of
             groups = [images[first : first + number] for first in range(0, len(images), number)]
+            if number > 1:
+                self.reader.switch.turn(owner.adapters)
             chosen = [choose(self.jf, group) if number > 1 else group[0] for group in groups]
             owner.progress = 1.0
             owner.set_result(chosen)

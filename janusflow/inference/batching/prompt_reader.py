@@ -3,7 +3,8 @@
 A conversation is always read in the same pieces, one forward each: to the end of the system text,
 of each image, of each answer in it, and the rest. A piece is found by its own tokens and images and
 those of all before it, and found or read, its keys and values are put in the same place: so an
-answer is the same to the bit whether a piece was found or not. The weights must not change.
+answer is the same to the bit whether a piece was found or not. The weights must not change,
+but for adapters: what was read under some of them is found under the same ones only.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from janusflow.inference.answering.decoding import read_tokens
+from janusflow.inference.batching.adapter_switch import AdapterSwitch
 from janusflow.inference.batching.reuse import ReuseCache
 from janusflow.inference.drawing.prompts import PromptEncoding, encode_texts
 from janusflow.inference.pipeline import JanusFlow
@@ -47,10 +49,14 @@ class PromptReader:
     Args:
         jf: reads.
         max_bytes: of what is kept on the model's device; 0 keeps nothing.
+        switch: knows which adapters are on; None makes one.
     """
 
-    def __init__(self, jf: JanusFlow, *, max_bytes: int) -> None:
+    def __init__(
+        self, jf: JanusFlow, *, max_bytes: int, switch: AdapterSwitch | None = None
+    ) -> None:
         self.model, self.processor = jf.model, jf.processor
+        self.switch = switch or AdapterSwitch(jf.model)
         self.reuse = ReuseCache(max_bytes)
         self.tokens_read = 0
         """Positions, those of images, padding and unconditional branches included."""
@@ -64,7 +70,7 @@ class PromptReader:
         self, texts: Sequence[str], *, is_guided: bool, negative_prompt: str | None
     ) -> PromptEncoding:
         """What `encode_texts` gives, read once for the same texts and branches."""
-        key = "texts", tuple(texts), is_guided, negative_prompt
+        key = "texts", self.switch.on, tuple(texts), is_guided, negative_prompt
         found = self.reuse.find(key)
         if found is not None:
             self.tokens_reused += found.cache.attention_mask.numel()
@@ -99,7 +105,7 @@ class PromptReader:
             self.images_encoded += len(inputs.get("pixel_values", ()))
             return read_tokens(self.model, inputs)
         token_ids, pixels = inputs["input_ids"][0].tolist(), [*inputs.get("pixel_values", ())]
-        known, logits = b"", None
+        known, logits = repr(self.switch.on).encode(), None
         for start, stop in pairwise([0, *piece_ends(token_ids, user=self._user, ends=self._ends)]):
             tokens = token_ids[start:stop]
             number = tokens.count(self.model.config.image_start_token_id)
@@ -127,13 +133,14 @@ class PromptReader:
 
     def _features(self, image: Float[Tensor, "c y x"], name: bytes) -> Float[Tensor, "1 p w"]:
         """`image_features` of one image by itself, so that none depends on those beside it."""
-        found = self.reuse.find(("image", name))
+        key = "image", self.switch.on, name
+        found = self.reuse.find(key)
         if found is not None:
             self.images_reused += 1
             return found
         self.images_encoded += 1
         features = self.model.image_features(image[None].to(self.model.device))
-        self.reuse.keep(("image", name), features, features.nbytes)
+        self.reuse.keep(key, features, features.nbytes)
         return features
 
     def _read_piece(

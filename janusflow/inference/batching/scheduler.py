@@ -19,8 +19,9 @@ from janusflow.config.upscaling import NONE
 from janusflow.inference.answering.answers import QuestionRequest
 from janusflow.inference.answering.chat import Message
 from janusflow.inference.answering.decoding import AnsweringSettings
+from janusflow.inference.batching.adapter_switch import AdapterSwitch, Weights
 from janusflow.inference.batching.call_batcher import CallBatcher, CallRequest
-from janusflow.inference.batching.counts import BatchInfo, Counts
+from janusflow.inference.batching.counts import BatchInfo, Counts, count
 from janusflow.inference.batching.image_batcher import DrawingRequest, ImageBatcher
 from janusflow.inference.batching.prompt_reader import PromptReader
 from janusflow.inference.batching.requests import Handle, failing
@@ -31,6 +32,7 @@ from janusflow.inference.drawing.sampling import DrawingSettings, InitImage
 from janusflow.inference.drawing.seeds import chosen
 from janusflow.inference.pipeline import JanusFlow
 from janusflow.processing.templates import planning_question
+from janusflow.tuning.active import can_plan
 
 Request = TypeVar("Request", DrawingRequest, QuestionRequest, CallRequest)
 Result = TypeVar("Result")
@@ -65,22 +67,20 @@ class StepScheduler:
         tokens_per_step: int = 1,
         reuse_bytes: int = DEFAULT_REUSE_BYTES,
     ) -> None:
-        if reuse_bytes < 0:
-            raise ConfigError(f"reuse_bytes={reuse_bytes}: at least 0 is needed.")
-        limits = {
-            "max_images": max_images,
-            "max_questions": max_questions,
-            "max_waiting": max_waiting,
-            "tokens_per_step": tokens_per_step,
-        }
-        for name, value in limits.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}={value}: at least 1 is needed.")
+        for name, value, least in (
+            ("reuse_bytes", reuse_bytes, 0),
+            ("max_images", max_images, 1),
+            ("max_questions", max_questions, 1),
+            ("max_waiting", max_waiting, 1),
+            ("tokens_per_step", tokens_per_step, 1),
+        ):
+            if value is not None and value < least:
+                raise ConfigError(f"{name}={value}: at least {least} is needed.")
         self.max_waiting = max_waiting
         self.on_batch: Callable[[BatchInfo], None] | None = None
         """Called by the stepping thread after every step; be quick, and raise nothing."""
-        self._plans = jf.model.config.plans
-        self._reader = PromptReader(jf, max_bytes=reuse_bytes)
+        self._switch = AdapterSwitch(jf.model)
+        self._reader = PromptReader(jf, max_bytes=reuse_bytes, switch=self._switch)
         self._drawing = ImageBatcher(jf, self._reader, max_images=max_images)
         self._answering = TextBatcher(
             jf, self._reader, max_questions=max_questions, tokens_per_step=tokens_per_step
@@ -88,7 +88,7 @@ class StepScheduler:
         self._batchers: dict[type, ImageBatcher | TextBatcher | CallBatcher] = {
             DrawingRequest: self._drawing,
             QuestionRequest: self._answering,
-            CallRequest: CallBatcher(),
+            CallRequest: CallBatcher(self._switch),
         }
         self._lock = threading.Lock()
         self._arrived: list[DrawingRequest | QuestionRequest | CallRequest] = []
@@ -108,27 +108,15 @@ class StepScheduler:
     @property
     def counts(self) -> Counts:
         """What is under way, and what was done so far; from any thread, at no cost to the steps."""
-        reader, planning = self._reader, self._drawing.planning
         with self._lock:
             arrived = [each for each in self._arrived if isinstance(each, DrawingRequest)]
             waiting = [*arrived, *self._drawing.waiting]
             waiting_questions = self._num_waiting(QuestionRequest)
-        return Counts(
-            running_images=len(self._drawing.running),
+        return count(
+            self._drawing,
+            self._answering,
             waiting_images=sum(each.num_left for each in waiting),
-            running_questions=self._answering.num_running,
             waiting_questions=waiting_questions,
-            steps=self._drawing.num_steps,
-            finished_images=self._drawing.num_finished,
-            prompt_tokens_read=reader.tokens_read,
-            prompt_tokens_reused=reader.tokens_reused,
-            tokens_written=self._answering.num_written + planning.num_written,
-            images_encoded=reader.images_encoded,
-            images_reused=reader.images_reused,
-            reuse_bytes=reader.reuse.num_bytes,
-            reuse_entries=len(reader.reuse),
-            reuse_hits=reader.reuse.hits,
-            reuse_misses=reader.reuse.misses,
         )
 
     def _num_waiting(self, kind: type) -> int:
@@ -145,6 +133,7 @@ class StepScheduler:
         settings: DrawingSettings | None = None,
         init_image: InitImage | None = None,
         plans: Sequence[str] | None = None,
+        adapters: Weights = None,
         on_step: OnStep | None = None,
         on_plan: Callable[[list[str]], None] | None = None,
     ) -> DrawingRequest:
@@ -158,6 +147,8 @@ class StepScheduler:
             settings: steps, guidance, solver and so on; None is the paper's.
             init_image: from `prepare_init_image`.
             plans: texts drawn instead of the prompts, one a prompt; no plan is asked for then.
+            adapters: weights by name, as of `JanusFlow.set_adapters`; `{}` is the base alone, None
+                what was on when the scheduler was made. Requests with the same ones share forwards.
             on_step: called by the stepping thread after every step of every image; be quick.
             on_plan: called by it with the plans that the model made, one an image, candidates
                 included, before they are drawn.
@@ -168,7 +159,7 @@ class StepScheduler:
         Raises:
             BusyError: `max_waiting` drawings wait already.
             ClosedError: the scheduler has ended.
-            ConfigError: images are to be made larger.
+            ConfigError: images are to be made larger, or adapters are unknown or merged.
             PromptError: there are no prompts, or another number of plans.
         """
         settings = settings or DrawingSettings()
@@ -186,9 +177,13 @@ class StepScheduler:
             settings=settings,
             init_image=init_image,
         )
-        return self._take(DrawingRequest(request=asked, on_step=on_step, on_plan=on_plan))
+        on = self._switch.set_of(adapters)
+        request = DrawingRequest(request=asked, adapters=on, on_step=on_step, on_plan=on_plan)
+        return self._take(request)
 
-    def submit_plan(self, prompt: str, seed: int | None = None) -> Handle[str]:
+    def submit_plan(
+        self, prompt: str, seed: int | None = None, *, adapters: Weights = None
+    ) -> Handle[str]:
         """Ask for a prompt's plan without drawing it; where it is empty, the prompt is drawn.
 
         It waits among the questions.
@@ -196,6 +191,7 @@ class StepScheduler:
         Args:
             prompt: what is to be drawn.
             seed: of the image that is to be drawn; None is random.
+            adapters: as of `submit_drawing`.
 
         Raises:
             BusyError: `max_waiting` questions wait already.
@@ -204,9 +200,11 @@ class StepScheduler:
             PromptError: the prompt is no text.
         """
         asked = GenerationRequest(prompts=(prompt,), settings=DrawingSettings(plan="always"))
-        plans_first(asked.settings, has_learnt=self._plans, has_init_image=False)
-        question = planning_question(prompt)
-        return self._take(QuestionRequest(messages=question, settings=HOW, seed=chosen(seed)))
+        on = self._switch.set_of(adapters)
+        has_learnt = can_plan(self._switch.model, dict(on))
+        plans_first(asked.settings, has_learnt=has_learnt, has_init_image=False)
+        asking = {"messages": planning_question(prompt), "settings": HOW, "seed": chosen(seed)}
+        return self._take(QuestionRequest(**asking, adapters=on))
 
     def submit_question(
         self,
@@ -215,6 +213,7 @@ class StepScheduler:
         settings: AnsweringSettings | None = None,
         seed: int | None = None,
         allow_paths: bool = True,
+        adapters: Weights = None,
         on_piece: Callable[[str], None] | None = None,
     ) -> QuestionRequest:
         """Ask for the next turn of a conversation; the arguments are those of `JanusFlow.stream`.
@@ -224,6 +223,7 @@ class StepScheduler:
             settings: how tokens are chosen, how many, where to stop, and which logprobs to tell.
             seed: of the draws; None is random.
             allow_paths: False refuses file paths in messages, for those that come over a network.
+            adapters: as of `submit_drawing`.
             on_piece: called by the stepping thread with the text as it comes; be quick.
 
         Returns:
@@ -232,21 +232,26 @@ class StepScheduler:
         Raises:
             BusyError: `max_waiting` questions wait already.
             ClosedError: the scheduler has ended.
+            ConfigError: adapters are unknown or merged.
         """
         question = QuestionRequest(
             messages=messages,
             settings=settings or AnsweringSettings(),
             seed=chosen(seed),
             allow_paths=allow_paths,
+            adapters=self._switch.set_of(adapters),
             on_piece=on_piece,
         )
         return self._take(question)
 
-    def submit_call(self, function: Callable[[], Result]) -> Handle[Result]:
+    def submit_call(
+        self, function: Callable[[], Result], *, adapters: Weights = None
+    ) -> Handle[Result]:
         """Have the stepping thread call a function, one of all that wait between two steps.
 
         Args:
             function: may touch the model; everybody waits for it, so be quick.
+            adapters: as of `submit_drawing`.
 
         Returns:
             The future of what it returns, or of what it raises.
@@ -255,7 +260,7 @@ class StepScheduler:
             BusyError: `max_waiting` calls wait already.
             ClosedError: the scheduler has ended.
         """
-        return self._take(CallRequest(function=function))
+        return self._take(CallRequest(function=function, adapters=self._switch.set_of(adapters)))
 
     @torch.no_grad()
     def step(self) -> bool:
@@ -274,6 +279,8 @@ class StepScheduler:
             # They know which request an error concerns; what they overlook concerns all of theirs.
             with failing(*batcher.handles):
                 worked[kind] = batcher.step()
+        if not self._open:
+            self._switch.turn(self._switch.default)
         images, answers = worked[DrawingRequest], worked[QuestionRequest]
         if self.on_batch is not None and images + answers:
             seconds = time.perf_counter() - start

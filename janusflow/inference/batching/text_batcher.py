@@ -6,6 +6,7 @@ Knows nothing of threads: one thread adds requests and makes steps.
 from collections import deque
 
 from janusflow.inference.answering.answers import AnswerBatch, QuestionRequest
+from janusflow.inference.batching.adapter_switch import AdapterSet
 from janusflow.inference.batching.prompt_reader import PromptReader
 from janusflow.inference.batching.requests import Handle, failing
 from janusflow.inference.pipeline import JanusFlow
@@ -29,22 +30,23 @@ class TextBatcher:
         self.max_questions = max_questions
         self.tokens_per_step = tokens_per_step
         self.waiting: deque[QuestionRequest] = deque()
-        self._batch = AnswerBatch(jf.model, jf.processor)
+        self.num_written = 0
+        """Tokens so far, of answers that are done too."""
+        self._batches: dict[AdapterSet, AnswerBatch] = {}
+        """Answers that share forwards."""
 
     @property
     def handles(self) -> list[Handle[str]]:
         """All requests."""
-        return [*self.waiting, *self._batch.answers]
+        return [
+            *self.waiting,
+            *(each for batch in self._batches.values() for each in batch.answers),
+        ]
 
     @property
     def num_running(self) -> int:
         """Answers under way."""
-        return len(self._batch.answers)
-
-    @property
-    def num_written(self) -> int:
-        """Tokens so far, of answers that are done too."""
-        return self._batch.num_written
+        return sum(len(batch.answers) for batch in [*self._batches.values()])
 
     def step(self) -> int:
         """Take the questions there is room for, then give every answer its tokens.
@@ -56,17 +58,30 @@ class TextBatcher:
             How many answers got tokens.
         """
         self.waiting = deque(each for each in self.waiting if not each.done())
-        while self.waiting and len(self._batch.answers) < self.max_questions:
+        while self.waiting and self.num_running < self.max_questions:
             request = self.waiting.popleft()
             # One by one, so that a question that fails does so alone.
             with failing(request):
-                inputs = self.jf.prepare_inputs([request.messages], allow_paths=request.allow_paths)
-                before = self.reader.tokens_reused
-                self._batch.add(inputs, [request], read=self.reader.read_conversation)
-                request.num_reused_tokens = self.reader.tokens_reused - before
-        number = self.num_running
-        for _ in range(self.tokens_per_step):
-            with failing(*self._batch.answers):
-                self._batch.choose()
-                self._batch.read()
+                self._admit(request)
+        number, switch = self.num_running, self.reader.switch
+        for adapters, ((_, batch),) in switch.grouped(self._batches.items(), lambda each: each[0]):
+            before = batch.num_written
+            for _ in range(self.tokens_per_step):
+                with failing(*batch.answers):
+                    switch.turn(adapters)
+                    batch.choose()
+                    batch.read()
+            self.num_written += batch.num_written - before
+            if not batch.answers:
+                del self._batches[adapters]
         return number
+
+    def _admit(self, request: QuestionRequest) -> None:
+        """Read a question, and let its answer grow with those under the same adapters."""
+        self.reader.switch.turn(request.adapters)
+        inputs = self.jf.prepare_inputs([request.messages], allow_paths=request.allow_paths)
+        before = self.reader.tokens_reused
+        batch = self._batches.get(request.adapters) or AnswerBatch(self.jf.model, self.jf.processor)
+        batch.add(inputs, [request], read=self.reader.read_conversation)
+        self._batches[request.adapters] = batch
+        request.num_reused_tokens = self.reader.tokens_reused - before

@@ -81,7 +81,7 @@ class GenerationRequest:
         Candidates of one image stand one after the other.
 
         Args:
-            **where: model, device and dtype of the record.
+            **where: model, device, dtype and adapters of the record.
         """
         assert isinstance(self.seed, list)
         settings, init, records = self.settings, self.init_image, list[DrawingRecord]()

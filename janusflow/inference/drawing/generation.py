@@ -29,6 +29,8 @@ from janusflow.inference.drawing.planning import plans_first
 from janusflow.inference.drawing.prompts import PromptVelocity, encode_texts, prompt_of
 from janusflow.inference.drawing.sampling import image_sampler
 from janusflow.inference.upscaling.upscalers import make_upscaler
+from janusflow.tuning.active import can_plan
+from janusflow.tuning.files import described_adapters
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +107,13 @@ def prepare_request(
     prompt_of(jf.model, jf.processor, request.prompts + negative + (request.plans or ()))
     init_image = request.init_image
     is_planned = plans_first(
-        request.settings, has_learnt=jf.model.config.plans, has_init_image=init_image is not None
+        request.settings, has_learnt=can_plan(jf.model), has_init_image=init_image is not None
     )
     is_planned = is_planned and request.plans is None
     settings = replace(request.settings, plan="always" if is_planned else "never")
-    if jf.knowledge is not None:
+    adapters = described_adapters(jf.model)
+    # What an adapter has taught is not among what the base knows.
+    if jf.knowledge is not None and adapters is None:
         for limits in filter(None, map(jf.knowledge.limits, dict.fromkeys(request.prompts))):
             log.warning("%s", limits)
     is_inverted = init_image is None or init_image.inverted_noise is not None
@@ -117,7 +121,8 @@ def prepare_request(
         init_image = inverted(init_image, jf.model, jf.processor, settings=settings)
     request = replace(request, settings=settings, init_image=init_image)
     dtype = str(jf.model.dtype).removeprefix("torch.")
-    return request, request.records(model=jf.name, device=jf.model.device.type, dtype=dtype)
+    where = {"device": jf.model.device.type, "dtype": dtype, "adapters": adapters}
+    return request, request.records(model=jf.name, **where)
 
 
 def noise_of(jf: Pipeline, records: Sequence[DrawingRecord]) -> Float[Tensor, "b c y x"]:

@@ -68,6 +68,8 @@ class DrawingRecord:
     device: str | None = None
     dtype: str | None = None
     """Where and in what precision the model ran: other rounding gives slightly other pixels."""
+    adapters: str | None = None
+    """Names, weights and digests of those that were on (tuning/files.py)."""
 
     def attach(self, image: Image.Image) -> "DrawnImage":
         """The image with the record, where `save`, `save_image` and `image.info` find it."""
@@ -85,6 +87,7 @@ class DrawingRecord:
             "Seed": self.seed,
             "Size": f"{size[0]}x{size[1]}",
             "Model": self.model,
+            "Adapters": self.adapters,
             "Denoising strength": self.strength,
             "Version": f"janusflow {self.version}",
         }

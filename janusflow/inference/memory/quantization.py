@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.ao.nn.quantized.dynamic import Linear as QuantizedLinear
 from transformers import PreTrainedModel
 
 from janusflow.config.errors import ConfigError
@@ -23,6 +24,11 @@ def check_quantization(name: str, device: torch.device) -> None:
             f"quantize={name!r} on {device.type}: its kernels are for the CPU: use device=cpu, or "
             "dtype=bfloat16 to halve the memory."
         )
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether `quantize_layers` has replaced layers of a model."""
+    return any(isinstance(module, QuantizedLinear) for module in model.modules())
 
 
 def quantized_model(folder: Path, dtype: torch.dtype) -> JanusFlowForConditionalGeneration:

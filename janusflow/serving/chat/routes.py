@@ -13,7 +13,7 @@ from janusflow.serving.chat.messages import prepare_messages
 from janusflow.serving.chat.types import ChatBody
 from janusflow.serving.engine import Engine, Work
 from janusflow.serving.errors import ApiError
-from janusflow.serving.models import check_model
+from janusflow.serving.models import adapters_of, check_model
 from janusflow.serving.streaming import DONE, KEEP_ALIVE, event, stream
 
 router = APIRouter()
@@ -40,6 +40,7 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
                 settings=body.settings,
                 seed=seed + index,
                 allow_paths=False,
+                adapters=adapters_of(engine, body.model),
                 on_piece=teller(work, index),
             )
             work.handles.append(handle)

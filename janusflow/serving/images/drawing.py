@@ -18,6 +18,7 @@ from janusflow.inference.drawing.seeds import chosen
 from janusflow.serving.engine import Engine, Work
 from janusflow.serving.errors import ApiError
 from janusflow.serving.images.types import DrawingBody, ImageBody
+from janusflow.serving.models import adapters_of
 
 DEFAULT_QUALITY = 95
 
@@ -97,6 +98,7 @@ def submit(
             settings=body.settings,
             init_image=start,
             plans=None if body.plan_text is None else [body.plan_text],
+            adapters=adapters_of(engine, body.model),
             on_step=each if body.partial_images or body.preview_every else None,
         )
         work.handles.append(handle)

@@ -28,7 +28,7 @@ from janusflow.serving.images.types import (
     UpscaleBody,
     VariationBody,
 )
-from janusflow.serving.models import check_model
+from janusflow.serving.models import adapters_of, check_model
 from janusflow.serving.streaming import stream
 
 router = APIRouter()
@@ -62,10 +62,10 @@ async def vary_image(request: Request) -> Response:
 async def plan_image(body: PlanBody, request: Request) -> dict[str, Any]:
     """The words that would be drawn for a prompt and seed: for `plan_text`, perhaps changed."""
     engine: Engine = request.app.state.engine
-    check_model(engine, body.model)
-    seed = chosen(body.seed)
+    adapters, seed = adapters_of(engine, body.model), chosen(body.seed)
     with engine.work(request, "images") as work:
-        work.handles.append(engine.scheduler.submit_plan(body.prompt, seed=seed))
+        handle = engine.scheduler.submit_plan(body.prompt, seed=seed, adapters=adapters)
+        work.handles.append(handle)
         (plan,) = await work.results()
     return {"plan": plan, "seed": seed}
 
@@ -117,7 +117,7 @@ async def _draw(
         start = None
         if given is not None:
             image, mask = await work.attend(engine.images.in_thread(_open, engine, given))
-            prompt = prompt or await _description(engine, work, image)
+            prompt = prompt or await _description(engine, work, image, given.body.model)
             start = await _start(engine, work, given.body, image, mask)
         assert prompt is not None, "only what starts from an image has none"
         progress = submit(engine, work, body, prompt, start=start)
@@ -152,11 +152,13 @@ def _open(engine: Engine, given: WithImages[StartBody]) -> tuple[Image.Image, Im
     return image.convert("RGB"), mask
 
 
-async def _description(engine: Engine, work: Work, image: Image.Image) -> str:
-    """What the model says that an image shows."""
+async def _description(engine: Engine, work: Work, image: Image.Image, model: str | None) -> str:
+    """What a model says that an image shows."""
     message = question_message([image], DESCRIBE)
     settings = AnsweringSettings(max_new_tokens=MAX_DESCRIPTION_TOKENS)
-    return await work.result(engine.scheduler.submit_question([message], settings=settings))
+    adapters = adapters_of(engine, model)
+    handle = engine.scheduler.submit_question([message], settings=settings, adapters=adapters)
+    return await work.result(handle)
 
 
 async def _start(

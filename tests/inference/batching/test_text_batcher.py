@@ -102,11 +102,12 @@ def test_a_shared_cache_does_not_grow_over_a_stream_of_questions(endless: JanusF
         scheduler.submit_question(asked(), settings=longest(6))
         for _ in range(3):
             scheduler.step()
-        context = scheduler._answering._batch._cache
+        (batch,) = scheduler._answering._batches.values()
+        context = batch._cache
         assert context is not None
         assert context.attention_mask.shape[1] <= length + 6
     scheduler.run_until_idle()
-    assert scheduler._answering._batch._cache is None
+    assert not scheduler._answering._batches
 
 
 def test_a_cancelled_answer_stops_and_the_others_go_on(endless: JanusFlow, llm_count: Any):

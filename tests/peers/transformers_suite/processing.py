@@ -5,7 +5,7 @@ import unittest
 from transformers_tests.test_processing_common import ProcessorTesterMixin
 
 from janusflow import JanusFlowProcessor
-from janusflow.inference.loading import find_model
+from janusflow.interop.hub import find_model
 
 
 class JanusFlowProcessorTest(ProcessorTesterMixin, unittest.TestCase):
