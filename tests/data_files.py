@@ -20,6 +20,8 @@ PREPARE = Preparation(
     image_processor=JanusFlowImageProcessor(image_size=32), drawing_size=16, image_tag=TAG
 )
 RED, BLUE = (250, 0, 0), (0, 0, 250)
+STEP = 8
+"""Grey levels from one frame of a film to the next."""
 
 
 def write_image(path: Path, colour: tuple[int, int, int] = RED) -> Path:
@@ -50,3 +52,19 @@ def opened(kind: Kind, format_name: str, path: str, **settings: Any) -> Source:
 
 def sample(source: Source, row: int = 0) -> Any:
     return source.sample(row, np.random.default_rng(0))
+
+
+def write_film(path: Path, *, frames: int, keyframes_apart: int = 12) -> Path:
+    """Frame i is grey of level STEP * i; needs PyAV."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.gop_size = keyframes_apart
+        for index in range(frames):
+            grey = np.full((48, 64, 3), STEP * index, dtype=np.uint8)
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        film.mux(stream.encode())
+    return path

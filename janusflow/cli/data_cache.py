@@ -12,7 +12,7 @@ MAX_SHOWN = 10
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="A .yaml recipe whose data.cache names a folder.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe whose data.cache names a folder.")],
     overrides: Overrides = None,
 ) -> None:
     """Compute what a stage's frozen parts make of its images, once; training then reads it.

@@ -42,11 +42,11 @@ def command(
     The same option lets another model stand for a recipe's, if that is not at hand.
 
     Examples:
-      janusflow data check recipes/mini/8-stage3.yaml --limit 1000
+      janusflow data check mini/8-stage3 --limit 1000
 
       janusflow data check pairs.jsonl --images images
 
-      janusflow data check recipes/janusflow-1.3b/stage2.yaml --model mini
+      janusflow data check janusflow-1.3b/stage2 --model mini
     """
     from tqdm import tqdm
 

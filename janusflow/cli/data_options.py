@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 Target = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE|DATA", help="A .yaml recipe; or a data file, pattern, folder or hub data."
+        metavar="RECIPE|DATA",
+        help="A recipe (file or name); or a data file, pattern, folder or hub data.",
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Settings of the recipe to change, as dotted.key=value."),
+    typer.Argument(help="Settings of a recipe to change (dotted.key=value), or more files."),
 ]
 Format = Annotated[
     str | None, typer.Option("--format", help="Of data without a recipe, if it cannot be told.")
@@ -34,7 +35,7 @@ StandIn = Annotated[
     typer.Option("--model", "-m", help="Whose tokenizer and sizes to use: mini, folder, hub id."),
 ]
 
-STREAM_OPTIONS = ("streaming", "shuffle_buffer")
+NUMBERS = ("streaming", "shuffle_buffer", "frames")
 """Options that are no text."""
 
 
@@ -51,7 +52,7 @@ def open_data(
     import yaml
 
     from janusflow.config.errors import ConfigError
-    from janusflow.inference.loading import find_model
+    from janusflow.interop.hub import find_model
     from janusflow.training.stage.inputs import FileOptions, open_inputs
 
     options = [pair.partition("=") for pair in option or []]
@@ -63,8 +64,7 @@ def open_data(
         kind=kind,
         images=images,
         options={
-            name: yaml.safe_load(value) if name in STREAM_OPTIONS else value
-            for name, _, value in options
+            name: yaml.safe_load(value) if name in NUMBERS else value for name, _, value in options
         },
     )
     name = stand_in(target, model)
@@ -77,6 +77,6 @@ def open_data(
 
 def stand_in(target: str, model: str | None) -> str | None:
     """The model whose tokenizer and sizes are used; None for a recipe's own."""
-    from janusflow.data.sources.guess import is_recipe
+    from janusflow.training.shipped import is_recipe
 
     return model if model is not None or is_recipe(target) else "mini"

@@ -41,7 +41,7 @@ def command(
     lets another model stand for a recipe's, if that is not at hand.
 
     Examples:
-      janusflow data show recipes/mini/8-stage3.yaml -o samples.html
+      janusflow data show mini/8-stage3 -o samples.html
 
       janusflow data show pairs.jsonl --images images --kind generation -n 4
     """

@@ -21,6 +21,9 @@ class SourceConfig:
     """Folder that relative image paths start from; by default that of `path`."""
     weight: float = 1.0
     """Share among the sources of its kind, against their weights."""
+    redraw: str | None = None
+    """Of images to draw: instead of the prompt the model sees the image itself with these words,
+    e.g. "Describe the picture.", and draws it again (RecA, arXiv 2509.07295)."""
     options: dict[str, Any] = field(default_factory=dict)
     """What only this format knows, e.g. the names of columns."""
 

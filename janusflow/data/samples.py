@@ -41,6 +41,10 @@ class GenerationSample:
     scaled latent and `features` are the frozen tower's, where they are known already. Pixels that
     nothing needs then may be missing.
 
+    `images` are seen before the prompt, which has their placeholders: pixels, or the frozen tower's
+    features. `reward` says of an image that the model drew how good it is, in [0, 1], among others
+    of its prompt; it is learnt by preference then.
+
     `seed` decides everything random about learning it: noise, time and whether the prompt is
     hidden. So a sample is the same in whichever process and batch it is learnt.
     """
@@ -49,6 +53,8 @@ class GenerationSample:
     pixel_values: Float[Tensor, "c_pixel y_pixel x_pixel"] | None
     latent: Float[Tensor, "c y x"] | None = None
     features: Float[Tensor, "p w"] | None = None
+    images: tuple[Float[Tensor, "c_seen y_seen x_seen"] | Float[Tensor, "p w"], ...] = ()
+    reward: float | None = None
     seed: int
 
 

@@ -160,3 +160,43 @@ def test_a_stream_that_breaks_off_is_told_and_hides_no_other(tmp_path: Path, roo
     assert result.exit_code == 1
     assert f"not opened  cannot read on in {tmp_path}/1.jsonl" in result.stdout
     assert "rows        1, all checked" in result.stdout
+
+
+def test_a_pattern_without_quotes_is_several_files(tmp_path: Path):
+    """Which the shell has made of it."""
+    names = [pairs(tmp_path, "images/1.png"), f"{tmp_path}/more.json"]
+    write_json(tmp_path / "more.json", [{"image": "images/1.png", "caption": "red"}] * 2)
+    result = check(*names, "--kind", "generation")
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stdout.splitlines() if line.startswith("generation")] == [
+        f"generation: {name}" for name in names
+    ]
+    assert "2, all checked: 2 good" in result.stdout
+    refused = check(names[0], "loop.steps=3")
+    assert "loop.steps=3: settings to change need a recipe" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "told"),
+    [
+        (
+            {"images": [], "annotations": [{"id": 1, "image_id": 2, "bbox": [0, 0, 1, 1]}]},
+            [],
+            "entry 0 of annotations has no caption but id, image_id, bbox",
+        ),
+        ({"questions": [{"question": "what?"}]}, [], "--option answers=FILE"),
+        (
+            [{"caption": "red"}],
+            ["--format", "coco-captions"],
+            "holds no object: wanted a list of annotations",
+        ),
+    ],
+)
+def test_a_file_of_another_layout_is_one_line(
+    tmp_path: Path, content: Any, arguments: list[str], told: str
+):
+    result = check(write_json(tmp_path / "file.json", content), *arguments)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    (line,) = {line for line in result.stdout.splitlines() if "not opened" in line}
+    assert told in line

@@ -6,27 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_files import STEP, write_film
 from PIL import Image
 
 from janusflow.config.errors import ConfigError, ImageError
 from janusflow.processing.video import is_video, sample_frames
 
 av = pytest.importorskip("av", reason="no PyAV: pip install 'janusflow[video]'; films untested")
-STEP = 8
-"""Grey levels from one frame to the next."""
-
-
-def write_film(path: Path, *, frames: int, keyframes_apart: int = 12) -> Path:
-    """Frame i is grey of level STEP * i."""
-    with av.open(str(path), "w") as film:
-        stream = film.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.gop_size = keyframes_apart
-        for index in range(frames):
-            grey = np.full((48, 64, 3), STEP * index, dtype=np.uint8)
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
-        film.mux(stream.encode())
-    return path
 
 
 def indices(frames: list[Image.Image]) -> list[int]:

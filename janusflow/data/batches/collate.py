@@ -35,7 +35,8 @@ class Drawings:
     pixel_values: Float[Tensor, "p c_pixel y_pixel x_pixel"] | None
     latents: Float[Tensor, "p c y x"] | None
     features: Float[Tensor, "p k w"] | None
-    """These three are None unless all samples have them."""
+    rewards: Float[Tensor, " p"] | None = None
+    """These four are None unless all samples have them."""
     seeds: tuple[int, ...]
     prompts: tuple[str, ...]
     prompt_of: Int[Tensor, "b t"]
@@ -204,7 +205,8 @@ class Collator:
         """A prompt, then room for the time token and the image's; nothing of it is a word."""
         row = TokenRow()
         row.add([self.config.bos_token_id])
-        row.add(self._words(question_text(sample.prompt), num_images=0), is_prompt=True)
+        words = self._words(question_text(sample.prompt), num_images=len(sample.images))
+        row.add(words, is_prompt=True)
         room = 1 + self.config.generation.num_tokens
         row.add([self.config.pad_token_id] * room, is_drawing=True)
         return row
@@ -287,19 +289,20 @@ def any_placed(turns: Sequence[Turn], image_tag: str) -> bool:
 def _batch_stats(samples: Sequence[Sample]) -> dict[str, int]:
     """Samples by kind (a conversation without images is text), and their images."""
     num_seen = [len(s.images) for s in samples if isinstance(s, UnderstandingSample)]
+    num_conditions = sum(len(s.images) for s in samples if isinstance(s, GenerationSample))
     num_drawn = sum(isinstance(each, GenerationSample) for each in samples)
     num_understanding = sum(num > 0 for num in num_seen)
     return {
         "understanding": num_understanding,
         "generation": num_drawn,
         "text": len(samples) - num_understanding - num_drawn,
-        "understanding_images": sum(num_seen),
+        "understanding_images": sum(num_seen) + num_conditions,
         "generation_images": num_drawn,
     }
 
 
 def _images(samples: Sequence[Sample]) -> dict[str, Tensor | None]:
-    seen = [each for each in samples if isinstance(each, UnderstandingSample)]
+    seen = [each for each in samples if not isinstance(each, TextSample)]
     images = [image for each in seen for image in each.images]
     return {
         "pixel_values": _stacked([each if each.ndim == 3 else None for each in images]),
@@ -317,7 +320,9 @@ def _drawings(samples: Sequence[Sample], prompt_of: Int[Tensor, "b t"]) -> Drawi
     drawn = [each for each in samples if isinstance(each, GenerationSample)]
     if not drawn:
         return None
+    rewards = [each.reward for each in drawn if each.reward is not None]
     return Drawings(
+        rewards=torch.tensor(rewards) if len(rewards) == len(drawn) else None,
         pixel_values=_stacked([each.pixel_values for each in drawn]),
         latents=_stacked([each.latent for each in drawn]),
         features=_stacked([each.features for each in drawn]),

@@ -3,26 +3,25 @@
 Each function names the layout it reads; docs/training.md shows a row of each.
 """
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from janusflow.config.errors import ConfigError, DataError
+from PIL import Image
+
+from janusflow.config.errors import DataError, ImageError
 from janusflow.data.samples import Turn
-from janusflow.data.sources.tables import (
-    MappedTable,
-    Row,
-    Table,
-    compact_table,
-    open_table,
-    read_json,
-)
+from janusflow.data.sources.tables import Row
 from janusflow.processing.conversations import SYSTEM_ROLES, read_conversation, with_images
 from janusflow.processing.image_files import ImageInput, image_from_url
 from janusflow.processing.templates import USER
+from janusflow.processing.video import DEFAULT_FRAMES, sample_frames
 
-LLAVA_TAG = "<image>"
+LLAVA_TAG, FILM_TAG = "<image>", "<video>"
 ROLES = {"human": "user"} | dict.fromkeys(("gpt", "model", "bot"), "assistant")
 """Other names of the two who speak."""
 IMAGE_COLUMNS = (
@@ -36,7 +35,9 @@ IMAGE_COLUMNS = (
     "image_path",
     "file",
 )
+FILM_COLUMNS = ("video", "videos")
 CAPTION_COLUMNS = ("caption", "captions", "text", "txt", "prompt")
+LABEL_COLUMNS = ("label", "labels", "class", "category", "category_id")
 TEXT_COLUMNS = ("text", "content")
 SHOWN_NAMES = 8
 """Columns a message lists."""
@@ -52,6 +53,8 @@ class Given:
     """What stands for an image in a question."""
     columns: Mapping[str, str]
     """Our name of a column -> the file's."""
+    frames: int = DEFAULT_FRAMES
+    """Images that a film is shown by."""
 
     def names(self, ours: str, usual: tuple[str, ...]) -> tuple[str, ...]:
         """Columns to look for: the one that was named, else the usual ones."""
@@ -86,9 +89,10 @@ def value(row: Row, *names: str) -> Any:
     if filled is None:
         has = [*map(str, row)]
         more = f" and {len(has) - SHOWN_NAMES} more" if len(has) > SHOWN_NAMES else ""
-        shown = ", ".join(f"{name:.40}" for name in has[:SHOWN_NAMES])
+        shown = ", ".join(f"{name:.32}" for name in has[:SHOWN_NAMES])
         empty = [name for name in names if name in row]
-        what = f"{empty[0]} is empty" if empty else f"wanted {' or '.join(names)}"
+        other = " (or name another by an option)" if len(names) > 1 else ""
+        what = f"{empty[0]} is empty" if empty else f"wanted {' or '.join(names)}{other}"
         raise DataError(f"the row has {shown or 'nothing'}{more}; {what}.")
     return filled
 
@@ -129,9 +133,23 @@ def image_of(value: Any, folder: Path) -> ImageInput:
         value = image_from_url(value)
     if isinstance(value, Path):
         return folder / value
-    if isinstance(value, bytes):
+    if isinstance(value, bytes | Image.Image):
         return value
     raise DataError(f"an image of type {type(value).__name__}: wanted a path or a file's bytes.")
+
+
+def require_files(paths: Iterable[Any], folder: Path) -> None:
+    """Refuse paths inside a folder where nothing lies; others are for who opens them.
+
+    Raises:
+        ImageError: there is no such file.
+    """
+    for path in paths:
+        if isinstance(path, Path) and path.is_relative_to(folder) and not os.path.exists(path):
+            raise ImageError(
+                f"{str(path.relative_to(folder))!r:.100} does not exist in {folder}: name the "
+                "folder of the files (`images: FOLDER` in a recipe, else --images FOLDER)."
+            )
 
 
 def texts_of(value: Any, name: str = "text") -> tuple[str, ...]:
@@ -161,8 +179,9 @@ def read_chat(row: Row, given: Given) -> Chat:
     """Questions and answers under `conversations` or `messages`, the images beside or inside.
 
     Messages may be LLaVA's (`from` human or gpt, `value`), OpenAI's (`role`, `content`, also in
-    parts), or anything between. Where `<image>` stands, an image goes. System messages and a
-    `system` column are kept.
+    parts), or anything between. Where `<image>` stands, an image goes; a `video` is shown by some
+    of its frames, where `<video>` or `<image>` stands. System messages and a `system` column are
+    kept.
 
     Raises:
         DataError, PromptError: it is no exchange of questions and answers, or images are amiss.
@@ -171,13 +190,18 @@ def read_chat(row: Row, given: Given) -> Chat:
     said = value(row, "conversations", "messages")
     if not isinstance(said, list):
         raise DataError(f"messages are {said!r:.60}: wanted a list of them.")
-    messages = [_message(each, number, tag) for number, each in enumerate(said, start=1)]
+    films = films_of(row, given)
+    place = placing(films, tag)
+    messages = [_message(each, number, place) for number, each in enumerate(said, start=1)]
     chat = read_conversation(messages, image_tag=tag)
     texts = [message["content"].strip() for message in chat.messages]
     if chat.messages[-1]["role"] == USER:
         raise DataError(f"{len(texts)} messages, the last one a question: wanted its answer.")
     beside = next((row[name] for name in IMAGE_COLUMNS if not _is_empty(row.get(name))), [])
     images = beside if isinstance(beside, list) else [beside]
+    if images and films:
+        raise DataError(f"{len(images)} images and {len(films)} films in a row: wanted one kind.")
+    images = [*images, *chain.from_iterable(films)]
     if chat.images:  # otherwise no message says where they stand: before the first
         images = with_images(chat, images, number=1, image_tag=tag)
     system = chat.system_prompt if _is_empty(row.get("system")) else row["system"]
@@ -189,7 +213,7 @@ def read_chat(row: Row, given: Given) -> Chat:
     )
 
 
-def _message(said: Any, number: int, image_tag: str) -> Row:
+def _message(said: Any, number: int, place: Callable[[str], str]) -> Row:
     """A message of any layout in OpenAI's.
 
     Raises:
@@ -204,7 +228,7 @@ def _message(said: Any, number: int, image_tag: str) -> Row:
     role = str(value(said, "role", "from"))
     content = next((said[key] for key in ("content", "value") if said.get(key) is not None), "")
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    placed = [_part(part, image_tag) for part in parts]
+    placed = [_part(part, place) for part in parts]
     is_empty = all(part["type"] == "text" and not part["text"].strip() for part in placed)
     if is_empty and role not in SYSTEM_ROLES:
         raise DataError(f"message {number} ({role:.40}) is empty: give it words, or leave it out.")
@@ -212,7 +236,7 @@ def _message(said: Any, number: int, image_tag: str) -> Row:
     return rest | {"role": ROLES.get(role.lower(), role), "content": placed}
 
 
-def _part(part: Any, image_tag: str) -> Row:
+def _part(part: Any, place: Callable[[str], str]) -> Row:
     """A part of a message, images placed by the model's tag; a number is the text it stands for."""
     if isinstance(part, str):
         part = {"type": "text", "text": part}
@@ -221,8 +245,50 @@ def _part(part: Any, image_tag: str) -> Row:
         if said is not None and not _is_text(said):
             raise DataError(f"a message holds {said!r:.60}: wanted text.")
         text = "" if said is None else str(said)
-        return {"type": "text", "text": text.replace(LLAVA_TAG, image_tag)}
+        return {"type": "text", "text": place(text)}
     return part
+
+
+def films_of(row: Row, given: Given) -> list[list[ImageInput]]:
+    """The frames of each of a row's films.
+
+    Raises:
+        DataError: a film is no path of a file.
+        ConfigError, ImageError: it is not there or cannot be read, see `sample_frames`.
+    """
+    found = next((row[name] for name in FILM_COLUMNS if not _is_empty(row.get(name))), [])
+    films = found if isinstance(found, list) else [found]
+    odd = next((film for film in films if not isinstance(film, str)), None)
+    if odd is not None:
+        raise DataError(f"a film of type {type(odd).__name__}: wanted the path of a file.")
+    paths = [given.folder / film for film in films]
+    require_files(paths, given.folder)
+    return [[*sample_frames(path, given.frames)] for path in paths]
+
+
+def placing(films: Sequence[Sequence[ImageInput]], image_tag: str) -> Callable[[str], str]:
+    """What puts the model's tag where a text has an image or, one for each frame, a film.
+
+    Raises:
+        DataError: a text shows a film that is not there.
+    """
+    rest = iter(films)
+
+    def of_film(found: re.Match[str]) -> str:
+        frames = next(rest, None)
+        if frames is None:
+            raise DataError(f"one more {found[0]} than the row's {len(films)} films.")
+        return "\n".join([image_tag] * len(frames))
+
+    def place(text: str) -> str:
+        if films:
+            return re.sub(f"{FILM_TAG}|{LLAVA_TAG}", of_film, text)
+        said = text.strip()
+        if said.startswith(FILM_TAG) or said.endswith(FILM_TAG):
+            raise DataError(f"a message shows {FILM_TAG}, and the row has no {FILM_COLUMNS[0]}.")
+        return text.replace(LLAVA_TAG, image_tag)
+
+    return place
 
 
 def read_captioned(row: Row, given: Given) -> Captioned:
@@ -230,10 +296,11 @@ def read_captioned(row: Row, given: Given) -> Captioned:
     images = images_of(value(row, *given.names("image", IMAGE_COLUMNS)), given.folder)
     if len(images) != 1:
         raise DataError(f"{len(images)} images for one caption: wanted one.")
-    names = given.names("caption", CAPTION_COLUMNS)
-    return Captioned(
-        (images[0],), texts_of(value(row, *names), given.columns.get("caption", "caption"))
-    )
+    name = given.columns.get("caption", "caption")
+    said = value(row, *given.names("caption", CAPTION_COLUMNS))
+    if name in LABEL_COLUMNS and isinstance(said, int):
+        raise DataError(f"{name} is {said}, a class's number: wanted its name in words.")
+    return Captioned((images[0],), texts_of(said, name))
 
 
 def read_vqa(row: Row, given: Given) -> Chat:
@@ -256,93 +323,15 @@ def read_vqa(row: Row, given: Given) -> Chat:
 
 
 def read_text(row: Row, given: Given) -> str:
-    """A text column."""
+    """A text column; rows of films are no text.
+
+    Raises:
+        DataError: there is no text, or more than it.
+    """
+    film = next((name for name in FILM_COLUMNS if not _is_empty(row.get(name))), None)
+    if film is not None:
+        raise DataError(f"the row has a {film}, whose words alone would be learnt: wanted a text.")
     text, *others = texts_of(value(row, *given.names("text", TEXT_COLUMNS)))
     if others:
         raise DataError(f"{1 + len(others)} texts in one row, {text!r:.60} first: wanted one.")
     return text
-
-
-def coco_captions(path: str) -> Table:
-    """COCO's captions_*.json: one row an image, with all its captions."""
-    content = read_json(path)
-    captions: dict[int, list[str]] = {}
-    for each in _entries(content, "annotations", ("image_id", "caption"), path):
-        captions.setdefault(each["image_id"], []).append(each["caption"])
-    rows = [
-        {"image": image["file_name"], "caption": captions[image["id"]]}
-        for image in _entries(content, "images", ("id", "file_name"), path)
-        if image["id"] in captions
-    ]
-    return compact_table(rows, path)
-
-
-def vqav2(path: str, *, answers: str = "", name: str = "COCO_train2014_{:012d}.jpg") -> Table:
-    """VQAv2's questions file and, as the option `answers`, its annotations file."""
-    if not answers:
-        raise ConfigError(f"{path}: answers={answers!r}: name the annotations file of vqav2.")
-    wanted = ("question_id", "multiple_choice_answer")
-    given = {
-        each["question_id"]: each["multiple_choice_answer"]
-        for each in _entries(read_json(answers), "annotations", wanted, answers)
-    }
-    wanted = ("image_id", "question", "question_id")
-    rows = [
-        {
-            "image": name.format(each["image_id"]),
-            "question": each["question"],
-            "answer": given[each["question_id"]],
-        }
-        for each in _entries(read_json(path), "questions", wanted, path)
-        if each["question_id"] in given
-    ]
-    return compact_table(rows, path)
-
-
-def gqa(path: str) -> Table:
-    """GQA's questions file: an object of questions by id."""
-    questions = {"questions": [*read_json(path).values()]}
-    rows = [
-        {"image": f"{each['imageId']}.jpg", "question": each["question"], "answer": each["answer"]}
-        for each in _entries(questions, "questions", ("imageId", "question", "answer"), path)
-    ]
-    return compact_table(rows, path)
-
-
-def _entries(content: Any, part: str, keys: tuple[str, ...], path: str) -> list[Row]:
-    """A list inside a file, of which every entry has these keys.
-
-    Raises:
-        DataError: the file is something else.
-    """
-    entries = content.get(part) if isinstance(content, Mapping) else None
-    if not isinstance(entries, list):
-        has = ", ".join([*map(str, content)][:SHOWN_NAMES]) if isinstance(content, Mapping) else ""
-        raise DataError(f"{path} has {has or 'no keys'}: wanted a list of {part} in it.")
-    for number, entry in enumerate(entries):
-        missing = [key for key in keys if key not in entry]
-        if missing:
-            raise DataError(
-                f"{path}: entry {number} of {part} has no {missing[0]} but {', '.join(entry)}: "
-                f"wanted {', '.join(keys)}. Is it another of the data set's files?"
-            )
-    return entries
-
-
-def journeydb(path: str) -> Table:
-    """JourneyDB's annotations (.jsonl): the machine's caption, else the author's prompt."""
-    return MappedTable(
-        cast(Table, open_table(path)),
-        lambda row: {
-            "image": value(row, "img_path"),
-            "caption": (row.get("Task2") or {}).get("Caption") or value(row, "prompt"),
-        },
-    )
-
-
-def localized_narratives(path: str) -> Table:
-    """Localized Narratives of Open Images (.jsonl)."""
-    return MappedTable(
-        cast(Table, open_table(path)),
-        lambda row: {"image": f"{value(row, 'image_id')}.jpg", "caption": value(row, "caption")},
-    )

@@ -19,20 +19,25 @@ from janusflow.data.sources.adapters import (
     Captioned,
     Chat,
     Given,
-    coco_captions,
-    gqa,
-    journeydb,
-    localized_narratives,
     read_captioned,
     read_chat,
     read_text,
     read_vqa,
+    require_files,
+)
+from janusflow.data.sources.annotations import (
+    coco_captions,
+    gqa,
+    journeydb,
+    localized_narratives,
     vqav2,
 )
 from janusflow.data.sources.base import BAD_ROW_ERRORS, WeightedSource
+from janusflow.data.sources.redraw import redrawing, redrawn_ones, require_redrawable
 from janusflow.data.sources.streams import StreamedTable
 from janusflow.data.sources.tables import Row, Table, open_table
 from janusflow.processing.image_files import ImageInput
+from janusflow.processing.video import DEFAULT_FRAMES
 
 CAPTION_QUESTION = "Generate the caption of this picture."
 """The paper's example (section 4.2)."""
@@ -155,6 +160,8 @@ class Layout(NamedTuple):
     columns: tuple[str, ...] = ()
     """Options that name columns."""
     table_options: tuple[str, ...] = ()
+    reads_films: bool = False
+    """Whether the option `frames` says how many images a film is shown by."""
 
 
 CHATS: dict[Kind, MakeSample] = {"understanding": chat_sample, "text": chat_sample}
@@ -166,7 +173,7 @@ IMAGE_AND_CAPTION = ("image", "caption")
 OPENING = ("split", "streaming", "shuffle_buffer")
 
 LAYOUTS: dict[str, Layout] = {
-    "chat": Layout(open_table, read_chat, CHATS, (), OPENING),
+    "chat": Layout(open_table, read_chat, CHATS, (), OPENING, reads_films=True),
     "captions": Layout(open_table, read_captioned, CAPTIONED, IMAGE_AND_CAPTION, OPENING),
     "vqa": Layout(open_table, read_vqa, CHATS, ("image", "question", "answer"), OPENING),
     "text": Layout(open_table, read_text, {"text": text_sample}, ("text",), OPENING),
@@ -257,15 +264,40 @@ def open_source(
         DataError: its file is missing or is something else.
     """
     load_plugins()
+    require_redrawable(kind, config)
     if config.format in PLUGIN_FORMATS:
         openers = PLUGIN_FORMATS[config.format]
         require_kind(kind, config, makes=list(openers))
-        return openers[kind](config)
+        return redrawn_ones(openers[kind](config), config.redraw, prepare.image_tag)
     layout = LAYOUTS.get(config.format)
     if layout is None:
         raise ConfigError(f"format {config.format!r} is unknown: use {', '.join(LAYOUTS)}.")
     require_kind(kind, config, makes=list(layout.samples))
-    known = (*layout.table_options, *layout.columns)
+    table, given = _table(config, layout), _given(config, layout, prepare)
+    if isinstance(table, StreamedTable):
+        table.lengths = replace(table.lengths, log=lengths)
+
+    def read(row: Row) -> Any:
+        found = layout.read(row, given)
+        require_files(getattr(found, "images", ()), given.folder)
+        return found
+
+    source = TableSource(
+        name=config.path,
+        table=table,
+        prepare=prepare,
+        read=read,
+        make=layout.samples[kind]
+        if config.redraw is None
+        else redrawing(layout.samples[kind], config.redraw),
+    )
+    is_stream = isinstance(table, StreamedTable)
+    return [WeightedSource(StreamedSource(source) if is_stream else source, config.weight)]
+
+
+def _table(config: SourceConfig, layout: Layout) -> Table | StreamedTable:
+    """The rows of a source, its options checked."""
+    known = (*layout.table_options, *layout.columns, *(("frames",) if layout.reads_films else ()))
     unknown = [name for name in config.options if name not in known]
     if unknown:
         raise ConfigError(
@@ -278,26 +310,23 @@ def open_source(
         streaming=told.get("streaming", False),
         shuffle_buffer=told.get("shuffle_buffer"),
     )
-    given = Given(
-        folder=Path(config.path).parent if config.images is None else config.images,
-        image_tag=prepare.image_tag,
-        columns={name: config.options[name] for name in layout.columns if name in config.options},
-    )
     try:
-        table = layout.table(config.path, **told)
+        return layout.table(config.path, **told)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{config.path} is not as format {config.format} has it ({type(error).__name__}: "
             f"{error!s:.100}): get the file again, or name another format."
         ) from error
-    if isinstance(table, StreamedTable):
-        table.lengths = replace(table.lengths, log=lengths)
-    source = TableSource(
-        name=config.path,
-        table=table,
-        prepare=prepare,
-        read=lambda row: layout.read(row, given),
-        make=layout.samples[kind],
+
+
+def _given(config: SourceConfig, layout: Layout, prepare: Preparation) -> Given:
+    """What reading a source's rows needs beside them."""
+    frames = config.options.get("frames", DEFAULT_FRAMES)
+    if type(frames) is not int or frames < 1:
+        raise ConfigError(f"{config.path}: frames={frames!r}: wanted a whole number, 1 or more.")
+    return Given(
+        folder=Path(config.path).parent if config.images is None else config.images,
+        image_tag=prepare.image_tag,
+        columns={name: config.options[name] for name in layout.columns if name in config.options},
+        frames=frames,
     )
-    is_stream = isinstance(table, StreamedTable)
-    return [WeightedSource(StreamedSource(source) if is_stream else source, config.weight)]

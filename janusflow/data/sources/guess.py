@@ -7,6 +7,7 @@ from janusflow.config.errors import DataError
 from janusflow.data.batches.mixture import Kind
 from janusflow.data.sources.adapters import (
     CAPTION_COLUMNS,
+    FILM_COLUMNS,
     IMAGE_COLUMNS,
     SHOWN_NAMES,
     TEXT_COLUMNS,
@@ -27,6 +28,7 @@ def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]
     """
     content = read_object(path)
     names = [*map(str, open_table(path, streaming=streaming)[0] if content is None else content)]
+    films = [name for name in names if name.lower() in FILM_COLUMNS]
     found = _format_of_object(content or {}) or _format_of_row({name.lower() for name in names})
     if found is None:
         shown = ", ".join(f"{name:.40}" for name in names[:SHOWN_NAMES]) or "nothing"
@@ -34,14 +36,19 @@ def guess_format(path: str, *, streaming: bool = False) -> tuple[str, list[str]]
             f"cannot tell the format of {path}, which has {shown}: say --format, one of "
             f"{', '.join(LAYOUTS)}."
         )
+    if films and found != "chat":
+        raise DataError(
+            f"{path} has {films[0]}: films are learnt from conversations about them alone (format "
+            "chat: `conversations` or `messages` beside it)."
+        )
     return found, names
 
 
 def kinds_of(format_name: str) -> list[Kind]:
     """One kind for every way a format's rows are read: captions are asked for and drawn from."""
-    kinds: dict[MakeSample, Kind] = {
-        make: kind for kind, make in LAYOUTS[format_name].samples.items()
-    }
+    kinds: dict[MakeSample, Kind] = {}
+    for kind, make in LAYOUTS[format_name].samples.items():
+        kinds.setdefault(make, kind)
     return list(kinds.values())
 
 
@@ -70,8 +77,3 @@ def _format_of_object(content: Mapping[str, Any]) -> str | None:
         return "vqav2"
     first = next(iter(content.values()), None)
     return "gqa" if isinstance(first, Mapping) and "imageId" in first else None
-
-
-def is_recipe(path: str) -> bool:
-    """Whether a name is a recipe's and not a data file's."""
-    return path.endswith((".yaml", ".yml"))

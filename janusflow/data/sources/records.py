@@ -63,7 +63,8 @@ def parse_text(record: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         row = json.loads(record["json"])
     except ValueError as error:
-        raise DataError(f"{record['json']!r:.80} is no JSON ({error}): mend the line.") from None
+        what = f"line {record.get('line')} is no JSON"
+        raise DataError(f"{what} ({error}), mend it: {record['json'].strip()!r:.80}.") from None
     if not isinstance(row, dict):
         raise DataError(f"{row!r:.80} is no row: wanted an object, {{...}}.")
     return row
@@ -91,11 +92,11 @@ class TarSample(Mapping[str, Any]):
         return len(self._files)
 
 
-def _json_rows(file: TextIOBase) -> Iterator[str]:
+def _json_rows(file: TextIOBase) -> Iterator[tuple[int, str]]:
     """Rows of a list of objects, or of one object a line, whichever the file holds."""
     for number, line in enumerate(file, start=1):
         if number == 1 and line.lstrip().startswith("["):
-            yield from map(json.dumps, json.loads(line + file.read()))
+            yield from enumerate(map(json.dumps, json.loads(line + file.read())))
             return
         if not line.strip():
             continue
@@ -104,10 +105,10 @@ def _json_rows(file: TextIOBase) -> Iterator[str]:
                 json.loads(line)
             except ValueError as error:
                 raise ValueError(f"line {number} is no JSON ({error})") from None
-        yield line
+        yield number, line
 
 
-def _cells(file: TextIOBase, separator: str) -> Iterator[str]:
+def _cells(file: TextIOBase, separator: str) -> Iterator[tuple[int, str]]:
     """Rows of a table with a header, every cell as text."""
     csv.field_size_limit(MAX_CELL)
     # Between tabs quotes are text, unless they are around a cell, as spreadsheets write it.
@@ -125,7 +126,7 @@ def _cells(file: TextIOBase, separator: str) -> Iterator[str]:
                     f"put a cell that holds {separator!r} in quotes"
                 )
             if cells is not columns:
-                yield json.dumps(dict(zip(columns, cells, strict=True)))
+                yield rows.line_num, json.dumps(dict(zip(columns, cells, strict=True)))
     except csv.Error as error:
         raise ValueError(f"line {rows.line_num}: {error}") from None
 
@@ -135,11 +136,13 @@ def _unquoted(cell: str) -> str:
     return quoted[1].replace('""', '"') if quoted else cell
 
 
-def _lines(file: TextIOBase) -> Iterator[str]:
-    return (json.dumps({"text": line.rstrip("\r\n")}) for line in file if line.strip())
+def _lines(file: TextIOBase) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield number, json.dumps({"text": line.rstrip("\r\n")})
 
 
-TEXTS: dict[str, Callable[[TextIOBase], Iterator[str]]] = {
+TEXTS: dict[str, Callable[[TextIOBase], Iterator[tuple[int, str]]]] = {
     ".json": _json_rows,
     ".jsonl": _json_rows,
     ".ndjson": _json_rows,
@@ -147,16 +150,16 @@ TEXTS: dict[str, Callable[[TextIOBase], Iterator[str]]] = {
     ".tsv": partial(_cells, separator="\t"),
     ".txt": _lines,
 }
-"""How a text file's name ends -> its rows as JSON."""
+"""How a text file's name ends -> its rows as JSON, each with the number of its line (or entry)."""
 
 
-def _text_records(path: str) -> Iterator[dict[str, str]]:
+def _text_records(path: str) -> Iterator[dict[str, Any]]:
     import fsspec
 
     packing = COMPRESSED.get(PurePath(path).suffix.lower())
     told = {"encoding": "utf-8-sig", "newline": "", "compression": packing}
     with cast(Any, fsspec.open(path, "rt", **told)) as file:
-        yield from ({"json": row} for row in TEXTS[ending_of(path)](file))
+        yield from ({"json": row, "line": line} for line, row in TEXTS[ending_of(path)](file))
 
 
 def _tar_records(path: str) -> Iterator[dict[str, Any]]:

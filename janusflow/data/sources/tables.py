@@ -31,7 +31,7 @@ NO_DATA = {b"version https://git-lfs": "a git-lfs pointer: run `git lfs pull`"} 
     (b"<!doctype html", b"<html"), "a web page (HTML): the download went wrong"
 )
 """How files begin that often lie where data should."""
-READ_VERSION = 1
+READ_VERSION = 2
 """Of what records.py makes of a file; another makes `datasets` read it anew."""
 
 Row = Mapping[str, Any]
@@ -172,7 +172,7 @@ def _load_dataset(path: str, files: list[str], split: str, *, streaming: bool) -
 
 
 def _undecoded(table: Any) -> Any:
-    """The table with images, sounds and so on as the bytes they are, in lists and structs too."""
+    """The table with images, sounds and so on as the bytes they are, and classes by their names."""
     import datasets
 
     def without_decoding(feature: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +182,14 @@ def _undecoded(table: Any) -> Any:
     told = json.dumps(table.features.to_dict())
     features = datasets.Features.from_dict(json.loads(told, object_hook=without_decoding))
     table.info.features = features
-    return table
+    classes = {n: f.names for n, f in features.items() if isinstance(f, datasets.ClassLabel)}
+    return MappedTable(table, partial(_with_class_names, classes)) if classes else table
+
+
+def _with_class_names(classes: Mapping[str, list[str]], row: Row) -> Row:
+    """A row with the names of its classes, which the table keeps as numbers; -1 is none."""
+    names = {n: known[row[n]] for n, known in classes.items() if row[n] is not None and row[n] >= 0}
+    return {**row, **dict.fromkeys(classes), **names}
 
 
 def _streamed(path: str, files: list[str], split: str, shuffle_buffer: int | None) -> StreamedTable:

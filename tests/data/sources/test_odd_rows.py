@@ -203,7 +203,7 @@ def test_a_special_token_typed_in_a_text_is_a_bad_row_whichever_it_is():
             r"entry 0 of annotations has no caption but image_id, bbox: wanted image_id, caption",
         ),
         ("coco-captions", {"images": []}, "has images: wanted a list of annotations"),
-        ("coco-captions", [1], "has no keys: wanted a list of annotations"),
+        ("coco-captions", [1], "holds no object: wanted a list of annotations"),
         ("gqa", {"1": {"imageId": "1", "question": "q"}}, "entry 0 of questions has no answer"),
         ("gqa", [1], "is not as format gqa has it"),
     ],
@@ -245,3 +245,25 @@ def test_vqav2_without_its_answers_is_refused_by_name(tmp_path: Path):
     path = write_json(tmp_path / "questions.json", {"questions": []})
     with pytest.raises(ConfigError, match=r"answers='': name the annotations file"):
         opened("understanding", "vqav2", path)
+
+
+def test_a_class_is_named_by_words_and_not_by_its_number(images: Path):
+    row = {"image": "0.png", "label": 3}
+    told = refusal(images, row, "captions", caption="label")
+    assert told == "label is 3, a class's number: wanted its name in words."
+    named = row | {"label": "cat"}
+    assert turns_of(images, named, "captions", caption="label")[0][1] == "cat"
+
+
+def test_class_folders_of_images_are_named_by_their_folders(tmp_path: Path):
+    for name in ("cat", "dog"):
+        write_image(tmp_path / "classes" / name / "0.png")
+    settings = {"images": None, "options": {"caption": "label"}}
+    source = opened("generation", "captions", str(tmp_path / "classes"), **settings)
+    assert sorted(sample(source, row).prompt for row in range(len(source))) == ["cat", "dog"]
+
+
+def test_a_caption_column_of_another_name_is_to_be_named(images: Path):
+    told = refusal(images, {"image": "0.png", "title": "a cat"}, "captions")
+    assert "has image, title; wanted caption or" in told
+    assert told.endswith("(or name another by an option).")
