@@ -3,7 +3,7 @@
     python examples/train_from_scratch.py [loop.steps=300]
 
 300 steps are 9,600 samples: losses fall, but colours follow the prompt only after more than twice
-as many (docs/mini.md). `janusflow train recipes/mini` goes the whole way, in hours on two cores.
+as many (docs/mini.md). `janusflow train mini` goes the whole way, in hours on two cores.
 Needs `pip install "janusflow[data]"`.
 """
 

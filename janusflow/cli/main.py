@@ -1,7 +1,8 @@
 """The `janusflow` command: finds the subcommands, and turns a user's mistake into one line.
 
 A subcommand is a file of this folder with a function `command`, listed in COMMANDS; two that share
-the first of two words (`data check`, `data show`) are a group of their own. These files
+the first of two words (`data check`, `data show`) are a group of their own, which may be a command
+too (`recipes`, `recipes copy`). These files
 are imported to show any help, so they import torch, transformers and the parts of janusflow that
 need them inside `command` only. Exit codes: 0 done, 1 refused with a reason, 2 wrong usage,
 130 interrupted.
@@ -31,6 +32,8 @@ COMMANDS: dict[str, str] = {
     "convert": "janusflow.cli.convert",
     "export onnx": "janusflow.cli.export",
     "train": "janusflow.cli.train",
+    "recipes": "janusflow.cli.recipes",
+    "recipes copy": "janusflow.cli.recipes_copy",
     "estimate": "janusflow.cli.estimate",
     "bench": "janusflow.cli.bench",
     "data check": "janusflow.cli.data_check",
@@ -69,6 +72,15 @@ class _Commands(TyperGroup):
             _refuse(f"out of memory ({reason}): {NEED_LESS}", error)
 
 
+class _CommandAndGroup(TyperGroup):
+    """A command of one word, and those of two that begin with it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of two words; the one of one word is not run then."""
+        self.callback = None
+        return super().resolve_command(ctx, args)
+
+
 def _refuse(told: str, error: Exception) -> NoReturn:
     typer.echo(f"error: {' '.join(told.split())}", err=True)
     raise typer.Exit(1) from error
@@ -87,20 +99,35 @@ def build_app(commands: dict[str, str]) -> typer.Typer:
     )
     app.callback()(_janusflow)
     groups = {"": app}
+    firsts = {name.partition(" ")[0] for name in commands if " " in name}
     for name, module in commands.items():
         command = import_module(module).command
         group, _, word = name.rpartition(" ")
-        if group not in groups:
-            groups[group] = _group(group)
-            app.add_typer(groups[group])
-        groups[group].command(word, help=_help(command))(command)
+        if name in firsts or (group and group not in groups):
+            first = group or name
+            groups[first] = _group(first, command if name == first else None)
+            app.add_typer(groups[first])
+        if name not in firsts:
+            groups[group].command(word, help=_help(command))(command)
     return app
 
 
-def _group(name: str) -> typer.Typer:
-    """Subcommands of two words that share the first; help stays in the order of COMMANDS."""
-    group = typer.Typer(name=name, help=GROUPS[name], no_args_is_help=True, rich_markup_mode=None)
-    group.callback()(lambda: None)  # otherwise a lone command would lose its name
+def _group(name: str, alone: Callable[..., None] | None) -> typer.Typer:
+    """Subcommands of two words that share the first; help stays in the order of COMMANDS.
+
+    Args:
+        name: the first word.
+        alone: what it does by itself; None shows the help.
+    """
+    group = typer.Typer(
+        cls=TyperGroup if alone is None else _CommandAndGroup,
+        name=name,
+        help=GROUPS[name] if alone is None else _help(alone),
+        no_args_is_help=alone is None,
+        invoke_without_command=alone is not None,
+        rich_markup_mode=None,
+    )
+    group.callback()(alone or (lambda: None))  # otherwise a lone command would lose its name
     return group
 
 

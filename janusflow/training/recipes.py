@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +22,13 @@ from janusflow.config.records import (
     to_tree,
     with_present_names,
 )
+from janusflow.config.training import LoopConfig
 from janusflow.data.sources.formats import load_plugins
 from janusflow.training.engine.distributed import barrier, is_main_process, process_group
 from janusflow.training.report.previews import Sampler
 from janusflow.training.report.provenance import ENVIRONMENT, record_environment
+from janusflow.training.shipped import find_recipe
+from janusflow.training.stage.rounds import Rollouts
 from janusflow.training.stage.stage import ship, train_stage
 
 ECHO = "recipe.yaml"
@@ -46,7 +50,11 @@ class Task(NamedTuple):
 
 
 def run_recipes(
-    path: Path, overrides: tuple[str, ...] = (), *, sampler: Sampler | None = None
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    *,
+    sampler: Sampler | None = None,
+    rollouts: Rollouts | None = None,
 ) -> list[Path]:
     """Run a recipe, or every recipe of a folder by name, and return the run folders.
 
@@ -55,17 +63,19 @@ def run_recipes(
     steps, an interrupted one is resumed.
 
     Args:
-        path: a recipe file or a folder of them.
+        path: a recipe file, a folder of them, or a name (shipped.py).
         overrides: settings to change, as dotted.key=value; in a folder, of those recipes that have
             the setting, or as task:dotted.key=value only of those of a task.
         sampler: draws and answers for stages that show samples.
+        rollouts: draws and judges for stages that learn from their own drawings.
 
     Raises:
         ConfigError: a recipe does not fit, or a run folder was begun with other settings.
     """
     recipes = read_recipes(path, overrides)
     with process_group():
-        return [_run(recipe, sampler) for recipe in recipes]
+        stage = partial(train_stage, sampler=sampler, rollouts=rollouts)
+        return [_run(recipe, stage) for recipe in recipes]
 
 
 def read_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Any]:
@@ -75,11 +85,10 @@ def read_recipes(path: Path, overrides: tuple[str, ...] = ()) -> list[Any]:
         ConfigError: there are none, one does not fit, two have one run folder, or an override
             fits none.
     """
+    path = find_recipe(path)
     if not path.is_dir():
         return [read_recipe(path, overrides)]
     files = sorted(path.glob("*.yaml"))
-    if not files:
-        raise ConfigError(f"no recipes in {path}: wanted .yaml files, e.g. recipes/mini.")
     changes = _shared_out(overrides, {file: _task(file) for file in files}, path)
     recipes = [read_recipe(file, tuple(changes[file])) for file in files]
     run, times = Counter(recipe.run for recipe in recipes).most_common(1)[0]
@@ -104,6 +113,7 @@ def read_stage(path: Path, overrides: tuple[str, ...] = ()) -> StageRecipe:
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Any:
     """Read one recipe file into the record of its task; overrides may name the task before them."""
+    path = find_recipe(path)
     task = _task(path)
     return load_record(
         TASKS[task].recipe, path, tuple(each.removeprefix(f"{task}:") for each in overrides)
@@ -144,9 +154,10 @@ def _shared_out(
     return taken
 
 
-def _run(recipe: Any, sampler: Sampler | None) -> Path:
+def _run(recipe: Any, stage: Callable[[Any], None]) -> Path:
     """Run one recipe in every process, or in the first alone if it is no training."""
     run: Path = recipe.run
+    recipe = _with_begun_warmup(recipe)
     is_longer = _refuse_other_settings(recipe)
     if (run / DONE).exists() and not is_longer:
         if is_main_process():
@@ -161,13 +172,29 @@ def _run(recipe: Any, sampler: Sampler | None) -> Path:
         record_environment(run)
     barrier()
     task = TASKS[recipe.task]
-    runner = partial(train_stage, sampler=sampler) if task.run is train_stage else task.run
+    runner = stage if task.run is train_stage else task.run
     if task.is_distributed or is_main_process():
         runner(recipe)
     barrier()
     if is_main_process():
         (run / DONE).touch()
     return run
+
+
+def _with_begun_warmup(recipe: Any) -> Any:
+    """A recipe that leaves the warm-up to the run's length keeps that of the length it began with.
+
+    So a run that goes on for more steps learns as it did.
+    """
+    loop: LoopConfig | None = getattr(recipe, "loop", None)
+    if loop is None or loop.optimizer.warmup_steps is not None:
+        return recipe
+    echo = recipe.run / ECHO
+    begun = read_tree(echo) if echo.exists() else {}
+    before = begun.get("loop", {}).get("optimizer", {}).get("warmup_steps")
+    warmup = loop.optimizer.warmup(loop.steps) if before is None else before
+    optimizer = replace(loop.optimizer, warmup_steps=warmup)
+    return replace(recipe, loop=replace(loop, optimizer=optimizer))
 
 
 def _refuse_other_settings(recipe: Any) -> bool:

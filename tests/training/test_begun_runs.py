@@ -9,7 +9,12 @@ from tiny_recipes import tiny_recipes, write_recipes
 from janusflow.config.errors import ConfigError
 from janusflow.config.recipes import CHANGEABLE, StageRecipe
 from janusflow.config.records import has_setting, to_tree
-from janusflow.training.recipes import _refuse_other_settings, read_recipe, run_recipes
+from janusflow.training.recipes import (
+    _refuse_other_settings,
+    _with_begun_warmup,
+    read_recipe,
+    run_recipes,
+)
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -41,6 +46,20 @@ def begun(tmp_path: Path) -> Path:
 )
 def test_what_changes_nothing_that_is_learnt_may_change_on_a_begun_run(begun: Path, changes: str):
     _refuse_other_settings(read_recipe(begun, tuple(changes.split())))
+
+
+def test_a_warm_up_that_nobody_set_stays_that_of_the_length_a_run_began_with(begun: Path):
+    unset = "loop.optimizer.warmup_steps=null"
+    first = _with_begun_warmup(read_recipe(begun, (unset, "loop.steps=100", f"run={begun}-other")))
+    assert first.loop.optimizer.warmup_steps == 20
+    echo = begun.parent / "run/recipe.yaml"
+    settings = to_tree(first) | {"run": str(begun.parent / "run")}
+    echo.write_text(yaml.safe_dump(settings))
+    longer = _with_begun_warmup(read_recipe(begun, (unset, "loop.steps=1000")))
+    assert longer.loop.optimizer.warmup_steps == 20
+    assert _refuse_other_settings(longer) is True
+    with pytest.raises(ConfigError, match=r"warmup_steps=30 \(was 20\)"):
+        _refuse_other_settings(read_recipe(begun, ("loop.optimizer.warmup_steps=30",)))
 
 
 def test_a_run_that_was_begun_under_old_names_goes_on(begun: Path):
