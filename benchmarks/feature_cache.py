@@ -24,13 +24,11 @@ from janusflow.data.batches.collate import Collator, TrainBatch
 from janusflow.data.batches.mixture import mixed_batches, sources_by_kind
 from janusflow.data.prepare import preparation
 from janusflow.data.sources.formats import open_sources
-from janusflow.interop.vae import load_vae
 from janusflow.mini.scenes.dataset import SceneFolder, write_scenes
-from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.loop import start, train_step
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.recipes import read_stage
-from janusflow.training.stage.build_model import start_model
+from janusflow.training.stage.build_model import load_processor_and_vae, start_model
 from janusflow.training.stage.caching import Cache
 from janusflow.training.stage.freezing import train_only
 
@@ -78,8 +76,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         recipe = recipe_in(Path(folder), size=options.size)
-        processor = JanusFlowProcessor.from_pretrained(recipe.processor)
-        model, vae = start_model(recipe, processor), load_vae(recipe.vae)
+        processor, vae = load_processor_and_vae(recipe)
+        model = start_model(recipe, processor)
         train_only(model, recipe.trainable)
         plainly = preparation(processor, model.config, vae, crops=1)
         cache = Cache(recipe, model, vae, plainly)

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp._fully_shard import _fsdp_param_group
 from transformers import SiglipConfig, SiglipModel
 
+from janusflow.config.learning.tuning import TuneConfig
 from janusflow.config.training import (
     Alignment,
     LoopConfig,
@@ -57,6 +58,7 @@ from janusflow.training.objectives import janusflow as janusflow_objective
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.stage.freezing import PARTS, train_only
+from janusflow.tuning.inject import add_adapter
 
 MIXTURE = MixtureConfig(batch_size=12, ratios=(Ratio(understanding=1.0, generation=2.0, text=1.0),))
 
@@ -67,9 +69,10 @@ def step_of(
     micro_batch: int = 12,
     parallelism: ParallelismConfig | None = None,
     alignment: Alignment = "repa",
+    has_adapter: bool = False,
 ) -> dict[str, Tensor]:
     """Gradients and losses of one step, by name."""
-    objective = new_objective(alignment)
+    objective = adapted_objective() if has_adapter else new_objective(alignment)
     parallelize(objective, parallelism or ParallelismConfig())
     losses, batch_stats = accumulate_gradients(objective, next(batches_of(sources, 5, micro_batch)))
     assert batch_stats["samples"] == MIXTURE.batch_size
@@ -195,6 +198,18 @@ def new_objective(alignment: Alignment = "repa") -> JanusFlowObjective:
     return JanusFlowObjective(model, config, vae=run_vae(), scorer=load_scorer(config, model))
 
 
+def adapted_objective() -> JanusFlowObjective:
+    """A frozen tiny model with an adapter that has an effect, and a part that trains in full."""
+    model = run_model()
+    config = TuneConfig(rank=4, on=("llm", "generation_encoder", "aligners", "understanding"))
+    add_adapter(model, config, modules_to_save=["generation_decoder"])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).view_as(parameter))
+    return JanusFlowObjective(model, ObjectiveConfig(), vae=run_vae())
+
+
 def batches_of(
     sources: TinySources, step: int, micro_batch: int = MIXTURE.batch_size
 ) -> Iterator[list[TrainBatch]]:
@@ -235,7 +250,13 @@ def take_part(
     sources, size = TinySources(scenes), int(micro_batch)
     if what == "gradients":
         alignment = cast(Alignment, more[0])
-        result = step_of(sources, micro_batch=size, parallelism=settings, alignment=alignment)
+        result = step_of(
+            sources,
+            micro_batch=size,
+            parallelism=settings,
+            alignment=alignment,
+            has_adapter="adapter" in more,
+        )
     elif what == "inputs":
         result = inputs_of(sources, parallelism=settings)
     elif what == "messages":

@@ -36,8 +36,8 @@ def print_stages(stages: "Sequence[StageCost]", *, as_json: bool) -> None:
         return
     for stage, tree in zip(stages, trees, strict=True):
         machine = f"{stage.config.gpus} x {stage.config.gpu}, {stage.parallelism.precision}"
-        typer.echo(f"{stage.run}: {machine}")
-        _print_lines(tree, hidden=("run", "config", "parallelism"))
+        typer.echo(f"{stage.run}: {machine}; {stage.schedule}")
+        _print_lines(tree, hidden=("run", "schedule", "config", "parallelism"))
     if len(stages) > 1:
         typer.echo(f"all {len(stages)} stages")
         _print_lines(total)

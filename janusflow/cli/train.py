@@ -12,7 +12,7 @@ ONLY_DRY = "with --dry-run"
 
 
 def command(
-    recipe: Annotated[Path, typer.Argument(help="A .yaml recipe, or a folder of them.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe or a folder of them, its path or name.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -34,23 +34,24 @@ def command(
     text_tokens: Annotated[int, typer.Option(help="Likewise, of a plain text.")] = 512,
     as_json: Json = False,
 ) -> None:
-    """Train by a recipe; an interrupted run goes on where it stopped.
+    """Train by a recipe; an interrupted run goes on where it stopped (`janusflow recipes`).
 
     Every run folder keeps its settings (recipe.yaml), log (log.jsonl), checkpoints and at the end
-    the averaged model (model/), which every other command takes as --model; janusflow convert makes
-    one of any checkpoint. With log.samples_every it
-    shows sample images and answers on the way (samples/), with log.to it reports to trackers.
+    the averaged model (model/), which every other command takes as --model, or with tune the
+    adapter (adapter/), taken as --adapter; janusflow convert makes one of any checkpoint. With
+    log.samples_every it shows sample images and answers on the way (samples/), with log.to it
+    reports to trackers.
 
     Examples:
-      janusflow train recipes/mini
+      janusflow train mini
 
-      janusflow train recipes/mini/8-stage3.yaml run=runs/mine loop.steps=500
+      janusflow train mini/8-stage3 run=runs/mine loop.steps=500
 
-      janusflow train recipes/mini stage:loop.parallelism.precision=bf16
+      janusflow train mini stage:loop.parallelism.precision=bf16
 
       janusflow train recipe.yaml "log.to=[tensorboard]"
 
-      janusflow train recipes/janusflow-1.3b --dry-run --gpu h100 --gpus 64
+      janusflow train janusflow-1.3b --dry-run --gpu h100 --gpus 64
     """
     from janusflow.config.dry_run import DryRunConfig
 
@@ -76,10 +77,12 @@ def command(
             "settings from the recipe, or as key=value."
         )
     from janusflow.inference.previews import draw_and_answer
+    from janusflow.inference.rollouts import OwnRollouts
     from janusflow.training.engine.distributed import is_main_process, process_group
     from janusflow.training.recipes import run_recipes
 
     with process_group():
-        for run in run_recipes(recipe, settings, sampler=draw_and_answer):
+        runs = run_recipes(recipe, settings, sampler=draw_and_answer, rollouts=OwnRollouts())
+        for run in runs:
             if is_main_process():
                 typer.echo(run)

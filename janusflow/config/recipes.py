@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from janusflow.config.data import DataConfig
+from janusflow.config.errors import ConfigError
 from janusflow.config.learning.log import LogConfig
+from janusflow.config.learning.preference import PreferenceConfig
+from janusflow.config.learning.tuning import TuneConfig
 from janusflow.config.training import (
     LoopConfig,
     MixtureConfig,
@@ -51,23 +54,59 @@ class StageRecipe:
 
     task: str
     run: Path
-    """Run folder; `model/` inside holds the averaged result, complete with processor and VAE."""
-    processor: str
-    """Folder or hub id of the processor."""
-    vae: str
-    """Folder of a VAE, or of the VAE step, or a hub id."""
+    """Run folder; `model/` inside holds the averaged result, complete with processor and VAE, or
+    with `tune` `adapter/` the averaged adapter."""
     data: DataConfig
     """What is learnt."""
     start: str | None = None
-    """Run, model folder or hub id to start from, the release's layout or ours."""
+    """Model to start from: `mini`, a run, a model folder or a hub id."""
+    processor: str = ""
+    """The processor's folder, or the model whose it is; by default `start`."""
+    vae: str = ""
+    """Folder or hub id of a VAE, the VAE step's folder, or the model whose it is; likewise."""
     new: dict[str, Any] | None = None
     """Without `start`, what to build: `tower` and `llm` name trained parts (folders or hub ids; a
     run gives its model's LLM), the rest are arguments of JanusFlowConfig. With it, only `repa`
     (for a model without a head), `image_attention` and `plans`."""
     trainable: tuple[str, ...] = ()
-    """Parts that train, by names in janusflow/training/stage/freezing.py; the rest is frozen."""
+    """Parts that train, by names in janusflow/training/stage/freezing.py; the rest is frozen.
+    With `tune` there may be none; the adapter keeps them (peft's modules_to_save)."""
+    tune: TuneConfig | None = None
+    """Train an adapter of `start`, and leave that instead of a model."""
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     vae_encoding: VaeEncodingConfig = field(default_factory=VaeEncodingConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    preference: PreferenceConfig | None = None
+    """Learn from the model's own drawings of the prompts in `data.generation`."""
     loop: LoopConfig = field(default_factory=LoopConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("processor", "vae"):
+            if not getattr(self, name):
+                if self.start is None:
+                    raise ConfigError(
+                        f"{self.run}: start=null and no {name}: name a model to start from (mini, "
+                        f"a folder, a run, a hub id), or a {name} beside what is new."
+                    )
+                object.__setattr__(self, name, self.start)
+        if self.tune is not None:
+            self._check_tune(self.tune)
+
+    def _check_tune(self, tune: TuneConfig) -> None:
+        if self.start is None:
+            raise ConfigError(
+                f"{self.run}: tune and no start: an adapter changes a model that is there: name it."
+            )
+        if self.trainable and tune.base_precision != "fp32":
+            raise ConfigError(
+                f"{self.run}: tune.base_precision={tune.base_precision} and "
+                f"trainable={list(self.trainable)}: parts that train in full must be float32: use "
+                "fp32."
+            )
+        changed = [name for name in self.new or {} if name != "plans"]
+        if changed:
+            raise ConfigError(
+                f"{self.run}: tune and new={', '.join(changed)}: an adapter leaves its model as it "
+                "is: take them out, or change the model first and start from that."
+            )

@@ -10,6 +10,8 @@ from typing import Literal, get_args
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import require_positive
 
+WARMUP_SHARE, MAX_WARMUP = 5, 2000
+"""Of a run that does not say: one step in so many, at most so many."""
 Alignment = Literal["repa", "contrastive", "score", "none"]
 """What may help drawing beside the velocity loss."""
 
@@ -33,8 +35,9 @@ class OptimizerConfig:
     """AdamW's decoupled weight decay."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
-    warmup_steps: int = 2000
-    """Steps over which the rate rises linearly from 0."""
+    warmup_steps: int | None = None
+    """Steps over which the rate rises linearly from 0; None is a fifth of the run's, at most 2,000,
+    which is the paper's stage 1."""
     decay_steps: int = 0
     """Last steps over which the rate falls linearly to 0; the paper has none."""
 
@@ -43,8 +46,34 @@ class OptimizerConfig:
         _require(self, "betas", all(0 <= beta < 1 for beta in self.betas), "in [0, 1)")
         _require(self, "weight_decay", 0 <= self.weight_decay < inf, "0 or more")
         _require(self, "clip_norm", self.clip_norm > 0, "above 0")
-        _require(self, "warmup_steps", self.warmup_steps >= 0, "0 or more")
+        _require(self, "warmup_steps", (self.warmup_steps or 0) >= 0, "0 or more")
         _require(self, "decay_steps", self.decay_steps >= 0, "0 or more")
+
+    def warmup(self, num_steps: int) -> int:
+        """Steps of warm-up in a run of so many."""
+        default = min(MAX_WARMUP, num_steps // WARMUP_SHARE)
+        return default if self.warmup_steps is None else self.warmup_steps
+
+    def rate_at(self, step: int, num_steps: int) -> float:
+        """The rate of a step counted from 0: the first step already moves, the last one too."""
+        warmup, decay = self.warmup(num_steps), self.decay_steps
+        up = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        down = min(1.0, (num_steps - step) / decay) if decay else 1.0
+        return self.learning_rate * min(up, down)
+
+    def schedule(self, num_steps: int) -> str:
+        """How the rate goes: `0 to 0.001 in 100 steps, 0.001 to step 900, then to 0 at ...`."""
+        warmup, decay = self.warmup(num_steps), self.decay_steps
+        rises, falls = min(warmup, num_steps), num_steps - decay
+        if warmup and rises > falls:  # the lower of two lines holds: up to where they cross
+            rises = max(1, int((num_steps * warmup - decay) / (warmup + decay)) + 1)
+        top = f"{self.rate_at(max(rises - 1, 0), num_steps):.3g}"
+        parts = [f"0 to {top} in {rises:,} steps"] if rises else []
+        if falls > rises:
+            parts.append(f"{top} to step {falls:,}")
+        if decay:
+            parts = [*parts, f"then to 0 at step {num_steps:,}"] if parts else [f"{top} to 0"]
+        return ", ".join(parts)
 
 
 Precision = Literal["fp32", "bf16"]
@@ -137,7 +166,8 @@ class LoopConfig:
     Less takes less memory: gradients are accumulated over the micro-batches and are the same.
     A stage makes them even in tokens, so one of short samples may hold more."""
     ema: float = 0.99
-    """Decay of the averaged weights; 0 keeps none."""
+    """Decay of the averaged weights; 0 keeps none. At step n it is at most (1 + n) / (10 + n), so
+    that the average of a short run is not of where it began."""
     log_every: int = 10
     """Steps between log lines."""
     save_every: int = 500
@@ -158,6 +188,17 @@ class LoopConfig:
         _require(self, "keep_every", self.keep_every >= 0, "0 or more")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema={self.ema} must be in [0, 1): the paper uses 0.99.")
+
+    def rates(self) -> str:
+        """What the learning rate does, and in the same line if the run ends as it still rises."""
+        told = f"learning rate {self.optimizer.schedule(self.steps)}"
+        if self.optimizer.warmup(self.steps) < self.steps or self.steps == 1:
+            return told
+        return (
+            f"{told}; loop.optimizer.warmup_steps={self.optimizer.warmup_steps} is no less than "
+            f"loop.steps={self.steps}: the rate of {self.optimizer.learning_rate:g} is never used. "
+            "Leave warmup_steps out, or train for longer."
+        )
 
     def num_micro_batches(self, batch_size: int, num_processes: int) -> int:
         """How many micro-batches each process splits its share of a step into.
@@ -239,9 +280,9 @@ class ObjectiveConfig:
 class Ratio:
     """Shares of one batch: understanding, generation, text. They need not add up to one."""
 
-    understanding: float
-    generation: float
-    text: float
+    understanding: float = 0.0
+    generation: float = 0.0
+    text: float = 0.0
     until: int | None = None
     """Used before this step; None means to the end."""
 

@@ -35,6 +35,8 @@ def test_costs_are_printed_and_nothing_is_written(recipe: Path):
     for told in ("2 x h100", "backward flops", "optimizer", "yes, h100 has 80 GB", "gpu days"):
         assert told in result.stdout
     assert "steps 7" in " ".join(result.stdout.split())
+    heading = result.stdout.splitlines()[0]
+    assert heading.endswith("; learning rate 0 to 0.0001 in 1 steps, 0.0001 to step 7")
     assert sorted(recipe.parent.rglob("*")) == before
 
 
@@ -43,6 +45,7 @@ def test_json_holds_what_the_text_tells(recipe: Path):
     found = json.loads(train(recipe, *settings, "--dry-run", "--json", "--gpus", 2).stdout)
     (stage,) = found["stages"]
     assert (stage["config"]["gpus"], stage["parallelism"]["precision"]) == (2, "bf16")
+    assert stage["schedule"] == "learning rate 0 to 0.0001 in 2 steps, 0.0001 to step 10"
     assert stage["memory"]["total"] > stage["memory"]["activations"] > 0
     assert stage["flops"] == 10 * stage["phases"][0]["step_flops"]
     assert found["gpu_days"] == pytest.approx(stage["gpu_days"])

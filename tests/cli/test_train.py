@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from janusflow.cli.main import build_app
 from janusflow.inference.previews import draw_and_answer
+from janusflow.inference.rollouts import OwnRollouts
 from janusflow.mini.scenes.dataset import SceneFolder
 from janusflow.training import recipes
 
@@ -81,9 +82,16 @@ def test_a_mistake_is_one_line_and_exit_code_1(
 def test_samples_are_drawn_by_inference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Training itself does not know how."""
     given = []
-    monkeypatch.setattr(recipes, "run_recipes", lambda *_, sampler: given.append(sampler) or [])
+
+    def run_recipes(*_: object, **handed: object) -> list[Path]:
+        given.append(handed)
+        return []
+
+    monkeypatch.setattr(recipes, "run_recipes", run_recipes)
     assert train(recipe(tmp_path)).exit_code == 0
-    assert given == [draw_and_answer]
+    assert [each.keys() for each in given] == [{"sampler", "rollouts"}]
+    assert given[0]["sampler"] is draw_and_answer
+    assert isinstance(given[0]["rollouts"], OwnRollouts)
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
@@ -96,4 +104,4 @@ def test_a_missing_file_is_named(tmp_path: Path):
 def test_help_shows_an_example():
     result = train("--help")
     assert result.exit_code == 0
-    assert "janusflow train recipes/mini" in result.stdout
+    assert "janusflow train mini" in result.stdout

@@ -106,7 +106,7 @@ def test_defaults_are_the_papers_stage_1():
     optimizer = OptimizerConfig()
     assert (optimizer.learning_rate, optimizer.betas) == (1e-4, (0.9, 0.95))
     assert (optimizer.weight_decay, optimizer.clip_norm) == (0.0, 1.0)
-    assert (optimizer.warmup_steps, optimizer.decay_steps) == (2000, 0)
+    assert (optimizer.warmup(LoopConfig().steps), optimizer.decay_steps) == (2000, 0)
     assert (LoopConfig().steps, LoopConfig().ema) == (10_000, 0.99)
     assert MixtureConfig().batch_size == 512
     assert ObjectiveConfig().drop_prompt == 0.1

@@ -59,6 +59,26 @@ def test_a_step_in_several_processes_is_the_step_in_one(
     assert_same_step(split(num_processes, tmp_path / "out.pt", sources, *arguments), whole)
 
 
+@pytest.mark.parametrize(
+    ("num_processes", "parallelism"),
+    [
+        (2, {"hsdp_shard_size": 0}),
+        pytest.param(2, {}, marks=pytest.mark.slow),
+    ],
+    ids=["sharded", "copies"],
+)
+def test_an_adapters_step_in_several_processes_is_the_step_in_one(
+    sources: TinySources, tmp_path: Path, num_processes: int, parallelism: dict[str, Any]
+):
+    """Its frozen base is shared out too, and has no gradient."""
+    whole = step_of(sources, has_adapter=True)
+    trained = [name for name in whole if name.startswith("model.")]
+    assert trained
+    assert all("lora_" in name or "modules_to_save" in name for name in trained)
+    arguments = ("gradients", "6", json.dumps(parallelism), "repa", "adapter")
+    assert_same_step(split(num_processes, tmp_path / "out.pt", sources, *arguments), whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("alignment", ["contrastive", "score", "none"])
 def test_so_it_is_whatever_helps_drawing(

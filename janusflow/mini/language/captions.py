@@ -200,10 +200,14 @@ def description(scene: Scene, *, language: Language) -> str:
         counted = any(group.count > 1 for group in groups)
         return join([_phrase(group, language, counted=counted) for group in groups], language)
     first, second = scene.objects
-    where = relation(first, second)
-    if where in ("right", "below"):
+    if relation(first, second) in ("right", "below"):
         first, second = second, first
-        where = relation(first, second)
+    return related_caption(first, second, language=language)
+
+
+def related_caption(first: SceneObject, second: SceneObject, *, language: Language) -> str:
+    """Say of two objects where the first is, seen from the second, and nothing else."""
+    where = relation(first, second)
     if language == "en":
         words = (with_article(noun(first, "en")), with_article(noun(second, "en")))
         return f"{words[0]} {ENGLISH_RELATIONS[where][0]} {words[1]}"

@@ -56,7 +56,7 @@ class SceneFolder:
         if not (folder / LABELS).is_file():
             raise DataError(
                 f"no rendered scenes in {folder}: run the recipe's scenes step first "
-                "(janusflow train recipes/mini)."
+                "(janusflow train mini)."
             )
         self.images = np.load(folder / IMAGES, mmap_mode="r")
         with (folder / LABELS).open(encoding="utf-8") as lines:

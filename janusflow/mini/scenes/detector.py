@@ -53,10 +53,21 @@ class Found:
     overlap: float
     """Intersection over union of the pixels' coverage and the shape's, of its area and place, sharp
     or blurred."""
+    rgb: tuple[float, float, float]
+    """Of its core, 0 to 255."""
 
 
 def look_at(image: Image.Image) -> list[Found]:
     """Find the objects of a square image of at least 32 pixels a side."""
+    return [_identify(blob) for blob in _blobs(on_grid(image))]
+
+
+def on_grid(image: Image.Image) -> Float[np.ndarray, "64 64 3"]:
+    """The pixels in which an image is looked at, RGB from 0 to 255.
+
+    Raises:
+        ImageError: it is not square, or smaller than 32 pixels a side.
+    """
     if image.width != image.height or image.width < MIN_IMAGE_SIZE:
         raise ImageError(
             f"The image is {image.width} x {image.height} pixels, wanted a square one of at"
@@ -66,13 +77,23 @@ def look_at(image: Image.Image) -> list[Found]:
     if image.width != GRID:
         method = Image.Resampling.BOX if image.width > GRID else Image.Resampling.BICUBIC
         image = image.resize((GRID, GRID), method)
-    return [_identify(blob) for blob in _blobs(np.asarray(image, np.float64))]
+    return np.asarray(image, np.float64)
+
+
+def is_inked(pixels: Float[np.ndarray, "y x 3"]) -> Bool[np.ndarray, "y x"]:
+    """Tell which pixels are too dark in one channel to be of any background."""
+    return 255 - pixels.min(axis=-1) > INK_THRESHOLD
+
+
+def is_outside(inked: Bool[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
+    """Tell which pixels show the background alone: none of their neighbours is inked either."""
+    return ~_dilate(inked)
 
 
 def _blobs(pixels: Float[np.ndarray, "y x 3"]) -> list[_Blob]:
-    inked = 255 - pixels.min(axis=-1) > INK_THRESHOLD
+    inked = is_inked(pixels)
     labels = _label(inked)
-    outside = ~_dilate(inked)
+    outside = is_outside(inked)
     if not outside.any():
         return []
     tone = np.median(pixels[outside], axis=0)
@@ -112,7 +133,8 @@ def _identify(blob: _Blob) -> Found:
     overlap, shape, x, y, radius = best
     size = min(RADIUS, key=lambda name: abs(np.log(RADIUS[name] / radius)))
     thing = SceneObject(shape=shape, colour=_nearest_colour(blob.rgb), size=size, x=x, y=y)
-    return Found(thing=thing, overlap=overlap)
+    red, green, blue = blob.rgb.tolist()
+    return Found(thing=thing, overlap=overlap, rgb=(red, green, blue))
 
 
 def _window(coverage: Float[np.ndarray, "y x"]) -> tuple[np.ndarray, int, int]:

@@ -69,8 +69,8 @@ class QuestionOptions(SceneOptions):
 class DrawingOptions(SceneOptions):
     """Scenes to draw."""
 
-    latents: Path
-    """The file that the VAE step left."""
+    latents: Path | None = None
+    """The file that the VAE step left; without it the stage's VAE encodes the images."""
     alike: float | None = None
     """How many of the scenes of several objects hold one kind alone; by default as are there."""
     placed: float = PLACED_PROBABILITY

@@ -15,7 +15,13 @@ from janusflow.config.errors import DataError
 from janusflow.config.records import build_record
 from janusflow.data.samples import GenerationSample, TextSample, Turn, UnderstandingSample
 from janusflow.data.sources.base import WeightedSource
-from janusflow.mini.language.captions import caption, placed_caption, planned_caption
+from janusflow.mini.language.captions import (
+    PLACED_PROBABILITY,
+    caption,
+    placed_caption,
+    planned_caption,
+    related_caption,
+)
 from janusflow.mini.language.questions import ask_all
 from janusflow.mini.language.words import Language
 from janusflow.mini.scenes.dataset import SceneFolder
@@ -68,7 +74,7 @@ class SceneDrawings:
     """Captions of some scenes, or the plans of these captions, with latents and pixels."""
 
     scenes: SceneFolder
-    latents: np.ndarray
+    latents: np.ndarray | None
     rows: np.ndarray
     options: DrawingOptions
     planned: bool
@@ -79,10 +85,12 @@ class SceneDrawings:
 
     def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:
         """One scene, in words drawn anew."""
-        index = int(self.rows[row])
+        index, latent = int(self.rows[row]), None
+        if self.latents is not None:
+            latent = torch.from_numpy(self.latents[index].astype(np.float32))
         return GenerationSample(
             prompt=self._prompt(self.scenes.scene(index), rng),
-            latent=torch.from_numpy(self.latents[index].astype(np.float32)),
+            latent=latent,
             pixel_values=_pixels(self.scenes, index),
             seed=int(rng.integers(2**63)),
         )
@@ -122,6 +130,37 @@ class SceneTexts(Unrendered):
         first, *_ = ask_all(scene, rng, language=language)
         words = caption(scene, rng, language=language)
         return TextSample(text=f"{words}\n{first.text} {first.answer}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenePrompts(Unrendered):
+    """Captions of scenes without images, each time others: what preference learning draws."""
+
+    name = "scene prompts"
+    objects: tuple[int, ...] = (1, 2, 3, 4)
+    """How many objects a scene may have; each number comes as often."""
+    identical: bool | None = None
+    """Of several objects: true wants all of one kind, false wants none alike."""
+    placed: float = PLACED_PROBABILITY
+    """How often the caption of several objects says where each is, if that is clear."""
+    plain: float = 0.0
+    """How often it says nothing but colours, shapes and numbers."""
+    related: float = 0.0
+    """How often it says where one of two objects is, seen from the other, and nothing else."""
+
+    def sample(self, row: int, rng: np.random.Generator) -> GenerationSample:  # noqa: ARG002
+        """A prompt; learning it as it is would want an image."""
+        count = int(rng.choice(self.objects))
+        scene = sample_scene(
+            rng, num_objects=count, identical=self.identical if count > 1 else None
+        )
+        language = _language(rng)
+        if count == 2 and rng.random() < self.related:
+            first, second = (scene.objects[i] for i in rng.permutation(2))
+            prompt = related_caption(first, second, language=language)
+        else:
+            prompt = caption(scene, rng, language=language, placed=self.placed, plain=self.plain)
+        return GenerationSample(prompt=prompt, pixel_values=None, seed=int(rng.integers(2**63)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +272,9 @@ def unrendered(kind: type[Any], config: SourceConfig) -> list[WeightedSource]:
     return [WeightedSource(build_record(kind, config.options, where=config.path), config.weight)]
 
 
-def _latents(path: Path, scenes: SceneFolder) -> np.ndarray:
+def _latents(path: Path | None, scenes: SceneFolder) -> np.ndarray | None:
+    if path is None:
+        return None
     if not path.is_file():
         raise DataError(f"no latents at {path}: run the recipe's VAE step first.")
     latents = np.load(path, mmap_mode="r")

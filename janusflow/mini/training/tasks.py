@@ -19,6 +19,7 @@ from janusflow.mini.training.runners import train_siglip, train_vae
 from janusflow.mini.training.sources import (
     SceneLookups,
     ScenePlans,
+    ScenePrompts,
     SceneTexts,
     scene_drawings,
     scene_questions,
@@ -45,6 +46,7 @@ def register() -> None:
     )
     register_format("scene-lookups", {"understanding": partial(unrendered, SceneLookups)})
     register_format("scene-plans", {"understanding": partial(unrendered, ScenePlans)})
+    register_format("scene-prompts", {"generation": partial(unrendered, ScenePrompts)})
     register_format("easy-vqa", {"understanding": easy_vqa_questions})
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -24,14 +25,18 @@ from janusflow.training.engine.checkpoint import (
     load_into,
     newest_checkpoint,
 )
-from janusflow.training.engine.distributed import all_reduce_sum, broadcast_from_main, device
+from janusflow.training.engine.distributed import (
+    all_reduce_sum,
+    broadcast_from_main,
+    device,
+    rank,
+)
 from janusflow.training.engine.guard import Guard, RowsOf
 from janusflow.training.engine.optim import (
     CombinedOptimizer,
     Ema,
     build_optimizer,
     init_optimizer_state,
-    learning_rate,
 )
 from janusflow.training.engine.parallelize import (
     all_reduce_gradients,
@@ -74,13 +79,17 @@ class TrainState:
     rows_bad: int = 0
     """Rows that made no sample, where the objective's `batch_stats` counts them as `rows_bad`."""
 
-    def averaged_weights(self, name: str, *, on_all: bool = False) -> dict[str, Tensor]:
+    def averaged_weights(
+        self, name: str, *, on_all: bool = False, share_frozen: bool = False
+    ) -> dict[str, Tensor]:
         """What the module of a name averages to, or is if the run keeps no average; on the CPU.
 
-        Every process gives its shards, so all of them must ask; the first gets it, or all.
+        Every process gives its shards, so all of them must ask; the first gets it, or all. With
+        `share_frozen`, what does not train is no copy and stays where it is: it may only be read.
         """
+        module = self.objective.get_submodule(name)
         with nullcontext() if self.ema is None else self.ema.swapped_in():
-            return full_state_dict(self.objective.get_submodule(name), on_all=on_all)
+            return full_state_dict(module, on_all=on_all, share_frozen=share_frozen)
 
 
 @runtime_checkable
@@ -129,6 +138,7 @@ def train(
             began = time.perf_counter()
             own = next(source)
             waited = time.perf_counter() - began
+            seed_step(config.seed, state.step)
             report = replace(train_step(state, own, config), seconds_waiting=waited)
             for hook in hooks:
                 hook.after_step(state, report)
@@ -147,6 +157,7 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
         CheckpointError: it is damaged, of another run or of an earlier version.
     """
     parallelize(objective, config.parallelism)
+    objective.begin()
     state = TrainState(
         objective=objective,
         optimizer=build_optimizer(objective, config.optimizer, config.parallelism.precision),
@@ -161,9 +172,14 @@ def start(objective: Objective, config: LoopConfig, *, run: Path) -> TrainState:
     return state
 
 
+def seed_step(seed: int, step: int) -> None:
+    """Let what draws as the model computes (dropout) follow from seed, step and process alone."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank())).generate_state(1)[0]))
+
+
 def train_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) -> StepReport:
     """Learn one step's batches of this process: gradients, clipping, optimizer, average."""
-    rate = learning_rate(state.step, config=config.optimizer, num_steps=config.steps)
+    rate = config.optimizer.rate_at(state.step, config.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     losses, batch_stats = accumulate_gradients(state.objective, batches)
@@ -175,7 +191,7 @@ def train_step(state: TrainState, batches: Sequence[Any], config: LoopConfig) ->
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
-        state.ema.update()
+        state.ema.update(state.step)
     state.step += 1
     state.samples_seen += batch_stats["samples"]
     state.rows_bad += batch_stats.get("rows_bad", 0)
@@ -237,6 +253,7 @@ def state_dict(state: TrainState) -> dict[str, Tensor]:
         "rows_bad": torch.tensor(state.rows_bad),
         **{f"parameters.{name}": parameter.detach() for name, parameter in trained.items()},
         **{f"ema.{name}": shadow for name, shadow in shadows.items()},
+        **{f"objective.{name}": tensor for name, tensor in state.objective.kept().items()},
         **moments,
         NORMS: state.guard.norms,
     }

@@ -1,6 +1,4 @@
-"""How weights move: AdamW, with Muon for matrices if asked, the rate's schedule, and their average.
-
-The schedule is the paper's, warm-up and a constant rate; a final decay is optional.
+"""How weights move: AdamW, with Muon for matrices if asked, and their average.
 
 Muon (steps along the orthogonal factor of a matrix's momentum, Jordan et al. 2024) is as
 `torch.optim.Muon`, which a test compares, but processes share the matrices out among them, and it
@@ -109,13 +107,6 @@ def muon_matrices(module: nn.Module, config: OptimizerConfig) -> dict[str, nn.Pa
     }
 
 
-def learning_rate(step: int, *, config: OptimizerConfig, num_steps: int) -> float:
-    """The rate of a step counted from 0: the first step already moves, the last one still does."""
-    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    decay = min(1.0, (num_steps - step) / config.decay_steps) if config.decay_steps else 1.0
-    return config.learning_rate * min(warmup, decay)
-
-
 def init_optimizer_state(optimizer: torch.optim.Optimizer | CombinedOptimizer) -> None:
     """Let an optimizer that has made no step hold what it will hold, without moving a weight."""
     for group in optimizer.param_groups:
@@ -210,12 +201,16 @@ class Ema:
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((n, p) for n, p in self.module.named_parameters() if p.requires_grad)
 
+    def update(self, step: int) -> None:
+        """Move every shadow towards its parameter by 1 - decay, after a step counted from 0."""
+        self.move(min(self.decay, (1 + step) / (10 + step)))
+
     @torch.no_grad()
-    def update(self) -> None:
-        """Move every shadow towards its parameter by 1 - decay."""
+    def move(self, decay: float) -> None:
+        """Move every shadow towards its parameter by 1 - this decay."""
         shadows = [local(shadow) for shadow in self.shadow.values()]
         live = [local(parameter).float() for _, parameter in self._trained()]
-        torch._foreach_lerp_(shadows, live, 1.0 - self.decay)
+        torch._foreach_lerp_(shadows, live, 1.0 - decay)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

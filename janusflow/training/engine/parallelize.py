@@ -85,7 +85,8 @@ def checkpoint_activations(block: nn.Module, *, contexts: Contexts = noop_contex
         block: its forward is replaced.
         contexts: what it runs in at first, and again.
     """
-    again = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": contexts}
+    draws = any(isinstance(part, nn.Dropout) and part.training for part in block.modules())
+    again = {"use_reentrant": False, "preserve_rng_state": draws, "context_fn": contexts}
     block.forward = partial(checkpoint, block.forward, **again)
 
 
@@ -130,16 +131,22 @@ def full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def full_state_dict(module: nn.Module, *, on_all: bool = False) -> dict[str, Tensor]:
+def full_state_dict(
+    module: nn.Module, *, on_all: bool = False, share_frozen: bool = False
+) -> dict[str, Tensor]:
     """A copy of a module's state dict on the CPU, every tensor whole; all processes must ask.
 
-    Only the first process gets it, unless it is for `on_all`.
+    Args:
+        module: sharded or not.
+        on_all: every process gets it, not only the first.
+        share_frozen: what does not train is the module's own, where it is; it may only be read.
     """
     state = {}
-    for name, value in module.state_dict().items():
-        full = full_tensor(value).detach()
+    for name, value in module.state_dict(keep_vars=True).items():
+        full = full_tensor(value.detach())
         if on_all or is_main_process():
-            state[name] = full.to("cpu", copy=True)
+            is_shared = share_frozen and not value.requires_grad
+            state[name] = full if is_shared else full.to("cpu", copy=True)
     return state
 
 
@@ -155,4 +162,6 @@ def zero_loss_on_all_parameters(objective: Objective) -> Tensor:
         for p in objective.parameters()
         if p.requires_grad and id(p) not in inside
     ]
+    if not firsts:
+        return torch.zeros((), device=device())
     return 0.0 * torch.stack([first.float() for first in firsts]).sum()

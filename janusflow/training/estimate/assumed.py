@@ -29,13 +29,15 @@ def assumed_samples(
     drawn_pixels = _shape(3, flow.latent_size * factor, flow.latent_size * factor)
     has_latents = "latents" in names
     question, answer = _words(lengths.question_tokens), _words(lengths.answer_tokens)
+    words, redraws = _words(lengths.prompt_tokens), any(s.redraw for s in recipe.data.generation)
     samples: dict[Kind, Sample] = {
         "understanding": UnderstandingSample(
             images=(features if "understanding_features" in names else pixels,),
             turns=(Turn(question=question, answer=answer),),
         ),
         "generation": GenerationSample(
-            prompt=_words(lengths.prompt_tokens),
+            prompt=f"{IMAGE_TAG} {words}" if redraws else words,
+            images=(features if "generation_features" in names else pixels,) if redraws else (),
             pixel_values=None if has_latents and not keeps_pixels(recipe, names) else drawn_pixels,
             latent=_shape(flow.latent_channels, flow.latent_size, flow.latent_size)
             if has_latents

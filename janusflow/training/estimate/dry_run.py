@@ -29,6 +29,8 @@ class StageCost:
     """A dry run's findings."""
 
     run: str
+    schedule: str
+    """How the learning rate goes, in words."""
     parameters: dict[str, int]
     """By part of the paper's figure, and of the VAE."""
     trainable: dict[str, int]
@@ -78,8 +80,14 @@ def dry_run(recipe: StageRecipe, config: DryRunConfig) -> StageCost:
 
     Raises:
         CheckpointError: a configuration the recipe needs is not at hand.
-        ConfigError: a step has fewer samples than GPUs, or they do not divide into shards.
+        ConfigError: a step has fewer samples than GPUs, or they do not divide into shards; or the
+            stage learns from its own drawings, whose cost is not counted.
     """
+    if recipe.preference is not None:
+        raise ConfigError(
+            f"{recipe.run}: a dry run counts no rounds of preference (method="
+            f"{recipe.preference.method}): run it for some steps, e.g. loop.steps=2."
+        )
     sizes = sizes_of(recipe)
     begins = [0, *(ratio.until for ratio in recipe.mixture.ratios[:-1] if ratio.until)]
     begins = [begin for begin in begins if begin < recipe.loop.steps]
@@ -91,6 +99,7 @@ def dry_run(recipe: StageRecipe, config: DryRunConfig) -> StageCost:
     parts = parameters_by_part(sizes)
     return StageCost(
         run=str(recipe.run),
+        schedule=recipe.loop.rates(),
         parameters={part: sum(p.numel() for p in found) for part, found in parts.items()},
         trainable={
             part: sum(p.numel() for p in found if p.requires_grad) for part, found in parts.items()
@@ -126,6 +135,8 @@ def _assumptions(config: DryRunConfig, recipe: StageRecipe) -> list[str]:
         if parallelism.precision == "bf16"
         else "everything in float32"
     )
+    if recipe.tune is not None:
+        precision += f"; frozen weights rest in {recipe.tune.base_precision}"
     return [
         f"tokens: {config.prompt_tokens} of a prompt for one image, {config.question_tokens} of a "
         f"question about one and {config.answer_tokens} of its answer, {config.text_tokens} of a "

@@ -68,6 +68,13 @@ class Simulation:
         self.recipe, self.config, self.parallelism = recipe, config, recipe.loop.parallelism
         self.model, self.vae = sizes.model, encoding_vae(sizes.vae, recipe.vae_encoding)
         nn.Module.to(self.model, DTYPES[self.parallelism.precision])
+        tune = recipe.tune
+        self.frozen_dtype = DTYPES[tune.base_precision] if tune else torch.float32
+        """What frozen weights rest in."""
+        if self.frozen_dtype != torch.float32:
+            for parameter in self.model.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(self.frozen_dtype)
         self.objective = JanusFlowObjective(
             self.model,
             recipe.objective,
@@ -145,13 +152,13 @@ class Simulation:
         """
         trained = num_trained(self.objective) * FP32_BYTES // self.shard
         whole = sum(p.numel() for p in self.model.parameters())
+        frozen = self.frozen_dtype.itemsize * (whole - num_trained(self.model)) // self.shard
         matrices = muon_matrices(self.objective, self.recipe.loop.optimizer)
         if matrices and self.shard > 1:
             raise ConfigError(NEEDS_WHOLE)
         moments_saved = sum(matrix.numel() for matrix in matrices.values())
         return {
-            "weights": FP32_BYTES * whole // self.shard
-            + sum(p.nbytes for p in self.vae.parameters()),
+            "weights": trained + frozen + sum(p.nbytes for p in self.vae.parameters()),
             "working_copy": self._working_copy(whole),
             "gradients": trained,
             "optimizer": ADAM_MOMENTS * trained - FP32_BYTES * moments_saved,
@@ -170,7 +177,8 @@ class Simulation:
         blocks = self.objective.blocks()
         sizes = sorted(sum(p.numel() for p in block.parameters()) for block in blocks)
         gradients = num_trained(self.objective) - sum(map(num_trained, blocks))
-        return self.model.dtype.itemsize * (whole - sum(sizes[:-GATHERED_BLOCKS]) + gradients)
+        itemsize = DTYPES[self.parallelism.precision].itemsize
+        return itemsize * (whole - sum(sizes[:-GATHERED_BLOCKS]) + gradients)
 
 
 def num_trained(module: nn.Module) -> int:

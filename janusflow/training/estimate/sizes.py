@@ -6,21 +6,30 @@ hand, the release's sizes stand for it, and a note says so.
 
 from typing import Any, NamedTuple
 
+import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
 
 from janusflow.config.errors import CheckpointError
 from janusflow.config.model import RepaConfig
 from janusflow.config.recipes import StageRecipe
-from janusflow.interop.hub import CONFIG, OFFICIAL_MODEL, OFFICIAL_VAE, folder_at_hand, model_in
+from janusflow.interop.hub import (
+    CONFIG,
+    OFFICIAL_MODEL,
+    OFFICIAL_VAE,
+    RUN_MODEL,
+    folder_at_hand,
+    model_in,
+)
 from janusflow.interop.load import on_meta
 from janusflow.interop.release import release_config, vae_at_hand, vae_on_meta
 from janusflow.interop.release_config import read_config
+from janusflow.interop.vae import vae_of_model
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.stage.build_model import MODEL, special_tokens
-from janusflow.training.stage.freezing import train_only
+from janusflow.training.stage.build_model import special_tokens
+from janusflow.training.stage.freezing import set_trainable
 
 
 class Sizes(NamedTuple):
@@ -40,13 +49,15 @@ def sizes_of(recipe: StageRecipe) -> Sizes:
     """
     notes: list[str] = []
     folder = folder_at_hand(recipe.processor)
+    folder = model_in(folder) or folder
     processor = None if folder is None else JanusFlowProcessor.from_pretrained(folder)
     if recipe.start is not None:
         config = _started(recipe, notes)
     else:
         config = _new(dict(recipe.new or {}), recipe, processor, notes)
     model = on_meta(config)
-    train_only(model, recipe.trainable)
+    with torch.device("meta"):
+        set_trainable(model, recipe)
     return Sizes(model, _vae(recipe, notes), processor, notes)
 
 
@@ -75,8 +86,8 @@ def _new(
 
     def found(where: Any, kind: Any, otherwise: PreTrainedConfig) -> PreTrainedConfig:
         folder = folder_at_hand(where) if where is not None else None
-        if folder is not None and (folder / MODEL / CONFIG).is_file():
-            return read_config(folder / MODEL).llm_config
+        if folder is not None and (folder / RUN_MODEL / CONFIG).is_file():
+            return read_config(folder / RUN_MODEL).llm_config
         if folder is not None and (folder / CONFIG).is_file():
             return kind.from_pretrained(folder)
         _require_release(recipe, str(where))
@@ -91,10 +102,14 @@ def _new(
 
 
 def _vae(recipe: StageRecipe, notes: list[str]) -> AutoencoderKL:
-    vae = vae_at_hand([folder_at_hand(recipe.vae)])
+    folder = folder_at_hand(recipe.vae)
+    model = model_in(folder)
+    named = vae_of_model(model) if model is not None else None
+    elsewhere = [] if named is None else [folder_at_hand(named)]
+    vae = vae_at_hand([folder, model, *elsewhere])
     if vae is not None:
         return vae
-    if recipe.vae != OFFICIAL_VAE:
+    if OFFICIAL_VAE not in (recipe.vae, named):
         _require_release(recipe, recipe.vae)
     notes.append(f"vae={recipe.vae} is not at hand: sizes of {OFFICIAL_VAE} are assumed.")
     return vae_on_meta()

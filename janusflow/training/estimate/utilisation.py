@@ -18,8 +18,9 @@ from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.engine.distributed import num_processes
 
 TERA = 10**12
-ONCE_AN_IMAGE = ("time_embedding", "modulation", "position_embedding", "head.")
-"""Weights that no position is multiplied with, the tower's unused pooling head included."""
+UNCOUNTED = ("time_embedding", "modulation", "position_embedding", "head.", "original_module.")
+"""Weights that no position is multiplied with: those used once an image, the tower's pooling head,
+and those that are frozen beside a copy that trains."""
 
 Utilisation = Callable[[Mapping[str, int], float], float]
 """Tally of some steps and the seconds they took -> the share of all devices' peak (MFU)."""
@@ -85,7 +86,7 @@ def _passes(part: nn.Module, *, is_reached: bool = False) -> int:
     """Forward, and a gradient each: of the weights if they train, of the input if one is wanted.
 
     Args:
-        part: trains as a whole or not at all.
+        part: trains as a whole or not at all, but for an adapter in it.
         is_reached: whether parts that train come before it.
     """
     trains = any(parameter.requires_grad for parameter in part.parameters())
@@ -94,9 +95,10 @@ def _passes(part: nn.Module, *, is_reached: bool = False) -> int:
 
 def _flops(part: nn.Module, *, is_reached: bool = False) -> int:
     """Operations of a position: 2 for each weight that it is multiplied with, in every pass."""
-    weights = sum(
-        parameter.numel()
+    passes = _passes(part, is_reached=is_reached)
+    trains = any(parameter.requires_grad for parameter in part.parameters())
+    return 2 * sum(
+        parameter.numel() * (passes - (trains and not parameter.requires_grad))
         for name, parameter in part.named_parameters()
-        if parameter.ndim > 1 and not any(each in name for each in ONCE_AN_IMAGE)
+        if parameter.ndim > 1 and not any(each in name for each in UNCOUNTED)
     )
-    return 2 * _passes(part, is_reached=is_reached) * weights

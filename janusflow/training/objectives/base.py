@@ -40,6 +40,13 @@ class Objective(nn.Module, ABC):
         A loss that the batch has nothing for may be left out.
         """
 
+    def begin(self) -> None:
+        """Called once, with all parameters on the device and before a checkpoint is read."""
+
+    def kept(self) -> dict[str, Tensor]:
+        """What a resume needs beside parameters, by name; a checkpoint is read into these."""
+        return {}
+
     def blocks(self) -> Sequence[nn.Module]:
         """Large modules that every batch runs through, one after another.
 

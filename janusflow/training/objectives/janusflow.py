@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 from janusflow.config.errors import ConfigError
 from janusflow.config.training import ObjectiveConfig
 from janusflow.data.batches.collate import NO_PROMPT_SEGMENT, Drawings, TrainBatch
-from janusflow.flow.path import per_example, point_on_path
+from janusflow.flow.path import PathPoint, per_example, point_on_path
 from janusflow.flow.times import sample_logit_normal
 from janusflow.interop.vae import decode_images, encode_images
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
@@ -93,14 +93,10 @@ class JanusFlowObjective(Objective):
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Weighted losses, those the batch has something for."""
         config, rows, drawings = self.config, batch.rows, batch.drawings
-        point, flow_noise = None, None
+        point, is_dropped = None, None
         if drawings is not None:
-            latents = self._latents(drawings)
-            flow_noise = sample_flow_noise(
-                drawings.seeds, tuple(latents.shape[1:]), config, device=latents.device
-            )
-            point = point_on_path(data=latents, noise=flow_noise.noise, t=flow_noise.t)
-            rows = drop_prompts(rows, drawings.prompt_of, flow_noise.is_dropped)
+            point, is_dropped = self.points(drawings)
+            rows = drop_prompts(rows, drawings.prompt_of, is_dropped)
         reading = self.model.read_rows(
             rows,
             learnt_positions=batch.learnt_positions,
@@ -117,21 +113,27 @@ class JanusFlowObjective(Objective):
             surprise = config.text_weight * response_loss(reading.logits, labels)
             losses["ce_answer"] = surprise.masked_fill(is_text, 0).sum()
             losses["ce_text"] = surprise.masked_fill(~is_text, 0).sum()
-        if drawings is None or point is None or flow_noise is None or reading.velocity is None:
+        if drawings is None or point is None or is_dropped is None or reading.velocity is None:
             return losses
         losses["flow_mse"] = config.flow_weight * velocity_loss(reading.velocity, point.velocity)
         weighted = config.alignment_weight
         if config.aligns and config.alignment == "score":
             estimate = point.x_t + (1 - per_example(point.t, point.x_t)) * reading.velocity
-            losses["score"] = weighted * self._score(
-                estimate, drawings, is_dropped=flow_noise.is_dropped
-            )
+            losses["score"] = weighted * self._score(estimate, drawings, is_dropped=is_dropped)
         elif reading.alignment is not None:
             loss = alignment_loss
             if config.alignment == "contrastive":
                 loss = partial(contrastive_loss, temperature=config.temperature)
             losses[config.alignment] = weighted * loss(reading.alignment, self._features(drawings))
         return losses
+
+    def points(self, drawings: Drawings) -> tuple[PathPoint, Bool[Tensor, " p"]]:
+        """Where on their paths images are learnt, and whose prompt is hidden, by their seeds."""
+        latents = self._latents(drawings)
+        shape = tuple(latents.shape[1:])
+        flow_noise = sample_flow_noise(drawings.seeds, shape, self.config, device=latents.device)
+        point = point_on_path(data=latents, noise=flow_noise.noise, t=flow_noise.t)
+        return point, flow_noise.is_dropped
 
     @torch.no_grad()
     def _features(self, drawings: Drawings) -> Float[Tensor, "p k w"]:
@@ -175,7 +177,11 @@ class JanusFlowObjective(Objective):
     def _latents(self, drawings: Drawings) -> Float[Tensor, "p c y x"]:
         if drawings.latents is not None:
             return drawings.latents
-        assert drawings.pixel_values is not None
+        if drawings.pixel_values is None:
+            raise ConfigError(
+                f"{len(drawings)} prompts without images: only preference learning (a recipe's "
+                "preference section) reads prompts alone. Name a source with images."
+            )
         return self._encoded(drawings.pixel_values)
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """The log: a line of numbers every few steps, also in words, above a progress bar."""
 
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -40,6 +41,9 @@ class LogHook:
         run.mkdir(parents=True, exist_ok=True)
         self.path = run / LOG
         self.every, self.steps = loop.log_every, loop.steps
+        if is_main_process():
+            for line in filter(None, (loop.rates(), threads_hint())):
+                tqdm.write(line, file=sys.stderr)
         self.trackers, self.mfu = trackers, mfu
         self._reports: list[StepReport] = []
         self._since = time.perf_counter()
@@ -66,6 +70,20 @@ class LogHook:
         for tracker in self.trackers:
             tracker.log(report.step, values)
         self._reports, self._since = [], now
+
+
+def threads_hint() -> str | None:
+    """What makes a run many times faster on a CPU that others use too; None elsewhere."""
+    threads, loads = torch.get_num_threads(), getattr(os, "getloadavg", None)
+    if torch.cuda.is_available() or threads == 1 or loads is None:
+        return None
+    load, cores = loads()[0], os.cpu_count() or 1
+    if load <= cores:
+        return None
+    return (
+        f"load {load:.0f} on {cores} cores, and {threads} threads here: OMP_NUM_THREADS=1 may be "
+        "many times faster"
+    )
 
 
 def summarise(

@@ -21,12 +21,10 @@ from janusflow.config.files import append_line, drop_lines_from
 from janusflow.config.learning.log import LogConfig
 from janusflow.data.samples import GenerationSample
 from janusflow.data.sources.base import BadRows, WeightedSource, build_sample
-from janusflow.interop.load import filled_model
-from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.image_files import open_image
 from janusflow.processing.processor import JanusFlowProcessor
-from janusflow.training.engine.distributed import device, is_main_process
+from janusflow.training.engine.distributed import is_main_process
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.report.trackers import Tracker
 
@@ -80,7 +78,7 @@ class SampleHook(ABC):
 
     @abstractmethod
     def sample(self, weights: dict[str, Tensor]) -> Sample:
-        """Show what a copy of the module does with these weights."""
+        """Show what a copy of the module does with these weights, which may only be read."""
 
     def after_step(self, state: TrainState, report: StepReport) -> None:
         """Sample when due: every process gives its shards, the first one samples."""
@@ -89,7 +87,7 @@ class SampleHook(ABC):
         self._has_begun = True
         if report.step % self.every:
             return
-        weights = state.averaged_weights(self.module)
+        weights = state.averaged_weights(self.module, share_frozen=True)
         if not is_main_process():
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -125,7 +123,7 @@ class StageSamples(SampleHook):
         *,
         processor: JanusFlowProcessor,
         vae: AutoencoderKL,
-        model_config: JanusFlowConfig,
+        build: Callable[[dict[str, Tensor]], JanusFlowForConditionalGeneration],
         trackers: Sequence[Tracker] = (),
     ) -> None:
         if not (config.prompts or config.questions):
@@ -135,14 +133,13 @@ class StageSamples(SampleHook):
             )
         super().__init__(config.samples_every, "model", trackers)
         self.config, self.sampler = config, sampler
-        self.processor, self.vae, self.model_config = processor, vae, model_config
+        self.processor, self.vae, self.build = processor, vae, build
         self.images = [open_image(asked.image) for asked in config.questions]
 
     def sample(self, weights: dict[str, Tensor]) -> Sample:
         """Draw and ask."""
         config = self.config
-        copy = filled_model(self.model_config, weights, device=device())
-        images, answers = self.sampler(copy, self.processor, self.vae, config)
+        images, answers = self.sampler(self.build(weights), self.processor, self.vae, config)
         told, shown = [], []
         sheet = contact_sheet(images) if images else None
         if sheet is not None:
@@ -170,7 +167,7 @@ def first_prompts(sources: Sequence[WeightedSource], *, seed: int) -> tuple[str,
             build=lambda sample: sample,
             bad=BadRows(max_share=1.0),
         )
-        if isinstance(sample, GenerationSample):
+        if isinstance(sample, GenerationSample) and not sample.images:
             prompts.append(sample.prompt)
     return tuple(prompts)
 

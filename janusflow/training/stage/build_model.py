@@ -22,8 +22,9 @@ from janusflow.config.errors import CheckpointError, ConfigError, DataError
 from janusflow.config.recipes import StageRecipe
 from janusflow.config.records import refuse_unknown
 from janusflow.config.training import VaeEncodingConfig
-from janusflow.interop.hub import find_folder
+from janusflow.interop.hub import PROCESSOR_FILES, RUN_MODEL, find_folder, find_model, model_in
 from janusflow.interop.load import load_model
+from janusflow.interop.vae import load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
@@ -32,10 +33,6 @@ READ_BESIDES = ("model_type", "rope_theta", "rope_scaling")
 """What transformers' configurations read though it is no field of theirs."""
 PLANS = "scene-plans"
 """The format of samples that teach to plan; with others, say new.plans=true."""
-MODEL = "model"
-"""Folder inside a run that holds its model."""
-
-
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -53,6 +50,8 @@ def start_model(
 ) -> JanusFlowForConditionalGeneration:
     """Load or build a stage's model in float32: steps move weights by less than halves can show.
 
+    Only what an adapter leaves frozen may rest in bfloat16.
+
     Raises:
         ConfigError: the recipe says neither what to start from nor what to build.
         CheckpointError: a folder is missing or holds something else.
@@ -60,7 +59,7 @@ def start_model(
     settings = dict(recipe.new or {})
     if recipe.start is None:
         return new_model(settings, processor, where=str(recipe.run))
-    folder = model_folder(recipe.start)
+    folder = find_model(recipe.start)
     repa, image_attention = settings.pop("repa", None), settings.pop("image_attention", None)
     plans = settings.pop("plans", None)
     if settings:
@@ -69,7 +68,8 @@ def start_model(
             "there already takes only new.repa, for a head it lacks, new.image_attention and "
             "new.plans."
         )
-    model = load_model(folder, dtype=torch.float32)
+    frozen = "fp32" if recipe.tune is None else recipe.tune.base_precision
+    model = load_model(folder, dtype=DTYPES[frozen])
     if image_attention is not None:
         model.config.change_image_attention(image_attention)
     if plans is None:
@@ -89,10 +89,15 @@ def teaches_plans(data: DataConfig) -> bool:
     return written or any(source.options.get("planned") for source in data.generation)
 
 
-def model_folder(start: str) -> Path:
-    """The folder of a model that is named by a run, a model folder or a hub id."""
-    inside = Path(start) / MODEL
-    return inside if inside.is_dir() else find_folder(start)
+def load_processor_and_vae(recipe: StageRecipe) -> tuple[JanusFlowProcessor, AutoencoderKL]:
+    """What a stage reads its words and images with, each named as a model is or by itself.
+
+    Raises:
+        CheckpointError: one is missing or damaged.
+    """
+    folder = find_folder(recipe.processor, files=PROCESSOR_FILES)
+    processor = JanusFlowProcessor.from_pretrained(model_in(folder) or folder)
+    return processor, load_vae(recipe.vae)
 
 
 def new_model(
@@ -144,7 +149,7 @@ def refuse_unknown_llm(settings: Mapping[str, Any], *, where: str) -> None:
 
 
 def _trained_llm(where: str) -> PreTrainedModel:
-    inside = Path(where) / MODEL
+    inside = Path(where) / RUN_MODEL
     if inside.is_dir():
         return load_model(inside, dtype=torch.float32).llm
     return _pretrained(AutoModelForCausalLM, where)
@@ -177,6 +182,6 @@ def made_by_earlier_step(path: Path) -> Path:
     """
     if not path.is_file():
         raise DataError(
-            f"{path} is missing: run the recipe that makes it first (janusflow train recipes/mini)."
+            f"{path} is missing: run the recipe that makes it first (janusflow train mini)."
         )
     return path

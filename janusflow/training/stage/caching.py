@@ -27,11 +27,10 @@ from janusflow.data.cache import ImageCache, Store, image_key
 from janusflow.data.prepare import Preparation, preparation
 from janusflow.data.sources.base import BAD_ROW_ERRORS
 from janusflow.data.sources.formats import LAYOUTS, TableSource, open_source
-from janusflow.interop.vae import encode_images, load_vae
+from janusflow.interop.vae import encode_images
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.image_files import ImageInput, open_image
-from janusflow.processing.processor import JanusFlowProcessor
 from janusflow.training.engine.distributed import (
     all_reduce_sum,
     device,
@@ -40,7 +39,13 @@ from janusflow.training.engine.distributed import (
     process_group,
     rank,
 )
-from janusflow.training.stage.build_model import DTYPES, encoding_vae, start_model
+from janusflow.training.stage.build_model import (
+    DTYPES,
+    encoding_vae,
+    load_processor_and_vae,
+    start_model,
+)
+from janusflow.training.stage.freezing import trains_tower
 
 Name = Literal["understanding_features", "latents", "generation_features"]
 BATCH = 16
@@ -50,7 +55,7 @@ SHARD_BYTES = 2**26
 
 def cached(recipe: StageRecipe, config: JanusFlowConfig) -> tuple[Name, ...]:
     """What a stage takes from a cache."""
-    data, tower_trains = recipe.data, "understanding_encoder" in recipe.trainable
+    data, tower_trains = recipe.data, trains_tower(recipe)
     has: dict[Name, bool] = {
         "understanding_features": bool(data.understanding)
         and not tower_trains
@@ -80,10 +85,10 @@ def fill_cache(recipe: StageRecipe) -> "Filled":
             f"{recipe.run}: data.cache=null: name the folder, e.g. data.cache=cache data.crops=1."
         )
     with process_group():
-        processor = JanusFlowProcessor.from_pretrained(recipe.processor)
+        processor, vae = load_processor_and_vae(recipe)
         model = start_model(recipe, processor).eval()
         nn.Module.to(model, device())
-        vae = encoding_vae(load_vae(recipe.vae), recipe.vae_encoding)
+        vae = encoding_vae(vae, recipe.vae_encoding)
         nn.Module.to(vae, device())
         prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
         return Cache(recipe, model, vae, prepare).fill()

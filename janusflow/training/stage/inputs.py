@@ -1,6 +1,6 @@
 """What makes a stage's samples, opened without its weights: to check and to show the data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,10 @@ from janusflow.data.batches.mixture import KINDS, Kind
 from janusflow.data.prepare import Preparation, preparation
 from janusflow.data.sources.adapters import SHOWN_NAMES
 from janusflow.data.sources.formats import LAYOUTS
-from janusflow.data.sources.guess import guess_format, is_recipe, kinds_of
+from janusflow.data.sources.guess import guess_format, kinds_of
 from janusflow.training.estimate.sizes import sizes_of
 from janusflow.training.recipes import read_stage
+from janusflow.training.shipped import is_recipe
 
 
 class Inputs(NamedTuple):
@@ -48,7 +49,8 @@ def open_inputs(
         file: how to read data without a recipe.
         model: folder of a model whose tokenizer and sizes stand for the recipe's; without a
             recipe, the one to use.
-        overrides: changes to the recipe, as `dotted.key=value`.
+        overrides: changes to the recipe, as `dotted.key=value`; of data, more files of its kind,
+            which is what a shell makes of a pattern without quotes.
 
     Raises:
         ConfigError: the options do not go together, or the recipe is no stage's.
@@ -58,8 +60,9 @@ def open_inputs(
     if is_recipe(path):
         recipe = _read_stage(Path(path), file, overrides)
         return inputs_of(recipe if model is None else _with_model(recipe, model))
-    if overrides:
-        raise ConfigError(f"{' '.join(overrides)}: settings to change need a recipe, not {path}.")
+    settings = [each for each in overrides if "=" in each]
+    if settings:
+        raise ConfigError(f"{' '.join(settings)}: settings to change need a recipe, not {path}.")
     if model is None:
         raise ConfigError(f"{path}: no recipe and no model: say whose tokenizer and sizes to use.")
     if file.kind not in (None, *KINDS):
@@ -70,7 +73,7 @@ def open_inputs(
         has = ", ".join(f"{each:.40}" for each in names[:SHOWN_NAMES])
         notes.append(f"{path} has {has} and is read as {name}; --format names another.")
         file = file._replace(format=name)
-    inputs = inputs_of(_with_model(_recipe_around(path, file), model))
+    inputs = inputs_of(_recipe_around((path, *overrides), file, model))
     return inputs._replace(notes=[*inputs.notes, *notes])
 
 
@@ -113,21 +116,23 @@ def _with_model(recipe: StageRecipe, model: Path) -> StageRecipe:
     return replace(recipe, start=folder, new=None, processor=folder, vae=folder)
 
 
-def _recipe_around(path: str, file: FileOptions) -> StageRecipe:
-    """A stage that learns from one data file; its parts are still to be named."""
+def _recipe_around(paths: Sequence[str], file: FileOptions, model: Path) -> StageRecipe:
+    """A stage in which a model learns from data files of one format."""
     name = file.format or ""
     if name not in LAYOUTS:
         raise ConfigError(f"format {name!r} is unknown: use {', '.join(LAYOUTS)}.")
     wanted: list[Kind] = [kind for kind in KINDS if kind == file.kind] or kinds_of(name)
-    source = SourceConfig(format=name, path=path, images=file.images, options=dict(file.options))
+    sources = tuple(
+        SourceConfig(format=name, path=path, images=file.images, options=dict(file.options))
+        for path in paths
+    )
     understanding, generation, text = (float(kind in wanted) for kind in KINDS)
     ratio = Ratio(understanding=understanding, generation=generation, text=text)
     return StageRecipe(
         task="stage",
-        run=Path(path),
-        processor="",
-        vae="",
-        data=DataConfig(**dict.fromkeys(wanted, (source,))),
+        run=Path(paths[0]),
+        start=str(model),
+        data=DataConfig(**dict.fromkeys(wanted, sources)),
         trainable=("llm",),
         mixture=MixtureConfig(ratios=(ratio,)),
     )

@@ -1,4 +1,4 @@
-"""Run a stage recipe: build or load the model, train the named parts, save the average.
+"""Run a stage recipe: build or load the model, train parts or an adapter, save the average.
 
 The `model/` folder a finished stage leaves is complete (weights, processor, VAE): `janusflow.load`
 takes the run's folder, and the next stage starts from it. Before, `janusflow convert RUN DIR` makes
@@ -6,7 +6,7 @@ one of its newest checkpoint (export.py).
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+from janusflow.config.errors import ConfigError
 from janusflow.config.learning.log import LogConfig
 from janusflow.config.recipes import ShipRecipe, StageRecipe
 from janusflow.config.records import to_tree
@@ -24,10 +25,8 @@ from janusflow.data.prepare import preparation
 from janusflow.data.sources.base import BadRows, WeightedSource
 from janusflow.data.sources.fingerprint import fingerprint, require_same_data
 from janusflow.data.sources.formats import open_sources
-from janusflow.interop.hub import CONFIG
-from janusflow.interop.load import filled_model
+from janusflow.interop.hub import CONFIG, RUN_ADAPTER, RUN_MODEL
 from janusflow.interop.saving import write_folder, write_model
-from janusflow.interop.vae import load_vae
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.processing.processor import JanusFlowProcessor
@@ -35,6 +34,7 @@ from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.engine.distributed import (
     balance_by_tokens,
     broadcast_from_main,
+    device,
     is_main_process,
     main_process_first,
     microbatches_of_rank,
@@ -42,18 +42,22 @@ from janusflow.training.engine.distributed import (
 from janusflow.training.engine.loop import Hook, StepReport, TrainState, train
 from janusflow.training.estimate.utilisation import stage_mfu
 from janusflow.training.objectives.janusflow import JanusFlowObjective
+from janusflow.training.objectives.preference import PreferenceObjective
 from janusflow.training.objectives.scoring import load_scorer
 from janusflow.training.report.log import LogHook
 from janusflow.training.report.previews import Sampler, StageSamples, first_prompts
 from janusflow.training.report.trackers import open_trackers
 from janusflow.training.stage.build_model import (
-    MODEL,
     encoding_vae,
+    load_processor_and_vae,
     made_by_earlier_step,
     start_model,
 )
 from janusflow.training.stage.caching import Cache
-from janusflow.training.stage.freezing import train_only
+from janusflow.training.stage.freezing import set_trainable
+from janusflow.training.stage.rebuilding import rebuilt
+from janusflow.training.stage.rounds import Rollouts, Rounds
+from janusflow.tuning.files import save_adapter
 
 BAD_ROWS = "bad-rows.jsonl"
 SHARDS = "shards.jsonl"
@@ -61,23 +65,29 @@ DATA = "data.json"
 
 
 def train_stage(
-    recipe: StageRecipe, hooks: tuple[Hook, ...] = (), *, sampler: Sampler | None = None
+    recipe: StageRecipe,
+    hooks: tuple[Hook, ...] = (),
+    *,
+    sampler: Sampler | None = None,
+    rollouts: Rollouts | None = None,
 ) -> None:
-    """Train one stage and leave `model/` in its run folder.
+    """Train one stage and leave `model/`, or `adapter/`, in its run folder.
 
     Args:
         recipe: what is trained, on what.
         hooks: called after every step, after the stage's own.
         sampler: draws and answers for `log.samples_every`.
+        rollouts: draws and judges for `preference`.
 
     Raises:
+        ConfigError: `preference` without rollouts.
         DataError: files of a source have changed since the run began.
     """
     torch.manual_seed(recipe.loop.seed)
     with main_process_first():  # which fetches what is named by a hub id
-        processor = JanusFlowProcessor.from_pretrained(recipe.processor)
-        model, vae = start_model(recipe, processor), load_vae(recipe.vae)
-    train_only(model, recipe.trainable)
+        processor, vae = load_processor_and_vae(recipe)
+        model = start_model(recipe, processor)
+    set_trainable(model, recipe)
     encoder = encoding_vae(vae, recipe.vae_encoding)
     prepare = preparation(processor, model.config, vae, crops=recipe.data.crops)
     if recipe.data.cache is not None:
@@ -87,29 +97,57 @@ def train_stage(
     tokenizer = processor.tokenizer.backend_tokenizer
     collate = Collator(tokenizer, model.config, row_tokens=recipe.mixture.row_tokens)
     bad = BadRows(max_share=recipe.mixture.max_bad_share, log=recipe.run / BAD_ROWS)
-    scorer = load_scorer(recipe.objective, model)
-    objective = JanusFlowObjective(
-        model,
-        recipe.objective,
-        vae=encoder,
-        vae_batch_size=recipe.vae_encoding.batch_size,
-        scorer=scorer,
-    )
+    build = partial(rebuilt, recipe, model.config, device=device())
+    objective = _objective(recipe, model, encoder, build)
+    batches = partial(_batches, recipe, sources, collate, bad)
+    rows_of = partial(_rows_of, recipe, sources, bad)
     with open_trackers(recipe.log, recipe.run, to_tree(recipe)) as trackers:
-        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=stage_mfu(recipe, model))
+        mfu = stage_mfu(recipe, model) if recipe.preference is None else None
+        log = LogHook(recipe.run, recipe.loop, trackers=trackers, mfu=mfu)
         if sampler is not None and recipe.log.samples_every:
-            settings = {"processor": processor, "vae": encoder, "model_config": model.config}
+            settings = {"processor": processor, "vae": encoder, "build": build}
             config = _with_prompts(recipe, sources["generation"])
             hooks = (StageSamples(config, sampler, trackers=trackers, **settings), *hooks)
+        if isinstance(objective, PreferenceObjective):
+            parts = {"processor": processor, "collate": collate, "bad": bad, "trackers": trackers}
+            parts |= {"recipe": recipe, "prompts": sources["generation"], "mixed": batches}
+            batches = _rounds(objective, rollouts, **parts).batches
         state = train(
             objective,
-            partial(_batches, recipe, sources, collate, bad),
+            batches,
             recipe.loop,
             run=recipe.run,
             hooks=[BadRowsHook(bad), log, *hooks],
-            rows_of=partial(_rows_of, recipe, sources, bad),
+            rows_of=rows_of if recipe.preference is None else None,
         )
-    _save(state, model.config, processor, vae)
+    _save(recipe, state, model.config, processor, vae)
+
+
+def _objective(
+    recipe: StageRecipe,
+    model: JanusFlowForConditionalGeneration,
+    vae: AutoencoderKL,
+    build: Callable[..., JanusFlowForConditionalGeneration],
+) -> JanusFlowObjective:
+    make = JanusFlowObjective
+    if recipe.preference is not None:
+        make = partial(PreferenceObjective, preference=recipe.preference, build=build)
+    return make(
+        model,
+        recipe.objective,
+        vae=vae,
+        vae_batch_size=recipe.vae_encoding.batch_size,
+        scorer=load_scorer(recipe.objective, model),
+    )
+
+
+def _rounds(objective: PreferenceObjective, rollouts: Rollouts | None, **parts: Any) -> Rounds:
+    if rollouts is None:
+        raise ConfigError(
+            f"{parts['recipe'].run}: preference without rollouts, which draw and judge: run the "
+            "recipe by janusflow train, or hand over janusflow.inference.rollouts.OwnRollouts()."
+        )
+    return Rounds(objective=objective, rollouts=rollouts, **parts)
 
 
 def _batches(
@@ -141,13 +179,21 @@ def _rows_of(
 
 
 def _save(
-    state: TrainState, config: JanusFlowConfig, processor: JanusFlowProcessor, vae: AutoencoderKL
+    recipe: StageRecipe,
+    state: TrainState,
+    config: JanusFlowConfig,
+    processor: JanusFlowProcessor,
+    vae: AutoencoderKL,
 ) -> None:
-    """Write the averaged model, complete; every process gives its shards."""
-    weights = state.averaged_weights("model")
-    if is_main_process():
-        averaged = filled_model(config, weights, device="cpu")
-        write_folder(state.run / MODEL, model=averaged, processor=processor, vae=vae)
+    """Write the averaged model, complete, or the adapter; every process gives its shards."""
+    weights = state.averaged_weights("model", share_frozen=True)
+    if not is_main_process():
+        return
+    averaged = rebuilt(recipe, config, weights)
+    if recipe.tune is None:
+        write_folder(state.run / RUN_MODEL, model=averaged, processor=processor, vae=vae)
+    else:
+        save_adapter(averaged, state.run / RUN_ADAPTER, base=str(recipe.start))
 
 
 def _require_same_data(recipe: StageRecipe) -> None:
@@ -180,7 +226,8 @@ class BadRowsHook:
 
 def ship(recipe: ShipRecipe) -> None:
     """Store a run's weights as float16: 11 bits of mantissa lose less than bfloat16's 8."""
-    source, target = made_by_earlier_step(recipe.start / MODEL / CONFIG).parent, recipe.run / MODEL
+    source = made_by_earlier_step(recipe.start / RUN_MODEL / CONFIG).parent
+    target = recipe.run / RUN_MODEL
     shutil.copytree(source, target, dirs_exist_ok=True)
     model = JanusFlowForConditionalGeneration.from_pretrained(source, dtype=torch.float16)
     write_model(model, target)

@@ -12,13 +12,13 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from janusflow.config.errors import ConfigError
-from janusflow.config.training import OptimizerConfig, Precision
-from janusflow.training.engine.optim import CombinedOptimizer, build_optimizer, learning_rate
+from janusflow.config.training import LoopConfig, OptimizerConfig, Precision
+from janusflow.training.engine.optim import CombinedOptimizer, build_optimizer
 
 
 def rates(num_steps: int, *, warmup_steps: int, decay_steps: int = 0) -> list[float]:
     config = OptimizerConfig(learning_rate=8.0, warmup_steps=warmup_steps, decay_steps=decay_steps)
-    return [learning_rate(step, config=config, num_steps=num_steps) for step in range(num_steps)]
+    return [config.rate_at(step, num_steps) for step in range(num_steps)]
 
 
 def test_warm_up_is_a_line_that_reaches_the_rate_at_its_last_step():
@@ -44,6 +44,44 @@ def test_every_step_of_a_long_schedule_moves_evenly():
     assert steps[99:699] == [0.0] * 600
     assert steps[700:] == pytest.approx([-8.0 / 300] * 299)
     assert min(values) > 0
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "warmup"), [(4, 0), (20, 4), (10_000, 2000), (390_000, 2000)]
+)
+def test_a_warm_up_that_nobody_set_is_a_fifth_of_the_run_and_at_most_the_papers(
+    num_steps: int, warmup: int
+):
+    config = OptimizerConfig(learning_rate=8.0)
+    assert config.warmup(num_steps) == warmup
+    assert config.rate_at(warmup, num_steps) == 8.0
+    if warmup:
+        assert config.rate_at(0, num_steps) == 8.0 / warmup
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "warmup", "decay", "told"),
+    [
+        (1000, 100, 100, "0 to 8 in 100 steps, 8 to step 900, then to 0 at step 1,000"),
+        (1000, 100, 0, "0 to 8 in 100 steps, 8 to step 1,000"),
+        (1000, None, 0, "0 to 8 in 200 steps, 8 to step 1,000"),
+        (1000, 0, 0, "8 to step 1,000"),
+        (1000, 0, 1000, "8 to 0"),
+        (20, 2000, 0, "0 to 0.08 in 20 steps"),
+        (4, 4, 4, "0 to 4 in 2 steps, then to 0 at step 4"),
+        (10, 4, 6, "0 to 8 in 4 steps, then to 0 at step 10"),
+    ],
+)
+def test_the_schedule_is_told_in_words(num_steps: int, warmup: int | None, decay: int, told: str):
+    config = OptimizerConfig(learning_rate=8.0, warmup_steps=warmup, decay_steps=decay)
+    assert config.schedule(num_steps) == told
+
+
+def test_a_run_that_ends_within_its_warm_up_is_warned_of_in_the_same_line():
+    loop = LoopConfig(steps=20, optimizer=OptimizerConfig(warmup_steps=2000))
+    assert loop.rates().startswith("learning rate 0 to 1e-06 in 20 steps; ")
+    assert "warmup_steps=2000 is no less than loop.steps=20: the rate of 0.0001" in loop.rates()
+    assert ";" not in LoopConfig(steps=20).rates()
 
 
 def test_the_optimizer_holds_what_trains_and_nothing_else():

@@ -23,7 +23,7 @@ from janusflow.training.estimate.simulation import Simulation, num_bytes
 from janusflow.training.estimate.sizes import sizes_of
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.recipes import read_recipe
-from janusflow.training.stage.freezing import train_only
+from janusflow.training.stage.freezing import set_trainable, train_only
 
 PAPER = Path(__file__).parents[3] / "recipes" / "janusflow-1.3b"
 PAPER_DAYS = 1600
@@ -129,6 +129,22 @@ def test_every_assumed_length_lengthens_its_kind(root: Path, name: str, kind: st
     )
     assert long["tokens"] - short["tokens"] == 100
     assert long["learnt_tokens"] - short["learnt_tokens"] == 100 * learnt
+
+
+def test_an_image_that_is_redrawn_is_seen_and_rounds_are_not_counted(root: Path):
+    """16 patches and two tags more in each prompt; the tower, which REPA runs anyway, once more."""
+    mixture = MIXTURE | {"ratios": [DRAWN]}
+    (scenes,) = stage_tree(root)["data"]["generation"]
+    plain = cost(root, mixture=mixture)
+    seen = cost(root, mixture=mixture, data={"generation": [scenes | {"redraw": "Describe it."}]})
+    (before,), (after,) = plain.phases, seen.phases
+    assert before.batch_stats["understanding_images"] == 0
+    assert after.batch_stats["understanding_images"] == MIXTURE["batch_size"]
+    assert after.batch_stats["tokens"] - before.batch_stats["tokens"] == 18 * MIXTURE["batch_size"]
+    tower = "understanding_encoder"
+    assert after.forward_flops[tower] == 2 * before.forward_flops[tower]
+    with pytest.raises(ConfigError, match=r"counts no rounds of preference \(method=dpo\)"):
+        cost(root, preference={"method": "dpo"})
 
 
 def test_a_step_is_the_same_work_however_it_is_split(root: Path):
@@ -253,6 +269,31 @@ def test_shared_copies_and_bf16_take_the_memory_they_should(root: Path, stage: S
     assert shared["working_copy"] == 4 * (gathered + waiting)
     assert halves["working_copy"] == 2 * (gathered + waiting)
     assert copies["working_copy"] == alone["working_copy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("tune", "frozen_bytes"),
+    [({"rank": 4}, 4), ({"rank": 4, "method": "dora", "base_precision": "bf16"}, 2)],
+    ids=["lora", "dora-bf16"],
+)
+def test_an_adapter_is_counted_as_it_is_trained(
+    root: Path, stage: StageCost, tune: dict[str, Any], frozen_bytes: int
+):
+    found = cost(root, tune=tune, trainable=[])
+    model = run_model()
+    set_trainable(model, stage_recipe(root, tune=tune, trainable=[]))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    assert sum(found.trainable.values()) == trained
+    assert found.trainable["understanding_encoder"] == found.trainable["repa_head"] == 0
+    assert found.memory["gradients"] == found.memory["average"] == 4 * trained
+    assert found.memory["optimizer"] == 8 * trained
+    vae = found.parameters["vae"] * 4
+    assert found.memory["weights"] == 4 * trained + frozen_bytes * frozen + vae
+    full = sum(stage.memory[name] for name in ("gradients", "optimizer", "average"))
+    assert sum(found.memory[name] for name in ("gradients", "optimizer", "average")) < full / 2
+    # The frozen weights need no gradient: less than with all of them trained.
+    assert found.phases[0].backward_flops < stage.phases[0].backward_flops
 
 
 def test_the_stages_of_a_folder_are_counted_one_by_one_and_other_tasks_refused(

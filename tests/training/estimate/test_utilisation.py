@@ -41,6 +41,23 @@ def test_the_closed_form_is_what_runs_without_the_vae_and_recomputed_scores(stag
     assert told == pytest.approx(wanted, rel=0.01)
 
 
+@pytest.mark.slow
+def test_an_adapters_frozen_weights_want_no_gradient_of_theirs():
+    recipe = read_recipe(PAPER / "stage3.yaml", ("tune.rank=16", "trainable=[]"))
+    simulation = Simulation(recipe, sizes_of(recipe), DryRunConfig())
+    samples = simulation.samples
+    batch = simulation.collate.pack([*samples.values(), samples["generation"]])
+    forward, backward = simulation.run(batch)
+    model, batch_stats = simulation.model, simulation.objective.batch_stats(batch)
+    llm = model.config.llm_config
+    scores = (
+        2 * llm.num_hidden_layers * llm.num_attention_heads * llm.head_dim * batch_stats["pairs"]
+    )
+    wanted = forward.total() - forward["vae_encoder"] + backward - scores
+    told = model_flops(model, aligns=recipe.objective.uses_head)(batch_stats)
+    assert told == pytest.approx(wanted, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -9,10 +9,10 @@ import pytest
 import torch
 from toy_run import ToyObjective, toy_train
 
-from janusflow.config.training import LoopConfig
+from janusflow.config.training import LoopConfig, OptimizerConfig
 from janusflow.training.engine.loop import StepReport, TrainState
 from janusflow.training.report import log as hooks
-from janusflow.training.report.log import LogHook
+from janusflow.training.report.log import LogHook, threads_hint
 
 
 def report(step: int, loss: float) -> StepReport:
@@ -43,6 +43,32 @@ def test_a_line_is_the_mean_since_the_last_one_and_the_last_step_is_never_lost(t
     assert [line["grad_norm"] for line in lines] == [3.0, 7.0, 10.0]
     assert [line["learning_rate"] for line in lines] == [0.2, 0.4, 0.5]
     assert [line["samples"] for line in lines] == [12, 24, 30]
+
+
+def test_a_run_begins_by_saying_what_the_rate_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hooks, "threads_hint", lambda: "fewer threads")
+    LogHook(tmp_path, LoopConfig(steps=20, optimizer=OptimizerConfig(warmup_steps=30)))
+    rate, hint = capsys.readouterr().err.splitlines()
+    assert rate.startswith(
+        "learning rate 0 to 6.67e-05 in 20 steps; loop.optimizer.warmup_steps=30 "
+    )
+    assert hint == "fewer threads"
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "is_told"), [(9.0, 2, True), (9.0, 1, False), (1.5, 2, False)]
+)
+def test_a_busy_cpu_is_told_of_where_fewer_threads_would_help(
+    load: float, threads: int, is_told: bool, monkeypatch: pytest.MonkeyPatch
+):
+    machine = SimpleNamespace(getloadavg=lambda: (load, 0, 0), cpu_count=lambda: 2)
+    monkeypatch.setattr(hooks, "os", machine)
+    monkeypatch.setattr(hooks.torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(hooks.torch.cuda, "is_available", lambda: False)
+    assert bool(hint := threads_hint()) == is_told
+    assert hint is None or "load 9 on 2 cores" in hint
 
 
 def test_the_rate_is_samples_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

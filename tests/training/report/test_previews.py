@@ -1,6 +1,7 @@
 """Samples show the averaged weights, come when they are due and change nothing that is learnt."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from janusflow.config.errors import ConfigError, ImageError
 from janusflow.config.learning.log import LogConfig, SampleQuestion
 from janusflow.config.training import LoopConfig, ObjectiveConfig
 from janusflow.inference.previews import draw_and_answer
+from janusflow.interop.load import filled_model
 from janusflow.training.engine.loop import StepReport, TrainState, start
 from janusflow.training.engine.optim import Ema
 from janusflow.training.objectives.janusflow import JanusFlowObjective
@@ -69,7 +71,8 @@ def a_state(run: Path) -> TrainState:
 
 
 def stage_samples(config: LogConfig, sampler: Any, vae: AutoencoderKL, **more: Any) -> StageSamples:
-    settings = {"processor": run_processor(), "model_config": run_model().config}
+    build = partial(filled_model, run_model().config, device="cpu")
+    settings = {"processor": run_processor(), "build": build}
     return StageSamples(config, sampler, vae=vae, **settings, **more)
 
 

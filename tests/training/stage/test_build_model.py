@@ -1,5 +1,6 @@
 """What a stage starts from: trained parts keep their weights, whatever layout they come in."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, SiglipVisionConfig, 
 from janusflow.config.data import DataConfig, SourceConfig
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.config.recipes import StageRecipe
+from janusflow.interop.hub import find_model
 from janusflow.interop.load import load_model
+from janusflow.interop.saving import write_folder
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
-from janusflow.training.stage.build_model import start_model
+from janusflow.training.stage.build_model import load_processor_and_vae, start_model
 
 
 def start(*, data: DataConfig | None = None, **settings: Any) -> JanusFlowForConditionalGeneration:
@@ -37,6 +40,25 @@ def assert_holds(module: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     held = module.state_dict()
     assert list(held) == list(weights)
     assert all(torch.equal(held[name], value) for name, value in weights.items())
+
+
+def test_a_stage_reads_with_the_processor_and_vae_of_the_model_it_starts_from(tmp_path: Path):
+    """Mini by its name, and what a run leaves by the run's."""
+    recipe = StageRecipe(task="stage", run=tmp_path, data=DataConfig(), start="mini")
+    assert (recipe.processor, recipe.vae) == ("mini", "mini")
+    model, (processor, vae) = start_model(recipe, run_processor()), load_processor_and_vae(recipe)
+    mini = load_model(find_model("mini"), dtype=torch.float32)
+    assert_holds(model, mini.state_dict())
+    write_folder(tmp_path / "run" / "model", model=model, processor=processor, vae=vae)
+    by_run = replace(recipe, start=str(tmp_path / "run"), processor="", vae="")
+    again, its_vae = load_processor_and_vae(by_run)
+    assert again.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert_holds(its_vae, vae.state_dict())
+
+
+def test_a_new_model_without_a_processor_is_told_what_lacks():
+    with pytest.raises(ConfigError, match="start=null and no processor"):
+        StageRecipe(task="stage", run=Path("run"), vae="v", data=DataConfig(), new={})
 
 
 def test_a_new_model_has_the_towers_and_the_llms_weights(tower: Path, tmp_path: Path):

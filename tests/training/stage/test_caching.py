@@ -16,10 +16,10 @@ from tiny_recipes import tiny_recipes
 
 from janusflow.config.errors import CheckpointError, ConfigError
 from janusflow.data import prepare
+from janusflow.interop.hub import find_model
 from janusflow.interop.load import load_model
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.recipes import read_stage, run_recipes
-from janusflow.training.stage.build_model import model_folder
 from janusflow.training.stage.caching import Filling, fill_cache
 
 COLOURS = ("red", "green", "blue", "yellow", "black")
@@ -185,7 +185,7 @@ def test_values_of_other_models_and_crops_are_not_found(root: Path, tmp_path: Pa
         losses(root, tmp_path / "run", f"data.cache={tmp_path}", "data.crops=2")
     start = read_stage(root / "stage.yaml").start
     assert start is not None
-    model = load_model(model_folder(start), dtype=torch.float32)
+    model = load_model(find_model(start), dtype=torch.float32)
     with torch.no_grad():
         next(model.understanding_encoder.parameters()).add_(1e-3)
     model.save_pretrained(tmp_path / "other")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tiny_adapter import adapter_recipe, write_base
 from tiny_recipes import tiny_recipes
 from toy_run import last_checkpoint, toy_train
 from typer.testing import CliRunner
@@ -17,6 +19,7 @@ from janusflow.interop.load import load_model
 from janusflow.training.engine.checkpoint import checkpoints
 from janusflow.training.recipes import run_recipes
 from janusflow.training.stage.export import export_checkpoint, find_checkpoint
+from janusflow.tuning.files import load_adapter
 
 APP = build_app({"convert": "janusflow.cli.convert", "again": "janusflow.cli.convert"})
 
@@ -84,3 +87,37 @@ def test_a_checkpoint_of_something_else_is_refused(run: Path, tmp_path: Path):
     path = checkpoints(tmp_path)[-1]
     with pytest.raises(CheckpointError, match="has 0 averaged weights of a JanusFlow"):
         export_checkpoint(path, tmp_path / "new")
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage that has learnt an adapter."""
+    root = write_base(tmp_path_factory.mktemp("tuned"))
+    adapter_recipe(root, root / "run")
+    return run_recipes(root / "run.yaml")[-1]
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_a_checkpoint_of_an_adapter_becomes_the_adapters_folder(
+    tuned: Path, tmp_path: Path, is_live: bool
+):
+    (path,) = checkpoints(tuned)[-1:]
+    live = ["--live"] if is_live else []
+    result = CliRunner().invoke(APP, ["convert", str(path), str(tmp_path / "new"), *live])
+    assert result.exit_code == 0, result.output
+    assert [each.name for each in tmp_path.iterdir()] == ["new"]
+    found = load_file(tmp_path / "new" / "adapter_model.safetensors")
+    learnt = load_file(tuned / "adapter" / "adapter_model.safetensors")
+    assert found.keys() == learnt.keys()
+    assert all(torch.equal(found[name], each) for name, each in learnt.items()) != is_live
+    load_adapter(load_model(tuned.parent / "base"), tmp_path / "new", name="again")
+    assert find_checkpoint(tuned) is None
+    assert find_checkpoint(tuned, is_live=True) == path
+
+
+def test_an_adapters_checkpoint_has_no_layout(tuned: Path, tmp_path: Path):
+    arguments = ["convert", str(checkpoints(tuned)[-1]), str(tmp_path / "new"), "--to", "official"]
+    result = CliRunner().invoke(APP, arguments)
+    assert result.exit_code == 1
+    assert "an adapter's checkpoint, which has no layout" in result.output
+    assert not (tmp_path / "new").exists()

@@ -6,14 +6,17 @@ import pytest
 import torch
 from tiny_run import TinySources, draw, make_collator, run_model
 
+from janusflow.config.data import DataConfig
 from janusflow.config.errors import ConfigError
+from janusflow.config.learning.tuning import TuneConfig
+from janusflow.config.recipes import StageRecipe
 from janusflow.config.records import read_tree
 from janusflow.config.training import LoopConfig, ObjectiveConfig
 from janusflow.model.configuration import JanusFlowConfig
 from janusflow.model.modeling import JanusFlowForConditionalGeneration
 from janusflow.training.engine.loop import train
 from janusflow.training.objectives.janusflow import JanusFlowObjective
-from janusflow.training.stage.freezing import PARTS, train_only
+from janusflow.training.stage.freezing import PARTS, train_only, trains_tower
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "mini"
 HEAD = "understanding_encoder.head."
@@ -84,3 +87,30 @@ def test_a_later_choice_replaces_the_earlier_one():
 def test_unknown_parts_are_refused_with_the_known_ones(parts: list[str]):
     with pytest.raises(ConfigError, match="aligners, generation_encoder"):
         train_only(run_model(), parts)
+
+
+@pytest.mark.parametrize(
+    ("on", "trainable", "trains"),
+    [
+        (("llm", "generation", "aligners"), (), False),
+        (("understanding",), (), True),
+        (("understanding_encoder.encoder.layers.0",), (), True),
+        (("understanding_aligner",), (), False),
+        (("llm",), ("understanding_encoder",), True),
+        (None, ("llm",), False),
+        (None, ("understanding_encoder",), True),
+    ],
+)
+def test_a_tower_that_an_adapter_changes_trains(
+    on: tuple[str, ...] | None, trainable: tuple[str, ...], trains: bool
+):
+    """Its features are then not taken from a cache."""
+    recipe = StageRecipe(
+        task="stage",
+        run=Path("run"),
+        start="mini",
+        data=DataConfig(),
+        trainable=trainable,
+        tune=None if on is None else TuneConfig(on=on),
+    )
+    assert trains_tower(recipe) == trains

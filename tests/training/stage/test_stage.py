@@ -18,6 +18,7 @@ from janusflow.config.errors import CheckpointError, ConfigError, DataError, Tra
 from janusflow.data.batches.mixture import KINDS
 from janusflow.data.sources.formats import open_sources
 from janusflow.inference.previews import draw_and_answer
+from janusflow.inference.rollouts import OwnRollouts
 from janusflow.interop.vae import load_vae
 from janusflow.training.engine import loop
 from janusflow.training.engine.checkpoint import checkpoints
@@ -104,6 +105,40 @@ def test_a_run_whose_data_have_changed_does_not_go_on(root: Path, tmp_path: Path
     (tmp_path / "words.txt").write_text("some words\nand others\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"was begun with other data \(changed: .*words\.txt\)"):
         run_recipes(path)
+
+
+def test_a_stage_learns_from_its_own_drawings_by_what_the_command_line_hands_over(
+    root: Path, tmp_path: Path
+):
+    path = recipe(root, tmp_path / "run")
+    rewards = [{"name": "likelihood"}, {"name": "answers", "weight": 0}]
+    changes = (
+        f"preference={json.dumps({'prompts_per_round': 2, 'rewards': rewards})}",
+        *("preference.images_per_prompt=2", "preference.drawing_steps=1"),
+        *("objective.alignment=none", "trainable=[generation_decoder]"),
+    )
+    with pytest.raises(ConfigError, match="preference without rollouts, which draw and judge"):
+        run_recipes(path, changes)
+    (run,) = run_recipes(path, changes, rollouts=OwnRollouts())
+    told = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in told] == [0, 1]
+    assert all(line["reward.likelihood"] < 0 for line in told)
+    assert {line["first_prompt"].split()[0] for line in told} == {"all"}
+    logged = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    assert logged["nft"] > 0
+    assert janusflow.load(run).generate("all red", steps=2, seed=0)[0].size == (64, 64)
+
+
+def test_images_are_redrawn_from_what_the_model_sees_of_them(root: Path, tmp_path: Path):
+    path = recipe(root, tmp_path / "run", ratios=[{"understanding": 0, "generation": 1, "text": 0}])
+    pairs = {"format": "captions", "path": str(root / "own" / "pairs.jsonl"), "redraw": "Describe."}
+    tree = yaml.safe_load(path.read_text()) | {"data": {"generation": [pairs]}}
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    (run,) = run_recipes(path, ("objective.alignment=none",))
+    logged = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    assert logged["flow_mse"] > 0
+    # A time token and the image's 16 to draw, a begin token and the 16 that are seen, and words.
+    assert logged["tokens_per_second"] / logged["samples_per_second"] > 2 * 17 + 5
 
 
 def run_stage(root: Path, run: Path, *overrides: str) -> Path:
