@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from janusflow.cli.options import BestOf, Guidance, Json, Model, Plan, Quantize, Solver, Steps
+from janusflow.cli.options import (
+    Adapter,
+    BestOf,
+    Guidance,
+    Json,
+    Model,
+    Plan,
+    Quantize,
+    Solver,
+    Steps,
+)
 from janusflow.evaluation.core.registry import LMMS_TASKS, TASKS, find_task
 
 HELP = "; ".join(f"{name}: {entry.summary}" for name, entry in TASKS.items())
@@ -23,6 +33,7 @@ def known(task: str) -> str:
 def command(
     task: Annotated[str, typer.Argument(help=HELP, callback=known)],
     model: Model = "mini",
+    adapter: Adapter = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Items of each kind; all of a file, 500 of shapes."),
@@ -58,6 +69,13 @@ def command(
         str | None, typer.Option(help="Some of shapes': single,two,counting,colours,...")
     ] = None,
     languages: Annotated[str | None, typer.Option(help="Some of shapes': en,ko.")] = None,
+    variety: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Drawings of each prompt whose variety shapes measures; a fifth of --limit.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of images, and of scenes.")] = 2024,
     steps: Steps = 30,
     guidance: Guidance = 2.0,
@@ -110,11 +128,12 @@ def command(
     if files is not None:
         files.check()
     options = TaskOptions(
-        model=cache(lambda: janusflow.load(model, quantize=quantize)),
+        model=cache(lambda: janusflow.load(model, adapter=adapter, quantize=quantize)),
         limit=limit,
         seed=seed,
         categories=categories,
         languages=languages,
+        variety=variety,
         data=data,
         images=images,
         judge=judge,
@@ -125,7 +144,7 @@ def command(
     drawing = DrawingSettings(
         steps=steps, guidance=guidance, solver=solver, plan=plan, best_of=best_of
     )
-    name = model if quantize is None else f"{model}, {quantize}"
+    name = ", ".join(filter(None, (model, quantize, *(adapter or ()))))
     with process_group():
         # Judges and models take the device that is current, which is this process's own by now.
         opened = open_task(task, options)

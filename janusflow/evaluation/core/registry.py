@@ -24,6 +24,8 @@ class TaskOptions:
     categories: str | None = None
     """Of ShapesEval, with commas between; None is all."""
     languages: str | None = None
+    variety: int | None = None
+    """Drawings of each of the prompts whose variety ShapesEval measures; None is its default."""
     data: Path | None = None
     images: Path | None = None
     judge: str | None = None
@@ -59,7 +61,7 @@ TASKS: dict[str, TaskEntry] = {
     "shapes": TaskEntry(
         "shapes.task:shapes",
         "ShapesEval: six categories of drawings, and questions about held-out scenes",
-        ("categories", "languages"),
+        ("categories", "languages", "variety"),
     ),
     "easy-vqa": TaskEntry(
         "shapes.task:easy_vqa", "that data set's test split (fetched on first use)", ("data",)

@@ -82,9 +82,8 @@ def _score_line(score: Measurement) -> str:
     right = "" if score.num_right is None else f"{score.num_right}/"
     if score.interval is None:
         return f"{told}  ({right}{score.num_items})"
-    factor = 100 if score.is_share else 1
-    low, high = (factor * end for end in score.interval)
-    return f"{told}  ({right}{score.num_items}, 95% {low:.1f} to {high:.1f})"
+    shown = [f"{100 * end:.1f}" if score.is_share else f"{end:.2f}" for end in score.interval]
+    return f"{told}  ({right}{score.num_items}, 95% {' to '.join(shown)})"
 
 
 def value_text(score: Measurement) -> str:

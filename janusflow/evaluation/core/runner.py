@@ -179,6 +179,8 @@ def _rows(
     files: RunFiles | None,
 ) -> list[dict[str, Any]]:
     """What comes of a batch: words, verdicts, and questions about images just drawn."""
+    if not batch:
+        return []
     outputs = _outputs(model, batch, drawing)
     rows = [
         {**_words(item, out, files), **_finite(task, item, task.judge(item, out))}
@@ -186,9 +188,11 @@ def _rows(
     ]
     ask = task.follow_up
     if ask is not None and isinstance(batch[0], ToDraw):
-        drawn = zip(batch, outputs, strict=True)
-        asked = [ask(item, image) for item, image in drawn if isinstance(item, ToDraw)]
-        for row, then in zip(rows, _rows(task, model, asked, drawing, files), strict=True):
+        drawn = zip(rows, batch, outputs, strict=True)
+        asked = [(row, ask(item, out)) for row, item, out in drawn if isinstance(item, ToDraw)]
+        about = [(row, question) for row, question in asked if question is not None]
+        answers = _rows(task, model, [question for _, question in about], drawing, files)
+        for (row, _), then in zip(about, answers, strict=True):
             row["then"] = then
     return rows
 

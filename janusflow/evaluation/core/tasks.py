@@ -80,9 +80,10 @@ class Task:
     """Sums up all rows, in the order of the items."""
     score_set: ScoreSet | None = None
     """Measures the drawn images together, or makes their folder what another program reads."""
-    follow_up: Callable[[ToDraw, Image.Image], ToAnswer] | None = None
-    """Asks about an image that was just drawn. What comes of it, judged like any answer, stands in
-    the drawing's row as `then`, so that both are kept at once or not at all."""
+    follow_up: Callable[[ToDraw, Image.Image], ToAnswer | None] | None = None
+    """Asks about an image that was just drawn, or does not (None). What comes of it, judged like
+    any answer, stands in the drawing's row as `then`, so that both are kept at once or not at
+    all."""
 
     @property
     def needs_model(self) -> bool:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from janusflow.config.errors import CheckpointError, ConfigError, DataError, NotFiniteError
-from janusflow.evaluation.drawing.judges import load_function
+from janusflow.inference.functions import load_function
 from janusflow.inference.loading import choose_device
 from janusflow.processing.image_files import READABLE_FORMATS, open_image
 

@@ -1,9 +1,7 @@
 """Who judges drawings: a benchmark's official models, or whatever a person plugs in."""
 
 import importlib
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ import torch
 from janusflow.config.errors import ConfigError
 from janusflow.evaluation.core.registry import TaskOptions
 from janusflow.evaluation.core.tasks import ToDraw, first_of_each
+from janusflow.inference.functions import load_function
 
 OFFICIAL = "official"
 IMAGES_PER_PROMPT = 4
@@ -56,24 +55,6 @@ def load_judge(spec: str | None, official: Callable[[], Any]) -> Any:
     if spec in (None, OFFICIAL):
         return official()
     return load_function(spec, option="--judge")()
-
-
-def load_function(spec: str, *, option: str) -> Callable[[], Any]:
-    """Import `module:function`; modules are looked for in the working folder too.
-
-    Raises:
-        ConfigError: there is no such module or function.
-    """
-    module, _, name = spec.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{option} {spec}: {error}. Name module:function, a function that makes it."
-        ) from None
-    finally:
-        sys.path.pop(0)
 
 
 def require_package(name: str, *, what: str) -> Any:

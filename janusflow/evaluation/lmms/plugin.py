@@ -22,7 +22,8 @@ from janusflow.evaluation.lmms.requests import (
     read_generation,
 )
 from janusflow.inference.answering.chat import Message
-from janusflow.inference.loading import MINI, load
+from janusflow.inference.loading import load
+from janusflow.interop.hub import MINI
 
 OWN_SYSTEM_PROMPT = "own"
 """As `system_prompt`: the model's default, which benchmarks of understanding go without."""

@@ -1,6 +1,8 @@
 """The tasks `shapes` (ShapesEval) and `easy-vqa`: scenes of shapes, drawn and asked about."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from janusflow.evaluation.shapes.scores import (
     true_render_scores,
 )
 from janusflow.evaluation.shapes.tower import Tower, as_text
+from janusflow.evaluation.shapes.variety import look, variety_scores
 from janusflow.mini.language.questions import Question, is_correct
 from janusflow.mini.language.wordings import WORDINGS
 from janusflow.mini.language.words import LANGUAGES, Language
@@ -38,6 +41,8 @@ from janusflow.mini.training.easy_vqa import PACKAGE, EasyVqa
 DEFAULT_LIMIT = 500
 EASY_VQA = Path("runs/mini/easy-vqa")
 OWN_IMAGE = "own image"
+LIMIT_PER_SEED = 5
+"""Each prompt whose variety is measured is drawn a fifth as often as a category has prompts."""
 SEEDS_APART = 100_000
 """From one category's first image to the next one's, so that each has noise of its own."""
 
@@ -48,9 +53,14 @@ def shapes(options: TaskOptions) -> Task:
     languages = _chosen("languages", options.languages, LANGUAGES)
     limit, seed, size = options.limit or DEFAULT_LIMIT, options.seed, options.model().image_size
     prompts = {category: shape_prompts(category, limit, seed=seed) for category in categories}
+    varied = varied_prompts(categories, languages, seed=seed)
+    num_seeds = limit // LIMIT_PER_SEED if options.variety is None else options.variety
     tower = Tower()
 
     def judge(item: ToDraw | ToAnswer, output: Any) -> dict[str, Any]:
+        if item.kind in varied:
+            right = varied[item.kind].judge(output)["right"]
+            return {"right": right, "seen": asdict(look(output))}
         if isinstance(item, ToDraw):
             prompt = prompts[item.facts["category"]][item.facts["index"]]
             return {**prompt.judge(output), "features": as_text(tower.features([output])[0])}
@@ -58,13 +68,14 @@ def shapes(options: TaskOptions) -> Task:
         return judge_description(item, output) if is_own else judge_answer(item, output)
 
     def score(rows: Sequence[Row]) -> list[Measurement]:
-        drawn = [row for row in rows if "prompt" in row]
+        drawn = [row for row in rows if "prompt" in row and row["kind"] not in varied]
         return [
             *category_scores(drawn),
             *plan_scores(drawn),
             *own_image_scores(drawn),
             *question_scores([row for row in rows if "asks" in row]),
             *true_render_scores(prompts, drawn, seed=seed, size=size, tower=tower),
+            *variety_scores([r for r in rows if r["kind"] in varied], varied, seed=seed),
         ]
 
     return Task(
@@ -75,10 +86,11 @@ def shapes(options: TaskOptions) -> Task:
         items=[
             *drawings(prompts, languages, seed=seed),
             *questions(limit, languages, seed=seed, size=size),
+            *varied_drawings(varied, num_seeds, seed=seed),
         ],
         judge=judge,
         score=score,
-        follow_up=about_own_image,
+        follow_up=lambda item, image: None if item.kind in varied else about_own_image(item, image),
     )
 
 
@@ -141,6 +153,42 @@ def drawings(
         for language in languages
         for index, prompt in enumerate(of_category)
     ]
+
+
+def varied_prompts(
+    categories: Sequence[Category], languages: Sequence[Language], *, seed: int
+) -> dict[str, ShapePrompt]:
+    """The prompts whose variety is measured: by kind of item, one for a category and language.
+
+    Languages have prompts of their own here: no two of these are compared.
+    """
+    return {
+        f"variety {category} {language}": shape_prompts(category, len(LANGUAGES), seed=seed)[number]
+        for category in categories
+        for number, language in enumerate(LANGUAGES)
+        if language in languages
+    }
+
+
+def varied_drawings(
+    prompts: Mapping[str, ShapePrompt], num_seeds: int, *, seed: int
+) -> list[ToDraw]:
+    """Every prompt so many times, on noise that no other drawing has."""
+    items = []
+    for place, (category, language) in enumerate(product(CATEGORIES, LANGUAGES)):
+        kind = f"variety {category} {language}"
+        first = seed + SEEDS_APART * (len(CATEGORIES) + place)
+        items += [
+            ToDraw(
+                id=f"{kind.replace(' ', '-')}-{index}",
+                kind=kind,
+                prompt=prompts[kind].text(language),
+                seed=first + index,
+                facts={"wanted": names_of(kinds(prompts[kind].scene.objects))},
+            )
+            for index in range(num_seeds if kind in prompts else 0)
+        ]
+    return items
 
 
 def about_own_image(item: ToDraw, image: Image.Image) -> ToAnswer:

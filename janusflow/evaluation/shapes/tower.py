@@ -16,7 +16,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from janusflow.evaluation.core.runner import fingerprint
-from janusflow.inference.loading import load_model, mini_folder
+from janusflow.interop.hub import MINI, find_folder
+from janusflow.interop.load import load_model
 from janusflow.processing.processor import JanusFlowProcessor
 
 BATCH_SIZE = 100
@@ -29,12 +30,12 @@ class Tower:
 
     @cached_property
     def _network(self) -> torch.nn.Module:
-        model = load_model(mini_folder(), dtype=torch.float32, device=torch.device("cpu"))
+        model = load_model(find_folder(MINI), dtype=torch.float32, device=torch.device("cpu"))
         return model.understanding_encoder
 
     @cached_property
     def _processor(self) -> JanusFlowProcessor:
-        return JanusFlowProcessor.from_pretrained(mini_folder())
+        return JanusFlowProcessor.from_pretrained(find_folder(MINI))
 
     @cached_property
     def fingerprint(self) -> str:
