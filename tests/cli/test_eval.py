@@ -51,7 +51,8 @@ def test_a_quantized_model_is_another_model_in_the_report(
     """Its answers must not go on from those of the full weights."""
     loaded: list[str | None] = []
 
-    def load(_: str, *, quantize: str | None) -> Oracle:
+    def load(_: str, *, quantize: str | None, adapter: list[str] | None) -> Oracle:
+        assert not adapter
         loaded.append(quantize)
         return Oracle()
 
