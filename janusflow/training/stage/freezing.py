@@ -36,12 +36,17 @@ def set_trainable(model: JanusFlowForConditionalGeneration, recipe: StageRecipe)
     its own, stays frozen then.
 
     Raises:
-        ConfigError: there is no such part, or nothing of its name to adapt.
+        ConfigError: there is no such part, nothing of its name to adapt, or it is the whole LLM.
     """
     if recipe.tune is None:
         train_only(model, recipe.trainable)
         return
     _require_known(recipe.trainable)
+    if "llm" in recipe.trainable:
+        raise ConfigError(
+            f"trainable={list(recipe.trainable)} beside tune: the LLM cannot train in full beside "
+            "an adapter: adapt it (tune.on: [llm]), or leave tune out."
+        )
     children = dict(model.named_children())
     whole = [name for part in recipe.trainable for name in PARTS[part] if name in children]
     add_adapter(model, recipe.tune, modules_to_save=whole)

@@ -185,7 +185,6 @@ def test_the_base_is_left_as_it_was(root: Path, run: Path):
     ("parts", "on"),
     [
         (["aligners", "generation_decoder", "repa_head"], "llm.attention"),
-        pytest.param(["llm"], "generation", marks=pytest.mark.slow),
         pytest.param(
             ["understanding_encoder", "generation_encoder"], "llm.mlp", marks=pytest.mark.slow
         ),
@@ -215,6 +214,12 @@ def test_parts_may_train_in_full_beside_an_adapter(
     (sheet,) = (tmp_path / "run" / "samples").iterdir()
     again = contact_sheet(loaded(root, tmp_path / "run").generate(PROMPTS, seed=0))
     assert np.array_equal(np.asarray(Image.open(sheet)), np.asarray(again))
+
+
+def test_the_whole_llm_beside_an_adapter_is_refused(root: Path, tmp_path: Path):
+    recipe = shown_recipe(root, tmp_path / "run", tune={"on": ["generation"]}, trainable=["llm"])
+    with pytest.raises(ConfigError, match=r"adapt it \(tune.on: \[llm\]\)"):
+        train_shown(recipe)
 
 
 def test_a_bfloat16_base_has_a_float32_adapter(root: Path, tmp_path: Path):
