@@ -148,7 +148,7 @@ def test_nobody_looks_any_more_when_the_client_has_gone(
 
     monkeypatch.setattr(Observer, "observe", observe)
     with pytest.raises(httpx.ReadTimeout):
-        http.post(PATH, json=BODY | {"num_inference_steps": 50}, timeout=3.0)
+        http.post(PATH, json=BODY | {"num_inference_steps": 50}, timeout=6.0)
     time.sleep(1.0)
     num_looks = len(looks)
     assert 0 < num_looks < 50
