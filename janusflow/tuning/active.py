@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from janusflow.config.errors import CheckpointError, ConfigError
-from janusflow.tuning.library import quiet_peft
+from janusflow.tuning.peft_library import quiet_peft
 
 PARAMETERS = ("weight", "bias")
 UNMERGED = "unmerged_"

@@ -10,7 +10,7 @@ from torch import Tensor
 from janusflow.config.errors import CheckpointError
 from janusflow.tuning.digest import NAMES_LENGTH, base_digest
 from janusflow.tuning.folder import AdapterFolder
-from janusflow.tuning.library import quiet_peft
+from janusflow.tuning.peft_library import quiet_peft
 
 HONOURED = frozenset(
     (

@@ -23,7 +23,7 @@ from janusflow.tuning.active import (
 from janusflow.tuning.checks import check_base, check_names, check_values, lora_config, some_of
 from janusflow.tuning.digest import base_digest
 from janusflow.tuning.folder import PREFIX, WEIGHTS, AdapterFolder, read_adapter
-from janusflow.tuning.library import quiet_peft, require_peft
+from janusflow.tuning.peft_library import quiet_peft, require_peft
 
 CARD = """\
 ---

@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from janusflow.config.errors import ConfigError
 from janusflow.config.learning.tuning import TuneConfig
-from janusflow.tuning.library import quiet_peft, require_peft
+from janusflow.tuning.peft_library import quiet_peft, require_peft
 from janusflow.tuning.targets import target_modules
 
 

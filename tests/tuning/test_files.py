@@ -17,7 +17,7 @@ from tiny_model import save_tiny, tiny_janusflow, tiny_model
 from janusflow.config.errors import CheckpointError, ConfigError, JanusFlowError
 from janusflow.config.learning.tuning import TuneConfig
 from janusflow.inference.pipeline import JanusFlow
-from janusflow.tuning import library
+from janusflow.tuning import peft_library
 from janusflow.tuning.active import adapter_weights, merge
 from janusflow.tuning.files import adapter_digest, load_adapter, save_adapter
 from janusflow.tuning.folder import name_of, read_adapter
@@ -347,4 +347,4 @@ def test_without_peft_one_line_names_what_to_install(folder: Path, monkeypatch: 
     with pytest.raises(ConfigError, match=r"pip install 'janusflow\[tune\]'"):
         load_adapter(tiny_model(), folder, name="a")
     with pytest.raises(ConfigError, match="peft"):
-        library.require_peft()
+        peft_library.require_peft()
