@@ -65,6 +65,7 @@ def one(*_of: object) -> list[float]:
 def preference_objective(config: PreferenceConfig) -> PreferenceObjective:
     """A tiny model of which some parts train."""
     model = run_model()
+    model.config.plans = config.planned > 0
     train_only(model, TRAINED)
     objective = ObjectiveConfig(alignment="none", drop_prompt=0.0)
     build = partial(filled_model, model.config, device="cpu")

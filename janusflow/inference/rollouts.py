@@ -30,7 +30,10 @@ class OwnRollouts:
         prompt: str,
         seeds: Sequence[int],
     ) -> tuple[Float[Tensor, "k c y x"], list[Image.Image]]:
-        """An image of the prompt for each seed, without plans, and the latents before decoding."""
+        """An image of the prompt for each seed, and the latents before decoding.
+
+        The first ones are drawn from plans, `config.planned` of them: `info["plan"]` has it.
+        """
         jf = JanusFlow(model=model, processor=processor, vae=vae, name=IN_TRAINING)
         ends = list[Tensor]()
 
@@ -38,17 +41,21 @@ class OwnRollouts:
             if step.index + 1 == step.steps:
                 ends.append(step.info.x_next)
 
-        images = jf.generate(
-            prompt,
-            num_images=len(seeds),
-            seed=[*seeds],
-            steps=config.drawing_steps,
-            guidance=config.guidance,
-            solver=config.solver,
-            plan="never",
-            batch_size=len(seeds),
-            on_step=keep,
-        )
+        images = list[Image.Image]()
+        num_planned = round(config.planned * len(seeds))
+        for plan, some in (("always", seeds[:num_planned]), ("never", seeds[num_planned:])):
+            if some:
+                images += jf.generate(
+                    prompt,
+                    num_images=len(some),
+                    seed=[*some],
+                    steps=config.drawing_steps,
+                    guidance=config.guidance,
+                    solver=config.solver,
+                    plan=plan,
+                    batch_size=len(some),
+                    on_step=keep,
+                )
         return torch.cat(ends), images
 
     def judge(

@@ -19,7 +19,7 @@ SMALL = (
 def test_all_start_from_mini_with_runs_of_their_own_and_each_has_another_way():
     stages = [each for each in read_recipes(FOLDER) if isinstance(each, StageRecipe)]
     methods = [None if each.preference is None else each.preference.method for each in stages]
-    assert methods == ["sft", "dpo", "nft", None]
+    assert methods == ["sft", "distill", "dpo", "nft", None]
     assert {each.start for each in stages} == {"mini"}
     assert all(each.new == {"plans": True} for each in stages)
     assert [bool(source.redraw) for source in stages[-1].data.generation] == [True, True]

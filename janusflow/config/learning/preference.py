@@ -7,9 +7,9 @@ from typing import Any, Literal
 from janusflow.config.errors import ConfigError
 from janusflow.config.model import require_positive
 
-Method = Literal["nft", "dpo", "sft"]
+Method = Literal["nft", "dpo", "sft", "distill"]
 ADAPTIVE = "dopri5"
-DEFAULT_BETA: dict[Method, float] = {"nft": 1.0, "dpo": 100.0, "sft": 1.0}
+DEFAULT_BETA: dict[Method, float] = {"nft": 1.0, "dpo": 100.0, "sft": 1.0, "distill": 1.0}
 """Published values for GenEval."""
 
 
@@ -35,7 +35,8 @@ class PreferenceConfig:
 
     method: Method = "nft"
     """nft: DiffusionNFT (arXiv 2509.16117). dpo: Flow-DPO, best against worst of a prompt. sft: the
-    velocity loss on the best, which is best-of-N learnt."""
+    velocity loss on the best, which is best-of-N learnt. distill: what the first weights do with
+    the plan that an image was drawn from is learnt without it; no reward is needed."""
     rewards: tuple[RewardConfig, ...] = (RewardConfig(name="likelihood"),)
     """Judges; their judgement is by the weights that the stage started from."""
     prompts_per_round: int = 48
@@ -45,11 +46,15 @@ class PreferenceConfig:
     steps_per_round: int = 1
     """Optimizer steps between two rounds."""
     batch_size: int | None = None
-    """What a step learns of a round: drawings (nft), pairs (dpo) or winners (sft); None is all."""
+    """What a step learns of a round: drawings (nft, distill), pairs (dpo) or winners (sft); None is
+    all."""
     drawing_steps: int = 10
     """Steps of the solver from noise to image."""
     guidance: float = 1.0
     """Guidance while drawing; 1 is none, as published: half the work."""
+    planned: float = 0.0
+    """Share of a group's images that are drawn from plans of the model's own. They too are learnt
+    for the prompt alone."""
     solver: str = "euler"
     """Any fixed solver of `jf.generate`."""
     beta: float | None = None
@@ -78,6 +83,10 @@ class PreferenceConfig:
             0 < self.units_per_step <= self.units_per_round,
             f"1 to {self.units_per_round}, what a round of {self.method} has",
         )
+        self._require("planned", 0 <= self.planned <= 1, "in [0, 1]")
+        self._require(
+            "planned", self.planned > 0 or self.method != "distill", "above 0 with method=distill"
+        )
         self._require("beta", 0 < self.strength < inf, "above 0")
         self._require("advantage_clip", 0 < self.advantage_clip < inf, "above 0")
         self._require("kl_weight", 0 <= self.kl_weight < inf, "0 or more")
@@ -91,7 +100,8 @@ class PreferenceConfig:
             "first, rise, most: first not above most, a rise of 0 or more, most in [0, 1]",
         )
         names = [reward.name for reward in self.rewards]
-        if len(names) > len({*names}) or not any(reward.weight for reward in self.rewards):
+        prefers = self.method == "distill" or any(reward.weight for reward in self.rewards)
+        if len(names) > len({*names}) or not prefers:
             raise ConfigError(
                 f"rewards={names}: wanted different ones, at least one of them with a weight above "
                 "0, or nothing is preferred."
@@ -104,7 +114,8 @@ class PreferenceConfig:
     @property
     def units_per_round(self) -> int:
         """What a round has to learn: drawings, or one pair or winner a prompt."""
-        return self.prompts_per_round * (self.images_per_prompt if self.method == "nft" else 1)
+        learns_all = self.method in ("nft", "distill")
+        return self.prompts_per_round * (self.images_per_prompt if learns_all else 1)
 
     @property
     def units_per_step(self) -> int:

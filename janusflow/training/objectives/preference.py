@@ -39,7 +39,8 @@ class PreferenceBatch(TrainBatch):
     old: Float[Tensor, "p c y x"] | None
     """Velocities of the policy that drew; None where the method has no use for them."""
     reference: Float[Tensor, "p c y x"] | None
-    """Velocities of the weights that the stage started with; None without `kl_weight`."""
+    """Velocities of the weights that the stage started with; None without `kl_weight`. With distill
+    they have read the plans."""
 
 
 class PreferenceObjective(JanusFlowObjective):
@@ -98,15 +99,32 @@ class PreferenceObjective(JanusFlowObjective):
             state = full_state_dict(self.model, on_all=True)
         yield self.build(state)
 
-    def compared(self, batch: TrainBatch) -> PreferenceBatch:
-        """A batch of drawings with what the method compares velocities with."""
-        needs_old, needs_reference = self.preference.method != "sft", self.preference.kl_weight > 0
+    def compared(self, batch: TrainBatch, *, planned: TrainBatch | None = None) -> PreferenceBatch:
+        """A batch of drawings with what the method compares velocities with.
+
+        Args:
+            batch: the drawings by their prompts.
+            planned: the same drawings by the plans they were drawn from, which distill compares
+                with; in any order.
+        """
         batch = to_device(batch, device())
+        if planned is not None:
+            old, reference = None, self._taught(batch, to_device(planned, device()))
+            return PreferenceBatch(**vars(batch), old=old, reference=reference)
+        needs_old, needs_reference = self.preference.method != "sft", self.preference.kl_weight > 0
         return PreferenceBatch(
             **vars(batch),
             old=self._velocity_of(self.old, batch) if needs_old else None,
             reference=self._velocity_of(self.reference, batch) if needs_reference else None,
         )
+
+    def _taught(self, batch: TrainBatch, planned: TrainBatch) -> Float[Tensor, "p c y x"]:
+        """What the first weights do with the plans, in the batch's order."""
+        assert batch.drawings is not None
+        assert planned.drawings is not None
+        place = {seed: index for index, seed in enumerate(planned.drawings.seeds)}
+        velocity = self._velocity_of(self.reference, planned)
+        return velocity[[place[seed] for seed in batch.drawings.seeds]]
 
     def _velocity_of(self, weights: Ema, batch: TrainBatch) -> Float[Tensor, "p c y x"]:
         with self.policy(weights):
@@ -124,7 +142,8 @@ class PreferenceObjective(JanusFlowObjective):
             num_drawings = len(batch.drawings)
             num_units = num_drawings // 2 if method == "dpo" else num_drawings
         winners = {"winner": num_units} if self.preference.winner_weight else {}
-        kl = {"kl": num_drawings} if self.preference.kl_weight else {}
+        has_kl = self.preference.kl_weight > 0 and method != "distill"
+        kl = {"kl": num_drawings} if has_kl else {}
         return counts | {method: num_units} | winners | kl
 
     def forward(self, batch: TrainBatch) -> dict[str, Tensor]:
@@ -143,6 +162,9 @@ class PreferenceObjective(JanusFlowObjective):
         velocity = velocity.float()
         if not isinstance(batch, PreferenceBatch):
             return {"velocity": velocity}
+        if self.preference.method == "distill":
+            assert batch.reference is not None
+            return {"distill": mean_square(velocity - batch.reference).sum()}
         losses = self._preferred(velocity, batch.old, point, drawings.rewards, drawings.seeds)
         if batch.reference is not None:
             moved = mean_square(velocity - batch.reference).sum()

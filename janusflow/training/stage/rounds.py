@@ -101,6 +101,8 @@ class Round:
     """What was drawn, in all processes."""
 
     prompts: Sequence[str]
+    drawn_from: Sequence[Sequence[str]]
+    """For every image the plan that it was drawn from, or the prompt."""
     latents: Float[Tensor, "g k c y x"]
     rewards: Mapping[str, Float[Tensor, "g k"]]
     advantages: Float[Tensor, "g k"]
@@ -110,6 +112,9 @@ class Round:
         if config.method == "nft":
             worth = as_rewards(self.advantages, clip=config.advantage_clip).tolist()
             return [[Choice(g, k, r)] for g, of in enumerate(worth) for k, r in enumerate(of)]
+        if config.method == "distill":
+            count = config.images_per_prompt
+            return [[Choice(g, k, 1.0)] for g in range(len(self.prompts)) for k in range(count)]
         groups = enumerate(self.advantages.tolist())
         return [best_and_worst(g, advantages, config.method) for g, advantages in groups]
 
@@ -202,8 +207,8 @@ class Rounds:
             contact_sheet(drawn[0][1]).save(self.recipe.run / SHEETS / f"{number:05d}.png")
         found = gather_to_all(
             [
-                (prompt, latents.float().cpu(), said)
-                for prompt, (latents, _), said in zip(prompts, drawn, judged, strict=True)
+                (prompt, _drawn_from(prompt, images), latents.float().cpu(), said)
+                for prompt, (latents, images), said in zip(prompts, drawn, judged, strict=True)
             ]
         )
         groups = [
@@ -221,12 +226,19 @@ class Rounds:
         order = int(self._random(ORDER, number).integers(2**63))
         batches = []
         for part in microbatches_of_rank(range(count), self.recipe.loop):
-            built = []
+            built, planned = [], []
             for each in part:
                 seed = int(self._random(POINTS, step, each).integers(2**63))
                 unit = units[shuffled(place * count + each, len(units), seed=order)]
-                built += [self.collate.build(_sample(drawn, choice, seed)) for choice in unit]
-            batch = self.objective.compared(self.collate.pack(built))
+                samples = [_sample(drawn, choice, seed) for choice in unit]
+                built += map(self.collate.build, samples)
+                if self.config.method == "distill":
+                    texts = [drawn.drawn_from[choice.prompt][choice.image] for choice in unit]
+                    read = [replace(a, prompt=b) for a, b in zip(samples, texts, strict=True)]
+                    planned += map(self.collate.build, read)
+            batch = self.objective.compared(
+                self.collate.pack(built), planned=self.collate.pack(planned) if planned else None
+            )
             batches.append(replace(batch, batch_stats=batch.batch_stats | self.bad.take_counts()))
         return batches
 
@@ -271,11 +283,12 @@ class Rounds:
 
 
 def _round_of(
-    groups: Sequence[tuple[str, Tensor, dict[str, list[float]]]], config: PreferenceConfig
+    groups: Sequence[tuple[str, list[str], Tensor, dict[str, list[float]]]],
+    config: PreferenceConfig,
 ) -> Round:
     rewards = {}
     for reward in config.rewards:
-        for prompt, _, said in groups:
+        for prompt, *_, said in groups:
             for value in said[reward.name]:
                 if not math.isfinite(value):
                     raise TrainingError(
@@ -283,14 +296,19 @@ def _round_of(
                         "finite number. Mend the function or leave it out."
                     )
         rewards[reward.name] = torch.tensor(
-            [said[reward.name] for _, _, said in groups], dtype=torch.float64
+            [said[reward.name] for *_, said in groups], dtype=torch.float64
         )
     return Round(
-        prompts=[prompt for prompt, _, _ in groups],
-        latents=torch.stack([latents for _, latents, _ in groups]),
+        prompts=[prompt for prompt, *_ in groups],
+        drawn_from=[texts for _, texts, *_ in groups],
+        latents=torch.stack([latents for _, _, latents, _ in groups]),
         rewards=rewards,
         advantages=group_advantages(rewards, {each.name: each.weight for each in config.rewards}),
     )
+
+
+def _drawn_from(prompt: str, images: Sequence[Image.Image]) -> list[str]:
+    return [image.info.get("plan") or prompt for image in images]
 
 
 def _sample(drawn: Round, choice: Choice, seed: int) -> GenerationSample:

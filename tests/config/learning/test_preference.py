@@ -18,6 +18,8 @@ from janusflow.config.learning.preference import PreferenceConfig, RewardConfig
         ({"beta": 0.0}, r"beta=0.0 must be above 0"),
         ({"kl_weight": -1.0}, r"kl_weight=-1.0 must be 0 or more"),
         ({"winner_weight": 0.1}, r"winner_weight=0.1 must be 0 without method=dpo"),
+        ({"planned": 1.5}, r"planned=1.5 must be in \[0, 1\]"),
+        ({"method": "distill"}, "planned=0.0 must be above 0 with method=distill"),
         ({"old_decay": (0.9, 0.1, 0.5)}, "old_decay=.* must be first, rise, most"),
         ({"rewards": ()}, r"rewards=\[\]: wanted different ones"),
         ({"rewards": (RewardConfig(name="a", weight=0.0),)}, "at least one of them with a weight"),

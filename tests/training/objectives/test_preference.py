@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import fields, replace
 from pathlib import Path
 from unittest import mock
 
@@ -13,10 +14,14 @@ from torch import Tensor
 
 from janusflow.config.learning.preference import PreferenceConfig
 from janusflow.config.training import LoopConfig, ObjectiveConfig
+from janusflow.data.batches.collate import TrainBatch
+from janusflow.data.samples import GenerationSample
 from janusflow.flow.path import PathPoint, point_on_path
 from janusflow.training.engine.loop import accumulate_gradients
 from janusflow.training.objectives.janusflow import JanusFlowObjective
 from janusflow.training.objectives.preference import (
+    PreferenceBatch,
+    PreferenceObjective,
     as_rewards,
     dpo_loss,
     group_advantages,
@@ -154,6 +159,62 @@ def test_a_step_takes_a_forward_a_policy_and_the_losses_begin_where_they_should(
     assert {name.split(".")[1] for name in moved} == {
         *("generation_encoder", "generation_decoder", "llm")
     }
+
+
+def distilled(
+    sources: TinySources, run: Path, *, drawn_from: str | None = None
+) -> tuple[float, PreferenceObjective, list[TrainBatch]]:
+    """Loss of a first step of distill, of drawings that came from the prompts or this plan."""
+    settings = {**SETTINGS, "method": "distill", "planned": 1.0, "steps_per_round": 1}
+    objective = preference_objective(PreferenceConfig(**settings))
+    objective.begin()
+    rounds = rounds_of(sources, objective, run=run, loop=LoopConfig())
+    drawn = rounds.draw(0)
+    texts = [[drawn_from or prompt] * 4 for prompt in drawn.prompts]
+    batches = rounds.of_step(replace(drawn, drawn_from=texts), 0)
+    losses, stats = accumulate_gradients(objective, batches)
+    assert {*losses} == {"distill"}
+    assert stats["samples"] == 8
+    return float(losses["distill"].detach()), objective, batches
+
+
+def test_distill_has_nothing_to_learn_of_drawings_whose_plan_is_the_prompt(
+    sources: TinySources, tmp_path: Path
+):
+    loss, objective, _ = distilled(sources, tmp_path)
+    assert loss == 0
+    assert not any(p.grad.any() for p in objective.parameters() if p.grad is not None)
+
+
+def test_distill_is_the_distance_to_the_first_velocity_that_read_the_plan(
+    sources: TinySources, tmp_path: Path
+):
+    """The plan is longer than the prompts, so its rows are packed otherwise."""
+    plan = "a red circle in the top left, a blue square in the bottom right, a green star"
+    loss, objective, (batch,) = distilled(sources, tmp_path, drawn_from=plan)
+    assert isinstance(batch, PreferenceBatch)
+    drawings = batch.drawings
+    assert drawings is not None
+    assert batch.old is None
+    collate = make_collator(objective.model)
+    distances = []
+    for index, seed in enumerate(drawings.seeds):
+        sample = GenerationSample(
+            prompt=plan, pixel_values=None, latent=drawings.latents[index], reward=1.0, seed=seed
+        )
+        with torch.no_grad():
+            taught = objective(collate([sample]))["velocity"]
+        assert batch.reference is not None
+        torch.testing.assert_close(batch.reference[index], taught[0], atol=1e-5, rtol=1e-5)
+        unplanned = objective(replace(batch_of(batch), drawings=drawings))["velocity"][index]
+        distances.append((unplanned - taught[0]).square().mean())
+    assert loss == pytest.approx(float(torch.stack(distances).mean().detach()), rel=1e-4)
+    assert loss > 0
+
+
+def batch_of(batch: PreferenceBatch) -> TrainBatch:
+    """The batch before it was compared."""
+    return TrainBatch(**{each.name: getattr(batch, each.name) for each in fields(TrainBatch)})
 
 
 def test_a_policy_computes_without_dropout_and_leaves_weights_and_modes_as_they_were():

@@ -80,16 +80,17 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
         assert torch.equal(value, b[name]), name
 
 
-@pytest.mark.parametrize("method", ["nft", "dpo"])
+@pytest.mark.parametrize("method", ["nft", "dpo", "distill"])
 def test_a_run_killed_within_a_round_ends_as_one_that_was_not(
     sources: TinySources, tmp_path: Path, method: str
 ):
     """Saved at steps 2 and 4; rounds begin at 0, 3 and 6, so both lie within one."""
-    whole = train_rounds(sources, tmp_path / "whole", steps=7, method=method)
+    changes = {"method": method, "planned": 0.5}
+    whole = train_rounds(sources, tmp_path / "whole", steps=7, **changes)
     for step in (3, 5):
         with pytest.raises(KeyboardInterrupt):
-            train_rounds(sources, tmp_path / "run", steps=7, method=method, hooks=(Killed(step),))
-    resumed = train_rounds(sources, tmp_path / "run", steps=7, method=method)
+            train_rounds(sources, tmp_path / "run", steps=7, hooks=(Killed(step),), **changes)
+    resumed = train_rounds(sources, tmp_path / "run", steps=7, **changes)
     assert_same(weights_of(whole), weights_of(resumed))
     saved = [read_checkpoint(checkpoints(tmp_path / run)[-1]) for run in ("whole", "run")]
     assert_same(*saved)
@@ -248,7 +249,11 @@ def test_units_are_the_best_and_the_worst_of_each_group():
     assert best_and_worst(0, [0.5, 0.5], "dpo") == [(0, 0, 0.5), (0, 0, 0.5)]
     advantages = torch.tensor([[-5.0, 5.0], [0.0, 0.0]])
     drawn = Round(
-        prompts=["a", "b"], latents=torch.zeros(2, 2, 1, 1, 1), rewards={}, advantages=advantages
+        drawn_from=[["a"] * 2, ["b"] * 2],
+        prompts=["a", "b"],
+        latents=torch.zeros(2, 2, 1, 1, 1),
+        rewards={},
+        advantages=advantages,
     )
     nft = PreferenceConfig(**{**SETTINGS, "method": "nft"})
     assert drawn.units(nft) == [[(0, 0, 0.0)], [(0, 1, 1.0)], [(1, 0, 0.5)], [(1, 1, 0.5)]]
