@@ -37,7 +37,9 @@ def tuned_recipe(*, base: str, rank: int) -> StageRecipe:
     """Stage 3 with an adapter, on a CPU."""
     changes = ("trainable=[]", f"tune.rank={rank}", f"tune.base_precision={base}")
     cpu = ("loop.parallelism.precision=fp32", "loop.parallelism.activation_checkpointing=true")
-    return read_stage(RECIPE, (*changes, *cpu, "objective.alignment=none", "data.cache=unused"))
+    return read_stage(
+        RECIPE, (*changes, *cpu, "objective.alignment=none", "data.cache=unused", "data.crops=1")
+    )
 
 
 def materialise(model: nn.Module, recipe: StageRecipe) -> None:
