@@ -9,15 +9,19 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from janusflow.mini.language import captions, words
+from janusflow.mini.language.questions import ask_all
 from janusflow.mini.language.wordings import WORDINGS
 from janusflow.mini.language.words import LANGUAGES, plural
 from janusflow.mini.scenes.naming import named_objects
-from janusflow.mini.scenes.scene import COLOURS, SHAPES, SIZES, TONES
+from janusflow.mini.scenes.scene import COLOURS, SHAPES, SIZES, TONES, sample_scene
 
 MAX_DESCRIPTION_TOKENS = 96
+NUM_QUESTIONS = 4
+"""About what a prompt asks for."""
 KNOWN = (
     f"mini knows {len(SHAPES)} shapes ({', '.join(SHAPES)}) in {len(COLOURS)} colours "
     f"({', '.join(COLOURS)}), in English and Korean"
@@ -52,6 +56,19 @@ def shows_objects(ask: Callable[..., Any], image: Image.Image, prompt: str) -> b
             told = ask(image, question, max_new_tokens=MAX_DESCRIPTION_TOKENS)
             return named_objects(str(told), language=language) == wanted
     return False
+
+
+def prompts(number: int, *, seed: int) -> list[tuple[str, list[str]]]:
+    """Captions of scenes as mini learnt to draw them, with questions; the languages by turns."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index in range(number):
+        scene, language = sample_scene(rng), LANGUAGES[index % len(LANGUAGES)]
+        asked = ask_all(scene, rng, language=language)
+        some = rng.choice(len(asked), min(NUM_QUESTIONS, len(asked)), replace=False)
+        caption = captions.caption(scene, rng, language=language)
+        found.append((caption, [asked[place].text for place in some]))
+    return found
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -41,6 +41,10 @@ class Knowledge(Protocol):
         """Whether a description of the image names the prompt's objects and no others."""
         ...
 
+    def prompts(self, number: int, *, seed: int) -> list[tuple[str, list[str]]]:
+        """Prompts of what the model knows, with questions about what they ask for."""
+        ...
+
 
 @runtime_checkable
 class Pipeline(Answerer, Protocol):
