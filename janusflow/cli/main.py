@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "convert": "janusflow.cli.convert",
     "export onnx": "janusflow.cli.export",
     "train": "janusflow.cli.train",
+    "tune": "janusflow.cli.tune",
     "recipes": "janusflow.cli.recipes",
     "recipes copy": "janusflow.cli.recipes_copy",
     "estimate": "janusflow.cli.estimate",

@@ -1,0 +1,1 @@
+"""The page that `janusflow tune` leaves: before and after."""
