@@ -21,10 +21,10 @@ from janusflow.interop.load import load_model
 
 Run = Callable[..., Result]
 CONVERT = build_app({"convert": "janusflow.cli.convert", "again": "janusflow.cli.convert"})
-USE_NO_ADAPTER = {"upscale", "estimate", "train", "inspect", "data check", "data show"} | {
+USE_NO_ADAPTER = {"upscale", "estimate", "train", "tune", "inspect", "data check", "data show"} | {
     "data cache"
 }
-"""Commands with a model that neither draw nor answer with it; `refine`
+"""Commands with a model that neither draw nor answer with it, or make an adapter of it; `refine`
 takes the VAE alone."""
 
 
