@@ -23,7 +23,6 @@ from janusflow.mini import knowledge
 
 KNOWN_PROMPTS = 24
 """Captions of mini's own world that are replayed, beside those of earlier skills."""
-NO_REPLAY = ["--num-class-images", "0"]
 ARMS = {"alone": False, "with replay": True}
 
 
@@ -71,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("runs/continual"))
     parser.add_argument("--steps", type=int, default=300, help="of training, a skill")
+    parser.add_argument("--images", type=int, default=96, help="drawings that are replayed")
     parser.add_argument("--arm", choices=ARMS, action="append", help="one of the two")
     parser.add_argument("--number", type=int, default=40, help="of items of each kind")
     said = parser.parse_args()
@@ -78,7 +78,9 @@ def main() -> None:
     for arm in said.arm or ARMS:
         model, rows = "mini", {"mini": before}
         for place, skill in enumerate(SKILLS):
-            kept = replayed(list(SKILLS[:place])) if ARMS[arm] else NO_REPLAY
+            kept = ["--num-class-images", str(said.images if ARMS[arm] else 0)]
+            if ARMS[arm]:
+                kept += replayed(list(SKILLS[:place]))
             folder = said.output / arm.replace(" ", "-") / f"{place + 1}-{skill}"
             model = learn(skill, model, folder, steps=said.steps, options=kept)
             rows[skill] = scores(janusflow.load(model), said.number)

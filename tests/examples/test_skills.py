@@ -77,7 +77,7 @@ def test_data_is_made_and_both_arms_of_the_continual_example_run(tmp_path: Path)
     pictures, asked = read_folder(tmp_path / "data" / "skills" / "both")
     assert (len(pictures), len(asked)) == (20, 400)
     assert all(each.caption for each in pictures)
-    printed = run("continual", "--steps", "1", "--number", "1")
+    printed = run("continual", "--steps", "1", "--number", "1", "--images", "4")
     for arm in ("alone", "with-replay"):
         rows = json.loads((tmp_path / "runs" / "continual" / f"{arm}.json").read_text())
         assert [*rows] == ["mini", "house", "outlined", "palette"]
