@@ -1,7 +1,7 @@
 """The recipe by which `janusflow tune` trains: a stage with an adapter, as a file to edit.
 
 Rates, ranks and steps are those of diffusers' DreamBooth scripts and ai-toolkit for large models;
-for models of `mini`'s size those that were measured on `mini` (docs/tune.md).
+for models of `mini`'s size those that were measured on `mini` (docs/new-skills.md).
 """
 
 from collections.abc import Sequence
